@@ -1,0 +1,321 @@
+"""`AutoencoderTransformer`: the drop-in for PCA, and any combination of parts.
+
+This file declares and documents the parameters and validates X; `Fit` turns both into
+the fitted attributes that the estimator keeps.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    Options,
+    RealNotInt,
+    StrOptions,
+)
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from skae.estimators.base import BaseAutoencoder
+from skae.estimators.callbacks import with_callbacks
+from skae.estimators.fitting import Fit
+from skae.parts.activations import ACTIVATIONS
+from skae.parts.likelihoods import LIKELIHOODS
+from skae.training.batches import one_thread
+
+__all__ = ["AutoencoderTransformer"]
+
+
+class AutoencoderTransformer(BaseAutoencoder):
+    """Autoencoder with PCA's interface: codes out, reconstructions back.
+
+    The default model is PCA plus a non-linear correction in encoder and decoder that
+    starts at zero. It is trained to lower the reconstruction error, and held-out rows
+    decide how much of the correction is kept; where it does not help reliably, the
+    result is PCA itself.
+
+    Parameters
+    ----------
+    n_components : int or float, default=2
+        Width of the code. A float in (0, 1) is the share of variance that PCA with
+        this width would keep. May exceed n_features.
+    architecture : "dense", (encoder, decoder) pair of nn.Module, default="dense"
+        Modules map ``(batch, n_features)`` to ``(batch, n_components)`` and back. They
+        see centred rows divided by one scalar, are copied, and fix n_components.
+    hidden_layer_sizes : "auto" or tuple of int, default="auto"
+        Widths between the input and the code; the decoder mirrors them. "auto" is one
+        layer of 64 units up to 600 rows and of 128 or more beyond, and no layer for
+        the identity activation.
+    activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
+default="silu"
+        Activation of the hidden layers. "identity" makes the autoencoder linear.
+    tied_weights : bool, default=False
+        Whether the decoder uses the transposes of the encoder's weights.
+    init : {"pca", "random"}, default="pca"
+        Start as PCA plus a correction, or from random weights without PCA's path.
+    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
+        How reconstructions are judged: squared error, or cross-entropy for X in
+        [0, 1].
+    corruption : corruption part, default=None
+        Called as ``corruption(x, generator)`` on the encoder's input at each training
+        step; the target stays clean.
+    penalty : penalty part or list of them, default=None
+        Called as ``penalty(state)``, nats per sample added to the loss.
+    prior : prior part, default=None
+        ``draw`` and ``divergence`` of the code.
+    alpha : "auto" or float, default="auto"
+        Decoupled weight decay of the hidden layers' weights, per unit of learning
+        rate. Raise it against overfitting.
+    batch_size : "auto" or int, default="auto"
+        Rows a training step.
+    learning_rate_init : "auto" or float, default="auto"
+        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
+        as a cosine.
+    max_iter : int, default=None
+        Epochs, passes over the training rows. None takes a number of steps that suits
+        the shape of X. For linear autoencoders trained on the covariance, the largest
+        number of L-BFGS iterations.
+    early_stopping : bool, default=True
+        Hold out rows to choose the weights of the best epoch, to stop, and to judge
+        against PCA. False trains on all rows to the end and judges nothing.
+    validation_fraction : float, default=0.15
+        Share of the rows held out, 1,000 at most. Up to 600 rows the default model is
+        chosen by 4-fold cross-validation instead.
+    n_iter_no_change : int, default=10
+        Evaluations without improvement by ``tol`` after which training stops.
+    tol : float, default=1e-4
+        Relative improvement of the held-out loss that counts.
+    warm_start : bool, default=False
+        Continue from the previous fit's weights.
+    device : str, default="auto"
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    callbacks : list of skorch callbacks, default=None
+        Notified by the training loop.
+    verbose : int, default=0
+        One shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Decides everything random.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Width of the code.
+    net_ : Module
+        The trained torch module; it sees centred and scaled rows.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training rows.
+    n_iter_ : int
+        Rounds of training, the length of ``loss_curve_``. A round is an epoch if
+        max_iter is given, else a fixed number of steps.
+    loss_curve_ : list of float
+        Training loss after each round, nats per sample in units of PCA's residual.
+    validation_scores_ : list of float or None
+        Minus the held-out loss after each round; None without held-out rows.
+    departure_ : float
+        What is kept of the trained departure from PCA: 0 is PCA itself, 1 all of it.
+    components_ : ndarray of shape (n_components, n_features)
+        Principal axes in PCA's order and signs. Only when the model is linear.
+    explained_variance_, explained_variance_ratio_ : ndarray of shape (n_components,)
+        Variance of each code and its share of the total, as in PCA. Likewise.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only when X has string column names.
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear case, in closed form.
+
+    Notes
+    -----
+    Computation is in float32, also for float64 input; linear models use float64. For
+    the equivalence of linear autoencoders and PCA see Baldi and Hornik (1989) and
+    Kunin et al. (2019, arXiv 1901.08168).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import AutoencoderTransformer
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> ae = AutoencoderTransformer(n_components=8, random_state=0).fit(X)
+    >>> ae.transform(X).shape
+    (1797, 8)
+    >>> bool(ae.score(X) > 0.75)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+        ],
+        "architecture": [StrOptions({"dense"}), tuple, list],
+        "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list, np.ndarray, Integral],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "tied_weights": ["boolean"],
+        "init": [StrOptions({"pca", "random"})],
+        "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
+        "corruption": [None, callable],
+        "penalty": [None, callable, list, tuple],
+        "prior": [None, HasMethods(["draw", "divergence"])],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "learning_rate_init": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "callbacks": [None, list, tuple],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        architecture="dense",
+        hidden_layer_sizes="auto",
+        activation="silu",
+        tied_weights=False,
+        init="pca",
+        likelihood="gaussian",
+        corruption=None,
+        penalty=None,
+        prior=None,
+        alpha="auto",
+        batch_size="auto",
+        learning_rate_init="auto",
+        max_iter=None,
+        early_stopping=True,
+        validation_fraction=0.15,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.architecture = architecture
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.tied_weights = tied_weights
+        self.init = init
+        self.likelihood = likelihood
+        self.corruption = corruption
+        self.penalty = penalty
+        self.prior = prior
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Learn the encoder and the decoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            At least two rows.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+            Non-negative; rows of weight zero are left out.
+
+        Returns
+        -------
+        self : AutoencoderTransformer
+
+        Raises
+        ------
+        ValueError
+            When X or a parameter does not fit, before any training.
+        FloatingPointError
+            When training diverges at every learning rate tried.
+        """
+        resuming = self.warm_start and hasattr(self, "net_")
+        X, weight = self._validated(X, sample_weight, reset=not resuming)
+        fitting = Fit(self, X, weight)
+        with one_thread(fitting.is_small):
+            fitted = fitting.resume(self) if resuming else fitting.run()
+        for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
+            self.__dict__.pop(name, None)
+        self.__dict__.update(fitted, _trainer=None)
+        fitting.end(fitted)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train for one epoch on these rows, at a constant learning rate.
+
+        The first call sets the centre, the scale and the start of the model from its
+        rows; nothing is held out.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self : AutoencoderTransformer
+        """
+        first = not hasattr(self, "net_")
+        X, weight = self._validated(X, sample_weight, reset=first)
+        fitting = Fit(self, X, weight)
+        with one_thread(fitting.is_small):
+            fitted = fitting.continue_epoch(None if first else self)
+        self.__dict__.update(fitted)
+        return self
+
+    def _validated(self, X, sample_weight, *, reset):
+        """X as float array or CSR and positive weights of mean one, or None."""
+        X = validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype=[np.float64, np.float32],
+            ensure_min_samples=2,
+            reset=reset,
+        )
+        if sample_weight is not None:
+            weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+            used = weight > 0
+            if used.sum() < 2:
+                raise ValueError(
+                    "sample_weight must be positive for at least two rows; it is for "
+                    f"{used.sum()}."
+                )
+            if not used.all():
+                X, weight = X[used], weight[used]
+            even = np.all(weight == weight[0])
+            sample_weight = None if even else weight / weight.mean()
+        return X, sample_weight

@@ -1,0 +1,555 @@
+"""One fit: from an estimator's parameters and X to its fitted attributes.
+
+`Fit` resolves "auto", checks parameters against X before any work, picks the way to
+train and returns a dictionary; the estimator takes it over only when all went well.
+"""
+
+import copy
+import math
+import warnings
+from numbers import Integral
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import linalg, sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from torch import nn
+
+from skae.estimators.callbacks import FitProgress
+from skae.parts.corruption import NoCorruption
+from skae.parts.dense import Anchor, Dense, DenseCodec
+from skae.parts.likelihoods import LIKELIHOODS, Gaussian
+from skae.parts.modules import ModulePair
+from skae.parts.priors import NoPrior
+from skae.training.anchoring import (
+    NEGLIGIBLE,
+    Units,
+    anchor_of,
+    fold_anchors,
+    input_scale_of,
+    stacked,
+    units_of,
+)
+from skae.training.batches import Batches, Rows, resolve_device
+from skae.training.defaults import defaults_for
+from skae.training.linear import fit_linear, rotated
+from skae.training.objective import Autoencoder
+from skae.training.principal import Moments, Principal, moments, principal, share
+from skae.training.selection import Folds, HoldOut, choose_departure
+from skae.training.trainer import Schedule, Trainer
+
+__all__ = ["Fit"]
+
+_MAX_HELD_OUT = 1000
+_LINEAR_ITERATIONS = 2000
+_FEWEST_ROWS = 8
+_WATCHED_ROWS = 50_000
+_STREAMING_RATE = 1e-3
+# Steps and moments of fewer floating-point operations run on one thread.
+_SMALL_STEP = 2e8
+_SMALL_MOMENTS = 1e10
+
+
+class Fit:
+    """A fit of an `AutoencoderTransformer` to validated rows.
+
+    Parameters
+    ----------
+    estimator : AutoencoderTransformer
+        Only its parameters are read.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,) or None
+        Positive, of mean one.
+
+    Attributes
+    ----------
+    is_small : bool
+        Whether one thread is the fastest.
+    """
+
+    def __init__(self, estimator, X, weight):
+        self.estimator = estimator
+        self.X = X
+        self.weight = weight
+        self.n_samples, self.n_features = X.shape
+        self.random_state = check_random_state(estimator.random_state)
+        seed = self.random_state.randint(np.iinfo(np.int32).max)
+        self.progress = FitProgress(estimator, X)
+        self.device = resolve_device(estimator.device)
+        # Weights and batches are drawn on the CPU: alike on every device.
+        self.generator = torch.Generator().manual_seed(seed)
+        self.noise = torch.Generator(self.device).manual_seed(seed)
+        self.likelihood = _part(estimator.likelihood, LIKELIHOODS)
+        self.corruption = _part(estimator.corruption) or NoCorruption()
+        self.prior = _part(estimator.prior) or NoPrior()
+        penalty = estimator.penalty
+        penalty = penalty if isinstance(penalty, list | tuple) else [penalty]
+        self.penalties = [_part(each) for each in penalty if each is not None]
+        self.pair = _pair(estimator.architecture)
+        self.hidden = _hidden(estimator.hidden_layer_sizes, estimator.activation)
+        self.is_plain = (
+            isinstance(self.likelihood, Gaussian)
+            and estimator.corruption is None
+            and estimator.prior is None
+            and not self.penalties
+        )
+        if not isinstance(self.likelihood, Gaussian):
+            self._check_unit_interval()
+        width = max(self.hidden or (128,))
+        step = 12 * 256 * width * self.n_features
+        sums = 2 * self.n_samples * self.n_features**2
+        self.is_small = step < _SMALL_STEP and sums < _SMALL_MOMENTS
+
+    def run(self) -> dict:
+        """Fit from scratch."""
+        if self._is_linear() and self.estimator.init == "random" and not self.hidden:
+            if self.estimator.alpha in ("auto", 0):
+                return self._fit_linear()
+        found = self._center_and_axes()
+        if self._is_answered(found):
+            return self._principal_attributes(found)
+        start = self._start(found, cross_validate=self.estimator.early_stopping)
+        trainer, judge = self._train(start)
+        departure = self._choose(start, judge)
+        curves = self._curves(trainer)
+        if departure == 0 and self.is_plain:
+            return {**self._principal_attributes(found), **curves}
+        if self._is_linear():
+            return {**self._collapsed(start.model.codec), **curves}
+        model = start.model
+        if start.folds is not None:
+            model = self._module(model.codec.member(0))
+        return {
+            **self._attributes(model, start.units, found.mean, departure),
+            **curves,
+        }
+
+    def end(self, fitted: dict) -> None:
+        """Tell scikit-learn's callbacks that the fit is over."""
+        self.progress.end(lambda: fitted)
+
+    def resume(self, fitted) -> dict:
+        """Fit on from the weights of a fitted estimator (``warm_start``)."""
+        if hasattr(fitted, "components_"):
+            return self.run()
+        self._check_same_width(fitted)
+        model = copy.deepcopy(fitted.net_).to(self.device)
+        start = _Start(model, fitted._units, fitted.mean_, self._rows(fitted._units))
+        trainer, _ = self._train(start)
+        return {
+            **self._attributes(model, start.units, start.mean, fitted.departure_),
+            **self._curves(trainer),
+        }
+
+    def continue_epoch(self, fitted) -> dict:
+        """One epoch at a constant rate, from a fitted estimator or from scratch."""
+        trainer = None
+        if fitted is None:
+            found = self._center_and_axes()
+            start = self._start(found, linear=self._is_answered(found))
+        else:
+            self._check_same_width(fitted)
+            model = copy.deepcopy(fitted.net_) if fitted._trainer is None else None
+            trainer = fitted._trainer
+            model = trainer.module_ if model is None else model
+            dtype = next(model.parameters()).dtype
+            rows = self._rows(fitted._units, dtype)
+            start = _Start(model, fitted._units, fitted.mean_, rows)
+        rate = self.estimator.learning_rate_init
+        batch_size = self._batch_size(start.model.codec)
+        schedule = Schedule(
+            n_rounds=1,
+            n_batches=max(1, self.n_samples // batch_size),
+            batch_size=batch_size,
+            lr=_STREAMING_RATE if rate == "auto" else rate,
+            constant=True,
+        )
+        if trainer is None:
+            trainer = self._trainer(start, schedule, None)
+        weight = self._tensor(self.weight, start.rows.dtype)
+        index = np.arange(self.n_samples)
+        trainer.train(self._batches(start.rows, index, schedule, weight))
+        return {
+            **self._attributes(start.model, start.units, start.mean, 1.0),
+            **self._curves(trainer),
+            "_trainer": trainer,
+        }
+
+    # What is known before training
+
+    def _is_linear(self) -> bool:
+        dense = self.pair is None
+        return dense and self.is_plain and self.estimator.activation == "identity"
+
+    def _is_anchored(self) -> bool:
+        return self.pair is None and self.estimator.init == "pca"
+
+    def _is_answered(self, found) -> bool:
+        """Whether PCA itself is the answer."""
+        if not (self._is_anchored() and self.is_plain):
+            return False
+        exact = found.residual <= NEGLIGIBLE * found.variance.mean()
+        return self._is_linear() or exact or self.n_samples < _FEWEST_ROWS
+
+    def _center_and_axes(self) -> Principal | Moments:
+        """PCA where the model starts from it or its width is asked for."""
+        share_asked = self.pair is None and self.estimator.n_components < 1
+        if self._is_anchored() or share_asked:
+            return principal(
+                self.X, self.estimator.n_components, self.weight, self.random_state
+            )
+        return moments(self.X, self.weight, covariance=False)
+
+    def _start(self, found, *, cross_validate=False, linear=False) -> "_Start":
+        """The untrained model, its units and its rows."""
+        if linear:
+            fitted = self._principal_attributes(found)
+            units, model = fitted["_units"], fitted["net_"]
+            dtype = next(model.parameters()).dtype
+            return _Start(model, units, found.mean, self._rows(units, dtype))
+        anchored = self._is_anchored()
+        units = units_of(
+            found.mean,
+            found.unit,
+            found.variance,
+            found.residual if anchored else None,
+            centred=isinstance(self.likelihood, Gaussian),
+        )
+        rows = self._rows(units)
+        if self.pair is not None:
+            codec, _ = self.pair.build(self.n_features)
+            model = self._module(codec.to(self.device))
+            return _Start(model, units, found.mean, rows)
+        n_components = (
+            found.axes.shape[1]
+            if isinstance(found, Principal)
+            else self.estimator.n_components
+        )
+        defaults = self._defaults(n_components)
+        folds = anchor = None
+        if anchored:
+            anchor = anchor_of(found, units, self.likelihood)
+            if cross_validate and defaults.n_folds:
+                weight = self._tensor(self.weight)
+                folds = Folds(rows[:], defaults.n_folds, self.generator, weight)
+                anchors = fold_anchors(
+                    folds, found, units, self.likelihood, self.random_state
+                )
+                anchor = stacked([anchor, *anchors])
+            anchor = Anchor(*(part.to(self.device) for part in anchor))
+        hidden = defaults.hidden_layer_sizes if self.hidden is None else self.hidden
+        estimator = self.estimator
+        codec = Dense(hidden, estimator.activation, estimator.tied_weights).build(
+            self.n_features,
+            n_components,
+            generator=self.generator,
+            anchor=anchor,
+            input_scale=input_scale_of(found.variance, found.unit, units.scale),
+            bound=defaults.bound if anchored else None,
+            members=None if folds is None else folds.n_folds + 1,
+            device=self.device,
+        )
+        model = self._module(codec)
+        return _Start(model, units, found.mean, rows, anchor, folds)
+
+    # Training and what comes of it
+
+    def _train(self, start: "_Start"):
+        """Train on all rows but the held-out ones; the trainer and the judge."""
+        defaults = self._defaults(_width(start.model.codec, self.n_features))
+        weight = self._tensor(self.weight)
+        if start.folds is not None:
+            index, judge = np.arange(self.n_samples), start.folds
+            weight = start.folds.train_weight
+        else:
+            index, judge = self._split(start.rows, weight)
+        if judge is not None:
+            judge.note_start(start.model)
+        schedule = self._schedule(defaults, len(index))
+        trainer = self._trainer(start, schedule, judge)
+        trainer.train(self._batches(start.rows, index, schedule, weight))
+        return trainer, judge
+
+    def _split(self, rows: Rows, weight):
+        """Training row numbers and the judge of the others."""
+        order = torch.randperm(self.n_samples, generator=self.generator).numpy()
+        if not self.estimator.early_stopping:
+            return order, None
+        held_out = round(self.estimator.validation_fraction * self.n_samples)
+        held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
+        out = np.sort(order[:held_out])
+        judge = HoldOut(rows[out], None if weight is None else weight[out])
+        return order[held_out:], judge
+
+    def _choose(self, start: "_Start", judge) -> float:
+        """How much of the departure from the anchor to keep."""
+        if start.anchor is None or judge is None:
+            return 1.0
+        trained_on = None
+        if start.folds is not None:
+            trained_on = start.folds.train_weight > 0
+        defaults = self._defaults(_width(start.model.codec, self.n_features))
+        choice = choose_departure(
+            start.model,
+            judge,
+            start.anchor,
+            start.rows[:_WATCHED_ROWS],
+            trained_on,
+            guard_first=defaults.guard_first,
+        )
+        return choice.shrinkage
+
+    def _trainer(self, start: "_Start", schedule: Schedule, judge) -> Trainer:
+        model = start.model
+        estimator = self.estimator
+
+        def on_round(_, module):
+            def attributes():
+                codec = copy.deepcopy(module.codec)
+                codec = codec.member(0) if start.folds is not None else codec
+                snapshot = self._module(codec)
+                return self._attributes(snapshot, start.units, start.mean, 1.0)
+
+            return self.progress.round(attributes)
+
+        return Trainer(
+            model,
+            schedule=schedule,
+            generator=self.noise,
+            evaluate=judge,
+            on_round=on_round if self.progress.context is not None else None,
+            callbacks=estimator.callbacks,
+            verbose=estimator.verbose,
+        )
+
+    def _schedule(self, defaults, n_train: int) -> Schedule:
+        estimator = self.estimator
+        batch_size = min(_given(estimator.batch_size, defaults.batch_size), n_train)
+        if estimator.max_iter is None:
+            n_rounds = defaults.n_rounds
+            n_batches = math.ceil(defaults.n_steps / n_rounds)
+        else:
+            n_rounds, n_batches = estimator.max_iter, max(1, n_train // batch_size)
+        patient = estimator.early_stopping and estimator.n_iter_no_change != np.inf
+        return Schedule(
+            n_rounds=n_rounds,
+            n_batches=n_batches,
+            batch_size=batch_size,
+            lr=_given(estimator.learning_rate_init, defaults.lr),
+            weight_decay=_given(estimator.alpha, defaults.weight_decay),
+            ema_decay=defaults.ema_decay,
+            patience=int(estimator.n_iter_no_change) if patient else None,
+            tol=estimator.tol,
+        )
+
+    def _batches(self, rows, index, schedule, weight) -> Batches:
+        return Batches(
+            rows,
+            index,
+            schedule.batch_size,
+            schedule.n_batches,
+            self.generator,
+            weight,
+        )
+
+    def _fit_linear(self) -> dict:
+        """Gradient descent on the covariance from random weights."""
+        found = moments(self.X, self.weight, covariance=True)
+        n_components = self.estimator.n_components
+        if n_components < 1:
+            values = linalg.eigvalsh(found.covariance)[::-1]
+            n_components = share(np.maximum(values, 0), n_components)
+        limit = self.estimator.max_iter or _LINEAR_ITERATIONS
+        encoder, decoder, losses = fit_linear(
+            found.covariance,
+            n_components,
+            tied=self.estimator.tied_weights,
+            random_state=self.random_state,
+            max_iter=limit,
+        )
+        if len(losses) >= limit:
+            warnings.warn(
+                f"The linear autoencoder did not converge in max_iter={limit} "
+                "iterations. Raise max_iter.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return {
+            **self._rotated_attributes(encoder, decoder, found),
+            "n_iter_": len(losses),
+            "loss_curve_": losses,
+        }
+
+    # Fitted attributes
+
+    def _attributes(self, model, units, mean, departure) -> dict:
+        model.eval()
+        return {
+            "net_": model,
+            "_units": units,
+            "mean_": mean,
+            "n_components_": _width(model.codec, self.n_features),
+            "departure_": departure,
+        }
+
+    def _curves(self, trainer) -> dict:
+        history = trainer.history
+        judged = trainer.evaluate is not None
+        if trainer.interrupted_:
+            warnings.warn(
+                f"Training was interrupted in round {len(history)}; the best weights "
+                "so far are kept.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        rounds = [row for row in history if "train_loss" in row]
+        return {
+            "n_iter_": len(rounds),
+            "loss_curve_": [row["train_loss"] for row in rounds],
+            "validation_scores_": (
+                [-row["valid_loss"] for row in rounds if "valid_loss" in row]
+                if judged
+                else None
+            ),
+        }
+
+    def _principal_attributes(self, found: Principal, encoder=None) -> dict:
+        """PCA itself, or a rotated linear autoencoder, as a codec in float64."""
+        axes = found.axes if encoder is None else encoder
+        units = units_of(found.mean, found.unit, found.variance)
+        codec = DenseCodec([self.n_features, axes.shape[1]], "identity").double()
+        with torch.no_grad():
+            codec.encoder_weights[0].copy_(torch.from_numpy(axes.copy()))
+            codec.decoder_weights[0].copy_(torch.from_numpy(found.axes.T.copy()))
+        # Apple's devices have no float64.
+        codec.to("cpu" if self.device.type == "mps" else self.device)
+        total, variance = found.variance.sum(), found.axis_variance
+        to_sample = self.n_samples / (self.n_samples - 1)
+        return {
+            **self._attributes(self._module(codec), units, found.mean, 0.0),
+            "components_": found.axes.T.copy(),
+            "explained_variance_": variance * found.unit**2 * to_sample,
+            "explained_variance_ratio_": variance / (total or 1.0),
+            "n_iter_": 0,
+            "loss_curve_": [],
+            "validation_scores_": None,
+        }
+
+    def _rotated_attributes(self, encoder, decoder, found: Moments) -> dict:
+        encoder, components, variance = rotated(encoder, decoder, found.covariance)
+        turned = Principal(
+            found.mean, found.unit, components.T, variance, found.variance
+        )
+        return self._principal_attributes(turned, encoder)
+
+    def _collapsed(self, codec: DenseCodec) -> dict:
+        """A deep linear codec as one matrix each way, turned to principal axes."""
+        codec = copy.deepcopy(codec).cpu().double()
+        encoder = torch.diag(codec.input_scale)
+        for weight, _ in codec.encoder_layers():
+            encoder = encoder @ weight.detach()
+        decoder = torch.eye(encoder.shape[1], dtype=torch.float64)
+        for weight, _ in codec.decoder_layers():
+            decoder = decoder @ weight.detach()
+        found = moments(self.X, self.weight, covariance=True)
+        return self._rotated_attributes(encoder.numpy(), decoder.numpy(), found)
+
+    # Small pieces
+
+    def _module(self, codec) -> Autoencoder:
+        parts = self.likelihood, self.corruption, self.prior, self.penalties
+        return Autoencoder(codec, *parts)
+
+    def _rows(self, units: Units, dtype=torch.float32) -> Rows:
+        return Rows(self.X, units.center, units.scale, self.device, dtype)
+
+    def _defaults(self, n_components):
+        return defaults_for(self.n_samples, self.n_features, n_components)
+
+    def _batch_size(self, codec) -> int:
+        defaults = self._defaults(_width(codec, self.n_features))
+        asked = _given(self.estimator.batch_size, defaults.batch_size)
+        return min(asked, self.n_samples)
+
+    def _tensor(self, weight, dtype=torch.float32):
+        if weight is None:
+            return None
+        return torch.as_tensor(weight, dtype=dtype, device=self.device)
+
+    def _check_same_width(self, fitted) -> None:
+        asked = self.estimator.n_components
+        if self.pair is None and asked >= 1 and asked != fitted.n_components_:
+            raise ValueError(
+                f"n_components={asked} differs from the {fitted.n_components_} "
+                "components of the fitted model that is to be continued. Set "
+                "warm_start=False or use a new estimator."
+            )
+
+    def _check_unit_interval(self) -> None:
+        values = self.X.data if sparse.issparse(self.X) else self.X
+        low, high = (values.min(), values.max()) if values.size else (0, 0)
+        if low < 0 or high > 1:
+            raise ValueError(
+                "likelihood='bernoulli' needs X within [0, 1], but X ranges from "
+                f"{low:g} to {high:g}. Scale X, with MinMaxScaler for example, or use "
+                "likelihood='gaussian'."
+            )
+
+
+class _Start(NamedTuple):
+    """A model that is ready to train."""
+
+    model: Autoencoder
+    units: Units
+    mean: np.ndarray
+    rows: Rows
+    anchor: Anchor | None = None
+    folds: Folds | None = None
+
+
+def _given(value, default):
+    return default if isinstance(value, str) else value
+
+
+def _part(value, names=None):
+    """A part by name, or a copy of the user's object."""
+    if isinstance(value, str):
+        return names[value]()
+    return None if value is None else clone(value, safe=False)
+
+
+def _pair(architecture) -> ModulePair | None:
+    if isinstance(architecture, str):
+        return None
+    modules = len(architecture) == 2 and all(
+        isinstance(module, nn.Module) for module in architecture
+    )
+    if not modules:
+        raise ValueError(
+            "architecture must be 'dense' or a pair (encoder, decoder) of "
+            f"torch.nn.Module, got {architecture!r}."
+        )
+    return ModulePair(*architecture)
+
+
+def _hidden(sizes, activation) -> tuple[int, ...] | None:
+    """Widths as a tuple of int; None leaves them to the defaults."""
+    if isinstance(sizes, str):
+        return () if activation == "identity" else None
+    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+        raise ValueError(
+            f"hidden_layer_sizes must be 'auto' or positive integers, got {sizes!r}."
+        )
+    return tuple(int(size) for size in sizes)
+
+
+def _width(codec, n_features) -> int:
+    """n_components of a codec."""
+    if isinstance(codec, DenseCodec):
+        return codec.sizes[-1]
+    with torch.no_grad():
+        return codec.encode(next(codec.parameters()).new_zeros(2, n_features)).shape[1]

@@ -1,0 +1,3 @@
+"""Displays and explanations of fitted estimators."""
+
+__all__: list[str] = []

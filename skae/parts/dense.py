@@ -1,0 +1,363 @@
+"""The dense architecture: perceptrons, optionally anchored in a linear path.
+
+`Dense` holds hyperparameters and builds a `DenseCodec`, which holds weights. An
+`Anchor` is a linear autoencoder (in practice PCA) in which the codec starts::
+
+    c   = x E / sigma + f(x r)        z = sigma c
+    raw = z D + g(c)
+
+with trained E and D that start as the anchor's axes, and perceptrons f and g whose last
+layers start at zero, so that the untrained codec is the anchor. Without an anchor the
+codec is c = f(x r), raw = g(c). With ``members`` every weight carries a leading axis and
+the codec is that many independent models, evaluated together.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Generator, Tensor, nn
+
+from skae.parts.activations import ACTIVATIONS, Activation
+
+__all__ = ["Anchor", "Dense", "DenseCodec", "Guard"]
+
+Layers = list[tuple[Tensor, Tensor]]
+
+
+class Anchor(NamedTuple):
+    """The linear autoencoder in which a dense codec starts.
+
+    Attributes
+    ----------
+    axes : Tensor of shape (n_features, n_components) or (members, ...)
+        Orthonormal columns, zero columns beyond the rank.
+    scale : Tensor of shape (n_components,) or (members, ...)
+        Standard deviation of the rows along each axis, positive.
+    center : Tensor of shape (n_features,) or (members, ...)
+        The mean of the rows in model units.
+    raw_center : Tensor of shape (n_features,) or (members, ...)
+        Raw output for a zero code.
+    raw_slope : Tensor of shape (n_features,) or (members, ...)
+        Raw units per model unit; one for a Gaussian likelihood.
+    """
+
+    axes: Tensor
+    scale: Tensor
+    center: Tensor
+    raw_center: Tensor
+    raw_slope: Tensor
+
+
+class Guard(NamedTuple):
+    """Radii of the training rows, beyond which the codec returns to its anchor.
+
+    Attributes
+    ----------
+    anchor : Anchor
+        As it was before training.
+    input_radius, code_radius : Tensor of shape () or (members, 1, 1)
+        Largest norm of a training row's scaled input and of its whitened code.
+    """
+
+    anchor: Anchor
+    input_radius: Tensor
+    code_radius: Tensor
+
+
+class Dense(BaseEstimator):
+    """Fully connected encoder and mirrored decoder.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default=(128,)
+        Widths between the input and the code; the decoder mirrors them.
+    activation : str, default="silu"
+        Key of `skae.parts.activations.ACTIVATIONS`.
+    tied_weights : bool, default=False
+        Whether the decoder's weights are the transposes of the encoder's; biases are
+        free either way.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.dense import Dense
+    >>> codec = Dense((16,)).build(8, 2, generator=torch.Generator().manual_seed(0))
+    >>> codec.decode(codec.encode(torch.zeros(5, 8))).shape
+    torch.Size([5, 8])
+    """
+
+    def __init__(
+        self, hidden_layer_sizes=(128,), activation="silu", tied_weights=False
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.tied_weights = tied_weights
+
+    def build(
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        generator: Generator,
+        anchor: Anchor | None = None,
+        input_scale: Tensor | None = None,
+        bound: float | None = None,
+        members: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> "DenseCodec":
+        """Draw the weights of a codec.
+
+        Parameters
+        ----------
+        n_features, n_components : int
+        generator : torch.Generator
+            On the CPU, so that every device starts from the same weights.
+        anchor : Anchor, optional
+        input_scale : Tensor of shape (n_features,), optional
+            The r above; one when left out.
+        bound : float, optional
+            Inputs of f and g are clipped to +-bound.
+        members : int, optional
+            Number of models that share a leading axis; they start alike but for
+            their anchors.
+        device : torch.device, default="cpu"
+            Where the codec and the anchor are.
+
+        Returns
+        -------
+        DenseCodec
+        """
+        sizes = [n_features, *self.hidden_layer_sizes, n_components]
+        codec = DenseCodec(
+            sizes,
+            self.activation,
+            tied=self.tied_weights,
+            anchored=anchor is not None,
+            members=members,
+            bound=bound,
+        ).to(device)
+        codec.reset(generator, anchor, input_scale)
+        return codec
+
+
+class DenseCodec(nn.Module):
+    """Encoder and decoder made of dense layers, see the formulas above.
+
+    Shape
+    -----
+    ``encode`` maps ``(..., batch, n_features)`` to ``(..., batch, n_components)`` and
+    ``decode`` back; with ``members`` the leading axis of the result is the member.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        n_features, hidden widths, n_components.
+    activation : str
+    tied, anchored : bool
+    members : int, optional
+    bound : float, optional
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str,
+        *,
+        tied: bool = False,
+        anchored: bool = False,
+        members: int | None = None,
+        bound: float | None = None,
+    ):
+        super().__init__()
+        self.sizes = list(sizes)
+        self.activation = activation
+        self.tied = tied
+        self.anchored = anchored
+        self.members = members
+        self.bound = bound
+        self.guard: Guard | None = None
+        n_features, n_components = sizes[0], sizes[-1]
+
+        lead = () if members is None else (members,)
+
+        def empty(*shape):
+            return nn.Parameter(torch.zeros(*lead, *shape))
+
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        mirrored = [(after, before) for before, after in reversed(pairs)]
+        self.encoder_weights = nn.ParameterList(empty(*pair) for pair in pairs)
+        self.encoder_biases = nn.ParameterList(empty(after) for _, after in pairs)
+        self.decoder_weights = nn.ParameterList(
+            [] if tied else [empty(*pair) for pair in mirrored]
+        )
+        self.decoder_biases = nn.ParameterList(empty(after) for _, after in mirrored)
+        self.encoder_path = empty(n_features, n_components) if anchored else None
+        self.decoder_path = (
+            empty(n_components, n_features) if anchored and not tied else None
+        )
+        self.register_buffer("input_scale", torch.ones(n_features))
+        self.register_buffer("code_scale", torch.ones(*lead, n_components))
+
+    def reset(
+        self,
+        generator: Generator,
+        anchor: Anchor | None = None,
+        input_scale: Tensor | None = None,
+    ) -> None:
+        """Draw the weights anew and take over the anchor."""
+        gain = ACTIVATIONS[self.activation].gain
+        stacks = [(self.encoder_weights, self.encoder_biases)]
+        stacks += [(self.decoder_weights, self.decoder_biases)] * (not self.tied)
+        with torch.no_grad():
+            if input_scale is not None:
+                self.input_scale.copy_(input_scale)
+            for weights, biases in stacks:
+                for weight, bias in zip(weights, biases, strict=True):
+                    shape = weight.shape[-2:]
+                    std = (gain / shape[0]) ** 0.5
+                    weight.copy_(torch.randn(shape, generator=generator) * std)
+                    bias.zero_()
+                for bias in biases[:-1]:
+                    if anchor is not None and not self.tied:
+                        draw = torch.rand(bias.shape[-1], generator=generator)
+                        bias.copy_(2 * draw - 1)
+                if anchor is not None:
+                    weights[-1].zero_()
+            if anchor is not None:
+                self._take_over(anchor)
+
+    def _take_over(self, anchor: Anchor) -> None:
+        axes, scale, center, raw_center, raw_slope = anchor
+        self.encoder_path.copy_(axes)
+        self.code_scale.copy_(scale)
+        offset = (center.unsqueeze(-2) @ axes).squeeze(-2)
+        self.encoder_biases[-1].copy_(-offset / scale)
+        self.decoder_biases[-1].copy_(raw_center)
+        if not self.tied:
+            self.decoder_path.copy_(axes.mT * raw_slope.unsqueeze(-2))
+
+    def encoder_layers(self) -> Layers:
+        """Weights ``(d_in, d_out)`` and biases ``(d_out,)`` of f, input first."""
+        return list(zip(self.encoder_weights, self.encoder_biases, strict=True))
+
+    def decoder_layers(self) -> Layers:
+        """The same for g; transposed views of f's weights when tied."""
+        weights = (
+            [weight.mT for weight in reversed(self.encoder_weights)]
+            if self.tied
+            else self.decoder_weights
+        )
+        return list(zip(weights, self.decoder_biases, strict=True))
+
+    def decoder_axes(self) -> Tensor:
+        """D: its own parameter, or the transpose of E when tied."""
+        return self.encoder_path.mT if self.tied else self.decoder_path
+
+    def decayed_parameters(self) -> list[nn.Parameter]:
+        """The weights of f and g; E, D and the biases are not decayed."""
+        return [*self.encoder_weights, *self.decoder_weights]
+
+    def anchored_parameters(self) -> list[nn.Parameter]:
+        """What is zero or the anchor's before training, and carries the departure."""
+        paths = [self.encoder_path, self.decoder_path]
+        ends = [self.encoder_weights, self.encoder_biases]
+        ends += [self.decoder_weights, self.decoder_biases]
+        found = [path for path in paths if path is not None]
+        return found + [parameters[-1] for parameters in ends if len(parameters)]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """z for rows x in model units."""
+        sigma = self._per_row(self.code_scale)
+        scaled = x * self.input_scale
+        code = _perceptron(self._bounded(scaled), self.encoder_layers(), self._act)
+        if self.anchored:
+            code = code + (x @ self.encoder_path) / sigma
+        if self.guard is not None:
+            anchor, radius, _ = self.guard
+            start = ((x - self._per_row(anchor.center)) @ anchor.axes) / sigma
+            code = start + _trust(scaled, radius) * (code - start)
+        return code * sigma
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Raw output for codes z."""
+        code = z / self._per_row(self.code_scale)
+        raw = _perceptron(self._bounded(code), self.decoder_layers(), self._act)
+        if self.anchored:
+            raw = raw + z @ self.decoder_axes()
+        if self.guard is not None:
+            anchor, _, radius = self.guard
+            start = (z @ anchor.axes.mT) * self._per_row(anchor.raw_slope)
+            start = start + self._per_row(anchor.raw_center)
+            raw = start + _trust(code, radius) * (raw - start)
+        return raw
+
+    def watch(
+        self, anchor: Anchor, x: Tensor, trained_on: Tensor | None = None
+    ) -> Guard:
+        """A guard with the radii of the rows x.
+
+        Parameters
+        ----------
+        anchor : Anchor
+        x : Tensor of shape (batch, n_features)
+        trained_on : bool Tensor of shape (batch,) or (members, batch), optional
+        """
+        code = self.encode(x) / self._per_row(self.code_scale)
+        norms = [(x * self.input_scale).norm(dim=-1), code.norm(dim=-1)]
+        if trained_on is not None:
+            norms = [norm * trained_on for norm in norms]
+        radii = [norm.amax(-1).clamp_min(1e-12) for norm in norms]
+        if self.members is not None:
+            radii = [r.expand(self.members)[:, None, None] for r in radii]
+        return Guard(anchor, *radii)
+
+    def member(self, index: int) -> "DenseCodec":
+        """A copy of one member as a codec without the leading axis."""
+        codec = DenseCodec(
+            self.sizes,
+            self.activation,
+            tied=self.tied,
+            anchored=self.anchored,
+            bound=self.bound,
+        )
+        mine = {
+            name: tensor if name == "input_scale" else tensor[index]
+            for name, tensor in self.state_dict().items()
+        }
+        codec.to(self.input_scale)
+        codec.load_state_dict(mine)
+        if self.guard is not None:
+            anchor, *radii = self.guard
+            anchor = Anchor(*(tensor[index] for tensor in anchor))
+            codec.guard = Guard(anchor, *(radius[index] for radius in radii))
+        return codec
+
+    @property
+    def _act(self) -> Activation:
+        return ACTIVATIONS[self.activation]
+
+    def _bounded(self, x: Tensor) -> Tensor:
+        return x if self.bound is None else x.clamp(-self.bound, self.bound)
+
+    def _per_row(self, vector: Tensor) -> Tensor:
+        return vector if self.members is None else vector.unsqueeze(-2)
+
+
+def _perceptron(x: Tensor, layers: Layers, activation: Activation) -> Tensor:
+    *hidden, (weight, bias) = layers
+    for w, b in hidden:
+        x = activation.forward(_affine(x, w, b))
+    return _affine(x, weight, bias)
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if x.ndim == weight.ndim == 2:
+        return torch.addmm(bias, x, weight)
+    return x @ weight + (bias if weight.ndim == 2 else bias.unsqueeze(-2))
+
+
+def _trust(x: Tensor, radius: float) -> Tensor:
+    """One inside the radius, falling to zero at twice the radius."""
+    return (2 - x.norm(dim=-1, keepdim=True) / radius).clamp(0, 1)

@@ -1,0 +1,91 @@
+"""Likelihoods: how a reconstruction is judged.
+
+Each maps the decoder's raw output to a distribution of the row. The objective adds up
+``nll``; estimators call ``mean`` for reconstructions. Both families here use their
+canonical link, so the gradient of ``nll`` with respect to ``raw`` is
+``mean(raw) - x``, which the hand-written gradient relies on.
+"""
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian"]
+
+
+class Gaussian(BaseEstimator):
+    """Normal distribution with unit variance: minimising it is least squares.
+
+    Shape
+    -----
+    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.likelihoods import Gaussian
+    >>> Gaussian().nll(torch.zeros(1, 2), torch.tensor([[1.0, 2.0]]))
+    tensor([2.5000])
+    """
+
+    canonical = True
+
+    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Half the squared error of each row; the constant d/2 log(2 pi) is left out."""
+        return 0.5 * (raw - x).square().sum(-1)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        """The mean is the raw output itself."""
+        return raw
+
+    def link(self, mean: Tensor) -> Tensor:
+        """The raw output with this mean."""
+        return mean
+
+    def link_slope(self, mean: Tensor) -> Tensor:
+        """d raw / d mean, to carry a linear reconstruction to the raw scale."""
+        return torch.ones_like(mean)
+
+
+class Bernoulli(BaseEstimator):
+    """Independent Bernoulli entries; the raw output is the logit.
+
+    For values between 0 and 1 this is the usual cross-entropy of grey levels.
+
+    Shape
+    -----
+    raw, x : ``(..., n_features)`` with x in [0, 1]; ``nll`` : ``(...,)``, nats per
+    sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.likelihoods import Bernoulli
+    >>> Bernoulli().nll(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
+    tensor([1.3863])
+    """
+
+    canonical = True
+    # Pixels that are constant in training would get infinite logits.
+    _margin = 0.01
+
+    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Cross-entropy of each row."""
+        return (F.softplus(raw) - raw * x).sum(-1)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        """The probability of a one."""
+        return torch.sigmoid(raw)
+
+    def link(self, mean: Tensor) -> Tensor:
+        """The logit of the mean, kept within +-log(99)."""
+        return torch.logit(mean, eps=self._margin)
+
+    def link_slope(self, mean: Tensor) -> Tensor:
+        """d logit / d mean = 1 / (mean (1 - mean)), likewise bounded."""
+        mean = mean.clamp(self._margin, 1 - self._margin)
+        return 1 / (mean * (1 - mean))
+
+
+LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli}

@@ -1,0 +1,89 @@
+"""A user's own encoder and decoder as an architecture.
+
+`ModulePair` wraps two ``nn.Module`` objects into a codec. The modules are copied when
+it is built, so the user's own are never trained.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ModulePair", "PairCodec"]
+
+
+class ModulePair:
+    """Architecture of an encoder and a decoder that the user wrote.
+
+    Parameters
+    ----------
+    encoder : Module
+        Maps ``(batch, n_features)`` to ``(batch, n_components)``.
+    decoder : Module
+        Maps ``(batch, n_components)`` to ``(batch, n_features)``.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from skae.parts.modules import ModulePair
+    >>> pair = ModulePair(nn.Linear(8, 2), nn.Linear(2, 8))
+    >>> codec, n_components = pair.build(8)
+    >>> n_components
+    2
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module):
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def build(self, n_features: int) -> tuple["PairCodec", int]:
+        """A codec with copies of the modules, and the width of its code.
+
+        Raises
+        ------
+        ValueError
+            When the modules do not fit n_features or one another.
+        """
+        codec = PairCodec(copy.deepcopy(self.encoder), copy.deepcopy(self.decoder))
+        codec.float().eval()
+        probe = torch.zeros(2, n_features)
+        try:
+            with torch.no_grad():
+                code = codec.encode(probe)
+                raw = codec.decode(code)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The modules given as architecture do not accept rows of {n_features} "
+                f"features: {error}"
+            ) from error
+        if code.ndim != 2 or raw.shape != probe.shape:
+            raise ValueError(
+                "The encoder given as architecture must map (batch, n_features) to "
+                "(batch, n_components) and the decoder back; for input of shape "
+                f"{tuple(probe.shape)} the code has shape {tuple(code.shape)} and the "
+                f"reconstruction {tuple(raw.shape)}."
+            )
+        return codec, code.shape[1]
+
+
+class PairCodec(nn.Module):
+    """Codec of two modules.
+
+    Shape
+    -----
+    ``encode`` maps ``(batch, n_features)`` to ``(batch, n_components)``; ``decode``
+    back.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The encoder's output."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """The decoder's output."""
+        return self.decoder(z)

@@ -1,0 +1,3 @@
+"""How any model is trained: knows parts and tensors, no estimator."""
+
+__all__: list[str] = []

@@ -1,0 +1,56 @@
+"""What "auto" means: network size, batch, rate and length from the shape of the data.
+
+The figures were found on tables of 80 to 50,000 rows (see benchmarks/pca_ratio.py);
+estimators pass explicit values through unchanged.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["Defaults", "defaults_for"]
+
+_SMALL = 600
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Values for the parameters left at "auto" or None.
+
+    Attributes
+    ----------
+    hidden_layer_sizes : tuple of int
+    batch_size : int
+    lr : float
+        Peak learning rate.
+    weight_decay, ema_decay : float
+    n_steps, n_rounds : int
+        Training steps and evaluations.
+    n_folds : int or None
+        Cross-validation for small data; None holds rows out.
+    bound : float or None
+        Clip of the perceptrons' inputs.
+    guard_first : bool
+        Guard against extrapolation from the outset.
+    """
+
+    hidden_layer_sizes: tuple[int, ...]
+    batch_size: int
+    lr: float
+    weight_decay: float
+    ema_decay: float
+    n_steps: int
+    n_rounds: int
+    n_folds: int | None
+    bound: float | None
+    guard_first: bool
+
+
+def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults:
+    """Defaults for a table of this shape."""
+    if n_samples <= _SMALL:
+        return Defaults((64,), 64, 5e-3, 1.0, 0.95, 300, 30, 4, 3.0, True)
+    width, batch = 128, 256
+    flops = 6 * batch * width * 2 * (n_features + n_components)
+    budget = 6e10 if n_features <= 500 else 4e11
+    n_steps = int(min(1000, max(100, budget / flops)))
+    rate = 2e-2 * min(1.0, (128 / n_features) ** 0.5)
+    return Defaults((width,), batch, rate, 0.1, 0.98, n_steps, 25, None, None, False)

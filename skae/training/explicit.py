@@ -1,0 +1,154 @@
+"""The gradient of a dense autoencoder written out by hand.
+
+For dense codecs with a canonical likelihood and no corruption, prior or penalty, the
+backward pass is a handful of batched products into preallocated gradients, three times
+faster than autograd for small batches. Codecs with members train all of them in the
+same calls. The trainer asks `supports` and falls back to autograd by itself.
+"""
+
+import torch
+from torch import Tensor
+
+from skae.parts.activations import ACTIVATIONS
+from skae.parts.corruption import NoCorruption
+from skae.parts.dense import DenseCodec
+from skae.parts.priors import NoPrior
+from skae.training.objective import Autoencoder
+
+__all__ = ["ExplicitGradient", "supports"]
+
+
+def supports(model: Autoencoder) -> bool:
+    """Whether `ExplicitGradient` computes this model's objective."""
+    return (
+        type(model.codec) is DenseCodec
+        and model.codec.guard is None
+        and getattr(model.likelihood, "canonical", False)
+        and type(model.corruption) is NoCorruption
+        and type(model.prior) is NoPrior
+        and not model.penalties
+    )
+
+
+class ExplicitGradient:
+    """Callable that fills the gradients of a model's flat parameters.
+
+    Parameters
+    ----------
+    model : Autoencoder
+        With parameters that have ``.grad`` allocated (see `FlatParameters`).
+
+    Shape
+    -----
+    ``gradient(x, weight)`` takes rows ``(batch, n_features)`` and, optionally, row
+    weights ``(batch,)`` or ``(members, batch)``, and returns the weighted mean of the
+    objective over the batch, summed over members.
+    """
+
+    def __init__(self, model: Autoencoder):
+        codec = model.codec
+        self.codec = codec
+        self.likelihood = model.likelihood
+        self.activation = ACTIVATIONS[codec.activation]
+        self.n_members = codec.members or 1
+        self.encoder = [(_lead(w), _lead(b, 1)) for w, b in codec.encoder_layers()]
+        self.decoder = [(_lead(w), _lead(b, 1)) for w, b in codec.decoder_layers()]
+        grads = [w.grad for w in codec.encoder_weights]
+        self.encoder_grads = [
+            (_lead(g), _lead(b.grad, 1))
+            for g, b in zip(grads, codec.encoder_biases, strict=True)
+        ]
+        grads = (
+            [g.mT for g in reversed(grads)]
+            if codec.tied
+            else [w.grad for w in codec.decoder_weights]
+        )
+        self.decoder_grads = [
+            (_lead(g), _lead(b.grad, 1))
+            for g, b in zip(grads, codec.decoder_biases, strict=True)
+        ]
+        if codec.anchored:
+            self.sigma = _lead(codec.code_scale, 1)
+            self.encoder_path = _lead(codec.encoder_path.detach())
+            self.encoder_path_grad = _lead(codec.encoder_path.grad)
+            self.decoder_path = _lead(codec.decoder_axes().detach())
+            self.decoder_path_grad = (
+                self.encoder_path_grad.mT
+                if codec.tied
+                else _lead(codec.decoder_path.grad)
+            )
+        # One is the usual case for rows that are scaled already.
+        self.scale = None if bool((codec.input_scale == 1).all()) else codec.input_scale
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        codec, batch = self.codec, x.shape[0]
+        x = x.expand(self.n_members, *x.shape)
+        scaled = x if self.scale is None else x * self.scale
+        encoder = self._forward(self._bounded(scaled), self.encoder)
+        code = encoder[-1][1]
+        if codec.anchored:
+            code = code + torch.bmm(x, self.encoder_path) / self.sigma
+        decoder = self._forward(self._bounded(code), self.decoder)
+        raw = decoder[-1][1]
+        if codec.anchored:
+            z = code * self.sigma
+            raw = torch.baddbmm(raw, z, self.decoder_path)
+
+        loss = self.likelihood.nll(raw, x)
+        delta = self.likelihood.mean(raw) - x
+        if weight is None:
+            delta *= 1 / batch
+            loss = loss.sum() / batch
+        else:
+            weight = weight / batch
+            delta *= weight.unsqueeze(-1)
+            loss = (loss * weight).sum()
+
+        self._backward(delta, decoder, self.decoder, self.decoder_grads, beta=0)
+        delta_code = torch.bmm(self._delta, self.decoder[0][0].mT)
+        if codec.bound is not None:
+            delta_code *= code.abs() <= codec.bound
+        if codec.anchored:
+            torch.bmm(z.mT, delta, out=self.decoder_path_grad)
+            delta_code.addcmul_(torch.bmm(delta, self.decoder_path.mT), self.sigma)
+            through = x.mT, delta_code / self.sigma
+            self.encoder_path_grad.baddbmm_(*through, beta=int(codec.tied))
+        self._backward(
+            delta_code, encoder, self.encoder, self.encoder_grads, beta=int(codec.tied)
+        )
+        return loss
+
+    def _forward(self, x, layers):
+        """(input, pre-activation) of each layer."""
+        trace = []
+        for index, (weight, bias) in enumerate(layers):
+            if index:
+                x = self.activation.forward(a)
+            a = torch.baddbmm(bias, x, weight)
+            trace.append((x, a))
+        return trace
+
+    def _backward(self, delta, trace, layers, grads, beta):
+        """Weight gradients of a stack; leaves the first layer's delta behind."""
+        for index in range(len(layers) - 1, -1, -1):
+            x, _ = trace[index]
+            grad_weight, grad_bias = grads[index]
+            grad_weight.baddbmm_(x.mT, delta, beta=beta)
+            torch.sum(delta, 1, keepdim=True, out=grad_bias)
+            if index:
+                delta = torch.bmm(delta, layers[index][0].mT)
+                delta = self.activation.backward(delta, trace[index - 1][1], x)
+        self._delta = delta
+
+    def _bounded(self, x):
+        bound = self.codec.bound
+        return x if bound is None else x.clamp(-bound, bound)
+
+
+def _lead(tensor: Tensor, bias: int = 0) -> Tensor:
+    """The tensor with a member axis in front, and a batch axis for biases."""
+    tensor = tensor.detach()
+    if bias:
+        tensor = tensor.unsqueeze(-2)
+    return tensor if tensor.ndim == 3 else tensor.unsqueeze(0)

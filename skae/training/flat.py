@@ -1,0 +1,138 @@
+"""One flat buffer for all parameters of a module, and AdamW on it.
+
+The optimiser, the moving average and the snapshot then cost one call each whatever the
+number of layers. Parameters stay ordinary `nn.Parameter` objects: they are views.
+"""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+from torch.optim.adamw import adamw
+
+__all__ = ["FlatAdamW", "FlatParameters"]
+
+
+class FlatParameters:
+    """Views of a module's parameters and gradients in two flat tensors.
+
+    Parameters
+    ----------
+    module : Module
+        Its trainable parameters are moved into the buffer in place.
+    decayed : iterable of Parameter, default=()
+        Those under weight decay; they come first in the buffer.
+
+    Attributes
+    ----------
+    data, grad : Tensor of shape (n_parameters,)
+    decayed : Tensor
+        The leading part of ``data``.
+    """
+
+    def __init__(self, module: nn.Module, decayed: Iterable[nn.Parameter] = ()):
+        first = {id(parameter): parameter for parameter in decayed}
+        rest = [
+            p for p in module.parameters() if p.requires_grad and id(p) not in first
+        ]
+        parameters = [*first.values(), *rest]
+        sizes = [parameter.numel() for parameter in parameters]
+        self.data = torch.cat([p.detach().flatten() for p in parameters])
+        self.grad = torch.zeros_like(self.data)
+        data, grad = self.data.split(sizes), self.grad.split(sizes)
+        for parameter, values, slopes in zip(parameters, data, grad, strict=True):
+            parameter.data = values.view(parameter.shape)
+            parameter.grad = slopes.view(parameter.shape)
+        self.decayed = self.data[: sum(p.numel() for p in first.values())]
+
+
+class FlatAdamW:
+    """AdamW (Loshchilov and Hutter 2019) with warm-up, cosine decay and averaging.
+
+    The rate rises linearly over the first 5% of the steps and falls as a cosine to
+    0.1% of its peak. ``average`` is the exponential moving average of the weights,
+    debiased, which is what is evaluated and kept.
+
+    Parameters
+    ----------
+    flat : FlatParameters
+    lr : float
+        Peak learning rate.
+    n_steps : int
+        Length of the schedule.
+    weight_decay : float, default=0.0
+        Decoupled, per unit of learning rate.
+    ema_decay : float, default=0.98
+        Zero keeps the last weights.
+    betas : tuple of float, default=(0.9, 0.95)
+    constant : bool, default=False
+        Keep the rate at ``lr`` throughout.
+    """
+
+    def __init__(
+        self,
+        flat: FlatParameters,
+        *,
+        lr: float,
+        n_steps: int,
+        weight_decay: float = 0.0,
+        ema_decay: float = 0.98,
+        betas: tuple[float, float] = (0.9, 0.95),
+        constant: bool = False,
+    ):
+        self.flat = flat
+        self.lr = lr
+        self.n_steps = n_steps
+        self.weight_decay = weight_decay
+        self.ema_decay = ema_decay
+        self.betas = betas
+        self.constant = constant
+        self.average = flat.data.clone()
+        self.restart(1.0)
+
+    def restart(self, factor: float) -> None:
+        """Forget the moments and go on from the current weights at lr * factor."""
+        self.factor = factor
+        self.step_count = 0
+        self._first = torch.zeros_like(self.flat.data)
+        self._second = torch.zeros_like(self.flat.data)
+        self._step = torch.zeros((), device=self.flat.data.device)
+        self.average.copy_(self.flat.data)
+
+    def rate(self) -> float:
+        """Learning rate of the coming step."""
+        if self.constant:
+            return self.lr * self.factor
+        warm = max(1, round(0.05 * self.n_steps))
+        if self.step_count < warm:
+            return self.lr * self.factor * (self.step_count + 1) / warm
+        done = min(1.0, (self.step_count - warm) / max(1, self.n_steps - warm))
+        cosine = 0.5 * (1 + math.cos(math.pi * done))
+        return self.lr * self.factor * (0.001 + 0.999 * cosine)
+
+    def step(self) -> None:
+        """One update from ``flat.grad``."""
+        rate = self.rate()
+        if self.weight_decay:
+            self.flat.decayed.mul_(1 - rate * self.weight_decay)
+        adamw(
+            [self.flat.data],
+            [self.flat.grad],
+            [self._first],
+            [self._second],
+            [],
+            [self._step],
+            fused=True,
+            amsgrad=False,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            lr=rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+        self.step_count += 1
+        # A growing window first: early averages would otherwise remember the start.
+        decay = min(self.ema_decay, self.step_count / (self.step_count + 9))
+        self.average.lerp_(self.flat.data, 1 - decay)

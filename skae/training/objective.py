@@ -1,0 +1,85 @@
+"""The loss as a formula of the five parts.
+
+`Autoencoder` is the module that the trainer optimises and that estimators keep as
+``net_``: one codec with its corruption, prior, likelihood and penalties. It returns
+nats per sample; weighting, averaging and stepping happen elsewhere.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Generator, Tensor, nn
+
+__all__ = ["Autoencoder", "State"]
+
+
+@dataclass(frozen=True)
+class State:
+    """What one pass computed, handed to penalties.
+
+    Attributes
+    ----------
+    x, x_tilde : Tensor of shape (..., n_features)
+        Clean rows and what the encoder saw.
+    h, z : Tensor of shape (..., n_components)
+        The encoder's output and the code drawn from it.
+    raw : Tensor of shape (..., n_features)
+        The decoder's output, before the likelihood's mean.
+    codec : Module
+        With ``encode`` and ``decode``.
+    """
+
+    x: Tensor
+    x_tilde: Tensor
+    h: Tensor
+    z: Tensor
+    raw: Tensor
+    codec: nn.Module
+
+
+class Autoencoder(nn.Module):
+    """loss = likelihood.nll(raw, x) + prior.divergence(h) + sum of penalties.
+
+    Parameters
+    ----------
+    codec : Module
+        ``encode(x) -> h`` and ``decode(z) -> raw``.
+    likelihood, corruption, prior : parts
+    penalties : sequence of parts, default=()
+    """
+
+    def __init__(
+        self, codec: nn.Module, likelihood, corruption, prior, penalties: Sequence = ()
+    ):
+        super().__init__()
+        self.codec = codec
+        self.likelihood = likelihood
+        self.corruption = corruption
+        self.prior = prior
+        self.penalties = list(penalties)
+
+    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+        """Objective of each row, shape ``(..., batch)``, in nats.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., batch, n_features), in model units
+        generator : torch.Generator, optional
+            Where corruption and prior draw from.
+        """
+        state = self.run(x, generator)
+        loss = self.likelihood.nll(state.raw, x) + self.prior.divergence(state.h)
+        for penalty in self.penalties:
+            loss = loss + penalty(state)
+        return loss
+
+    def run(self, x: Tensor, generator: Generator | None = None) -> State:
+        """One pass through corruption, encoder, prior and decoder."""
+        x_tilde = self.corruption(x, generator)
+        h = self.codec.encode(x_tilde)
+        z = self.prior.draw(h, generator)
+        return State(x, x_tilde, h, z, self.codec.decode(z), self.codec)
+
+    def nll(self, x: Tensor) -> Tensor:
+        """Reconstruction term alone, of the clean rows, shape ``(..., batch)``."""
+        return self.likelihood.nll(self.codec.decode(self.codec.encode(x)), x)

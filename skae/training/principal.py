@@ -1,0 +1,174 @@
+"""Mean, variances and principal axes of X: where every model starts.
+
+scikit-learn's PCA finds the axes of tables that fit comfortably in memory. Weighted,
+sparse and larger data go through their covariance, added up chunk by chunk in float64,
+so that nothing of X's size is copied.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg, sparse
+from sklearn.decomposition import PCA
+
+from skae.training.batches import chunks
+
+__all__ = ["Moments", "Principal", "moments", "principal", "share"]
+
+_IN_MEMORY_BYTES = 128 * 2**20
+_UPCAST_ENTRIES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second moments of the rows.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_features,), in X's units
+    unit : float
+        Power of two that keeps squares of X / unit within range.
+    variance : ndarray of shape (n_features,), in units of ``unit`` squared
+    covariance : ndarray of shape (n_features, n_features) or None
+        Likewise; None where it was not asked for.
+    """
+
+    mean: np.ndarray
+    unit: float
+    variance: np.ndarray
+    covariance: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Principal component analysis of the rows, whatever the solver.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_features,), in X's units
+    unit : float
+        The other attributes are in this unit of X.
+    axes : ndarray of shape (n_features, n_components)
+        Orthonormal columns; zero columns beyond min(n_samples, n_features).
+    axis_variance : ndarray of shape (n_components,)
+    variance : ndarray of shape (n_features,)
+    """
+
+    mean: np.ndarray
+    unit: float
+    axes: np.ndarray
+    axis_variance: np.ndarray
+    variance: np.ndarray
+
+    @property
+    def residual(self) -> float:
+        """Mean squared error per entry of the training rows."""
+        lost = self.variance.sum() - self.axis_variance.sum()
+        return max(0.0, lost) / len(self.variance)
+
+
+def moments(X, sample_weight=None, *, covariance: bool) -> Moments:
+    """Weighted mean, variances and, if wanted, the covariance, in two passes."""
+    n_samples, n_features = X.shape
+    unit = _unit(X)
+    weight = np.ones(n_samples) if sample_weight is None else sample_weight
+    weight = weight / weight.sum()
+    mean = np.zeros(n_features)
+    for rows in chunks(n_samples, n_features):
+        mean += weight[rows] @ _dense(X[rows], unit)
+    second = np.zeros((n_features, n_features) if covariance else n_features)
+    for rows in chunks(n_samples, n_features):
+        block = _dense(X[rows], unit) - mean
+        if covariance:
+            block *= np.sqrt(weight[rows])[:, None]
+            second += block.T @ block
+        else:
+            second += weight[rows] @ np.square(block)
+    variance = np.diag(second).copy() if covariance else second
+    return Moments(mean * unit, unit, variance, second if covariance else None)
+
+
+def principal(X, n_components, sample_weight=None, random_state=None) -> Principal:
+    """PCA of X.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    n_components : int or float
+        A float in (0, 1) is the share of variance to keep.
+    sample_weight : ndarray of shape (n_samples,), optional
+    random_state : RandomState, optional
+        For PCA's randomised solver.
+
+    Returns
+    -------
+    Principal
+    """
+    n_samples, n_features = X.shape
+    in_memory = not sparse.issparse(X) and X.nbytes <= _IN_MEMORY_BYTES
+    if sample_weight is None and in_memory:
+        return _from_pca(X, n_components, random_state)
+    found = moments(X, sample_weight, covariance=True)
+    values, vectors = linalg.eigh(found.covariance)
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    if n_components < 1:
+        n_components = share(values, n_components)
+    rank = min(n_components, n_samples, n_features)
+    axes = _sign_flipped(vectors[:, :rank])
+    return Principal(
+        found.mean,
+        found.unit,
+        _padded(axes, n_components),
+        _padded(values[:rank], n_components),
+        found.variance,
+    )
+
+
+def _from_pca(X, n_components, random_state) -> Principal:
+    unit = _unit(X)
+    if unit != 1 or X.size <= _UPCAST_ENTRIES:
+        X = _dense(X, unit)
+    limit = min(X.shape)
+    wanted = n_components if n_components < 1 else min(n_components, limit)
+    pca = PCA(wanted, random_state=random_state).fit(X)
+    to_population = (len(X) - 1) / len(X)
+    kept = pca.explained_variance_.astype(np.float64) * to_population
+    width = pca.n_components_ if n_components < 1 else n_components
+    return Principal(
+        pca.mean_.astype(np.float64) * unit,
+        unit,
+        _padded(pca.components_.T.astype(np.float64), width),
+        _padded(kept, width),
+        X.var(axis=0, dtype=np.float64),
+    )
+
+
+def _unit(X) -> float:
+    values = X.data if sparse.issparse(X) else X
+    largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
+    extreme = largest > 0 and not 1e-12 < largest < 1e12
+    return float(2.0 ** np.round(np.log2(largest))) if extreme else 1.0
+
+
+def _dense(block, unit) -> np.ndarray:
+    block = block.toarray() if sparse.issparse(block) else block
+    block = np.asarray(block, dtype=np.float64)
+    return block if unit == 1 else block / unit
+
+
+def share(values, wanted) -> int:
+    """How many leading variances add up to more than the share."""
+    cumulated = np.cumsum(values) / max(values.sum(), np.finfo(float).tiny)
+    return min(len(values), int(np.searchsorted(cumulated, wanted, side="right")) + 1)
+
+
+def _padded(array, width) -> np.ndarray:
+    missing = width - array.shape[-1]
+    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
+
+
+def _sign_flipped(axes) -> np.ndarray:
+    """PCA's convention: the largest entry of each axis is positive."""
+    largest = np.abs(axes).argmax(axis=0)
+    signs = np.sign(axes[largest, np.arange(axes.shape[1])])
+    return axes * np.where(signs == 0, 1, signs)

@@ -1,0 +1,312 @@
+"""The training loop: skorch's net with its overhead taken out.
+
+The only file that imports skorch. `Trainer` optimises any `Autoencoder` module; batches
+are slices of tensors on the device, losses stay there until the end of a round, and the
+step is `ExplicitGradient` where that applies and autograd where not. A round is what
+skorch calls an epoch: some training steps, then one evaluation. What is evaluated and
+kept is the moving average of the weights.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, PassthroughScoring
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from skae.training.batches import Batches
+from skae.training.explicit import ExplicitGradient, supports
+from skae.training.flat import FlatAdamW, FlatParameters
+from skae.training.objective import Autoencoder
+
+__all__ = ["Schedule", "Trainer"]
+
+_BACK_OFF = 0.1
+_RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train.
+
+    Attributes
+    ----------
+    n_rounds : int
+        Evaluations, each after ``n_batches`` steps.
+    n_batches : int
+    batch_size : int
+    lr : float
+        Peak learning rate.
+    weight_decay, ema_decay : float
+    patience : int or None
+        Rounds without improvement before stopping; None trains to the end.
+    tol : float
+        Relative improvement that counts.
+    constant : bool
+        No warm-up, no decay: for training that has no known end.
+    """
+
+    n_rounds: int
+    n_batches: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 0.0
+    ema_decay: float = 0.98
+    patience: int | None = None
+    tol: float = 1e-4
+    constant: bool = False
+
+
+class Trainer(NeuralNet):
+    """Optimise an `Autoencoder`, keeping its best weights.
+
+    Parameters
+    ----------
+    module : Autoencoder
+        Trained in place.
+    schedule : Schedule
+    generator : torch.Generator
+        On the module's device; corruption and prior draw from it.
+    evaluate : callable, optional
+        ``evaluate(module) -> float``, the held-out objective after each round. Without
+        it the training loss decides which weights are kept.
+    autograd : bool, default=False
+        Use the general path also where the explicit one applies.
+    on_round : callable, optional
+        ``on_round(round_number, module)`` after each round, with the averaged weights
+        in the module; returning True stops the training.
+    callbacks : list of skorch callbacks, optional
+    verbose : int, default=0
+        One shows a progress bar.
+
+    Attributes
+    ----------
+    history : skorch History
+        ``train_loss`` and, with ``evaluate``, ``valid_loss`` of every round.
+    interrupted_ : bool
+        Whether Ctrl-C ended the training.
+    """
+
+    def __init__(
+        self,
+        module: Autoencoder,
+        *,
+        schedule: Schedule,
+        generator: torch.Generator,
+        evaluate: Callable[[Autoencoder], float] | None = None,
+        autograd: bool = False,
+        on_round: Callable[[int, Autoencoder], object] | None = None,
+        callbacks=None,
+        verbose: int = 0,
+    ):
+        self.schedule = schedule
+        self.generator = generator
+        self.evaluate = evaluate
+        self.autograd = autograd
+        self.on_round = on_round
+        super().__init__(
+            module,
+            criterion=None,
+            train_split=None,
+            max_epochs=schedule.n_rounds,
+            callbacks=self._own_callbacks(verbose) + list(callbacks or []),
+            # skorch moves modules by itself, which would leave the flat buffers.
+            device=None,
+            verbose=0,
+        )
+
+    def _own_callbacks(self, verbose):
+        monitored = "valid_loss" if self.evaluate else "train_loss"
+        own = []
+        if self.schedule.patience is not None:
+            stopping = EarlyStopping(
+                monitor=monitored,
+                patience=self.schedule.patience,
+                threshold=self.schedule.tol,
+                sink=lambda *args: None,
+            )
+            own.append(("early_stopping", stopping))
+        if verbose:
+            own.append(("progress_bar", _ProgressBar(monitored)))
+        return own
+
+    @property
+    def _default_callbacks(self):
+        return []
+
+    def _validate_params(self):
+        """The estimator's business."""
+
+    def initialize_module(self):
+        self.module_ = self.module
+        codec = self.module_.codec
+        decayed = getattr(codec, "decayed_parameters", codec.parameters)()
+        self.flat_ = FlatParameters(self.module_, decayed)
+        explicit = not self.autograd and supports(self.module_)
+        self.gradient_ = (
+            ExplicitGradient(self.module_) if explicit else self._autograd_step
+        )
+        return self
+
+    def initialize_criterion(self):
+        """The objective is part of the module."""
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        schedule = self.schedule
+        self.optimizer_ = FlatAdamW(
+            self.flat_,
+            lr=schedule.lr,
+            n_steps=schedule.n_rounds * schedule.n_batches,
+            weight_decay=schedule.weight_decay,
+            ema_decay=schedule.ema_decay,
+            constant=schedule.constant,
+        )
+        return self
+
+    def train(self, batches: Batches) -> "Trainer":
+        """Run the schedule and leave the best weights in the module."""
+        if not self.initialized_:
+            self.initialize()
+        self.interrupted_ = False
+        self._retries = 0
+        self._best = float("inf")
+        self._best_weights = self.optimizer_.average.clone()
+        if self.evaluate is not None:
+            self._best = self.evaluate(self.module_)
+        try:
+            self.partial_fit(batches)
+        finally:
+            self.flat_.data.copy_(self._best_weights)
+        self._raise_if_lost()
+        return self
+
+    def check_data(self, X, y=None):
+        """Rows are validated before they come here."""
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        return X, self.evaluate
+
+    def get_iterator(self, dataset, training=False):
+        return dataset
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        try:
+            if training:
+                self._run_steps(iterator)
+            else:
+                with self._averaged():
+                    self.history.record("valid_loss", iterator(self.module_))
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            raise
+
+    def _run_steps(self, batches):
+        total = torch.zeros((), device=self.flat_.data.device)
+        notify = self.notify if self._watches_batches() else None
+        self.module_.train()
+        for batch in batches:
+            if notify:
+                notify("on_batch_begin", batch=batch, training=True)
+            loss = self.gradient_(*batch)
+            self.optimizer_.step()
+            total += loss
+            if notify:
+                notify("on_batch_end", batch=batch, training=True, loss=loss)
+        self.module_.eval()
+        self.history.record("train_loss", total.item() / batches.n_batches)
+
+    def _autograd_step(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        self.flat_.grad.zero_()
+        loss = self.module_(x, self.generator)
+        loss = loss.mean(-1) if weight is None else (loss * weight).mean(-1)
+        loss = loss.sum()
+        loss.backward()
+        return loss.detach()
+
+    def on_epoch_end(self, net, **kwargs):
+        """Keep the weights if they are the best so far; back off from divergence."""
+        last = self.history[-1]
+        loss = last["valid_loss" if self.evaluate else "train_loss"]
+        if not torch.isfinite(torch.tensor([loss, last["train_loss"]])).all():
+            self._back_off()
+        elif loss < self._best:
+            self._best = loss
+            self._best_weights.copy_(self.optimizer_.average)
+        if self.on_round is not None:
+            with self._averaged():
+                stop = self.on_round(len(self.history), self.module_)
+            if stop:
+                raise KeyboardInterrupt
+
+    def _back_off(self):
+        self._retries += 1
+        if self._retries > _RETRIES:
+            raise KeyboardInterrupt
+        self.flat_.data.copy_(self._best_weights)
+        self.optimizer_.restart(_BACK_OFF**self._retries)
+
+    def _raise_if_lost(self):
+        if self._retries > _RETRIES and self._best == float("inf"):
+            raise FloatingPointError(
+                "The training loss became infinite or NaN, also after the learning "
+                f"rate was lowered {_RETRIES} times from {self.schedule.lr:g}. Scale X "
+                "or choose a smaller learning_rate_init."
+            )
+        if self._retries:
+            from sklearn.exceptions import ConvergenceWarning
+
+            warnings.warn(
+                "The training loss became infinite or NaN; training went on from the "
+                "best weights with a lower learning rate. Consider a smaller "
+                "learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _watches_batches(self) -> bool:
+        return any(
+            getattr(type(callback), hook, None) is not getattr(Callback, hook)
+            for _, callback in self.callbacks_
+            if not isinstance(callback, PassthroughScoring)
+            for hook in ("on_batch_begin", "on_batch_end")
+        )
+
+    def _averaged(self):
+        return _Swapped(self.flat_.data, self.optimizer_.average)
+
+
+class _Swapped:
+    """Hold other values in a tensor for the length of a with block."""
+
+    def __init__(self, tensor, values):
+        self.tensor, self.values = tensor, values
+
+    def __enter__(self):
+        self.kept = self.tensor.clone()
+        self.tensor.copy_(self.values)
+
+    def __exit__(self, *exc):
+        self.tensor.copy_(self.kept)
+
+
+class _ProgressBar(Callback):
+    """A tqdm bar over rounds that shows the monitored loss."""
+
+    def __init__(self, monitored):
+        self.monitored = monitored
+
+    def on_train_begin(self, net, **kwargs):
+        self.bar = tqdm(total=net.max_epochs, desc="training", leave=False)
+
+    def on_epoch_end(self, net, **kwargs):
+        self.bar.set_postfix(loss=f"{net.history[-1, self.monitored]:.4g}")
+        self.bar.update()
+
+    def on_train_end(self, net, **kwargs):
+        self.bar.close()
