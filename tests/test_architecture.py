@@ -1,0 +1,135 @@
+"""The rules of the house, read off the source: who imports whom, and file manners."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import skae
+
+PACKAGE = Path(skae.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [path.relative_to(PACKAGE).as_posix() for path in FILES]
+TREES = {
+    name: ast.parse(path.read_text(encoding="utf-8"))
+    for name, path in zip(NAMES, FILES, strict=True)
+}
+
+BELOW = {
+    "parts": {"parts"},
+    "training": {"parts", "training"},
+    "estimators": {"parts", "training", "estimators"},
+}
+GLOBAL_SEEDS = {
+    "random.seed",
+    "np.random.seed",
+    "numpy.random.seed",
+    "torch.manual_seed",
+    "torch.random.manual_seed",
+    "torch.seed",
+    "torch.cuda.manual_seed",
+    "torch.cuda.manual_seed_all",
+    "torch.set_rng_state",
+}
+
+each_file = pytest.mark.parametrize("name", NAMES)
+
+
+def imported(nodes: Iterator[ast.AST]) -> set[str]:
+    """Dotted names of the modules that these nodes import."""
+    modules = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            modules.add(node.module)
+            if node.module == "skae":
+                modules.update(f"skae.{alias.name}" for alias in node.names)
+    return modules
+
+
+def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
+    """Nodes that run when the module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from outside_functions(node)
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_the_walk_sees_the_package():
+    floors = {name.partition("/")[0] for name in NAMES}
+    assert floors >= set(BELOW)
+
+
+@each_file
+def test_imports_go_from_estimators_to_training_to_parts(name):
+    floor = name.partition("/")[0]
+    if floor not in BELOW:
+        return
+    for module in imported(ast.walk(TREES[name])):
+        if top(module) == "skae":
+            below = module.removeprefix("skae.").partition(".")[0]
+            assert below in BELOW[floor], f"{name} imports {module}"
+
+
+@each_file
+def test_parts_import_only_torch_numpy_and_sklearn_base(name):
+    if not name.startswith("parts/"):
+        return
+    for module in imported(ast.walk(TREES[name])):
+        allowed = {"torch", "numpy", "skae"} | sys.stdlib_module_names
+        assert top(module) in allowed or module == "sklearn.base", (
+            f"{name} imports {module}"
+        )
+
+
+def test_only_the_trainer_imports_skorch():
+    importers = {
+        name
+        for name, tree in TREES.items()
+        if "skorch" in map(top, imported(ast.walk(tree)))
+    }
+    assert importers == {"training/trainer.py"}
+
+
+@each_file
+def test_matplotlib_is_imported_lazily_and_only_to_draw(name):
+    tree = TREES[name]
+    assert "matplotlib" not in map(top, imported(outside_functions(tree)))
+    if "matplotlib" in map(top, imported(ast.walk(tree))):
+        assert name.startswith("inspection/") or name == "__main__.py"
+
+
+@each_file
+def test_files_are_named_after_what_they_hold(name):
+    assert Path(name).stem.strip("_") not in {"utils", "helpers", "misc", "common"}
+
+
+@each_file
+def test_modules_open_with_a_docstring_and_list_their_names(name):
+    tree = TREES[name]
+    assert ast.get_docstring(tree)
+    assigned = {
+        ast.unparse(target)
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    }
+    assert name == "__main__.py" or "__all__" in assigned
+
+
+@each_file
+def test_no_global_generator_is_seeded(name):
+    called = {
+        ast.unparse(node.func)
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Call)
+    }
+    assert not called & GLOBAL_SEEDS
