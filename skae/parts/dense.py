@@ -278,11 +278,11 @@ class DenseCodec(nn.Module):
             anchor, radius, _ = self.guard
             start = ((x - self._per_row(anchor.center)) @ anchor.axes) / sigma
             code = start + _trust(scaled, radius) * (code - start)
-        return code * sigma
+        return code * sigma if self.anchored else code
 
     def decode(self, z: Tensor) -> Tensor:
         """Raw output for codes z."""
-        code = z / self._per_row(self.code_scale)
+        code = z / self._per_row(self.code_scale) if self.anchored else z
         raw = _perceptron(self._bounded(code), self.decoder_layers(), self._act)
         if self.anchored:
             raw = raw + z @ self.decoder_axes()

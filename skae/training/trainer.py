@@ -225,9 +225,8 @@ class Trainer(NeuralNet):
         self.flat_.grad.zero_()
         loss = self.module_(x, self.generator)
         loss = loss.mean(-1) if weight is None else (loss * weight).mean(-1)
-        loss = loss.sum()
-        loss.backward()
-        return loss.detach()
+        loss.backward(torch.ones_like(loss))
+        return loss.detach().sum()
 
     def on_epoch_end(self, net, **kwargs):
         """Keep the weights if they are the best so far; back off from divergence."""
