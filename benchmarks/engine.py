@@ -7,7 +7,8 @@ scikit-learn's MLPRegressor and PyOD's AutoEncoder (where installed) stand besid
 Everything runs on one thread; contenders take turns, and the ratios are medians over
 the turns, so that other load on the machine strikes all of them alike.
 
-    python benchmarks/engine.py [--repeats 9] [--json engine.json]
+    python benchmarks/engine.py                       # about two minutes
+    python benchmarks/engine.py --turns 3
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from report import print_table, write_json
+from report import one_thread, print_table, progress, save
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPRegressor
 from skorch import NeuralNet
@@ -30,7 +31,7 @@ from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
-from skae.training.batches import Batches, Rows, one_thread
+from skae.training.batches import Batches, Rows
 from skae.training.objective import Autoencoder
 from skae.training.trainer import Schedule, Trainer
 
@@ -79,6 +80,23 @@ CASES = [
     Case(4096, 784, 256, 32, 256, 48, goals(1.0)),
 ]
 
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=9, help="of each contender")
+    n_turns = parser.parse_args().turns
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    with one_thread():
+        rows = []
+        for case in CASES:
+            progress(f"{case.name}, batch {case.batch_size}")
+            rows += rows_of(case, measure(case, n_turns))
+        print_table("Microseconds a training step, one thread", rows)
+        save("engine", steps=rows)
+
+
 # A contender is called once a turn and returns seconds a step.
 Contender = Callable[[], float]
 
@@ -121,7 +139,9 @@ def bare(case: Case, X: np.ndarray) -> Contender:
     return lambda: timed(train, case.n_steps)
 
 
-def trainer_turn(case: Case, X: np.ndarray, *, autograd=False, members=None) -> Contender:
+def trainer_turn(
+    case: Case, X: np.ndarray, *, autograd=False, members=None
+) -> Contender:
     """The loop that estimators run, moving average of the weights included."""
     generator = torch.Generator().manual_seed(0)
     codec = Dense((case.hidden,), activation="relu").build(
@@ -214,13 +234,13 @@ def contenders(case: Case, X: np.ndarray) -> dict[str, Contender]:
     return found
 
 
-def measure(case: Case, repeats: int) -> dict[str, np.ndarray]:
+def measure(case: Case, n_turns: int) -> dict[str, np.ndarray]:
     """Seconds a step of each contender in each turn, after one turn of warm-up."""
     X = np.random.default_rng(0).standard_normal((case.n_samples, case.n_features))
     taking_turns = contenders(case, X.astype(np.float32))
     turns = [
         {name: turn() for name, turn in taking_turns.items()}
-        for _ in range(repeats + 1)
+        for _ in range(n_turns + 1)
     ]
     return {name: np.array([t[name] for t in turns[1:]]) for name in taking_turns}
 
@@ -240,26 +260,12 @@ def rows_of(case: Case, seconds: dict[str, np.ndarray]) -> list[dict]:
                 "contender": name,
                 "us a step": round(1e6 * float(np.median(own)), 1),
                 "ratio": round(ratio, 3),
-                "to": reference,
+                "of": reference,
                 "goal": goal,
                 "met": None if goal is None else ratio <= goal,
             }
         )
     return lines
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--json", default="engine.json")
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    lines = []
-    with one_thread():
-        for case in CASES:
-            lines += rows_of(case, measure(case, arguments.repeats))
-    print_table(lines)
-    write_json(arguments.json, lines)
 
 
 if __name__ == "__main__":

@@ -267,7 +267,7 @@ class Fit:
         else:
             index, judge = self._split(start.rows, weight)
         if judge is not None:
-            judge.note_start(start.model)
+            judge.note_start(start.model.eval(), start.anchor)
         schedule = self._schedule(defaults, len(index))
         trainer = self._trainer(start, schedule, judge)
         trainer.train(self._batches(start.rows, index, schedule, weight))
@@ -281,24 +281,18 @@ class Fit:
         held_out = round(self.estimator.validation_fraction * self.n_samples)
         held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
         out = np.sort(order[:held_out])
-        judge = HoldOut(rows[out], None if weight is None else weight[out])
-        return order[held_out:], judge
+        index = order[held_out:]
+        watched = rows[np.sort(index[:_WATCHED_ROWS])]
+        judge = HoldOut(rows[out], None if weight is None else weight[out], watched)
+        return index, judge
 
     def _choose(self, start: "_Start", judge) -> float:
         """How much of the departure from the anchor to keep."""
         if start.anchor is None or judge is None:
             return 1.0
-        trained_on = None
-        if start.folds is not None:
-            trained_on = start.folds.train_weight > 0
         defaults = self._defaults(_width(start.model.codec, self.n_features))
         choice = choose_departure(
-            start.model,
-            judge,
-            start.anchor,
-            start.rows[:_WATCHED_ROWS],
-            trained_on,
-            guard_first=defaults.guard_first,
+            start.model, judge, start.anchor, always_guard=defaults.always_guard
         )
         return choice.shrinkage
 

@@ -145,6 +145,9 @@ class Dense(BaseEstimator):
 class DenseCodec(nn.Module):
     """Encoder and decoder made of dense layers, see the formulas above.
 
+    In evaluation mode a ``guard``, when set, takes rows far from the training rows back
+    to the anchor.
+
     Shape
     -----
     ``encode`` maps ``(..., batch, n_features)`` to ``(..., batch, n_components)`` and
@@ -274,7 +277,7 @@ class DenseCodec(nn.Module):
         code = _perceptron(self._bounded(scaled), self.encoder_layers(), self._act)
         if self.anchored:
             code = code + (x @ self.encoder_path) / sigma
-        if self.guard is not None:
+        if self.guard is not None and not self.training:
             anchor, radius, _ = self.guard
             start = ((x - self._per_row(anchor.center)) @ anchor.axes) / sigma
             code = start + _trust(scaled, radius) * (code - start)
@@ -286,7 +289,7 @@ class DenseCodec(nn.Module):
         raw = _perceptron(self._bounded(code), self.decoder_layers(), self._act)
         if self.anchored:
             raw = raw + z @ self.decoder_axes()
-        if self.guard is not None:
+        if self.guard is not None and not self.training:
             anchor, _, radius = self.guard
             start = (z @ anchor.axes.mT) * self._per_row(anchor.raw_slope)
             start = start + self._per_row(anchor.raw_center)

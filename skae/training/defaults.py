@@ -28,8 +28,8 @@ class Defaults:
         Cross-validation for small data; None holds rows out.
     bound : float or None
         Clip of the perceptrons' inputs.
-    guard_first : bool
-        Guard against extrapolation from the outset.
+    always_guard : bool
+        Guard against extrapolation whatever held-out rows say.
     """
 
     hidden_layer_sizes: tuple[int, ...]
@@ -41,7 +41,7 @@ class Defaults:
     n_rounds: int
     n_folds: int | None
     bound: float | None
-    guard_first: bool
+    always_guard: bool
 
 
 def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults:

@@ -22,7 +22,6 @@ def supports(model: Autoencoder) -> bool:
     """Whether `ExplicitGradient` computes this model's objective."""
     return (
         type(model.codec) is DenseCodec
-        and model.codec.guard is None
         and getattr(model.likelihood, "canonical", False)
         and type(model.corruption) is NoCorruption
         and type(model.prior) is NoPrior

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from skae.parts.dense import Anchor, DenseCodec
+from skae.parts.dense import Anchor, DenseCodec, Guard
 from skae.training.objective import Autoencoder
 
 __all__ = ["Choice", "Folds", "HoldOut", "Judge", "choose_departure"]
 
 _SHRINKAGE = (1.0, 0.9, 0.75, 0.5, 0.25)
 _REQUIRED_T = 2.5
+# Small tables ask for more: 60 rows for t = 4.2, 1,000 for 2.6.
+_CAUTION = 100
 
 
 class Judge:
@@ -26,6 +28,10 @@ class Judge:
     Attributes
     ----------
     weight : Tensor of shape (n_held_out,) or None
+    training_x : Tensor of shape (n_rows, n_features)
+        Training rows, or some of them.
+    trained_on : bool Tensor of shape (members, n_rows) or None
+        Which of them each member trains on.
     start : list of Tensor
         The codec's ``anchored_parameters()`` before training.
     start_nll : Tensor of shape (n_held_out,)
@@ -33,6 +39,8 @@ class Judge:
     """
 
     weight: Tensor | None
+    training_x: Tensor
+    trained_on: Tensor | None
 
     def row_nll(self, model: Autoencoder) -> Tensor:
         """Reconstruction loss of each held-out row, by a model that has not seen it."""
@@ -45,12 +53,26 @@ class Judge:
             return nll.mean().item()
         return ((nll * self.weight).sum() / self.weight.sum()).item()
 
-    def note_start(self, model: Autoencoder) -> None:
-        """Remember the model as it is before training."""
+    def note_start(self, model: Autoencoder, anchor: Anchor | None) -> None:
+        """Remember an anchored model as it is before training.
+
+        From then on its inputs are guarded, so that one far-out row does not decide
+        which step is the best.
+        """
+        if anchor is None:
+            return
         self.start_nll = self.row_nll(model)
-        if isinstance(model.codec, DenseCodec):
-            parameters = model.codec.anchored_parameters()
-            self.start = [parameter.detach().clone() for parameter in parameters]
+        parameters = model.codec.anchored_parameters()
+        self.start = [parameter.detach().clone() for parameter in parameters]
+        guard = self.guard(model.codec, anchor)
+        no_limit = torch.full_like(guard.code_radius, torch.inf)
+        model.codec.guard = guard._replace(code_radius=no_limit)
+
+    @torch.no_grad()
+    def guard(self, codec: DenseCodec, anchor: Anchor) -> Guard:
+        """The radii of the training rows under the codec as it is."""
+        codec.guard = None
+        return codec.watch(anchor, self.training_x, self.trained_on)
 
 
 class HoldOut(Judge):
@@ -60,11 +82,21 @@ class HoldOut(Judge):
     ----------
     x : Tensor of shape (n_held_out, n_features)
     weight : Tensor of shape (n_held_out,), optional
+    training_x : Tensor of shape (n_rows, n_features), optional
+        Rows that are trained on; needed for anchored models.
     """
 
-    def __init__(self, x: Tensor, weight: Tensor | None = None):
+    trained_on = None
+
+    def __init__(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        training_x: Tensor | None = None,
+    ):
         self.x = x
         self.weight = weight
+        self.training_x = x if training_x is None else training_x
 
     def row_nll(self, model: Autoencoder) -> Tensor:
         with torch.no_grad():
@@ -110,6 +142,7 @@ class Folds(Judge):
         if weight is not None:
             train = train * weight
         self.train_weight = train / train.mean(1, keepdim=True)
+        self.training_x, self.trained_on = x, train > 0
 
     def training_rows(self, fold: int) -> np.ndarray:
         """Row numbers outside a fold."""
@@ -140,15 +173,12 @@ class Choice(NamedTuple):
 
 
 def choose_departure(
-    model: Autoencoder,
-    judge: Judge,
-    anchor: Anchor,
-    x: Tensor,
-    trained_on: Tensor | None,
-    *,
-    guard_first: bool,
+    model: Autoencoder, judge: Judge, anchor: Anchor, *, always_guard: bool
 ) -> Choice:
     """Shrink the trained model towards its anchor, or say that the anchor is better.
+
+    Rows farther out than any training row return to the anchor, unless the held-out
+    rows speak against that.
 
     Parameters
     ----------
@@ -157,13 +187,8 @@ def choose_departure(
     judge : HoldOut or Folds
         That knows the model's start.
     anchor : Anchor
-    x : Tensor of shape (n_samples, n_features)
-        Rows that set the guard's radii.
-    trained_on : Tensor, optional
-        Which of them each member trained on.
-    guard_first : bool
-        Whether to guard against extrapolation from the outset, or only when the model
-        fails the test without.
+    always_guard : bool
+        Leave the held-out rows no say in the guard.
 
     Returns
     -------
@@ -171,22 +196,24 @@ def choose_departure(
     """
     codec = model.codec
     trained = [p.detach().clone() for p in codec.anchored_parameters()]
-    with torch.no_grad():
-        guard = codec.watch(anchor, x, trained_on)
-        for guarded in (True,) if guard_first else (False, True):
-            codec.guard = guard if guarded else None
-            losses = {}
-            for shrinkage in _SHRINKAGE:
-                _shrink(codec, judge.start, trained, shrinkage)
-                losses[shrinkage] = judge(model)
-            best = min(losses, key=losses.get)
-            _shrink(codec, judge.start, trained, best)
-            t = _paired_t(judge.start_nll - judge.row_nll(model), judge.weight)
-            if t >= _REQUIRED_T:
-                return Choice(best, guarded, t)
-    return Choice(0.0, False, t)
+    guard = judge.guard(codec, anchor)
+    losses = {}
+    for guarded in (True,) if always_guard else (True, False):
+        codec.guard = guard if guarded else None
+        for shrinkage in _SHRINKAGE:
+            _shrink(codec, judge.start, trained, shrinkage)
+            losses[guarded, shrinkage] = judge(model)
+    # The first of equals: guarded, and as little shrunk as possible.
+    guarded, shrinkage = min(losses, key=losses.get)
+    codec.guard = guard if guarded else None
+    _shrink(codec, judge.start, trained, shrinkage)
+    t = _paired_t(judge.start_nll - judge.row_nll(model), judge.weight)
+    if t < _REQUIRED_T + _CAUTION / len(judge.training_x):
+        return Choice(0.0, False, t)
+    return Choice(shrinkage, guarded, t)
 
 
+@torch.no_grad()
 def _shrink(codec: DenseCodec, start, trained, shrinkage):
     for parameter, before, after in zip(
         codec.anchored_parameters(), start, trained, strict=True

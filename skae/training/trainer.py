@@ -175,6 +175,7 @@ class Trainer(NeuralNet):
         self._retries = 0
         self._best = float("inf")
         self._best_weights = self.optimizer_.average.clone()
+        self.module_.eval()
         if self.evaluate is not None:
             self._best = self.evaluate(self.module_)
         try:
