@@ -180,6 +180,9 @@ class Batches:
         self.weight = weight
         self._order = np.empty(0, dtype=np.int64)
 
+    def __len__(self) -> int:
+        return self.n_batches
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         size, left = self.batch_size, self.n_batches
         row_bytes = 4 * self.rows.n_features

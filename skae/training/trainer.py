@@ -189,7 +189,7 @@ class Trainer(NeuralNet):
         """Rows are validated before they come here."""
 
     def get_split_datasets(self, X, y=None, **fit_params):
-        return X, self.evaluate
+        return X, None if self.evaluate is None else [self.evaluate]
 
     def get_iterator(self, dataset, training=False):
         return dataset
@@ -201,8 +201,9 @@ class Trainer(NeuralNet):
             if training:
                 self._run_steps(iterator)
             else:
+                (evaluate,) = iterator
                 with self._averaged():
-                    self.history.record("valid_loss", iterator(self.module_))
+                    self.history.record("valid_loss", evaluate(self.module_))
         except KeyboardInterrupt:
             self.interrupted_ = True
             raise
@@ -210,17 +211,23 @@ class Trainer(NeuralNet):
     def _run_steps(self, batches):
         total = torch.zeros((), device=self.flat_.data.device)
         notify = self.notify if self._watches_batches() else None
+        if notify is None:
+            # Checkpoints name their files by the last batch, so there has to be one.
+            self.history.new_batch()
         self.module_.train()
         for batch in batches:
             if notify:
                 notify("on_batch_begin", batch=batch, training=True)
             loss = self.gradient_(*batch)
+            if notify:
+                named = list(self.module_.named_parameters())
+                notify("on_grad_computed", named_parameters=named, training=True)
             self.optimizer_.step()
             total += loss
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
         self.module_.eval()
-        self.history.record("train_loss", total.item() / batches.n_batches)
+        self.history.record("train_loss", total.item() / len(batches))
 
     def _autograd_step(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         self.flat_.grad.zero_()
@@ -232,7 +239,10 @@ class Trainer(NeuralNet):
     def on_epoch_end(self, net, **kwargs):
         """Keep the weights if they are the best so far; back off from divergence."""
         last = self.history[-1]
-        loss = last["valid_loss" if self.evaluate else "train_loss"]
+        monitored = "valid_loss" if self.evaluate else "train_loss"
+        loss = last[monitored]
+        # What skorch's checkpoints look for.
+        self.history.record(f"{monitored}_best", loss < self._best)
         if not torch.isfinite(torch.tensor([loss, last["train_loss"]])).all():
             self._back_off()
         elif loss < self._best:
@@ -274,7 +284,7 @@ class Trainer(NeuralNet):
             getattr(type(callback), hook, None) is not getattr(Callback, hook)
             for _, callback in self.callbacks_
             if not isinstance(callback, PassthroughScoring)
-            for hook in ("on_batch_begin", "on_batch_end")
+            for hook in ("on_batch_begin", "on_grad_computed", "on_batch_end")
         )
 
     def _averaged(self):
