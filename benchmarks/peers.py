@@ -20,7 +20,9 @@ WIDTH = 64
 def mlp_regressor(X, n_components, seed, max_iter=100):
     """scikit-learn's `MLPRegressor` fitted to predict X from X, else its defaults."""
     network = MLPRegressor(
-        (WIDTH, n_components, WIDTH), max_iter=max_iter, random_state=seed
+        hidden_layer_sizes=(WIDTH, n_components, WIDTH),
+        max_iter=max_iter,
+        random_state=seed,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
