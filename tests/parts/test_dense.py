@@ -1,0 +1,195 @@
+"""Dense codecs against PCA, against their own members and against autograd."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+
+from skae.parts.activations import ACTIVATIONS
+from skae.parts.dense import Anchor, Dense
+
+D, K, N = 6, 3, 40
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def rows(seed=0):
+    mixing = torch.randn(D, D, generator=generator(seed))
+    return torch.randn(N, D, generator=generator(seed + 1)) @ mixing + 2
+
+
+def pca_anchor(x):
+    pca = PCA(K).fit(x.double().numpy())
+    center = torch.tensor(pca.mean_, dtype=torch.float)
+    anchor = Anchor(
+        axes=torch.tensor(pca.components_.T, dtype=torch.float),
+        scale=torch.tensor(np.sqrt(pca.explained_variance_), dtype=torch.float),
+        center=center,
+        raw_center=center,
+        raw_slope=torch.ones(D),
+    )
+    return pca, anchor
+
+
+def disturbed(codec, seed=5):
+    """The codec with every weight moved, so that nothing is zero."""
+    with torch.no_grad():
+        for parameter in codec.parameters():
+            noise = torch.randn(parameter.shape, generator=generator(seed))
+            parameter += 0.3 * noise
+    return codec
+
+
+def stack(anchors):
+    return Anchor(*(torch.stack(parts) for parts in zip(*anchors, strict=True)))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("hidden", [(), (8,), (8, 5)])
+def test_an_anchored_codec_starts_as_pca(tied, activation, hidden):
+    x = rows()
+    pca, anchor = pca_anchor(x)
+    codec = Dense(hidden, activation, tied).build(
+        D, K, generator=generator(), anchor=anchor, input_scale=1 / x.std(0), bound=3.0
+    )
+    code = codec.encode(x)
+    expected = pca.transform(x.double().numpy())
+    np.testing.assert_allclose(code.detach(), expected, atol=2e-5)
+    reconstruction = codec.decode(code).detach()
+    np.testing.assert_allclose(
+        reconstruction, pca.inverse_transform(expected), atol=2e-5
+    )
+
+
+def test_an_anchor_on_the_raw_scale_is_carried_by_its_slope():
+    x = rows()
+    _, anchor = pca_anchor(x)
+    slope = torch.linspace(1, 2, D)
+    anchor = anchor._replace(raw_center=torch.full((D,), 7.0), raw_slope=slope)
+    codec = Dense((8,)).build(D, K, generator=generator(), anchor=anchor)
+    expected = 7 + (codec.encode(x) @ anchor.axes.T) * slope
+    torch.testing.assert_close(codec.decode(codec.encode(x)), expected)
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+def test_tied_weights_share_one_gradient(anchored):
+    x = rows()
+    anchor = pca_anchor(x)[1] if anchored else None
+    build = {"generator": generator(), "anchor": anchor}
+    tied = disturbed(Dense((8,), tied_weights=True).build(D, K, **build))
+    untied = Dense((8,)).build(D, K, **build)
+    state = tied.state_dict()
+    n_weights = len(tied.encoder_weights)
+    for index in range(n_weights):
+        mirrored = state[f"encoder_weights.{n_weights - 1 - index}"]
+        state[f"decoder_weights.{index}"] = mirrored.mT
+    if anchored:
+        state["decoder_path"] = state["encoder_path"].mT
+    untied.load_state_dict(state)
+    for codec in (tied, untied):
+        (codec.decode(codec.encode(x)) - x).square().sum().backward()
+    for index, weight in enumerate(tied.encoder_weights):
+        apart = untied.encoder_weights[index].grad
+        apart = apart + untied.decoder_weights[n_weights - 1 - index].grad.mT
+        torch.testing.assert_close(weight.grad, apart, rtol=1e-4, atol=1e-2)
+    if anchored:
+        apart = untied.encoder_path.grad + untied.decoder_path.grad.mT
+        torch.testing.assert_close(tied.encoder_path.grad, apart, rtol=1e-4, atol=1e-2)
+
+
+def test_tied_codecs_have_no_decoder_weights():
+    codec = Dense((8,), tied_weights=True).build(D, K, generator=generator())
+    names = {name for name, _ in codec.named_parameters()}
+    assert not any(name.startswith("decoder_weights") for name in names)
+    assert len(codec.decoder_layers()) == 2
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("guarded", [False, True])
+def test_a_member_computes_its_slice_of_the_whole(tied, guarded):
+    x = rows()
+    anchor = stack([pca_anchor(rows(seed))[1] for seed in range(3)])
+    codec = Dense((8,), tied_weights=tied).build(
+        D, K, generator=generator(), anchor=anchor, bound=2.0, members=3
+    )
+    if guarded:
+        codec.guard = codec.watch(anchor, x, torch.rand(3, N) < 0.5)
+    codec = disturbed(codec).eval()
+    far = torch.cat([x, 4 * x])
+    together = codec.decode(codec.encode(far))
+    assert together.shape == (3, 2 * N, D)
+    for index in range(3):
+        alone = codec.member(index).eval()
+        torch.testing.assert_close(
+            alone.decode(alone.encode(far)), together[index], rtol=1e-4, atol=1e-3
+        )
+
+
+def test_members_start_alike_but_for_their_anchors():
+    codec = Dense((8,)).build(D, K, generator=generator(), members=3)
+    alone = Dense((8,)).build(D, K, generator=generator())
+    for many, one in zip(codec.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(many, one.expand_as(many))
+
+
+def test_the_guard_returns_to_the_anchor_far_away():
+    x = rows()
+    _, anchor = pca_anchor(x)
+    dense = Dense((8,))
+    start = dense.build(D, K, generator=generator(), anchor=anchor)
+    codec = disturbed(dense.build(D, K, generator=generator(), anchor=anchor)).eval()
+    codec.guard = codec.watch(anchor, x)
+    far = 1000 * x
+    for actual, expected in (
+        (codec.encode(far), start.encode(far)),
+        (codec.decode(codec.encode(far)), start.decode(start.encode(far))),
+    ):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-2)
+
+
+def test_the_guard_leaves_training_rows_alone():
+    x = rows()
+    _, anchor = pca_anchor(x)
+    codec = Dense((8,)).build(D, K, generator=generator(), anchor=anchor)
+    codec = disturbed(codec).eval()
+    code = codec.encode(x)
+    raw = codec.decode(code)
+    codec.guard = codec.watch(anchor, x)
+    torch.testing.assert_close(codec.encode(x), code)
+    torch.testing.assert_close(codec.decode(code), raw)
+
+
+def test_beyond_the_bound_nothing_changes():
+    codec = Dense((8,)).build(D, K, generator=generator(), bound=3.0)
+    x = torch.full((1, D), 3.0)
+    assert torch.equal(codec.encode(x), codec.encode(50 * x))
+
+
+def test_the_generator_alone_decides_the_weights():
+    before = torch.random.get_rng_state()
+    first, again, other = (
+        Dense((8,)).build(D, K, generator=generator(seed)) for seed in (1, 1, 2)
+    )
+    for a, b, c in zip(
+        first.encoder_weights, again.encoder_weights, other.encoder_weights, strict=True
+    ):
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_results_do_not_depend_on_the_batch():
+    x = rows()
+    codec = Dense((8,)).build(D, K, generator=generator()).double()
+    whole = codec.encode(x.double())
+    parts = torch.cat([codec.encode(part) for part in x.double().split(7)])
+    torch.testing.assert_close(parts, whole)
+
+
+def test_the_design_is_clonable():
+    dense = Dense((8, 4), "tanh", True)
+    assert clone(dense).get_params() == dense.get_params()

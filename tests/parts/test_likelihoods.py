@@ -1,0 +1,90 @@
+"""Likelihoods against torch.distributions."""
+
+import math
+
+import pytest
+import torch
+from sklearn.base import clone
+from torch.distributions import Bernoulli as BernoulliDistribution
+from torch.distributions import Normal
+from torch.nn import functional as F
+
+from skae.parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
+
+each_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
+
+
+def rows(*shape):
+    generator = torch.Generator().manual_seed(0)
+    raw = 2 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    return raw, torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def test_gaussian_is_the_unit_normal_up_to_its_constant():
+    raw, x = rows(6, 4)
+    expected = -Normal(raw, 1.0).log_prob(x).sum(-1)
+    constant = 4 / 2 * math.log(2 * math.pi)
+    torch.testing.assert_close(Gaussian().nll(raw, x) + constant, expected)
+
+
+def test_bernoulli_is_the_distribution_for_zeros_and_ones():
+    raw, x = rows(6, 4)
+    x = x.round()
+    expected = -BernoulliDistribution(logits=raw).log_prob(x).sum(-1)
+    torch.testing.assert_close(Bernoulli().nll(raw, x), expected)
+
+
+def test_bernoulli_is_cross_entropy_for_grey_levels():
+    raw, x = rows(6, 4)
+    entropy = F.binary_cross_entropy_with_logits(raw, x, reduction="none")
+    torch.testing.assert_close(Bernoulli().nll(raw, x), entropy.sum(-1))
+
+
+def test_bernoulli_is_finite_for_large_logits():
+    raw = torch.tensor([[1e4, -1e4]])
+    assert Bernoulli().nll(raw, torch.tensor([[0.0, 1.0]])).isfinite().all()
+
+
+@each_likelihood
+def test_nll_of_members_is_that_of_each_member(name):
+    likelihood = LIKELIHOODS[name]()
+    raw, x = rows(3, 6, 4)
+    expected = torch.stack([likelihood.nll(own, x[0]) for own in raw])
+    torch.testing.assert_close(likelihood.nll(raw, x[0]), expected)
+
+
+@each_likelihood
+def test_gradient_by_the_raw_output_is_mean_minus_x(name):
+    likelihood = LIKELIHOODS[name]()
+    raw, x = rows(6, 4)
+    raw.requires_grad_()
+    (gradient,) = torch.autograd.grad(likelihood.nll(raw, x).sum(), raw)
+    torch.testing.assert_close(gradient, likelihood.mean(raw.detach()) - x)
+
+
+@each_likelihood
+def test_link_inverts_the_mean(name):
+    likelihood = LIKELIHOODS[name]()
+    raw, _ = rows(6, 4)
+    raw = raw.clamp(-4, 4)
+    torch.testing.assert_close(likelihood.link(likelihood.mean(raw)), raw)
+
+
+@each_likelihood
+def test_link_slope_is_the_derivative_of_the_link(name):
+    likelihood = LIKELIHOODS[name]()
+    mean = torch.linspace(0.05, 0.95, 9, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(likelihood.link(mean).sum(), mean)
+    torch.testing.assert_close(likelihood.link_slope(mean.detach()), expected)
+
+
+def test_bernoulli_link_is_finite_for_constant_pixels():
+    mean = torch.tensor([0.0, 1.0])
+    assert Bernoulli().link(mean).abs().max() <= math.log(99) + 1e-4
+    assert Bernoulli().link_slope(mean).isfinite().all()
+
+
+@each_likelihood
+def test_is_clonable(name):
+    likelihood = LIKELIHOODS[name]()
+    assert clone(likelihood).get_params() == likelihood.get_params()
