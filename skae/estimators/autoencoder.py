@@ -46,10 +46,9 @@ class AutoencoderTransformer(BaseAutoencoder):
         see centred rows divided by one scalar, are copied, and fix n_components.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths between the input and the code; the decoder mirrors them. "auto" is one
-        layer of 64 units up to 600 rows and of 128 or more beyond, and no layer for
-        the identity activation.
+        layer of 128 units, and no layer for the identity activation.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
-default="silu"
+default="relu"
         Activation of the hidden layers. "identity" makes the autoencoder linear.
     tied_weights : bool, default=False
         Whether the decoder uses the transposes of the encoder's weights.
@@ -189,7 +188,7 @@ default="silu"
         *,
         architecture="dense",
         hidden_layer_sizes="auto",
-        activation="silu",
+        activation="relu",
         tied_weights=False,
         init="pca",
         likelihood="gaussian",

@@ -8,12 +8,12 @@
 
 with trained E and D that start as the anchor's axes, and perceptrons f and g whose last
 layers start at zero, so that the untrained codec is the anchor. Without an anchor the
-codec is c = f(x r), raw = g(c). With ``members`` every weight carries a leading axis and
-the codec is that many independent models, evaluated together.
+codec is c = f(x r), raw = g(c). With ``members`` every weight carries a leading axis
+and the codec is that many independent models, evaluated together.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.base import BaseEstimator
@@ -50,20 +50,47 @@ class Anchor(NamedTuple):
     raw_slope: Tensor
 
 
-class Guard(NamedTuple):
-    """Radii of the training rows, beyond which the codec returns to its anchor.
+class Guard(nn.Module):
+    """Takes rows that are far from the training rows back to the anchor.
 
-    Attributes
+    What a codec adds to its anchor is weighted by a trust of one while no scaled input,
+    or whitened code, exceeds twice the largest of the training rows; it falls linearly
+    to zero at four times. Limits are kept for each coordinate: where a feature was
+    constant in training, nothing determined its weights.
+
+    Parameters
     ----------
     anchor : Anchor
         As it was before training.
-    input_radius, code_radius : Tensor of shape () or (members, 1, 1)
-        Largest norm of a training row's scaled input and of its whitened code.
+    input_limit : Tensor of shape (n_features,) or (members, 1, n_features)
+        Largest magnitude of each scaled input.
+    code_limit : Tensor of shape (n_components,) or (members, 1, n_components)
+        Largest magnitude of each whitened code.
     """
 
-    anchor: Anchor
-    input_radius: Tensor
-    code_radius: Tensor
+    def __init__(self, anchor: Anchor, input_limit: Tensor, code_limit: Tensor):
+        super().__init__()
+        for name, tensor in anchor._asdict().items():
+            self.register_buffer(name, tensor)
+        self.register_buffer("input_limit", input_limit)
+        self.register_buffer("code_limit", code_limit)
+
+    def code(self, x: Tensor, scaled: Tensor, code: Tensor) -> Tensor:
+        """The code, moved towards the anchor's where the row is far out."""
+        center, scale = _row(self.center, self.axes), _row(self.scale, self.axes)
+        start = ((x - center) @ self.axes) / scale
+        return start + _trust(scaled, self.input_limit) * (code - start)
+
+    def raw(self, z: Tensor, code: Tensor, raw: Tensor) -> Tensor:
+        """The raw output, moved towards the anchor's where the code is far out."""
+        slope = _row(self.raw_slope, self.axes)
+        start = (z @ self.axes.mT) * slope + _row(self.raw_center, self.axes)
+        return start + _trust(code, self.code_limit) * (raw - start)
+
+    def member(self, index: int) -> "Guard":
+        """The guard of one member."""
+        anchor = Anchor(*(getattr(self, name)[index] for name in Anchor._fields))
+        return Guard(anchor, self.input_limit[index], self.code_limit[index])
 
 
 class Dense(BaseEstimator):
@@ -163,6 +190,11 @@ class DenseCodec(nn.Module):
     bound : float, optional
     """
 
+    encoder_path: Any  # a Parameter, or None without an anchor
+    decoder_path: Any  # likewise, and None with tied weights
+    input_scale: Tensor
+    code_scale: Tensor
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -186,6 +218,10 @@ class DenseCodec(nn.Module):
         lead = () if members is None else (members,)
 
         def empty(*shape):
+            # Products with a narrow matrix are several times faster when it is stored
+            # by columns.
+            if len(shape) == 2 and shape[1] < shape[0]:
+                return nn.Parameter(torch.zeros(*lead, *shape[::-1]).mT)
             return nn.Parameter(torch.zeros(*lead, *shape))
 
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
@@ -238,7 +274,12 @@ class DenseCodec(nn.Module):
         offset = (center.unsqueeze(-2) @ axes).squeeze(-2)
         self.encoder_biases[-1].copy_(-offset / scale)
         self.decoder_biases[-1].copy_(raw_center)
-        if not self.tied:
+        if self.tied:
+            # g starts constant, but only at zero where the activation of zero is.
+            zero = torch.zeros_like(self.code_scale).unsqueeze(-2)
+            constant = _perceptron(zero, self.decoder_layers(), self._act)
+            self.decoder_biases[-1].add_(raw_center - constant.squeeze(-2))
+        else:
             self.decoder_path.copy_(axes.mT * raw_slope.unsqueeze(-2))
 
     def encoder_layers(self) -> Layers:
@@ -278,9 +319,7 @@ class DenseCodec(nn.Module):
         if self.anchored:
             code = code + (x @ self.encoder_path) / sigma
         if self.guard is not None and not self.training:
-            anchor, radius, _ = self.guard
-            start = ((x - self._per_row(anchor.center)) @ anchor.axes) / sigma
-            code = start + _trust(scaled, radius) * (code - start)
+            code = self.guard.code(x, scaled, code)
         return code * sigma if self.anchored else code
 
     def decode(self, z: Tensor) -> Tensor:
@@ -290,16 +329,13 @@ class DenseCodec(nn.Module):
         if self.anchored:
             raw = raw + z @ self.decoder_axes()
         if self.guard is not None and not self.training:
-            anchor, _, radius = self.guard
-            start = (z @ anchor.axes.mT) * self._per_row(anchor.raw_slope)
-            start = start + self._per_row(anchor.raw_center)
-            raw = start + _trust(code, radius) * (raw - start)
+            raw = self.guard.raw(z, code, raw)
         return raw
 
     def watch(
         self, anchor: Anchor, x: Tensor, trained_on: Tensor | None = None
     ) -> Guard:
-        """A guard with the radii of the rows x.
+        """A guard with the limits of the rows x.
 
         Parameters
         ----------
@@ -308,13 +344,13 @@ class DenseCodec(nn.Module):
         trained_on : bool Tensor of shape (batch,) or (members, batch), optional
         """
         code = self.encode(x) / self._per_row(self.code_scale)
-        norms = [(x * self.input_scale).norm(dim=-1), code.norm(dim=-1)]
+        sizes = [(x * self.input_scale).abs(), code.abs()]
         if trained_on is not None:
-            norms = [norm * trained_on for norm in norms]
-        radii = [norm.amax(-1).clamp_min(1e-12) for norm in norms]
-        if self.members is not None:
-            radii = [r.expand(self.members)[:, None, None] for r in radii]
-        return Guard(anchor, *radii)
+            sizes = [size * trained_on[..., None] for size in sizes]
+        limits = [size.amax(-2, keepdim=True).clamp_min(1e-12) for size in sizes]
+        if self.members is None:
+            return Guard(anchor, *(limit[0] for limit in limits))
+        return Guard(anchor, *(r.expand(self.members, *r.shape[-2:]) for r in limits))
 
     def member(self, index: int) -> "DenseCodec":
         """A copy of one member as a codec without the leading axis."""
@@ -328,13 +364,12 @@ class DenseCodec(nn.Module):
         mine = {
             name: tensor if name == "input_scale" else tensor[index]
             for name, tensor in self.state_dict().items()
+            if not name.startswith("guard.")
         }
         codec.to(self.input_scale)
         codec.load_state_dict(mine)
         if self.guard is not None:
-            anchor, *radii = self.guard
-            anchor = Anchor(*(tensor[index] for tensor in anchor))
-            codec.guard = Guard(anchor, *(radius[index] for radius in radii))
+            codec.guard = self.guard.member(index)
         return codec
 
     @property
@@ -361,6 +396,11 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return x @ weight + (bias if weight.ndim == 2 else bias.unsqueeze(-2))
 
 
-def _trust(x: Tensor, radius: float) -> Tensor:
-    """One inside the radius, falling to zero at twice the radius."""
-    return (2 - x.norm(dim=-1, keepdim=True) / radius).clamp(0, 1)
+def _trust(size: Tensor, limit: Tensor) -> Tensor:
+    far = (size.abs() / limit).amax(-1, keepdim=True)
+    return (2 - far / 2).clamp(0, 1)
+
+
+def _row(vector: Tensor, axes: Tensor) -> Tensor:
+    """A per-feature vector in the shape that broadcasts over rows."""
+    return vector if axes.ndim == 2 else vector.unsqueeze(-2)

@@ -32,7 +32,7 @@ class Gaussian(BaseEstimator):
     canonical = True
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Half the squared error of each row; the constant d/2 log(2 pi) is left out."""
+        """Half the squared error of each row, without the constant d/2 log(2 pi)."""
         error = raw - x
         return 0.5 * torch.linalg.vecdot(error, error)
 

@@ -47,7 +47,7 @@ class Defaults:
 def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults:
     """Defaults for a table of this shape."""
     if n_samples <= _SMALL:
-        return Defaults((64,), 64, 5e-3, 1.0, 0.95, 300, 30, 4, 3.0, True)
+        return Defaults((128,), 64, 1e-2, 1.0, 0.95, 300, 30, 4, 3.0, True)
     width, batch = 128, 256
     flops = 6 * batch * width * 2 * (n_features + n_components)
     budget = 6e10 if n_features <= 500 else 4e11

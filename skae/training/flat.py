@@ -37,13 +37,26 @@ class FlatParameters:
         ]
         parameters = [*first.values(), *rest]
         sizes = [parameter.numel() for parameter in parameters]
-        self.data = torch.cat([p.detach().flatten() for p in parameters])
+        in_memory = [p.mT if _by_columns(p) else p for p in parameters]
+        self.data = torch.cat([p.detach().flatten() for p in in_memory])
         self.grad = torch.zeros_like(self.data)
         data, grad = self.data.split(sizes), self.grad.split(sizes)
         for parameter, values, slopes in zip(parameters, data, grad, strict=True):
-            parameter.data = values.view(parameter.shape)
-            parameter.grad = slopes.view(parameter.shape)
+            parameter.data, parameter.grad = (
+                flat.view(parameter.mT.shape).mT
+                if _by_columns(parameter)
+                else flat.view(parameter.shape)
+                for flat in (values, slopes)
+            )
         self.decayed = self.data[: sum(p.numel() for p in first.values())]
+
+
+def _by_columns(parameter: torch.Tensor) -> bool:
+    return (
+        parameter.ndim > 1
+        and not parameter.is_contiguous()
+        and parameter.mT.is_contiguous()
+    )
 
 
 class FlatAdamW:

@@ -7,6 +7,7 @@ nats per sample; weighting, averaging and stepping happen elsewhere.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Generator, Tensor, nn
 
@@ -52,7 +53,7 @@ class Autoencoder(nn.Module):
         self, codec: nn.Module, likelihood, corruption, prior, penalties: Sequence = ()
     ):
         super().__init__()
-        self.codec = codec
+        self.codec: Any = codec
         self.likelihood = likelihood
         self.corruption = corruption
         self.prior = prior

@@ -56,7 +56,7 @@ class Judge:
     def note_start(self, model: Autoencoder, anchor: Anchor | None) -> None:
         """Remember an anchored model as it is before training.
 
-        From then on its inputs are guarded, so that one far-out row does not decide
+        From then on it is guarded, so that one far-out row does not decide
         which step is the best.
         """
         if anchor is None:
@@ -64,13 +64,11 @@ class Judge:
         self.start_nll = self.row_nll(model)
         parameters = model.codec.anchored_parameters()
         self.start = [parameter.detach().clone() for parameter in parameters]
-        guard = self.guard(model.codec, anchor)
-        no_limit = torch.full_like(guard.code_radius, torch.inf)
-        model.codec.guard = guard._replace(code_radius=no_limit)
+        model.codec.guard = self.guard(model.codec, anchor)
 
     @torch.no_grad()
     def guard(self, codec: DenseCodec, anchor: Anchor) -> Guard:
-        """The radii of the training rows under the codec as it is."""
+        """The limits of the training rows under the codec as it is."""
         codec.guard = None
         return codec.watch(anchor, self.training_x, self.trained_on)
 
@@ -204,7 +202,7 @@ def choose_departure(
             _shrink(codec, judge.start, trained, shrinkage)
             losses[guarded, shrinkage] = judge(model)
     # The first of equals: guarded, and as little shrunk as possible.
-    guarded, shrinkage = min(losses, key=losses.get)
+    guarded, shrinkage = min(losses, key=losses.__getitem__)
     codec.guard = guard if guarded else None
     _shrink(codec, judge.start, trained, shrinkage)
     t = _paired_t(judge.start_nll - judge.row_nll(model), judge.weight)
