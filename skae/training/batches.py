@@ -52,6 +52,8 @@ class _ThreadLimit:
     def __init__(self):
         self.lock = threading.Lock()
         self.active = 0
+        # torch counts threads for each Python thread apart.
+        self.mine = threading.local()
 
     def enter(self):
         with self.lock:
@@ -60,12 +62,15 @@ class _ThreadLimit:
                 self.blas = _blas().limit(limits=1)
                 self.blas.__enter__()
             self.active += 1
+            self.mine.depth = getattr(self.mine, "depth", 0) + 1
             torch.set_num_threads(1)
 
     def leave(self):
         with self.lock:
             self.active -= 1
-            torch.set_num_threads(self.torch_threads)
+            self.mine.depth -= 1
+            if self.mine.depth == 0:
+                torch.set_num_threads(self.torch_threads)
             if self.active == 0:
                 self.blas.__exit__(None, None, None)
 

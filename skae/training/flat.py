@@ -31,7 +31,7 @@ class FlatParameters:
     """
 
     def __init__(self, module: nn.Module, decayed: Iterable[nn.Parameter] = ()):
-        first = {id(parameter): parameter for parameter in decayed}
+        first = {id(p): p for p in decayed if p.requires_grad}
         rest = [
             p for p in module.parameters() if p.requires_grad and id(p) not in first
         ]

@@ -1,0 +1,185 @@
+"""Devices, threads, scaled rows and seeded batches."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from threadpoolctl import threadpool_info
+
+from skae.training import batches as module
+from skae.training.batches import Batches, Rows, chunks, one_thread, resolve_device
+
+CPU = torch.device("cpu")
+
+
+def table(n_samples=20, n_features=3):
+    return np.random.default_rng(0).standard_normal((n_samples, n_features))
+
+
+def numbered(n_samples):
+    """Rows that hold their own number."""
+    X = np.arange(n_samples, dtype=float)[:, None]
+    return Rows(X, np.zeros(1), 1.0, CPU)
+
+
+def drawn(batch_size, n_batches, *, n_samples=10, seed=0, index=None, rounds=1):
+    rows = numbered(n_samples)
+    index = np.arange(n_samples) if index is None else index
+    generator = torch.Generator().manual_seed(seed)
+    batches = Batches(rows, index, batch_size, n_batches, generator)
+    return [x.flatten().int().tolist() for _ in range(rounds) for x, weight in batches]
+
+
+class TestDevices:
+    def test_auto_is_a_device_that_works(self):
+        torch.empty(1, device=resolve_device("auto"))
+
+    def test_a_device_is_taken_as_it_is(self):
+        assert resolve_device(CPU) == CPU
+        assert resolve_device("cpu") == CPU
+
+    @pytest.mark.parametrize("device", ["gpu", "cuda:99", "warp"])
+    def test_a_missing_device_is_named(self, device):
+        with pytest.raises(ValueError, match=f"device='{device}' can not be used"):
+            resolve_device(device)
+
+
+class TestThreads:
+    @staticmethod
+    def blas_threads():
+        return {
+            library["filepath"]: library["num_threads"] for library in threadpool_info()
+        }
+
+    def test_one_thread_inside_and_the_old_settings_afterwards(self):
+        before = torch.get_num_threads(), self.blas_threads()
+        with one_thread():
+            assert torch.get_num_threads() == 1
+            assert set(self.blas_threads().values()) <= {1}
+        assert (torch.get_num_threads(), self.blas_threads()) == before
+
+    def test_settings_return_after_an_error(self):
+        before = torch.get_num_threads()
+        with pytest.raises(KeyError), one_thread():
+            raise KeyError
+        assert torch.get_num_threads() == before
+
+    def test_nothing_happens_when_disabled(self):
+        before = torch.get_num_threads()
+        with one_thread(False):
+            assert torch.get_num_threads() == before
+
+    def test_two_threads_at_once(self):
+        before = torch.get_num_threads(), self.blas_threads()
+        inside, seen = threading.Barrier(2), []
+
+        def work(leaves_first):
+            with one_thread():
+                inside.wait()
+                seen.append(torch.get_num_threads())
+                if leaves_first:
+                    return
+                first.join()
+                seen.append(torch.get_num_threads())
+
+        first = threading.Thread(target=work, args=(True,))
+        second = threading.Thread(target=work, args=(False,))
+        first.start()
+        second.start()
+        second.join()
+        assert seen == [1, 1, 1]
+        assert (torch.get_num_threads(), self.blas_threads()) == before
+
+    def test_nested_use_keeps_one_thread(self):
+        with one_thread():
+            with one_thread():
+                pass
+            assert torch.get_num_threads() == 1
+
+
+def test_chunks_cover_the_rows_once(monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 8 * 3 * 4)
+    found = np.concatenate([np.arange(10)[rows] for rows in chunks(10, 3)])
+    assert found.tolist() == list(range(10))
+    assert len(list(chunks(10, 3))) == 3
+
+
+class TestRows:
+    @pytest.mark.parametrize("resident", [True, False])
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, bool])
+    @pytest.mark.parametrize("container", ["array", "csr", "memmap"])
+    def test_rows_are_scaled(self, monkeypatch, tmp_path, resident, dtype, container):
+        X = (10 * table()).astype(dtype)
+        if not resident:
+            monkeypatch.setattr(module, "_RESIDENT_BYTES", 0)
+        held = X
+        if container == "csr":
+            held = sparse.csr_array(X)
+        elif container == "memmap":
+            held = np.memmap(tmp_path / "x", dtype, "w+", shape=X.shape)
+            held[:] = X
+        center, scale = np.array([1.0, -2.0, 3.0]), 4.0
+        rows = Rows(held, center, scale, CPU)
+        expected = torch.as_tensor((X - center) / scale, dtype=torch.float32)
+        assert len(rows) == 20
+        assert rows.n_features == 3
+        assert torch.equal(rows[:], expected)
+        assert torch.equal(rows[3:7], expected[3:7])
+        some = np.array([5, 1, 1])
+        assert torch.equal(rows[some], expected[some])
+
+    def test_scaling_happens_in_double_precision(self):
+        X = 1e8 + table()
+        rows = Rows(X, X.mean(0), 1.0, CPU)
+        np.testing.assert_allclose(rows[:], X - X.mean(0), atol=1e-6)
+
+    def test_large_data_are_not_held(self, monkeypatch):
+        monkeypatch.setattr(module, "_RESIDENT_BYTES", 0)
+        X = table()
+        rows = Rows(X, np.zeros(3), 1.0, CPU)
+        X[0] = 7
+        assert (rows[:1] == 7).all()
+
+
+class TestBatches:
+    def test_every_row_comes_once_a_permutation(self):
+        found = drawn(5, 6)
+        for start in (0, 2, 4):
+            both = found[start] + found[start + 1]
+            assert sorted(both) == list(range(10))
+        assert found[0] + found[1] != found[2] + found[3]
+
+    def test_batches_have_full_size(self):
+        found = drawn(4, 7)
+        assert [len(batch) for batch in found] == [4] * 7
+        assert all(len(set(found[i] + found[i + 1])) == 8 for i in (0, 2, 4))
+
+    def test_a_batch_is_at_most_all_rows(self):
+        assert sorted(drawn(99, 1)[0]) == list(range(10))
+
+    def test_only_training_rows_are_drawn(self):
+        found = drawn(2, 9, index=np.array([1, 4, 7, 8]))
+        assert set(np.ravel(found)) == {1, 4, 7, 8}
+
+    def test_the_seed_decides_the_order(self):
+        assert drawn(3, 9) == drawn(3, 9)
+        assert drawn(3, 9) != drawn(3, 9, seed=1)
+
+    def test_rounds_continue_one_another(self):
+        assert drawn(3, 2, rounds=4) == drawn(3, 8)
+
+    def test_the_block_size_changes_nothing(self, monkeypatch):
+        expected = drawn(3, 9)
+        monkeypatch.setattr(module, "_BLOCK_BYTES", 1)
+        assert drawn(3, 9) == expected
+
+    @pytest.mark.parametrize("lead", [(), (2,)])
+    def test_weights_stay_with_their_rows(self, lead):
+        weight = torch.arange(10.0).expand(*lead, 10)
+        generator = torch.Generator().manual_seed(0)
+        batches = Batches(numbered(10), np.arange(10), 4, 5, generator, weight)
+        assert len(batches) == 5
+        for x, w in batches:
+            assert torch.equal(w, x.flatten().expand(*lead, 4))

@@ -1,0 +1,131 @@
+"""Flat parameters, and AdamW on them against torch.optim."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from skae.training.flat import FlatAdamW, FlatParameters
+
+
+def network():
+    generator = torch.Generator().manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)).double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return net
+
+
+def weights(net):
+    return [module.weight for module in net if isinstance(module, nn.Linear)]
+
+
+def gradient_of(net, step):
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(step)).double()
+    net(x).square().mean().backward()
+
+
+def test_parameters_and_gradients_are_views_of_two_buffers():
+    net = network()
+    before = copy.deepcopy(net.state_dict())
+    flat = FlatParameters(net, weights(net))
+    assert flat.data.numel() == sum(p.numel() for p in net.parameters())
+    for name, parameter in net.named_parameters():
+        assert torch.equal(parameter, before[name])
+    flat.data.fill_(2.0)
+    flat.grad.fill_(3.0)
+    for parameter in net.parameters():
+        assert isinstance(parameter, nn.Parameter)
+        assert (parameter == 2).all()
+        assert (parameter.grad == 3).all()
+
+
+def test_decayed_parameters_come_first():
+    net = network()
+    flat = FlatParameters(net, weights(net))
+    flat.decayed.zero_()
+    assert all((weight == 0).all() for weight in weights(net))
+    assert all((net[i].bias != 0).all() for i in (0, 2))
+
+
+def test_frozen_parameters_stay_out():
+    net = network()
+    net[0].requires_grad_(False)
+    flat = FlatParameters(net)
+    assert flat.data.numel() == sum(p.numel() for p in net[2].parameters())
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+def test_a_constant_rate_without_averaging_is_torchs_adamw(weight_decay):
+    net, reference = network(), network()
+    flat = FlatParameters(net, weights(net))
+    ours = FlatAdamW(
+        flat,
+        lr=0.05,
+        n_steps=20,
+        weight_decay=weight_decay,
+        ema_decay=0.0,
+        constant=True,
+    )
+    biases = [reference[0].bias, reference[2].bias]
+    groups = [
+        {"params": weights(reference), "weight_decay": weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    theirs = torch.optim.AdamW(groups, lr=0.05, betas=(0.9, 0.95))
+    for step in range(20):
+        flat.grad.zero_()
+        gradient_of(net, step)
+        ours.step()
+        theirs.zero_grad()
+        gradient_of(reference, step)
+        theirs.step()
+    for own, other in zip(net.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(own, other)
+    assert torch.equal(ours.average, flat.data)
+
+
+def test_the_rate_warms_up_and_falls_as_a_cosine():
+    flat = FlatParameters(network())
+    optimizer = FlatAdamW(flat, lr=2.0, n_steps=100)
+    rates = []
+    for step in range(101):
+        optimizer.step_count = step
+        rates.append(optimizer.rate())
+    assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
+    assert max(rates) == pytest.approx(2.0)
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert rates[52] == pytest.approx(1.0, abs=0.05)
+    assert rates[100] == pytest.approx(2.0 * 0.001)
+
+
+def test_the_average_is_the_moving_average_of_the_weights():
+    net = network()
+    flat = FlatParameters(net)
+    optimizer = FlatAdamW(flat, lr=0.1, n_steps=30, ema_decay=0.6)
+    expected = flat.data.clone()
+    for step in range(30):
+        flat.grad.zero_()
+        gradient_of(net, step)
+        optimizer.step()
+        decay = min(0.6, (step + 1) / (step + 10))
+        expected = decay * expected + (1 - decay) * flat.data
+    torch.testing.assert_close(optimizer.average, expected)
+
+
+def test_a_restart_forgets_the_moments():
+    net, fresh = network(), network()
+    flat, other = FlatParameters(net), FlatParameters(fresh)
+    used = FlatAdamW(flat, lr=0.1, n_steps=30)
+    flat.grad.fill_(1.0)
+    used.step()
+    used.restart(0.5)
+    other.data.copy_(flat.data)
+    new = FlatAdamW(other, lr=0.05, n_steps=30)
+    for optimizer in (used, new):
+        optimizer.flat.grad.fill_(-2.0)
+        optimizer.step()
+    torch.testing.assert_close(flat.data, other.data)
+    torch.testing.assert_close(used.average, new.average)

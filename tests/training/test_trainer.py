@@ -1,0 +1,271 @@
+"""The training loop: two paths, one result; stopping, callbacks and accidents."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback, Checkpoint, GradientNormClipping
+from torch import nn
+
+from skae.parts.corruption import NoCorruption
+from skae.parts.dense import Dense
+from skae.parts.likelihoods import Gaussian
+from skae.parts.modules import PairCodec
+from skae.parts.priors import NoPrior
+from skae.training.batches import Batches, Rows
+from skae.training.explicit import ExplicitGradient
+from skae.training.objective import Autoencoder
+from skae.training.trainer import Schedule, Trainer
+
+N, D, K = 64, 6, 2
+ROWS = Rows(
+    np.random.default_rng(0).standard_normal((N, D)),
+    np.zeros(D),
+    1.0,
+    torch.device("cpu"),
+    torch.float64,
+)
+
+
+def autoencoder(tied=False, members=None):
+    generator = torch.Generator().manual_seed(0)
+    codec = Dense((8,), tied_weights=tied).build(
+        D, K, generator=generator, members=members
+    )
+    return Autoencoder(codec.double(), Gaussian(), NoCorruption(), NoPrior())
+
+
+def trainer_of(model=None, *, n_rounds=4, lr=1e-2, patience=None, **options):
+    schedule = Schedule(n_rounds, 3, 16, lr, weight_decay=0.1, patience=patience)
+    generator = torch.Generator().manual_seed(0)
+    return Trainer(
+        autoencoder() if model is None else model,
+        schedule=schedule,
+        generator=generator,
+        **options,
+    )
+
+
+def train(trainer, weight=None):
+    generator = torch.Generator().manual_seed(1)
+    return trainer.train(Batches(ROWS, np.arange(N), 16, 3, generator, weight))
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def held_out(model):
+    with torch.no_grad():
+        return model.nll(ROWS[:]).mean().item()
+
+
+class Scripted:
+    """A held-out objective that says what it is told, and notes what it saw."""
+
+    def __init__(self, *losses):
+        self.losses = list(losses)
+        self.seen = []
+
+    def __call__(self, model):
+        self.seen.append(weights(model))
+        return self.losses[len(self.seen) - 1]
+
+
+class Counter(Callback):
+    """Counts what it is notified of."""
+
+    def __init__(self):
+        self.batches = self.rounds = 0
+
+    def on_batch_end(self, net, batch=None, loss=None, **kwargs):
+        assert torch.isfinite(loss)
+        assert batch[0].shape == (16, D)
+        self.batches += 1
+
+    def on_epoch_end(self, net, **kwargs):
+        self.rounds += 1
+
+
+class AtStep(Callback):
+    """Does something before one training step."""
+
+    def __init__(self, step, action):
+        self.step, self.action = step, action
+
+    def on_train_begin(self, net, **kwargs):
+        self.steps = 0
+
+    def on_batch_begin(self, net, **kwargs):
+        self.steps += 1
+        if self.steps == self.step:
+            self.action(net)
+
+
+def interrupt(net):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_both_paths_give_the_same_numbers(tied, members, weighted):
+    lead = () if members is None else (members,)
+    weight = torch.rand((*lead, N), generator=torch.Generator().manual_seed(2)).double()
+    runs = [
+        train(
+            trainer_of(autoencoder(tied, members), autograd=autograd),
+            weight if weighted else None,
+        )
+        for autograd in (False, True)
+    ]
+    assert isinstance(runs[0].gradient_, ExplicitGradient)
+    assert not isinstance(runs[1].gradient_, ExplicitGradient)
+    losses = [run.history[:, "train_loss"] for run in runs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    torch.testing.assert_close(
+        weights(runs[0].module_), weights(runs[1].module_), rtol=1e-5, atol=1e-7
+    )
+
+
+def test_any_pair_of_modules_trains_by_autograd():
+    codec = PairCodec(nn.Linear(D, K), nn.Linear(K, D)).double()
+    model = Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())
+    before = held_out(model)
+    train(trainer_of(model, n_rounds=20))
+    assert held_out(model) < before
+
+
+def test_the_same_seeds_give_the_same_bits():
+    first, again = (train(trainer_of(evaluate=held_out)) for _ in range(2))
+    assert torch.equal(weights(first.module_), weights(again.module_))
+    assert first.history.to_list() == again.history.to_list()
+
+
+def test_a_frozen_module_stays_as_it_was():
+    codec = PairCodec(nn.Linear(D, K), nn.Linear(K, D)).double()
+    codec.encoder.requires_grad_(False)
+    before = codec.encoder.weight.clone()
+    train(trainer_of(Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())))
+    assert torch.equal(codec.encoder.weight, before)
+
+
+class TestStopping:
+    def test_the_best_weights_are_restored(self):
+        judge = Scripted(9, 5, 3, 4, 8)
+        trainer = train(trainer_of(evaluate=judge))
+        assert torch.equal(weights(trainer.module_), judge.seen[2])
+        assert trainer.history[:, "valid_loss"] == [5, 3, 4, 8]
+
+    def test_the_start_is_kept_where_nothing_is_better(self):
+        model = autoencoder()
+        start = weights(model)
+        train(trainer_of(model, evaluate=Scripted(1, 2, 3, 4, 5)))
+        assert torch.equal(weights(model), start)
+
+    def test_patience_ends_the_training(self):
+        judge = Scripted(9, 5, 3, 3, 4, 5, 6, 7)
+        trainer = train(trainer_of(n_rounds=7, patience=2, evaluate=judge))
+        assert len(trainer.history) == 4
+        assert not trainer.interrupted_
+
+    def test_the_training_loss_decides_without_a_judge(self):
+        trainer = train(trainer_of(n_rounds=10))
+        losses = trainer.history[:, "train_loss"]
+        assert losses[-1] < losses[0]
+        assert "valid_loss" not in trainer.history[-1]
+
+    def test_what_is_judged_is_the_average_of_the_weights(self):
+        judge = Scripted(9, 8, 7, 6, 5)
+        trainer = train(trainer_of(evaluate=judge))
+        assert torch.equal(judge.seen[-1], judge.seen[4])
+        assert torch.equal(weights(trainer.module_), judge.seen[4])
+
+    def test_on_round_may_end_the_training(self):
+        rounds = []
+
+        def on_round(number, model):
+            rounds.append(number)
+            return number == 2
+
+        trainer = train(trainer_of(on_round=on_round))
+        assert rounds == [1, 2]
+        assert not trainer.interrupted_
+
+
+class TestCallbacks:
+    def test_batches_and_rounds_are_notified(self):
+        counter = Counter()
+        train(trainer_of(callbacks=[counter]))
+        assert (counter.batches, counter.rounds) == (12, 4)
+
+    def test_watching_changes_nothing(self):
+        watched = train(trainer_of(callbacks=[Counter()]))
+        assert torch.equal(
+            weights(watched.module_), weights(train(trainer_of()).module_)
+        )
+
+    @pytest.mark.parametrize("autograd", [False, True])
+    def test_gradient_clipping_clips(self, autograd):
+        norms = []
+
+        class Norm(Callback):
+            def on_batch_end(self, net, **kwargs):
+                norms.append(net.flat_.grad.norm().item())
+
+        clipping = GradientNormClipping(1e-3)
+        train(trainer_of(autograd=autograd, callbacks=[clipping, Norm()]))
+        assert norms == pytest.approx([1e-3] * 12, rel=1e-3)
+
+    @pytest.mark.parametrize("evaluate", [None, held_out])
+    def test_checkpoints_are_written(self, tmp_path, evaluate):
+        monitor = "valid_loss_best" if evaluate else "train_loss_best"
+        checkpoint = Checkpoint(
+            dirname=str(tmp_path), monitor=monitor, f_optimizer=None, f_criterion=None
+        )
+        train(trainer_of(evaluate=evaluate, callbacks=[checkpoint]))
+        saved = torch.load(tmp_path / "params.pt", weights_only=True)
+        assert saved.keys() == autoencoder().state_dict().keys()
+
+    def test_a_progress_bar_on_request(self, capsys):
+        train(trainer_of(verbose=1))
+        assert "training" in capsys.readouterr().err
+        train(trainer_of())
+        assert capsys.readouterr() == ("", "")
+
+
+class TestAccidents:
+    def test_one_divergence_backs_off_and_goes_on(self):
+        poison = AtStep(5, lambda net: net.flat_.data.fill_(torch.nan))
+        trainer = trainer_of(n_rounds=8, evaluate=held_out, callbacks=[poison])
+        before = held_out(trainer.module)
+        with pytest.warns(ConvergenceWarning, match="lower learning rate"):
+            train(trainer)
+        assert held_out(trainer.module_) < before
+        assert trainer.optimizer_.factor == pytest.approx(0.1)
+
+    def test_a_hopeless_rate_ends_in_the_start(self):
+        model = autoencoder()
+        start = weights(model)
+        with pytest.warns(ConvergenceWarning, match="lower learning rate"):
+            train(trainer_of(model, n_rounds=9, lr=1e300, evaluate=held_out))
+        assert torch.equal(weights(model), start)
+
+    def test_a_hopeless_rate_without_a_judge_raises(self):
+        with pytest.raises(FloatingPointError, match="learning_rate_init"):
+            train(trainer_of(n_rounds=9, lr=1e300))
+
+    @pytest.mark.parametrize("step", [1, 8])
+    def test_ctrl_c_keeps_the_best_so_far(self, step):
+        judge = Scripted(9, 8, 7, 6, 5)
+        trainer = trainer_of(evaluate=judge, callbacks=[AtStep(step, interrupt)])
+        train(trainer)
+        assert trainer.interrupted_
+        assert torch.equal(weights(trainer.module_), judge.seen[(step - 1) // 3])
+
+    def test_an_error_in_a_callback_comes_through(self):
+        def fail(net):
+            raise RuntimeError("mine")
+
+        with pytest.raises(RuntimeError, match="mine"):
+            train(trainer_of(callbacks=[AtStep(2, fail)]))
