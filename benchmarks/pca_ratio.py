@@ -75,9 +75,7 @@ def parse_options():
     )
     parser.add_argument("--quick", action="store_true", help="one split")
     parser.add_argument("--splits", type=int, default=3, help="seeds 0, 1, ...")
-    parser.add_argument(
-        "--sets", nargs="+", help="only names that contain one of these"
-    )
+    parser.add_argument("--sets", nargs="+", help="names containing one of these")
     parser.add_argument("--only", choices=["tables", "images"])
     parser.add_argument("--no-peers", action="store_true", help="skae and PCA only")
     options = parser.parse_args()
@@ -276,7 +274,7 @@ def print_images(fits, methods):
         line |= {f"{method} s": mine[method]["seconds"] for method in methods}
         stays = mine["skae"]["ratio"] > AT_PCA
         line |= {"PCA s": mine["skae"]["pca_seconds"]}
-        lines.append(line | {"": "STAYS AT PCA" if stays else ""})
+        lines.append(line | {"note": "STAYS AT PCA" if stays else ""})
     print_table("Held-out error / PCA's on images (peers: 20 epochs)", lines)
 
 
