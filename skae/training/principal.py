@@ -17,6 +17,8 @@ __all__ = ["Moments", "Principal", "moments", "principal", "share"]
 
 _IN_MEMORY_BYTES = 128 * 2**20
 _UPCAST_ENTRIES = 4_000_000
+_FULL_SVD = 500
+_EIGEN = 2000
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,10 @@ def _from_pca(X, n_components, random_state) -> Principal:
         X = _dense(X, unit)
     limit = min(X.shape)
     wanted = n_components if n_components < 1 else min(n_components, limit)
-    pca = PCA(wanted, random_state=random_state).fit(X)
+    # PCA's own choice would be the randomised solver here, which is not the best one.
+    exact = max(X.shape) > _FULL_SVD and X.shape[1] <= _EIGEN
+    solver = "covariance_eigh" if exact else "auto"
+    pca = PCA(wanted, svd_solver=solver, random_state=random_state).fit(X)
     to_population = (len(X) - 1) / len(X)
     kept = pca.explained_variance_.astype(np.float64) * to_population
     width = pca.n_components_ if n_components < 1 else n_components
