@@ -29,10 +29,6 @@ def supports(model: Autoencoder) -> bool:
     )
 
 
-# Outputs of fewer columns are computed transposed: up to four times faster.
-_NARROW = 32
-
-
 class ExplicitGradient:
     """Callable that fills the gradients of a model's flat parameters.
 
@@ -128,10 +124,7 @@ class ExplicitGradient:
         for index, (weight, bias) in enumerate(layers):
             if index:
                 x = self.activation.forward(trace[-1][1])
-            if weight.shape[-1] <= _NARROW:
-                a = torch.baddbmm(bias.mT, weight.mT, x.mT).mT
-            else:
-                a = torch.baddbmm(bias, x, weight)
+            a = torch.baddbmm(bias, x, weight)
             trace.append((x, a))
         return trace
 
