@@ -95,7 +95,8 @@ class ExplicitGradient:
             raw = torch.baddbmm(raw, z, self.decoder_path)
 
         loss = self.likelihood.nll(raw, x)
-        delta = self.likelihood.mean(raw) - x
+        # In place: nothing reads the raw output after the loss.
+        delta = self.likelihood.mean(raw).sub_(x)
         if weight is None:
             delta *= 1 / batch
             loss = loss.sum() / batch
