@@ -54,9 +54,9 @@ class Guard(nn.Module):
     """Takes rows that are far from the training rows back to the anchor.
 
     What a codec adds to its anchor is weighted by a trust of one while no scaled input,
-    or whitened code, exceeds twice the largest of the training rows; it falls linearly
-    to zero at four times. Limits are kept for each coordinate: where a feature was
-    constant in training, nothing determined its weights.
+    or whitened code, exceeds three times the largest of the training rows; it falls
+    linearly to zero at six times. Limits are kept for each coordinate: where a feature
+    was constant in training, nothing determined its weights.
 
     Parameters
     ----------
@@ -398,7 +398,7 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _trust(size: Tensor, limit: Tensor) -> Tensor:
     far = (size.abs() / limit).amax(-1, keepdim=True)
-    return (2 - far / 2).clamp(0, 1)
+    return (2 - far / 3).clamp(0, 1)
 
 
 def _row(vector: Tensor, axes: Tensor) -> Tensor:

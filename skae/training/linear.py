@@ -12,6 +12,9 @@ from scipy.optimize import minimize
 
 __all__ = ["fit_linear", "rotated"]
 
+# Iterations after which the columns are rescaled.
+_STAGES = (10, 15, 25, 100, 10_000)
+
 
 def fit_linear(
     covariance: np.ndarray,
@@ -23,8 +26,11 @@ def fit_linear(
 ) -> tuple[np.ndarray, np.ndarray, list[float]]:
     """Minimise tr (I - E D)^T C (I - E D) over encoder E and decoder D.
 
-    Tied weights put D = E^T. Untied, D is the least-squares decoder of E at every step
-    (variable projection, Golub and Pereyra 1973), which leaves a problem in E alone.
+    Tied weights put E = D^T. Untied, E is the least-squares encoder of D at every step
+    (variable projection, Golub and Pereyra 1973), which leaves a problem in D alone.
+    Each stage rescales the columns of D^T by the deviation of their codes, after
+    turning them to be uncorrelated: directions of large and of small variance then
+    converge alike.
 
     Parameters
     ----------
@@ -42,40 +48,62 @@ def fit_linear(
         Mean squared error per entry after each iteration, relative to the variance.
     """
     n_features = len(covariance)
+    width = min(n_components, n_features)
+    padding = ((0, 0), (0, n_components - width))
     total = np.trace(covariance)
     if total == 0:
         zeros = np.zeros((n_features, n_components))
         return zeros, zeros.T, [0.0]
-    c = covariance / np.linalg.norm(covariance, 2)
-    start = random_state.standard_normal((n_features, n_components))
-    start /= np.sqrt(n_features)
+    c = covariance / linalg.norm(covariance)
+    w = random_state.standard_normal((n_features, width)) / np.sqrt(n_features)
     objective = _tied_loss if tied else _untied_loss
-    scale = np.trace(c)
     losses: list[float] = []
+    stretch = np.ones(width)
+    for stage in _STAGES:
+        n_iter = min(stage, max_iter - len(losses))
+        if n_iter <= 0:
+            break
+        w, converged = _descend(objective, w, stretch, c, n_iter, losses)
+        if converged:
+            break
+        w, stretch = _balanced(w, c)
+    decoder = np.pad(w, padding).T
+    encoder = w if tied else w @ linalg.inv(w.T @ w)
+    return np.pad(encoder, padding), decoder, losses
+
+
+def _descend(objective, w, stretch, c, n_iter, losses):
+    """L-BFGS on w / stretch; the new w and whether the gradient has vanished."""
+    scale = np.trace(c)
 
     def loss_and_gradient(flat):
-        loss, gradient = objective(flat.reshape(start.shape), c)
-        return loss, gradient.ravel()
+        loss, gradient = objective(flat.reshape(w.shape) * stretch, c)
+        return loss, (gradient * stretch).ravel()
 
     result = minimize(
         loss_and_gradient,
-        start.ravel(),
+        (w / stretch).ravel(),
         jac=True,
         method="L-BFGS-B",
         callback=lambda intermediate_result: losses.append(
             1 + intermediate_result.fun / scale
         ),
         options={
-            "maxiter": max_iter,
-            "maxfun": 2 * max_iter,
-            "maxcor": 8,
-            "ftol": 1e-13,
-            "gtol": 1e-6,
+            "maxiter": n_iter,
+            "maxfun": 2 * n_iter + 20,
+            "maxcor": 10,
+            "ftol": 1e-14,
+            "gtol": 1e-6 if objective is _tied_loss else 1e-7,
         },
     )
-    encoder = result.x.reshape(start.shape)
-    decoder = encoder.T if tied else _least_squares_decoder(encoder, c)
-    return encoder, decoder, losses
+    return result.x.reshape(w.shape) * stretch, result.success
+
+
+def _balanced(w, c):
+    """w with uncorrelated codes, and one over their deviations."""
+    variance, turn = linalg.eigh(w.T @ c @ w)
+    floor = np.finfo(float).eps * variance[-1]
+    return w @ turn, 1 / np.sqrt(np.maximum(variance, floor))
 
 
 def _tied_loss(w, c):
@@ -87,20 +115,10 @@ def _tied_loss(w, c):
 
 
 def _untied_loss(w, c):
-    """tr C is left out; by the envelope theorem D counts as constant."""
-    cw = c @ w
-    decoder = _least_squares_decoder(w, c, cw)
-    loss = -np.sum(decoder * cw.T)
-    return loss, 2 * cw @ (decoder @ decoder.T) - 2 * c @ decoder.T
-
-
-def _least_squares_decoder(w, c, cw=None):
-    cw = c @ w if cw is None else cw
-    code_covariance = w.T @ cw
-    # More components than the rank leave a singular code covariance.
-    ridge = 1e-13 * np.trace(code_covariance) + np.finfo(float).tiny
-    code_covariance[np.diag_indices_from(code_covariance)] += ridge
-    return linalg.solve(code_covariance, cw.T, assume_a="pos", check_finite=False)
+    """tr C is left out; gradient of -tr (W'W)^-1 W'CW, the encoder projected out."""
+    cw, inverse = c @ w, np.linalg.inv(w.T @ w)
+    mixed = inverse @ (w.T @ cw)
+    return -np.trace(mixed), 2 * (w @ mixed - cw) @ inverse
 
 
 def rotated(
