@@ -152,9 +152,9 @@ class Fit:
             start = self._start(found, linear=self._is_answered(found))
         else:
             self._check_same_width(fitted)
-            model = copy.deepcopy(fitted.net_) if fitted._trainer is None else None
-            trainer = fitted._trainer
-            model = trainer.module_ if model is None else model
+            # The trainer, lost in pickling, holds the optimiser's moments.
+            trainer = getattr(fitted, "_trainer", None)
+            model = trainer.module_ if trainer else copy.deepcopy(fitted.net_)
             dtype = next(model.parameters()).dtype
             rows = self._rows(fitted._units, dtype)
             start = _Start(model, fitted._units, fitted.mean_, rows)

@@ -68,6 +68,14 @@ class Guard(nn.Module):
         Largest magnitude of each whitened code.
     """
 
+    axes: Tensor
+    scale: Tensor
+    center: Tensor
+    raw_center: Tensor
+    raw_slope: Tensor
+    input_limit: Tensor
+    code_limit: Tensor
+
     def __init__(self, anchor: Anchor, input_limit: Tensor, code_limit: Tensor):
         super().__init__()
         for name, tensor in anchor._asdict().items():

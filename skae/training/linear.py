@@ -102,7 +102,7 @@ def _descend(objective, w, stretch, c, n_iter, losses):
 def _balanced(w, c):
     """w with uncorrelated codes, and one over their deviations."""
     variance, turn = linalg.eigh(w.T @ c @ w)
-    floor = np.finfo(float).eps * variance[-1]
+    floor = 1e-6 * variance[-1]
     return w @ turn, 1 / np.sqrt(np.maximum(variance, floor))
 
 

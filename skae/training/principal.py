@@ -108,7 +108,9 @@ def principal(X, n_components, sample_weight=None, random_state=None) -> Princip
     """
     n_samples, n_features = X.shape
     in_memory = not sparse.issparse(X) and X.nbytes <= _IN_MEMORY_BYTES
-    if sample_weight is None and in_memory:
+    # PCA divides by the variance, of which equal rows have none.
+    varies = in_memory and bool((X != X[0]).any())
+    if sample_weight is None and varies:
         return _from_pca(X, n_components, random_state)
     found = moments(X, sample_weight, covariance=True)
     values, vectors = linalg.eigh(found.covariance)

@@ -5,6 +5,7 @@ file holds the judges (`HoldOut` and `Folds`), the shrinkage of the departure fr
 anchor, and the paired test against it.
 """
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,8 @@ class Judge:
         Which of them each member trains on.
     start : list of Tensor
         The codec's ``anchored_parameters()`` before training.
+    start_state : dict
+        All of the codec, likewise.
     start_nll : Tensor of shape (n_held_out,)
         ``row_nll`` before training.
     """
@@ -64,6 +67,7 @@ class Judge:
         self.start_nll = self.row_nll(model)
         parameters = model.codec.anchored_parameters()
         self.start = [parameter.detach().clone() for parameter in parameters]
+        self.start_state = copy.deepcopy(model.codec.state_dict())
         model.codec.guard = self.guard(model.codec, anchor)
 
     @torch.no_grad()
@@ -207,6 +211,8 @@ def choose_departure(
     _shrink(codec, judge.start, trained, shrinkage)
     t = _paired_t(judge.start_nll - judge.row_nll(model), judge.weight)
     if t < _REQUIRED_T + _CAUTION / len(judge.training_x):
+        codec.guard = None
+        codec.load_state_dict(judge.start_state)
         return Choice(0.0, False, t)
     return Choice(shrinkage, guarded, t)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, PassthroughScoring
 from torch import Tensor
@@ -172,7 +173,7 @@ class Trainer(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.interrupted_ = False
-        self._retries = 0
+        self._retries = self._n_finite = 0
         self._best = float("inf")
         self._best_weights = self.optimizer_.average.clone()
         self.module_.eval()
@@ -245,7 +246,9 @@ class Trainer(NeuralNet):
         self.history.record(f"{monitored}_best", loss < self._best)
         if not torch.isfinite(torch.tensor([loss, last["train_loss"]])).all():
             self._back_off()
-        elif loss < self._best:
+            return
+        self._n_finite += 1
+        if loss < self._best:
             self._best = loss
             self._best_weights.copy_(self.optimizer_.average)
         if self.on_round is not None:
@@ -262,15 +265,13 @@ class Trainer(NeuralNet):
         self.optimizer_.restart(_BACK_OFF**self._retries)
 
     def _raise_if_lost(self):
-        if self._retries > _RETRIES and self._best == float("inf"):
+        if self._retries and not self._n_finite:
             raise FloatingPointError(
-                "The training loss became infinite or NaN, also after the learning "
-                f"rate was lowered {_RETRIES} times from {self.schedule.lr:g}. Scale X "
-                "or choose a smaller learning_rate_init."
+                "The training loss was infinite or NaN in every round, also after the "
+                f"learning rate was lowered from {self.schedule.lr:g}. Scale X, choose "
+                "a smaller learning_rate_init or check the corruption and penalty."
             )
         if self._retries:
-            from sklearn.exceptions import ConvergenceWarning
-
             warnings.warn(
                 "The training loss became infinite or NaN; training went on from the "
                 "best weights with a lower learning rate. Consider a smaller "

@@ -1,0 +1,52 @@
+"""What every exported estimator keeps of scikit-learn's contract.
+
+A new estimator is checked the moment it is exported.
+"""
+
+import inspect
+
+import pytest
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import skae
+
+ESTIMATORS = [
+    value
+    for value in (getattr(skae, name) for name in skae.__all__)
+    if inspect.isclass(value) and issubclass(value, BaseEstimator)
+]
+
+# Weighted and repeated rows fill batches differently, as for MLPRegressor or SGD.
+STOCHASTIC = "minibatches of weighted rows are not those of repeated rows"
+EXPECTED = {
+    "check_sample_weight_equivalence_on_dense_data": STOCHASTIC,
+    "check_sample_weight_equivalence_on_sparse_data": STOCHASTIC,
+}
+
+
+@parametrize_with_checks(
+    [estimator() for estimator in ESTIMATORS],
+    expected_failed_checks=lambda estimator: EXPECTED,
+)
+def test_estimator_keeps_the_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_parameters_are_documented_and_constrained(estimator):
+    parameters = list(inspect.signature(estimator).parameters)
+    assert set(parameters) == set(estimator._parameter_constraints)
+    documented = [
+        line.split(" : ")[0].strip()
+        for line in estimator.__doc__.split("Attributes")[0].splitlines()
+        if " : " in line and line.startswith("    ") and not line.startswith("     ")
+    ]
+    assert documented == parameters
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_clone_and_html_repr(estimator):
+    copied = clone(estimator(n_components=3))
+    assert copied.get_params()["n_components"] == 3
+    assert estimator.__name__ in copied._repr_html_()
