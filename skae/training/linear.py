@@ -92,8 +92,8 @@ def _descend(objective, w, stretch, c, n_iter, losses):
             "maxiter": n_iter,
             "maxfun": 2 * n_iter + 20,
             "maxcor": 10,
-            "ftol": 1e-14,
-            "gtol": 1e-6 if objective is _tied_loss else 1e-7,
+            "ftol": 1e-15,
+            "gtol": (3e-5 if objective is _tied_loss else 3e-6) / np.sqrt(w.size),
         },
     )
     return result.x.reshape(w.shape) * stretch, result.success
