@@ -262,9 +262,7 @@ default="relu"
         fitting = Fit(self, X, weight)
         with one_thread(fitting.is_small):
             fitted = fitting.resume(self) if resuming else fitting.run()
-        for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
-            self.__dict__.pop(name, None)
-        self.__dict__.update(fitted, _trainer=None)
+        self._take_over({"_trainer": None, **fitted})
         fitting.end(fitted)
         return self
 
@@ -273,7 +271,7 @@ default="relu"
         """Train for one epoch on these rows, at a constant learning rate.
 
         The first call sets the centre, the scale and the start of the model from its
-        rows; nothing is held out.
+        rows; nothing is held out, and a linear model loses its ``components_``.
 
         Parameters
         ----------
@@ -290,8 +288,14 @@ default="relu"
         fitting = Fit(self, X, weight)
         with one_thread(fitting.is_small):
             fitted = fitting.continue_epoch(None if first else self)
-        self.__dict__.update(fitted)
+        self._take_over(fitted)
         return self
+
+    def _take_over(self, fitted):
+        """Replace what an earlier fit left behind."""
+        for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
+            self.__dict__.pop(name, None)
+        self.__dict__.update(fitted)
 
     def _validated(self, X, sample_weight, *, reset):
         """X as float array or CSR and positive weights of mean one, or None."""

@@ -48,6 +48,7 @@ _LINEAR_ITERATIONS = 2000
 _FEWEST_ROWS = 8
 _WATCHED_ROWS = 50_000
 _STREAMING_RATE = 1e-3
+_CORRUPTED_FLOOR = 0.01
 # Steps and moments of fewer floating-point operations run on one thread.
 _SMALL_STEP = 2e8
 _SMALL_MOMENTS = 1e10
@@ -137,7 +138,8 @@ class Fit:
             return self.run()
         self._check_same_width(fitted)
         model = copy.deepcopy(fitted.net_).to(self.device)
-        start = _Start(model, fitted._units, fitted.mean_, self._rows(fitted._units))
+        rows = self._rows(fitted._units, next(model.parameters()).dtype)
+        start = _Start(model, fitted._units, fitted.mean_, rows)
         trainer, _ = self._train(start)
         return {
             **self._attributes(model, start.units, start.mean, fitted.departure_),
@@ -194,6 +196,11 @@ class Fit:
         exact = found.residual <= NEGLIGIBLE * found.variance.mean()
         return self._is_linear() or exact or self.n_samples < _FEWEST_ROWS
 
+    def _residual(self, found: Principal) -> float:
+        """PCA's residual, floored where the model is trained although it is exact."""
+        floor = NEGLIGIBLE if self.is_plain else _CORRUPTED_FLOOR
+        return max(found.residual, floor * found.variance.mean())
+
     def _center_and_axes(self) -> Principal | Moments:
         """PCA where the model starts from it or its width is asked for."""
         share_asked = self.pair is None and self.estimator.n_components < 1
@@ -215,7 +222,7 @@ class Fit:
             found.mean,
             found.unit,
             found.variance,
-            found.residual if anchored else None,
+            self._residual(found) if anchored else None,
             centred=isinstance(self.likelihood, Gaussian),
         )
         rows = self._rows(units)
@@ -232,7 +239,8 @@ class Fit:
         folds = anchor = None
         if anchored:
             anchor = anchor_of(found, units, self.likelihood)
-            if cross_validate and defaults.n_folds:
+            enough = self.n_samples >= _FEWEST_ROWS
+            if cross_validate and enough and defaults.n_folds:
                 weight = self._tensor(self.weight)
                 folds = Folds(rows[:], defaults.n_folds, self.generator, weight)
                 anchors = fold_anchors(

@@ -129,6 +129,7 @@ def test_noise_without_structure_stays_at_pca():
         {"alpha": 0.0, "batch_size": 16, "learning_rate_init": 1e-3},
         {"n_components": 9, "init": "random"},
         {"corruption": NoCorruption()},
+        {"corruption": NoCorruption(), "n_components": 8},
     ],
 )
 def test_every_choice_fits_and_round_trips(X, parameters):
@@ -253,8 +254,10 @@ def test_partial_fit_goes_on_after_fit(X):
 
 def test_linear_partial_fit_tracks_the_rows(X):
     model = AutoencoderTransformer(2, activation="identity", random_state=0)
+    model.fit(X[:50])
     for _ in range(5):
         model.partial_fit(X)
+    assert not hasattr(model, "components_")
     assert model.score(X) > PCA(2).fit(X).explained_variance_ratio_.sum() - 0.05
 
 
