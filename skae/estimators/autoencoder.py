@@ -128,7 +128,9 @@ default="relu"
 
     Notes
     -----
-    Computation is in float32, also for float64 input; linear models use float64. For
+    Computation is in float32, also for float64 input; linear models use float64. On the
+    CPU it takes one thread, since sums over several would depend on how many there are:
+    the result is the same bit for bit for every n_jobs of a surrounding search. For
     the equivalence of linear autoencoders and PCA see Baldi and Hornik (1989) and
     Kunin et al. (2019, arXiv 1901.08168).
 
@@ -260,7 +262,7 @@ default="relu"
         resuming = self.warm_start and hasattr(self, "net_")
         X, weight = self._validated(X, sample_weight, reset=not resuming)
         fitting = Fit(self, X, weight)
-        with one_thread(fitting.is_small):
+        with one_thread():
             fitted = fitting.resume(self) if resuming else fitting.run()
         self._take_over({"_trainer": None, **fitted})
         fitting.end(fitted)
@@ -286,7 +288,7 @@ default="relu"
         first = not hasattr(self, "net_")
         X, weight = self._validated(X, sample_weight, reset=first)
         fitting = Fit(self, X, weight)
-        with one_thread(fitting.is_small):
+        with one_thread():
             fitted = fitting.continue_epoch(None if first else self)
         self._take_over(fitted)
         return self

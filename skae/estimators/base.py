@@ -29,7 +29,6 @@ __all__ = ["BaseAutoencoder"]
 # Every product has this many rows, padded if need be, so that a row's result does not
 # depend on which rows it came with.
 _ROWS = {"cpu": 256, "cuda": 8192, "mps": 8192}
-_SMALL_WEIGHTS = 200_000
 
 
 class BaseAutoencoder(
@@ -216,9 +215,8 @@ class BaseAutoencoder(
         scale = self._units.scale if scale is None else scale
         out = np.empty((X.shape[0], width), dtype=X.dtype if dtype is None else dtype)
         parameter = next(self.net_.parameters())
-        n_weights = sum(weight.numel() for weight in self.net_.parameters())
         n_rows = _ROWS.get(parameter.device.type, 256)
-        with one_thread(n_weights <= _SMALL_WEIGHTS), torch.no_grad():
+        with one_thread(), torch.no_grad():
             for rows in chunks(*X.shape):
                 block = X[rows].toarray() if sparse.issparse(X) else X[rows]
                 x = torch.from_numpy((block - center) / scale)

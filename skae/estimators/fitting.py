@@ -49,9 +49,6 @@ _FEWEST_ROWS = 8
 _WATCHED_ROWS = 50_000
 _STREAMING_RATE = 1e-3
 _CORRUPTED_FLOOR = 0.01
-# Steps and moments of fewer floating-point operations run on one thread.
-_SMALL_STEP = 2e8
-_SMALL_MOMENTS = 1e10
 
 
 class Fit:
@@ -64,11 +61,6 @@ class Fit:
     X : ndarray or CSR matrix of shape (n_samples, n_features)
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one.
-
-    Attributes
-    ----------
-    is_small : bool
-        Whether one thread is the fastest.
     """
 
     def __init__(self, estimator, X, weight):
@@ -99,10 +91,6 @@ class Fit:
         )
         if not isinstance(self.likelihood, Gaussian):
             self._check_unit_interval()
-        width = max(self.hidden or (128,))
-        step = 12 * 256 * width * self.n_features
-        sums = 2 * self.n_samples * self.n_features**2
-        self.is_small = step < _SMALL_STEP and sums < _SMALL_MOMENTS
 
     def run(self) -> dict:
         """Fit from scratch."""

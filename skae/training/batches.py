@@ -85,15 +85,12 @@ def _blas() -> ThreadpoolController:
 
 
 @contextmanager
-def one_thread(enabled: bool = True) -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Run on one thread of torch and of BLAS; the process's settings come back.
 
     Small products are slower on several threads, and their sums depend on how many
     there are. Safe to enter from several Python threads at once.
     """
-    if not enabled:
-        yield
-        return
     _limit.enter()
     try:
         yield

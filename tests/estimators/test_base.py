@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from skae import AutoencoderTransformer
 
@@ -200,6 +201,19 @@ def test_union_and_column_transformer(X):
     assert union.fit_transform(X).shape == (120, 6)
     columns = ColumnTransformer([("a", AutoencoderTransformer(2), [0, 1, 2])])
     assert columns.fit_transform(X).shape == (120, 2)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads():
+    X = np.random.default_rng(0).normal(size=(800, 300)) ** 3
+    threads = torch.get_num_threads()
+    codes = []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        with threadpool_limits(n_threads):
+            model = AutoencoderTransformer(4, max_iter=2, random_state=0)
+            codes.append(model.fit_transform(X))
+    torch.set_num_threads(threads)
+    np.testing.assert_array_equal(*codes)
 
 
 def test_two_fits_in_two_threads_are_the_same_as_alone(X):

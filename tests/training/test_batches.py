@@ -66,11 +66,6 @@ class TestThreads:
             raise KeyError
         assert torch.get_num_threads() == before
 
-    def test_nothing_happens_when_disabled(self):
-        before = torch.get_num_threads()
-        with one_thread(False):
-            assert torch.get_num_threads() == before
-
     def test_two_threads_at_once(self):
         before = torch.get_num_threads(), self.blas_threads()
         inside, seen = threading.Barrier(2), []
