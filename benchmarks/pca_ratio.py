@@ -15,7 +15,7 @@ autoencoder, in the same run:
     python benchmarks/pca_ratio.py                    # all of it, about 25 minutes
     python benchmarks/pca_ratio.py --quick            # one split
     python benchmarks/pca_ratio.py --only images
-    python benchmarks/pca_ratio.py --sets digits wine --no-peers
+    python benchmarks/pca_ratio.py --sets digits wine --peers MLPRegressor
 """
 
 import argparse
@@ -37,13 +37,12 @@ SMALL = 600
 IMAGE_ROWS = 20_000
 WORSE = 1 + 1e-5
 AT_PCA = 0.999
+PEERS = {"MLPRegressor": mlp_regressor, "plain PyTorch": plain_autoencoder}
 
 
 def main():
     options = parse_options()
-    methods = {"skae": skae}
-    if not options.no_peers:
-        methods |= {"MLPRegressor": mlp_regressor, "plain PyTorch": plain_autoencoder}
+    methods = {"skae": skae} | {name: PEERS[name] for name in options.peers}
     skae(np.random.default_rng(0).normal(size=(50, 4)), 2, 0)  # loads what is lazy
 
     table_fits, image_fits = [], []
@@ -59,7 +58,9 @@ def main():
         print_images(image_fits, methods)
     is_full = options.splits == 3 and not (options.sets or options.only)
     save(
-        "pca_ratio" if is_full and not options.no_peers else "pca_ratio-partial",
+        "pca_ratio"
+        if is_full and options.peers == list(PEERS)
+        else "pca_ratio-partial",
         options=vars(options),
         summary=[summary(table_fits, m, g) for g in GROUPS for m in methods]
         if table_fits
@@ -77,7 +78,7 @@ def parse_options():
     parser.add_argument("--splits", type=int, default=3, help="seeds 0, 1, ...")
     parser.add_argument("--sets", nargs="+", help="names containing one of these")
     parser.add_argument("--only", choices=["tables", "images"])
-    parser.add_argument("--no-peers", action="store_true", help="skae and PCA only")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     options = parser.parse_args()
     if options.quick:
         options.splits = 1

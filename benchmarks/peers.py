@@ -17,8 +17,8 @@ __all__ = ["mlp_regressor", "plain_autoencoder"]
 WIDTH = 64
 
 
-def mlp_regressor(X, n_components, seed, max_iter=100):
-    """scikit-learn's `MLPRegressor` fitted to predict X from X, else its defaults."""
+def mlp_regressor(X, n_components, seed, max_iter=200):
+    """scikit-learn's `MLPRegressor` with its defaults, fitted to predict X from X."""
     network = MLPRegressor(
         hidden_layer_sizes=(WIDTH, n_components, WIDTH),
         max_iter=max_iter,
