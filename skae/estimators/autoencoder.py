@@ -91,7 +91,8 @@ default="relu"
     device : str, default="auto"
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     callbacks : list of skorch callbacks, default=None
-        Notified by the training loop.
+        Notified by the training loop. The learning rate follows the estimator's own
+        schedule; callbacks that change it have nothing to act on.
     verbose : int, default=0
         One shows a progress bar.
     random_state : int, RandomState or None, default=None

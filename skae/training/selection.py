@@ -228,6 +228,8 @@ def _shrink(codec: DenseCodec, start, trained, shrinkage):
 def _paired_t(gain: Tensor, weight: Tensor | None) -> float:
     if weight is not None:
         gain = gain * weight
+    if len(gain) < 2:
+        return 0.0
     gain = gain.double()
     spread = gain.std() / len(gain) ** 0.5
     return (gain.mean() / spread.clamp_min(1e-300)).item()

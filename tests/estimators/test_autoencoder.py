@@ -163,6 +163,12 @@ def test_bernoulli_likelihood_reconstructs_probabilities():
     np.testing.assert_allclose(model.score_samples(X), entropy, rtol=1e-2)
 
 
+def test_bernoulli_fits_a_handful_of_rows():
+    X = load_digits().data[:5] / 16
+    model = AutoencoderTransformer(2, likelihood="bernoulli", random_state=0).fit(X)
+    assert np.isfinite(model.reconstruct(X)).all()
+
+
 def test_bernoulli_needs_the_unit_interval(X):
     with pytest.raises(ValueError, match=r"bernoulli.*\[0, 1\]"):
         AutoencoderTransformer(2, likelihood="bernoulli").fit(X)
