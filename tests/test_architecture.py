@@ -31,7 +31,6 @@ GLOBAL_SEEDS = {
     "torch.seed",
     "torch.cuda.manual_seed",
     "torch.cuda.manual_seed_all",
-    "torch.set_rng_state",
 }
 
 each_file = pytest.mark.parametrize("name", NAMES)

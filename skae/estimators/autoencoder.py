@@ -43,7 +43,8 @@ class AutoencoderTransformer(BaseAutoencoder):
         this width would keep. May exceed n_features.
     architecture : "dense", (encoder, decoder) pair of nn.Module, default="dense"
         Modules map ``(batch, n_features)`` to ``(batch, n_components)`` and back. They
-        see centred rows divided by one scalar, are copied, and fix n_components.
+        see centred rows divided by one scalar (for a Bernoulli likelihood X as it is),
+        are copied, and fix n_components.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths between the input and the code; the decoder mirrors them. "auto" is one
         layer of 128 units, and no layer for the identity activation.
@@ -78,7 +79,8 @@ default="relu"
         number of L-BFGS iterations.
     early_stopping : bool, default=True
         Hold out rows to choose the weights of the best epoch, to stop, and to judge
-        against PCA. False trains on all rows to the end and judges nothing.
+        against PCA. False trains on all rows and keeps the epoch of
+        the lowest training loss.
     validation_fraction : float, default=0.15
         Share of the rows held out, 1,000 at most. Up to 600 rows the default model is
         chosen by 4-fold cross-validation instead.
@@ -110,11 +112,13 @@ default="relu"
         Rounds of training, the length of ``loss_curve_``. A round is an epoch if
         max_iter is given, else a fixed number of steps.
     loss_curve_ : list of float
-        Training loss after each round, nats per sample in units of PCA's residual.
+        Training loss after each round: nats per sample of the scaled rows; for linear
+        autoencoders trained on the covariance, squared error over the variance.
     validation_scores_ : list of float or None
         Minus the held-out loss after each round; None without held-out rows.
     departure_ : float
-        What is kept of the trained departure from PCA: 0 is PCA itself, 1 all of it.
+        What is kept of the trained departure from PCA: 0 is PCA itself or a linear
+        model, 1 all of it or a model that held-out rows did not judge.
     components_ : ndarray of shape (n_components, n_features)
         Principal axes in PCA's order and signs. Only when the model is linear.
     explained_variance_, explained_variance_ratio_ : ndarray of shape (n_components,)

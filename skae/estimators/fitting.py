@@ -7,6 +7,7 @@ train and returns a dictionary; the estimator takes it over only when all went w
 import copy
 import math
 import warnings
+from contextlib import contextmanager
 from numbers import Integral
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from torch import nn
 from skae.estimators.callbacks import FitProgress
 from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Anchor, Dense, DenseCodec
-from skae.parts.likelihoods import LIKELIHOODS, Gaussian
+from skae.parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
 from skae.parts.modules import ModulePair
 from skae.parts.priors import NoPrior
 from skae.training.anchoring import (
@@ -47,6 +48,7 @@ _MAX_HELD_OUT = 1000
 _LINEAR_ITERATIONS = 2000
 _FEWEST_ROWS = 8
 _WATCHED_ROWS = 50_000
+_WATCHED_ENTRIES = 4_000_000
 _STREAMING_RATE = 1e-3
 _CORRUPTED_FLOOR = 0.01
 
@@ -76,8 +78,8 @@ class Fit:
         self.generator = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator(self.device).manual_seed(seed)
         self.likelihood = _part(estimator.likelihood, LIKELIHOODS)
-        self.corruption = _part(estimator.corruption) or NoCorruption()
-        self.prior = _part(estimator.prior) or NoPrior()
+        self.corruption = _part(estimator.corruption, default=NoCorruption)
+        self.prior = _part(estimator.prior, default=NoPrior)
         penalty = estimator.penalty
         penalty = penalty if isinstance(penalty, list | tuple) else [penalty]
         self.penalties = [_part(each) for each in penalty if each is not None]
@@ -89,8 +91,13 @@ class Fit:
             and estimator.prior is None
             and not self.penalties
         )
-        if not isinstance(self.likelihood, Gaussian):
+        if isinstance(self.likelihood, Bernoulli):
             self._check_unit_interval()
+            if estimator.tied_weights and self._is_anchored():
+                raise ValueError(
+                    "tied_weights=True with likelihood='bernoulli' needs "
+                    "init='random': PCA's start has other weights in the decoder."
+                )
 
     def run(self) -> dict:
         """Fit from scratch."""
@@ -139,21 +146,25 @@ class Fit:
         trainer = None
         if fitted is None:
             found = self._center_and_axes()
-            start = self._start(found, linear=self._is_answered(found))
+            linear = self._is_linear() and self._is_anchored()
+            start = self._start(found, linear=linear)
         else:
             self._check_same_width(fitted)
             # The trainer, lost in pickling, holds the optimiser's moments.
-            trainer = getattr(fitted, "_trainer", None)
+            trainer = self._usable_trainer(fitted)
             model = trainer.module_ if trainer else copy.deepcopy(fitted.net_)
+            model = model.to(self._device_for(model))
             dtype = next(model.parameters()).dtype
             rows = self._rows(fitted._units, dtype)
             start = _Start(model, fitted._units, fitted.mean_, rows)
         rate = self.estimator.learning_rate_init
-        batch_size = self._batch_size(start.model.codec)
+        # Batches of nearly the size asked for that leave no row out.
+        n_batches = max(1, round(self.n_samples / self._batch_size(start.model.codec)))
         schedule = Schedule(
             n_rounds=1,
-            n_batches=max(1, self.n_samples // batch_size),
-            batch_size=batch_size,
+            n_batches=n_batches,
+            batch_size=self.n_samples // n_batches,
+            ema_decay=0.0,
             lr=_STREAMING_RATE if rate == "auto" else rate,
             constant=True,
         )
@@ -161,7 +172,8 @@ class Fit:
             trainer = self._trainer(start, schedule, None)
         weight = self._tensor(self.weight, start.rows.dtype)
         index = np.arange(self.n_samples)
-        trainer.train(self._batches(start.rows, index, schedule, weight))
+        with self._own_randomness():
+            trainer.train(self._batches(start.rows, index, schedule, weight))
         return {
             **self._attributes(start.model, start.units, start.mean, 1.0),
             **self._curves(trainer),
@@ -266,7 +278,11 @@ class Fit:
             judge.note_start(start.model.eval(), start.anchor)
         schedule = self._schedule(defaults, len(index))
         trainer = self._trainer(start, schedule, judge)
-        trainer.train(self._batches(start.rows, index, schedule, weight))
+        with self._own_randomness():
+            trainer.train(self._batches(start.rows, index, schedule, weight))
+        # Views of one buffer would each be pickled with all of it.
+        for parameter in start.model.parameters():
+            parameter.data, parameter.grad = parameter.data.clone(), None
         return trainer, judge
 
     def _split(self, rows: Rows, weight):
@@ -278,7 +294,8 @@ class Fit:
         held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
         out = np.sort(order[:held_out])
         index = order[held_out:]
-        watched = rows[np.sort(index[:_WATCHED_ROWS])]
+        n_watched = min(_WATCHED_ROWS, _WATCHED_ENTRIES // self.n_features)
+        watched = rows[np.sort(index[: max(1, n_watched)])]
         judge = HoldOut(rows[out], None if weight is None else weight[out], watched)
         return index, judge
 
@@ -469,6 +486,28 @@ class Fit:
             return None
         return torch.as_tensor(weight, dtype=dtype, device=self.device)
 
+    @contextmanager
+    def _own_randomness(self):
+        """Dropout in users' modules draws from torch's global generator only."""
+        with torch.random.fork_rng(enabled=self.pair is not None):
+            if self.pair is not None:
+                torch.set_rng_state(self.generator.get_state())
+            yield
+
+    def _usable_trainer(self, fitted) -> Trainer | None:
+        trainer = getattr(fitted, "_trainer", None)
+        rate = _given(self.estimator.learning_rate_init, _STREAMING_RATE)
+        if trainer is None or trainer.schedule.lr != rate:
+            return None
+        device = next(trainer.module_.parameters()).device
+        return trainer if device == self._device_for(trainer.module_) else None
+
+    def _device_for(self, model) -> torch.device:
+        """Apple's devices have no float64."""
+        double = next(model.parameters()).dtype == torch.float64
+        on_cpu = double and self.device.type == "mps"
+        return torch.device("cpu") if on_cpu else self.device
+
     def _check_same_width(self, fitted) -> None:
         asked = self.estimator.n_components
         if self.pair is None and asked >= 1 and asked != fitted.n_components_:
@@ -504,11 +543,11 @@ def _given(value, default):
     return default if isinstance(value, str) else value
 
 
-def _part(value, names=None):
-    """A part by name, or a copy of the user's object."""
+def _part(value, names=None, default=None):
+    """A part by name, a copy of the user's object, or the default."""
     if isinstance(value, str):
         return names[value]()
-    return None if value is None else clone(value, safe=False)
+    return default() if value is None else clone(value, safe=False)
 
 
 def _pair(architecture) -> ModulePair | None:

@@ -108,7 +108,7 @@ class Dense(BaseEstimator):
     ----------
     hidden_layer_sizes : tuple of int, default=(128,)
         Widths between the input and the code; the decoder mirrors them.
-    activation : str, default="silu"
+    activation : str, default="relu"
         Key of `skae.parts.activations.ACTIVATIONS`.
     tied_weights : bool, default=False
         Whether the decoder's weights are the transposes of the encoder's; biases are
@@ -124,7 +124,7 @@ class Dense(BaseEstimator):
     """
 
     def __init__(
-        self, hidden_layer_sizes=(128,), activation="silu", tied_weights=False
+        self, hidden_layer_sizes=(128,), activation="relu", tied_weights=False
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation

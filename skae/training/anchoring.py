@@ -91,11 +91,14 @@ def fold_anchors(
     rows = folds.x.double().cpu().numpy()
     model_units = Units(np.zeros(rows.shape[1]), 1.0)
     anchors = []
+    weight = None if folds.weight is None else folds.weight.double().cpu().numpy()
     for index in range(folds.n_folds):
+        kept = folds.training_rows(index)
         own = principal(
-            rows[folds.training_rows(index)],
+            rows[kept],
             full.axes.shape[1],
-            random_state=random_state,
+            None if weight is None else weight[kept],
+            random_state,
         )
         signs = np.sign(np.sum(own.axes * full.axes, axis=0))
         axes = own.axes * np.where(signs == 0, 1, signs)

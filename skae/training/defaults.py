@@ -1,6 +1,6 @@
 """What "auto" means: network size, batch, rate and length from the shape of the data.
 
-The figures were found on tables of 80 to 50,000 rows (see benchmarks/pca_ratio.py);
+The figures suit tables of 80 to 50,000 rows; benchmarks/pca_ratio.py measures them;
 estimators pass explicit values through unchanged.
 """
 

@@ -18,6 +18,8 @@ __all__ = ["Moments", "Principal", "moments", "principal", "share"]
 _IN_MEMORY_BYTES = 128 * 2**20
 _UPCAST_ENTRIES = 4_000_000
 _FULL_SVD = 500
+# A covariance of more features than this is not formed when rows are fewer.
+_WIDE = 5000
 _EIGEN = 2000
 
 
@@ -107,11 +109,17 @@ def principal(X, n_components, sample_weight=None, random_state=None) -> Princip
     Principal
     """
     n_samples, n_features = X.shape
-    in_memory = not sparse.issparse(X) and X.nbytes <= _IN_MEMORY_BYTES
+    wide = n_features > max(n_samples, _WIDE)
+    if sparse.issparse(X):
+        in_memory = False
+    else:
+        in_memory = wide or X.nbytes <= _IN_MEMORY_BYTES
     # PCA divides by the variance, of which equal rows have none.
     varies = in_memory and bool((X != X[0]).any())
     if sample_weight is None and varies:
         return _from_pca(X, n_components, random_state)
+    if sample_weight is None and sparse.issparse(X) and n_components >= 1 and wide:
+        return _from_sparse_pca(X, n_components, random_state)
     found = moments(X, sample_weight, covariance=True)
     values, vectors = linalg.eigh(found.covariance)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
@@ -147,6 +155,21 @@ def _from_pca(X, n_components, random_state) -> Principal:
         _padded(pca.components_.T.astype(np.float64), width),
         _padded(kept, width),
         X.var(axis=0, dtype=np.float64),
+    )
+
+
+def _from_sparse_pca(X, n_components, random_state) -> Principal:
+    """Few rows of many features, never centred as a whole."""
+    rank = min(n_components, min(X.shape) - 1)
+    pca = PCA(rank, svd_solver="arpack", random_state=random_state).fit(X)
+    found = moments(X, covariance=False)
+    population = (X.shape[0] - 1) / X.shape[0] / found.unit**2
+    return Principal(
+        found.mean,
+        found.unit,
+        _padded(pca.components_.T.astype(np.float64), n_components),
+        _padded(pca.explained_variance_ * population, n_components),
+        found.variance,
     )
 
 

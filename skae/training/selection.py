@@ -179,8 +179,8 @@ def choose_departure(
 ) -> Choice:
     """Shrink the trained model towards its anchor, or say that the anchor is better.
 
-    Rows farther out than any training row return to the anchor, unless the held-out
-    rows speak against that.
+    Rows far outside the training rows return to the anchor (see `Guard`), unless the
+    held-out rows speak against that.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def choose_departure(
     codec.guard = guard if guarded else None
     _shrink(codec, judge.start, trained, shrinkage)
     t = _paired_t(judge.start_nll - judge.row_nll(model), judge.weight)
-    if t < _REQUIRED_T + _CAUTION / len(judge.training_x):
+    if not t >= _REQUIRED_T + _CAUTION / len(judge.training_x):
         codec.guard = None
         codec.load_state_dict(judge.start_state)
         return Choice(0.0, False, t)

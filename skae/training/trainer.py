@@ -7,6 +7,7 @@ skorch calls an epoch: some training steps, then one evaluation. What is evaluat
 kept is the moving average of the weights.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -178,7 +179,8 @@ class Trainer(NeuralNet):
         self._best_weights = self.optimizer_.average.clone()
         self.module_.eval()
         if self.evaluate is not None:
-            self._best = self.evaluate(self.module_)
+            first = self.evaluate(self.module_)
+            self._best = first if math.isfinite(first) else float("inf")
         try:
             self.partial_fit(batches)
         finally:
@@ -228,7 +230,8 @@ class Trainer(NeuralNet):
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
         self.module_.eval()
-        self.history.record("train_loss", total.item() / len(batches))
+        n_members = getattr(self.module_.codec, "members", None) or 1
+        self.history.record("train_loss", total.item() / len(batches) / n_members)
 
     def _autograd_step(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         self.flat_.grad.zero_()

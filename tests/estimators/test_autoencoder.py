@@ -169,6 +169,45 @@ def test_bernoulli_fits_a_handful_of_rows():
     assert np.isfinite(model.reconstruct(X)).all()
 
 
+def test_pickles_hold_the_weights_once(X):
+    model = AutoencoderTransformer(2, random_state=0).fit(X)
+    n_bytes = sum(p.numel() * 4 for p in model.net_.parameters())
+    assert len(pickle.dumps(model)) < 2 * n_bytes + 20_000
+
+
+def test_dropout_of_own_modules_is_reproducible(X):
+    encoder = nn.Sequential(nn.Linear(6, 16), nn.Dropout(0.5), nn.Linear(16, 3))
+    pair = encoder, nn.Linear(3, 6)
+    state = torch.get_rng_state()
+    codes = [
+        AutoencoderTransformer(architecture=pair, **FAST).fit_transform(X)
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(*codes)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_partial_fit_in_small_chunks_learns_as_much_as_in_large(X):
+    scores = []
+    for size in (20, 100):
+        model = AutoencoderTransformer(2, random_state=0, batch_size=20)
+        model.partial_fit(X[:100])
+        for _ in range(20):
+            for start in range(0, 200, size):
+                model.partial_fit(X[start : start + size])
+        scores.append(model.score(X))
+    assert abs(scores[0] - scores[1]) < 0.02
+
+
+def test_wide_sparse_rows_need_no_square_of_the_width():
+    X = sparse.random(30, 60_000, density=1e-3, format="csr", random_state=0)
+    model = AutoencoderTransformer(2, activation="identity", random_state=0).fit(X)
+    pca = PCA(2, svd_solver="arpack", random_state=0).fit(X)
+    np.testing.assert_allclose(
+        model.explained_variance_, pca.explained_variance_, rtol=1e-6
+    )
+
+
 def test_bernoulli_needs_the_unit_interval(X):
     with pytest.raises(ValueError, match=r"bernoulli.*\[0, 1\]"):
         AutoencoderTransformer(2, likelihood="bernoulli").fit(X)
