@@ -219,7 +219,8 @@ class BaseAutoencoder(
         with one_thread(), torch.no_grad():
             for rows in chunks(*X.shape):
                 block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-                x = torch.from_numpy((block - center) / scale)
+                # Sums follow the memory layout, which frames and slices bring along.
+                x = torch.from_numpy(np.ascontiguousarray((block - center) / scale))
                 x = x.to(device=parameter.device, dtype=parameter.dtype)
                 parts = [
                     function(_filled(p, n_rows))[: len(p)] for p in x.split(n_rows)

@@ -25,6 +25,8 @@ __all__ = ["CallbackSupport", "FitProgress", "with_callbacks"]
 class FitProgress:
     """Tells scikit-learn's callbacks of the fit and of each of its rounds.
 
+    X is its own target: scoring callbacks skip fits without one.
+
     Parameters
     ----------
     estimator : estimator
@@ -37,7 +39,7 @@ class FitProgress:
         self.context = None
         if getattr(estimator, "_skl_callbacks", None):
             self.context = estimator._init_callback_context(max_subtasks=None)
-            self.context.call_on_fit_task_begin(estimator=estimator, X=X)
+            self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=X)
 
     def round(self, attributes: Callable[[], dict]) -> bool:
         """One round has ended; ``attributes()`` would be the fitted state.
@@ -50,10 +52,11 @@ class FitProgress:
         if self.context is None:
             return False
         task = self.context.subcontext(task_name="round")
-        task.call_on_fit_task_begin(estimator=self.estimator, X=self.X)
+        task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.X)
         return task.call_on_fit_task_end(
             estimator=self.estimator,
             X=self.X,
+            y=self.X,
             reconstruction_attributes=attributes,
         )
 
@@ -63,5 +66,6 @@ class FitProgress:
             self.context.call_on_fit_task_end(
                 estimator=self.estimator,
                 X=self.X,
+                y=self.X,
                 reconstruction_attributes=attributes,
             )

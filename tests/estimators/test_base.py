@@ -61,6 +61,7 @@ def test_a_row_does_not_depend_on_its_company(X, fitted):
     codes = fitted.transform(X)
     for rows in (slice(0, 1), slice(7, 60), slice(3, 120, 2)):
         np.testing.assert_array_equal(fitted.transform(X[rows]), codes[rows])
+    np.testing.assert_array_equal(fitted.transform(np.asfortranarray(X)), codes)
     many = np.tile(X, (30, 1))
     np.testing.assert_array_equal(fitted.transform(many)[-120:], codes)
 
