@@ -1,10 +1,12 @@
 """skae: autoencoders that behave like scikit-learn estimators.
 
-Swap ``PCA`` for `AutoencoderTransformer` and nothing else in the script changes.
+Swap ``PCA`` for `AutoencoderTransformer`, or ``IsolationForest`` for
+`AEOutlierDetector`, and nothing else in the script changes.
 """
 
 from skae.estimators.autoencoder import AutoencoderTransformer
+from skae.estimators.outlier import AEOutlierDetector
 
-__all__ = ["AutoencoderTransformer", "__version__"]
+__all__ = ["AEOutlierDetector", "AutoencoderTransformer", "__version__"]
 
 __version__ = "0.1.0"

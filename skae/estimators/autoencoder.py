@@ -16,11 +16,11 @@ from sklearn.utils._param_validation import (
     RealNotInt,
     StrOptions,
 )
-from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.callbacks import with_callbacks
 from skae.estimators.fitting import Fit
+from skae.estimators.validation import training_rows
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.training.batches import one_thread
@@ -265,7 +265,7 @@ default="relu"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        X, weight = self._validated(X, sample_weight, reset=not resuming)
+        X, weight = training_rows(self, X, sample_weight, reset=not resuming)
         fitting = Fit(self, X, weight)
         with one_thread():
             fitted = fitting.resume(self) if resuming else fitting.run()
@@ -291,7 +291,7 @@ default="relu"
         self : AutoencoderTransformer
         """
         first = not hasattr(self, "net_")
-        X, weight = self._validated(X, sample_weight, reset=first)
+        X, weight = training_rows(self, X, sample_weight, reset=first)
         fitting = Fit(self, X, weight)
         with one_thread():
             fitted = fitting.continue_epoch(None if first else self)
@@ -303,29 +303,3 @@ default="relu"
         for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted)
-
-    def _validated(self, X, sample_weight, *, reset):
-        """X as float array or CSR and positive weights of mean one, or None."""
-        X = validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            ensure_min_samples=2,
-            reset=reset,
-        )
-        if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-            used = weight > 0
-            if used.sum() < 2:
-                raise ValueError(
-                    "sample_weight must be positive for at least two rows; it is for "
-                    f"{used.sum()}."
-                )
-            if not used.all():
-                X, weight = X[used], weight[used]
-            even = np.all(weight == weight[0])
-            sample_weight = None if even else weight / weight.mean()
-        return X, sample_weight

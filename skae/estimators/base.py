@@ -8,7 +8,6 @@ import copy
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -18,17 +17,13 @@ from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
     check_is_fitted,
-    validate_data,
 )
 
 from skae.estimators.callbacks import CallbackSupport
-from skae.training.batches import chunks, one_thread
+from skae.estimators.validation import fitted_rows
+from skae.training.batches import map_rows
 
 __all__ = ["BaseAutoencoder"]
-
-# Every product has this many rows, padded if need be, so that a row's result does not
-# depend on which rows it came with.
-_ROWS = {"cpu": 256, "cuda": 8192, "mps": 8192}
 
 
 class BaseAutoencoder(
@@ -57,7 +52,7 @@ class BaseAutoencoder(
         Z : ndarray of shape (n_samples, n_components_)
             Codes, in X's units and dtype.
         """
-        X = self._checked(X)
+        X = fitted_rows(self, X)
         scale = self._units.scale
 
         def encode(x):
@@ -105,7 +100,7 @@ class BaseAutoencoder(
         X_hat : ndarray of shape (n_samples, n_features)
             In X's units and dtype.
         """
-        X = self._checked(X)
+        X = fitted_rows(self, X)
         return self._map_rows(X, self._reconstruct, self.n_features_in_)
 
     def score_samples(self, X):
@@ -124,7 +119,7 @@ class BaseAutoencoder(
         scores : ndarray of shape (n_samples,), float64
             Higher is better reconstructed.
         """
-        X = self._checked(X)
+        X = fitted_rows(self, X)
         square = self._units.scale**2
 
         def nll(x):
@@ -150,7 +145,7 @@ class BaseAutoencoder(
         score : float
             At most 1; 0 is what the mean would reach.
         """
-        X = self._checked(X)
+        X = fitted_rows(self, X)
         mean = torch.as_tensor(self.mean_)
 
         def errors(x):
@@ -175,17 +170,6 @@ class BaseAutoencoder(
     @property
     def _device(self):
         return next(self.net_.parameters()).device
-
-    def _checked(self, X):
-        """X validated against the fitted estimator, sparse as CSR."""
-        check_is_fitted(self)
-        return validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            dtype=[np.float64, np.float32],
-            reset=False,
-        )
 
     def _to_x(self, raw):
         return self._to_x_scale(self.net_.likelihood.mean(raw).cpu().double())
@@ -213,20 +197,15 @@ class BaseAutoencoder(
         """
         center = self._units.center if center is None else center
         scale = self._units.scale if scale is None else scale
-        out = np.empty((X.shape[0], width), dtype=X.dtype if dtype is None else dtype)
         parameter = next(self.net_.parameters())
-        n_rows = _ROWS.get(parameter.device.type, 256)
-        with one_thread(), torch.no_grad():
-            for rows in chunks(*X.shape):
-                block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-                # Sums follow the memory layout, which frames and slices bring along.
-                x = torch.from_numpy(np.ascontiguousarray((block - center) / scale))
-                x = x.to(device=parameter.device, dtype=parameter.dtype)
-                parts = [
-                    function(_filled(p, n_rows))[: len(p)] for p in x.split(n_rows)
-                ]
-                out[rows] = torch.cat(parts).numpy()
-        return out
+        out = np.empty((X.shape[0], width), dtype=X.dtype if dtype is None else dtype)
+
+        def to_model(block):
+            # Sums follow the memory layout, which frames and slices bring along.
+            scaled = np.ascontiguousarray((block - center) / scale)
+            return torch.from_numpy(scaled).to(parameter.dtype)
+
+        return map_rows(X, to_model, function, out, parameter.device)
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -240,8 +219,3 @@ class BaseAutoencoder(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _filled(x, n_rows):
-    missing = n_rows - len(x)
-    return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x

@@ -8,8 +8,9 @@
 
 with trained E and D that start as the anchor's axes, and perceptrons f and g whose last
 layers start at zero, so that the untrained codec is the anchor. Without an anchor the
-codec is c = f(x r), raw = g(c). With ``members`` every weight carries a leading axis
-and the codec is that many independent models, evaluated together.
+codec is c = s(f(x r)), raw = g(c), where s is the activation of the code, the identity
+unless asked otherwise. With ``members`` every weight carries a leading axis and the
+codec is that many independent models, evaluated together.
 """
 
 from collections.abc import Sequence
@@ -113,6 +114,9 @@ class Dense(BaseEstimator):
     tied_weights : bool, default=False
         Whether the decoder's weights are the transposes of the encoder's; biases are
         free either way.
+    code_activation : str, default="identity"
+        Activation of the code itself, as in the textbook autoencoder of one hidden
+        layer. Only without an anchor.
 
     Examples
     --------
@@ -124,11 +128,16 @@ class Dense(BaseEstimator):
     """
 
     def __init__(
-        self, hidden_layer_sizes=(128,), activation="relu", tied_weights=False
+        self,
+        hidden_layer_sizes=(128,),
+        activation="relu",
+        tied_weights=False,
+        code_activation="identity",
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.tied_weights = tied_weights
+        self.code_activation = code_activation
 
     def build(
         self,
@@ -140,6 +149,7 @@ class Dense(BaseEstimator):
         input_scale: Tensor | None = None,
         bound: float | None = None,
         members: int | None = None,
+        alike: bool = True,
         device: torch.device | str = "cpu",
     ) -> "DenseCodec":
         """Draw the weights of a codec.
@@ -155,8 +165,10 @@ class Dense(BaseEstimator):
         bound : float, optional
             Inputs of f and g are clipped to +-bound.
         members : int, optional
-            Number of models that share a leading axis; they start alike but for
-            their anchors.
+            Number of models that share a leading axis.
+        alike : bool, default=True
+            Whether members start alike but for their anchors, or each from weights of
+            its own.
         device : torch.device, default="cpu"
             Where the codec and the anchor are.
 
@@ -172,8 +184,9 @@ class Dense(BaseEstimator):
             anchored=anchor is not None,
             members=members,
             bound=bound,
+            code_activation=self.code_activation,
         ).to(device)
-        codec.reset(generator, anchor, input_scale)
+        codec.reset(generator, anchor, input_scale, alike=alike)
         return codec
 
 
@@ -196,6 +209,7 @@ class DenseCodec(nn.Module):
     tied, anchored : bool
     members : int, optional
     bound : float, optional
+    code_activation : str, default="identity"
     """
 
     encoder_path: Any  # a Parameter, or None without an anchor
@@ -212,10 +226,17 @@ class DenseCodec(nn.Module):
         anchored: bool = False,
         members: int | None = None,
         bound: float | None = None,
+        code_activation: str = "identity",
     ):
         super().__init__()
+        if anchored and code_activation != "identity":
+            raise ValueError(
+                f"An anchored codec needs code_activation='identity'; got "
+                f"{code_activation!r}."
+            )
         self.sizes = list(sizes)
         self.activation = activation
+        self.code_activation = code_activation
         self.tied = tied
         self.anchored = anchored
         self.members = members
@@ -252,6 +273,8 @@ class DenseCodec(nn.Module):
         generator: Generator,
         anchor: Anchor | None = None,
         input_scale: Tensor | None = None,
+        *,
+        alike: bool = True,
     ) -> None:
         """Draw the weights anew and take over the anchor."""
         gain = ACTIVATIONS[self.activation].gain
@@ -262,13 +285,14 @@ class DenseCodec(nn.Module):
                 self.input_scale.copy_(input_scale)
             for weights, biases in stacks:
                 for weight, bias in zip(weights, biases, strict=True):
-                    shape = weight.shape[-2:]
-                    std = (gain / shape[0]) ** 0.5
+                    shape = weight.shape[-2:] if alike else weight.shape
+                    std = (gain / shape[-2]) ** 0.5
                     weight.copy_(torch.randn(shape, generator=generator) * std)
                     bias.zero_()
                 for bias in biases[:-1]:
                     if anchor is not None and not self.tied:
-                        draw = torch.rand(bias.shape[-1], generator=generator)
+                        shape = bias.shape[-1:] if alike else bias.shape
+                        draw = torch.rand(shape, generator=generator)
                         bias.copy_(2 * draw - 1)
                 if anchor is not None:
                     weights[-1].zero_()
@@ -324,6 +348,7 @@ class DenseCodec(nn.Module):
         sigma = self._per_row(self.code_scale)
         scaled = x * self.input_scale
         code = _perceptron(self._bounded(scaled), self.encoder_layers(), self._act)
+        code = ACTIVATIONS[self.code_activation].forward(code)
         if self.anchored:
             code = code + (x @ self.encoder_path) / sigma
         if self.guard is not None and not self.training:
@@ -368,6 +393,7 @@ class DenseCodec(nn.Module):
             tied=self.tied,
             anchored=self.anchored,
             bound=self.bound,
+            code_activation=self.code_activation,
         )
         mine = {
             name: tensor if name == "input_scale" else tensor[index]
@@ -379,6 +405,30 @@ class DenseCodec(nn.Module):
         if self.guard is not None:
             codec.guard = self.guard.member(index)
         return codec
+
+    @classmethod
+    def stacked(cls, codecs: Sequence["DenseCodec"]) -> "DenseCodec":
+        """The codecs, of equal sizes and without guards, as members of one."""
+        like = codecs[0]
+        codec = cls(
+            like.sizes,
+            like.activation,
+            tied=like.tied,
+            anchored=like.anchored,
+            members=len(codecs),
+            bound=like.bound,
+            code_activation=like.code_activation,
+        ).to(like.input_scale)
+        states = [one.state_dict() for one in codecs]
+        codec.load_state_dict(
+            {
+                name: tensor
+                if name == "input_scale"
+                else torch.stack([state[name] for state in states])
+                for name, tensor in states[0].items()
+            }
+        )
+        return codec.requires_grad_(False)
 
     @property
     def _act(self) -> Activation:

@@ -7,19 +7,23 @@ knows what is trained.
 
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from scipy import sparse
 from threadpoolctl import ThreadpoolController
 from torch import Generator, Tensor
 
-__all__ = ["Batches", "Rows", "chunks", "one_thread", "resolve_device"]
+__all__ = ["Batches", "Rows", "chunks", "map_rows", "one_thread", "resolve_device"]
 
 _RESIDENT_BYTES = 128 * 2**20
 _BLOCK_BYTES = 16 * 2**20
+# Every product has this many rows, padded if need be, so that a row's result does not
+# depend on which rows it came with.
+_PRODUCT_ROWS = {"cpu": 256, "cuda": 8192, "mps": 8192}
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -103,6 +107,49 @@ def chunks(n_rows: int, n_features: int) -> Iterator[slice]:
     size = max(1, _BLOCK_BYTES // (8 * max(1, n_features)))
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
+
+
+def map_rows(
+    X,
+    to_model: Callable[[np.ndarray], Tensor],
+    function: Callable[[Tensor], Tensor],
+    out: np.ndarray,
+    device: torch.device,
+    n_jobs: int | None = None,
+) -> np.ndarray:
+    """Fill an array with a function of rows, chunk by chunk.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_columns)
+    to_model : callable
+        Maps a dense chunk of X to a contiguous tensor of as many rows.
+    function : callable
+        Maps a tensor (batch, n_columns) to a tensor (batch, width).
+    out : ndarray of shape (n_samples, width)
+    device : torch.device
+        Where the function works.
+    n_jobs : int, optional
+        Chunks at a time, as in joblib; the result is the same.
+    """
+    n_rows = _PRODUCT_ROWS.get(device.type, 256)
+
+    def fill(rows):
+        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+        with one_thread(), torch.no_grad():
+            x = to_model(block).to(device)
+            parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
+            out[rows] = torch.cat(parts).cpu().numpy()
+
+    Parallel(n_jobs, require="sharedmem")(
+        delayed(fill)(rows) for rows in chunks(*X.shape)
+    )
+    return out
+
+
+def _padded(x: Tensor, n_rows: int) -> Tensor:
+    missing = n_rows - len(x)
+    return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
 
 
 class Rows:

@@ -39,9 +39,10 @@ class ExplicitGradient:
 
     Shape
     -----
-    ``gradient(x, weight)`` takes rows ``(batch, n_features)`` and, optionally, row
-    weights ``(batch,)`` or ``(members, batch)``, and returns the weighted mean of the
-    objective over the batch, summed over members.
+    ``gradient(x, weight)`` takes rows ``(batch, n_features)``, or those of each member
+    ``(members, batch, n_features)``, and, optionally, row weights ``(batch,)`` or
+    ``(members, batch)``, and returns the weighted mean of the objective over the batch,
+    summed over members. The encoder sees ``x_tilde``, of x's shape, where it is given.
     """
 
     def __init__(self, model: Autoencoder):
@@ -49,6 +50,7 @@ class ExplicitGradient:
         self.codec = codec
         self.likelihood = model.likelihood
         self.activation = ACTIVATIONS[codec.activation]
+        self.code_activation = ACTIVATIONS[codec.code_activation]
         self.n_members = codec.members or 1
         self.encoder = [(_lead(w), _lead(b, 1)) for w, b in codec.encoder_layers()]
         self.decoder = [(_lead(w), _lead(b, 1)) for w, b in codec.decoder_layers()]
@@ -80,14 +82,20 @@ class ExplicitGradient:
         self.scale = None if bool((codec.input_scale == 1).all()) else codec.input_scale
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        codec, batch = self.codec, x.shape[0]
-        x = x.expand(self.n_members, *x.shape)
-        scaled = x if self.scale is None else x * self.scale
+    def __call__(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        x_tilde: Tensor | None = None,
+    ) -> Tensor:
+        codec, batch = self.codec, x.shape[-2]
+        x = x.expand(self.n_members, *x.shape[-2:])
+        seen = x if x_tilde is None else x_tilde.expand(x.shape)
+        scaled = seen if self.scale is None else seen * self.scale
         encoder = self._forward(self._bounded(scaled), self.encoder)
-        code = encoder[-1][1]
+        code = self.code_activation.forward(encoder[-1][1])
         if codec.anchored:
-            code = code + torch.bmm(x, self.encoder_path) / self.sigma
+            code = code + torch.bmm(seen, self.encoder_path) / self.sigma
         decoder = self._forward(self._bounded(code), self.decoder)
         raw = decoder[-1][1]
         if codec.anchored:
@@ -112,8 +120,9 @@ class ExplicitGradient:
         if codec.anchored:
             torch.bmm(z.mT, delta, out=self.decoder_path_grad)
             delta_code.addcmul_(torch.bmm(delta, self.decoder_path.mT), self.sigma)
-            through = x.mT, delta_code / self.sigma
+            through = seen.mT, delta_code / self.sigma
             self.encoder_path_grad.baddbmm_(*through, beta=int(codec.tied))
+        delta_code = self.code_activation.backward(delta_code, encoder[-1][1], code)
         self._backward(
             delta_code, encoder, self.encoder, self.encoder_grads, beta=int(codec.tied)
         )

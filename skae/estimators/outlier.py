@@ -1,0 +1,670 @@
+"""`AEOutlierDetector`: the drop-in for IsolationForest.
+
+This file declares and documents the parameters, validates X and keeps thresholds and
+explanations. What judges rows is a scorer: the ensemble of `skae.training.ensemble`, or
+any autoencoder of this package through its reconstructions.
+"""
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    OutlierMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import check_scoring
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    RealNotInt,
+    StrOptions,
+)
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
+
+from skae.estimators.scorers import EnsembleScorer, ReconstructionScorer
+from skae.estimators.validation import fitted_rows, training_rows
+from skae.training.batches import one_thread, resolve_device
+from skae.training.conformal import Calibration, beyond_doubt
+from skae.training.ensemble import Recipe, SeenRows, halves, train
+from skae.training.robust import RobustUnits
+
+__all__ = ["AEOutlierDetector"]
+
+_MAX_SAMPLES = 1024
+_UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**24
+_HELD_OUT = 0.25
+_CANDIDATES = 500
+
+
+class AEOutlierDetector(OutlierMixin, BaseEstimator):
+    """Outlier detector with IsolationForest's interface, made of autoencoders.
+
+    Each member of the ensemble is a denoising autoencoder and a codebook of training
+    rows. A row is the more normal the better the autoencoders reconstruct it and the
+    closer it is to a code. The autoencoders train on the deepest half of their rows, so
+    that outliers among the training rows do not teach them; the codebooks hold all
+    rows, which is what counts when the training rows are clean.
+
+    A training row is judged only by members that did not see it, so its score is as
+    honest as a new row's.
+
+    Parameters
+    ----------
+    n_estimators : int, default=8
+        Members. Two at a time share out the rows that they draw.
+    max_samples : "auto", int or float, default="auto"
+        Rows drawn for each pair of members, half of them for each; a float is the share
+        of the training rows, "auto" is min(1024, n_samples). The cost of fitting grows
+        with it and not with n_samples. Raise it when the training rows are clean; lower
+        it when outliers come in clusters.
+    contamination : "auto" or float, default="auto"
+        "auto" sets the threshold at ``false_alarm_rate``. A float in (0, 0.5] is the
+        share of the training rows to flag, as in IsolationForest.
+    max_features : int or float, default=1.0
+        Features that each member looks at; a float is a share of them.
+    bootstrap : bool, default=False
+        Draw the rows of a pair with replacement; copies count once.
+    n_jobs : int, default=None
+        Chunks of rows scored at a time, in threads; the result is the same. Training
+        takes one thread.
+    support_fraction : float, default=0.5
+        Share of the rows, deepest first, that the autoencoders train on. Raise it
+        towards 1 when the training rows are known to be clean.
+    false_alarm_rate : float, default=0.05
+        With ``contamination="auto"`` the share of new normal rows to be flagged.
+    hidden_layer_sizes : tuple of int, default=(64,)
+        Widths of the hidden layers of the autoencoders.
+    noise_level : float, default=0.3
+        Standard deviation of the noise that they learn to remove, in robust standard
+        deviations of each feature.
+    estimator : estimator of this package, default=None
+        Judge rows by the reconstructions of this autoencoder instead of the ensemble.
+        One that is not fitted is cloned and fitted to three quarters of the rows; the
+        others set the threshold. A fitted one is used as it is, and every row given to
+        ``fit``, which it should not have been trained on, sets the threshold.
+    max_iter : int, default=None
+        Epochs of the autoencoders' training; None takes 40 steps.
+    batch_size : int, default=64
+        Rows a training step and member.
+    learning_rate_init : float, default=0.03
+        Peak learning rate of Adam; it rises over the first 5% of the steps and falls as
+        a cosine.
+    warm_start : bool, default=False
+        Keep the members of the previous fit and add new ones up to n_estimators.
+    device : str, default="auto"
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    verbose : int, default=0
+        One shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Decides everything random.
+
+    Attributes
+    ----------
+    estimators_ : list of Member
+        The members.
+    estimator_ : estimator
+        The fitted ``estimator``; only when one was given.
+    offset_ : float
+        ``decision_function`` is ``score_samples`` minus this; rows below are flagged.
+    calibration_scores_ : ndarray of shape (n_calibration,)
+        Sorted scores of the training rows that set the threshold, each by members that
+        did not see the row.
+    max_samples_ : int
+        Rows drawn for each pair of members.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only when X has string column names.
+
+    See Also
+    --------
+    sklearn.ensemble.IsolationForest : Faster on wide data, rarely better.
+    AutoencoderTransformer : An autoencoder to pass as ``estimator``.
+
+    Notes
+    -----
+    Features are centred at their medians, divided by their interquartile ranges and
+    taken to a logarithmic scale beyond three robust standard deviations. Trimming helps
+    most when the training rows are contaminated, and costs a little when they are
+    clean; the codebooks the other way round. On clean data nearly all the accuracy is
+    theirs. For denoising see Vincent et al. (2010, JMLR 11), for trimming Rousseeuw
+    (1984), for the nearest of few random rows Sugiyama and Borgwardt (2013, NeurIPS),
+    for the threshold and the p-values Bates et al. (2023, arXiv 2104.08279).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skae import AEOutlierDetector
+    >>> X = np.random.default_rng(0).normal(size=(500, 4))
+    >>> detector = AEOutlierDetector(random_state=0).fit(X)
+    >>> detector.predict([[0, 0, 0, 0], [0, 9, 0, 0]])
+    array([ 1, -1])
+    >>> int(detector.explain([[0, 9, 0, 0]])[0].argmin())
+    1
+    """
+
+    _parameter_constraints: dict = {
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "max_samples": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="right"),
+        ],
+        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
+        "max_features": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="right"),
+        ],
+        "bootstrap": ["boolean"],
+        "n_jobs": [Integral, None],
+        "support_fraction": [Interval(Real, 0, 1, closed="right")],
+        "false_alarm_rate": [Interval(Real, 0, 0.5, closed="right")],
+        "hidden_layer_sizes": ["array-like"],
+        "noise_level": [Interval(Real, 0, None, closed="left")],
+        "estimator": [HasMethods(["fit", "reconstruct", "score_samples"]), None],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_estimators=8,
+        *,
+        max_samples="auto",
+        contamination="auto",
+        max_features=1.0,
+        bootstrap=False,
+        n_jobs=None,
+        support_fraction=0.5,
+        false_alarm_rate=0.05,
+        hidden_layer_sizes=(64,),
+        noise_level=0.3,
+        estimator=None,
+        max_iter=None,
+        batch_size=64,
+        learning_rate_init=0.03,
+        warm_start=False,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_estimators = n_estimators
+        self.max_samples = max_samples
+        self.contamination = contamination
+        self.max_features = max_features
+        self.bootstrap = bootstrap
+        self.n_jobs = n_jobs
+        self.support_fraction = support_fraction
+        self.false_alarm_rate = false_alarm_rate
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.noise_level = noise_level
+        self.estimator = estimator
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.warm_start = warm_start
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Train the members and set the threshold.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            At least two rows.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+            Non-negative; rows of weight zero are left out, the others are drawn, and
+            count for the threshold, in proportion.
+
+        Returns
+        -------
+        self : AEOutlierDetector
+
+        Raises
+        ------
+        ValueError
+            When X or a parameter does not fit, before any training.
+        """
+        adding = self.warm_start and hasattr(self, "estimators_")
+        X, weight = training_rows(self, X, sample_weight, reset=not adding)
+        if self.estimator is None:
+            fitted = self._fit_ensemble(X, weight, adding)
+        else:
+            fitted = self._fit_estimator(X, weight)
+        scorer, calibration = fitted["_scorer"], fitted["_calibration"]
+        fitted["calibration_scores_"] = calibration.scores
+        if self.contamination == "auto":
+            fitted["offset_"] = calibration.threshold(self.false_alarm_rate)
+        else:
+            scores = scorer.scores(X, self.n_jobs)
+            fitted["offset_"] = _quantile(scores, self.contamination, weight)
+        for name in ("estimators_", "estimator_", "max_samples_"):
+            self.__dict__.pop(name, None)
+        self.__dict__.update(fitted)
+        return self
+
+    def score_samples(self, X):
+        """How normal each row is.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+            Higher is more normal. The ensemble's are minus the error in multiples of a
+            typical row's: about -2 for typical rows, 0 at best. Those of an
+            ``estimator`` are its log-likelihoods.
+        """
+        rows = fitted_rows(self, X)
+        return self._scorer.scores(rows, self.n_jobs)
+
+    def decision_function(self, X):
+        """``score_samples`` minus ``offset_``: negative for outliers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X):
+        """Tell outliers from inliers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            -1 for outliers, +1 for inliers.
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X):
+        """Conformal p-values: how surprising each row would be if it were normal.
+
+        The share of calibration rows, the new row included, that score no higher. If
+        the row and the calibration rows are exchangeable, the chance of a value of at
+        most u is at most u. Training rows that are outliers beyond doubt, by their
+        scores, are not calibration rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        p : ndarray of shape (n_samples,)
+            In (0, 1], at least 1 / (n_calibration + 1).
+        """
+        return self._calibration.p_values(self.score_samples(X))
+
+    def tune_threshold(self, X, y, scoring="f1"):
+        """Set ``offset_`` to where labelled rows score best.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows that were not trained on, or training rows: either is scored honestly.
+        y : array-like of shape (n_samples,)
+            1 for outliers and 0 for inliers, or -1 and +1 as from ``predict``; both
+            kinds must occur.
+        scoring : str or callable, default="f1"
+            Name of a scikit-learn scorer, or ``scorer(detector, X, y) -> float``. It
+            sees labels and predictions of 1 for outliers and 0 for inliers, so "f1",
+            "precision" and "recall" are those of the outliers.
+
+        Returns
+        -------
+        self : AEOutlierDetector
+
+        Raises
+        ------
+        ValueError
+            When y has other values, or only one kind.
+        """
+        scores = self.score_samples(X)
+        check_consistent_length(scores, y)
+        outlier = _outlier_labels(y)
+        labeller = _Labeller(scores)
+        scorer = check_scoring(labeller, scoring=scoring)
+        known = np.unique(scores)
+        between = np.r_[known[0], (known[1:] + known[:-1]) / 2, np.inf]
+        if len(between) > _CANDIDATES:
+            places = np.linspace(0, len(between) - 1, _CANDIDATES).round().astype(int)
+            between = between[places]
+        reached = []
+        for offset in between:
+            labeller.offset = offset
+            reached.append(scorer(labeller, X, outlier))
+        best = int(np.nanargmax(reached))
+        # Everything flagged: the offset lies above every score.
+        above = np.nextafter(known[-1], np.inf)
+        self.offset_ = float(min(between[best], above))
+        return self
+
+    def explain(self, X, *, top=None):
+        """Which features make a row unusual.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        top : int, default=None
+            Give the features that lower the score most, with their values, instead.
+
+        Returns
+        -------
+        contributions : ndarray or DataFrame of shape (n_samples, n_features)
+            Each row sums to its score; the lowest entry is the feature that makes it
+            most unusual. A DataFrame when X is one.
+        table : record array or DataFrame with n_samples * top rows
+            With ``top``: columns row (number or index), feature (number or name),
+            contribution, observed and expected value in X's units, the most unusual
+            first. The expected value is what the autoencoders make of the whole row.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_wine
+        >>> from skae import AEOutlierDetector
+        >>> X = load_wine(as_frame=True).data
+        >>> detector = AEOutlierDetector(random_state=0).fit(X)
+        >>> row = X.iloc[[0]].assign(alcohol=25.0)
+        >>> detector.explain(row, top=1)["feature"].item()
+        'alcohol'
+        """
+        rows = fitted_rows(self, X)
+        scorer = self._scorer
+        contributions = scorer.contributions(rows, self.n_jobs)
+        frame = hasattr(X, "iloc")
+        if top is None:
+            if not frame:
+                return contributions
+            return type(X)(contributions, index=X.index, columns=X.columns)
+        if not isinstance(top, Integral) or top < 1:
+            raise ValueError(f"top must be a positive int or None; got {top!r}.")
+        order = np.argsort(contributions, axis=1, kind="stable")[:, :top]
+        expected = scorer.expected(rows, self.n_jobs)
+        observed = rows.toarray() if sparse.issparse(rows) else rows
+        number = np.repeat(np.arange(len(order)), order.shape[1])
+        names = np.asarray(X.columns) if frame else np.arange(self.n_features_in_)
+        index = np.asarray(X.index) if frame else np.arange(len(order))
+        columns = {
+            "row": index[number],
+            "feature": names[order.ravel()],
+            "contribution": contributions[number, order.ravel()],
+            "observed": observed[number, order.ravel()],
+            "expected": expected[number, order.ravel()],
+        }
+        if frame:
+            return type(X)(columns)
+        return np.rec.fromarrays(list(columns.values()), names=list(columns))
+
+    def _fit_ensemble(self, X, weight, adding):
+        """The fitted attributes of an ensemble, possibly after earlier members."""
+        old = self._scorer if adding else None
+        kept = len(self.estimators_) if adding else 0
+        recipe = self._recipe()
+        if adding and not isinstance(old, EnsembleScorer):
+            raise ValueError("warm_start cannot add members to an estimator=.")
+        if self.n_estimators < kept:
+            raise ValueError(
+                f"n_estimators={self.n_estimators} must be at least "
+                f"len(estimators_)={kept} when warm_start=True."
+            )
+        if self.n_estimators == kept:
+            warnings.warn(
+                "Warm-start fitting without increasing n_estimators adds no members.",
+                UserWarning,
+                stacklevel=3,
+            )
+            return {
+                name: getattr(self, name)
+                for name in ("_scorer", "_calibration", "_seed", "estimators_")
+            } | {"max_samples_": self.max_samples_}
+        sizes = [X.shape[1], *recipe.hidden_layer_sizes]
+        if adding and old.members[0].codec.sizes != sizes:
+            raise ValueError(
+                "warm_start needs the hidden_layer_sizes of the earlier fit, "
+                f"{tuple(old.members[0].codec.sizes[1:])}; got "
+                f"{tuple(recipe.hidden_layer_sizes)}."
+            )
+        device = resolve_device(self.device)
+        seed = self._seed if adding else _seed_of(self.random_state)
+        random = np.random.default_rng([seed, kept])
+        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        n_drawn = self._n_drawn(X.shape[0])
+        with one_thread():
+            units = old.units if adding else _units_of(X, weight, random)
+            n_members = self.n_estimators - kept
+            pairs = [
+                _drawn(X.shape[0], n_drawn, weight, self.bootstrap, random)
+                for _ in range((n_members + 1) // 2)
+            ]
+            used, place = np.unique(np.concatenate(pairs), return_inverse=True)
+            block = X[used].toarray() if sparse.issparse(X) else X[used]
+            x = units.to_model(block).to(device)
+            ends = np.cumsum([len(rows) for rows in pairs])[:-1]
+            shared = [
+                half
+                for rows in np.split(place, ends)
+                for half in halves(x, rows, self.support_fraction, random)
+            ][:n_members]
+            drawn_weight = None if weight is None else torch.from_numpy(weight[used])
+            members = train(x, shared, recipe, generator, drawn_weight)
+            seen = SeenRows.of(x, shared)
+        if adding:
+            members = [*old.members, *members]
+            seen = old.seen.followed_by(seen)
+        scorer = EnsembleScorer(units, members, seen)
+        scores = scorer.scores(block, self.n_jobs)
+        return {
+            "_seed": seed,
+            "_scorer": scorer,
+            "_calibration": _calibrated(
+                scores, None if weight is None else weight[used]
+            ),
+            "estimators_": members,
+            "max_samples_": n_drawn,
+        }
+
+    def _fit_estimator(self, X, weight):
+        """The fitted attributes around the autoencoder given as ``estimator``."""
+        if _is_fitted(self.estimator):
+            estimator, held_out = self.estimator, np.arange(X.shape[0])
+            if estimator.n_features_in_ != X.shape[1]:
+                raise ValueError(
+                    f"X has {X.shape[1]} features, but the fitted estimator= expects "
+                    f"{estimator.n_features_in_}."
+                )
+        else:
+            if X.shape[0] < 4:
+                raise ValueError(
+                    "estimator= needs at least 4 rows, to fit and to set the "
+                    f"threshold; X has {X.shape[0]}."
+                )
+            random = np.random.default_rng(_seed_of(self.random_state))
+            order = random.permutation(X.shape[0])
+            n_held_out = max(1, round(_HELD_OUT * X.shape[0]))
+            held_out, rest = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
+            estimator = clone(self.estimator)
+            if "random_state" in estimator.get_params():
+                estimator.set_params(random_state=int(random.integers(2**31)))
+            weights = {} if weight is None else {"sample_weight": weight[rest]}
+            estimator.fit(X[rest], **weights)
+        scorer = ReconstructionScorer(estimator)
+        calibration = _calibrated(
+            scorer.scores(X[held_out]), None if weight is None else weight[held_out]
+        )
+        return {
+            "_scorer": scorer,
+            "_calibration": calibration,
+            "estimator_": estimator,
+        }
+
+    def _recipe(self):
+        """The parameters of the training, checked together."""
+        sizes = np.asarray(self.hidden_layer_sizes)
+        if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu":
+            raise ValueError(
+                "hidden_layer_sizes must be a tuple of at least one positive int; got "
+                f"{self.hidden_layer_sizes!r}."
+            )
+        if sizes.min() < 1:
+            raise ValueError(
+                f"hidden_layer_sizes must be positive; got {self.hidden_layer_sizes!r}."
+            )
+        share = self.max_features
+        if isinstance(share, Integral):
+            if share > self.n_features_in_:
+                raise ValueError(
+                    f"max_features={share} must not exceed the {self.n_features_in_} "
+                    "features of X."
+                )
+            share = share / self.n_features_in_
+        return Recipe(
+            tuple(int(size) for size in sizes),
+            float(self.noise_level),
+            float(share),
+            self.max_iter,
+            int(self.batch_size),
+            float(self.learning_rate_init),
+            self.verbose,
+        )
+
+    def _n_drawn(self, n_samples):
+        """Rows drawn for each pair."""
+        if self.max_samples == "auto":
+            return min(_MAX_SAMPLES, n_samples)
+        if isinstance(self.max_samples, Integral):
+            if self.max_samples > n_samples:
+                warnings.warn(
+                    f"max_samples={self.max_samples} is greater than the number of "
+                    f"rows, {n_samples}. max_samples will be set to n_samples for "
+                    "estimation.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+            return int(np.clip(self.max_samples, 2, n_samples))
+        return max(2, int(self.max_samples * n_samples))
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "_scorer" in state:
+            scorer = state["_scorer"].on_cpu()
+            state = {**state, "_scorer": scorer}
+            if "estimators_" in state:
+                state["estimators_"] = scorer.members
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class _Labeller(ClassifierMixin, BaseEstimator):
+    """What a scorer sees of rows that are scored already: labels by a threshold."""
+
+    def __init__(self, scores, offset=0.0):
+        self.scores = scores
+        self.offset = offset
+        self.classes_ = np.array([0, 1])
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return (self.scores < self.offset).astype(int)
+
+    def decision_function(self, X):
+        return self.offset - self.scores
+
+
+def _outlier_labels(y):
+    """1 for outliers and 0 for inliers, from either convention."""
+    y = column_or_1d(y)
+    values = set(np.unique(y).tolist())
+    if values == {0, 1}:
+        return y.astype(int)
+    if values == {-1, 1}:
+        return (y == -1).astype(int)
+    raise ValueError(
+        "y must hold 1 for outliers and 0 for inliers, or -1 and +1, and both kinds "
+        f"must occur; got the values {sorted(values, key=str)[:5]}."
+    )
+
+
+def _calibrated(scores, weight):
+    """A calibration on all but the outliers beyond doubt."""
+    kept = ~beyond_doubt(scores)
+    return Calibration(scores[kept], None if weight is None else weight[kept])
+
+
+def _quantile(scores, share, weight):
+    if weight is None:
+        return float(np.percentile(scores, 100 * share))
+    order = np.argsort(scores, kind="stable")
+    middle = np.cumsum(weight[order]) - weight[order] / 2
+    return float(np.interp(share * weight.sum(), middle, scores[order]))
+
+
+def _units_of(X, weight, random):
+    """Robust units of X, from a limited number of rows."""
+    n_rows = int(np.clip(_UNITS_ENTRIES // X.shape[1], 256, _UNITS_ROWS))
+    if weight is not None:
+        probability = weight / weight.sum()
+        X = X[np.sort(random.choice(len(weight), n_rows, p=probability))]
+    elif X.shape[0] > n_rows:
+        X = X[np.sort(random.choice(X.shape[0], n_rows, replace=False))]
+    block = X.toarray() if sparse.issparse(X) else X
+    return RobustUnits.of(np.asarray(block, dtype=np.float64))
+
+
+def _drawn(n_samples, n_drawn, weight, bootstrap, random):
+    """Shuffled numbers of the rows of a pair, each once."""
+    probability = None if weight is None else weight / weight.sum()
+    rows = random.choice(n_samples, n_drawn, replace=bootstrap, p=probability)
+    if bootstrap:
+        rows = random.permutation(np.unique(rows))
+        if len(rows) < 2:
+            rows = random.permutation(n_samples)[:2]
+    return rows
+
+
+def _seed_of(random_state):
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _is_fitted(estimator):
+    try:
+        check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    return True

@@ -1,0 +1,119 @@
+"""What judges rows for `AEOutlierDetector`: an ensemble, or a single autoencoder.
+
+A scorer has ``scores(X)`` of shape ``(n_samples,)``, higher for more normal rows,
+``contributions(X)`` of shape ``(n_samples, n_features)``, whose rows sum to the scores,
+and ``expected(X)``, the values it would have found normal, in X's units. X is validated
+already; thresholds are the detector's.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from skae.training.batches import map_rows
+from skae.training.ensemble import Ensemble, Member, SeenRows
+from skae.training.robust import RobustUnits
+
+__all__ = ["EnsembleScorer", "ReconstructionScorer"]
+
+
+@dataclass
+class EnsembleScorer:
+    """Scores by the members that did not see a row.
+
+    Attributes
+    ----------
+    units : RobustUnits
+    members : list of Member
+    seen : SeenRows
+    """
+
+    units: RobustUnits
+    members: list[Member]
+    seen: SeenRows
+
+    @property
+    def device(self) -> torch.device:
+        """Where the members are."""
+        return self.members[0].codes.device
+
+    def scores(self, X, n_jobs=None) -> np.ndarray:
+        """Minus the error in multiples of a typical row's."""
+        ensemble = Ensemble(self.members)
+
+        def score(x):
+            return -self._contributions(ensemble, x).sum(1, keepdim=True)
+
+        return self._map(X, score, 1, n_jobs)[:, 0]
+
+    def contributions(self, X, n_jobs=None) -> np.ndarray:
+        """Each feature's part of the scores."""
+        ensemble = Ensemble(self.members)
+
+        def contribute(x):
+            return -self._contributions(ensemble, x)
+
+        return self._map(X, contribute, X.shape[1], n_jobs)
+
+    def expected(self, X, n_jobs=None) -> np.ndarray:
+        """What the autoencoders make of each row."""
+        ensemble = Ensemble(self.members)
+
+        def expect(x):
+            return ensemble.expected(x, self.seen.shares(x))
+
+        return self.units.to_x(self._map(X, expect, X.shape[1], n_jobs))
+
+    def on_cpu(self) -> "EnsembleScorer":
+        """The scorer with its members on the CPU."""
+        members = [member.to("cpu") for member in self.members]
+        return EnsembleScorer(self.units, members, self.seen)
+
+    def _contributions(self, ensemble, x):
+        # Sums of many features in float32 would not add up to the score.
+        return ensemble.contributions(x, self.seen.shares(x)).double()
+
+    def _map(self, X, function, width, n_jobs):
+        out = np.empty((X.shape[0], width))
+        return map_rows(X, self.units.to_model, function, out, self.device, n_jobs)
+
+
+@dataclass
+class ReconstructionScorer:
+    """Scores by the log-likelihood that an autoencoder gives a row.
+
+    Features share a row's score in proportion to their squared residuals, which for a
+    Gaussian likelihood is exactly what each of them adds.
+
+    Attributes
+    ----------
+    estimator : fitted estimator with ``reconstruct`` and ``score_samples``
+    """
+
+    estimator: object
+
+    def scores(self, X, n_jobs=None) -> np.ndarray:
+        """The estimator's ``score_samples``."""
+        return np.asarray(self.estimator.score_samples(X), dtype=np.float64)
+
+    def contributions(self, X, n_jobs=None) -> np.ndarray:
+        """Each feature's part of the scores."""
+        observed = X.toarray() if sparse.issparse(X) else X
+        residual = np.abs(self.expected(X) - observed)
+        # Dividing first keeps squares of large residuals finite.
+        largest = residual.max(axis=1, keepdims=True)
+        square = (residual / np.where(largest > 0, largest, 1)) ** 2
+        square[largest[:, 0] == 0] = 1
+        share = square / square.sum(axis=1, keepdims=True)
+        return self.scores(X)[:, None] * share
+
+    def expected(self, X, n_jobs=None) -> np.ndarray:
+        """The estimator's reconstructions."""
+        return np.asarray(self.estimator.reconstruct(X), dtype=np.float64)
+
+    def on_cpu(self) -> "ReconstructionScorer":
+        """Itself: the estimator moves when it is pickled."""
+        return copy.copy(self)

@@ -1,0 +1,71 @@
+"""Thresholds and p-values from scores of rows that were not trained on.
+
+Split conformal prediction (Vovk et al. 2005; for outliers Bates et al. 2023, arXiv
+2104.08279): if a new row and the calibration rows are exchangeable, the rank of its
+score among theirs is uniform, whatever the model. Nothing here knows where scores come
+from.
+"""
+
+import numpy as np
+
+__all__ = ["Calibration", "beyond_doubt"]
+
+_DOUBT = 5.0
+
+
+class Calibration:
+    """Scores of calibration rows; higher is more normal.
+
+    Parameters
+    ----------
+    scores : array-like of shape (n_samples,)
+    weight : array-like of shape (n_samples,), optional
+        Positive; how many rows each score stands for.
+    """
+
+    def __init__(self, scores, weight=None):
+        scores = np.asarray(scores, dtype=np.float64)
+        weight = np.ones(len(scores)) if weight is None else np.asarray(weight)
+        order = np.argsort(scores, kind="stable")
+        self.scores = scores[order]
+        self._count = np.r_[0.0, np.cumsum(weight[order])]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def p_values(self, scores) -> np.ndarray:
+        """Share of rows, the new one included, that score no higher.
+
+        In (0, 1], at least 1 / (n + 1). Under exchangeability the chance of a value of
+        at most u is at most u.
+        """
+        below = self._count[np.searchsorted(self.scores, scores, side="right")]
+        return (below + 1) / (self._count[-1] + 1)
+
+    def threshold(self, rate: float) -> float:
+        """The highest score below which at most this share of normal rows falls.
+
+        A score is below it if and only if its p-value is at most ``rate``; with fewer
+        than 1 / rate - 1 rows, if and only if it is lower than all of them.
+        """
+        allowed = rate * (self._count[-1] + 1)
+        rank = np.searchsorted(self._count[1:], allowed, side="right")
+        # Products such as 0.05 * 100 fall short of the whole number they mean.
+        if rank < len(self) and np.isclose(self._count[rank + 1], allowed, rtol=1e-12):
+            rank += 1
+        return float(self.scores[max(rank, 1) - 1])
+
+
+def beyond_doubt(scores: np.ndarray) -> np.ndarray:
+    """Rows so far below the others that they say nothing about normal ones.
+
+    A mask of the scores, all of at most zero, whose logarithm is more than five robust
+    standard deviations above the median; the deviation is that of the better half,
+    which outliers do not reach.
+    """
+    error = np.log(np.maximum(-scores, 1e-12))
+    better, median = np.percentile(error, [25, 50])
+    deviation = (median - better) / 0.6745
+    if deviation == 0:
+        return np.zeros(len(scores), dtype=bool)
+    return error > median + _DOUBT * deviation

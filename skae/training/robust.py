@@ -1,0 +1,124 @@
+"""Robust units and the rows that can be trusted when some may be outliers.
+
+The outlier ensemble measures rows in units that a few wild values do not move, and
+trains on the rows that lie deepest among the others, as the minimum covariance
+determinant does with its support fraction (Rousseeuw 1984). Nothing here knows what is
+trained on them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["RobustUnits", "nearest_other", "trusted_rows"]
+
+# Beyond this many robust standard deviations the scale turns logarithmic.
+_KNEE = 3.0
+# A feature whose middle half is narrower than this share of its standard deviation is
+# mostly constant: its spikes would count without limit.
+_NARROWEST = 0.1
+# Differences below a thousandth of a robust standard deviation are ties.
+_TIE = 1e-3
+_CODEBOOKS, _CODES = 64, 8
+
+
+@dataclass(frozen=True)
+class RobustUnits:
+    """u = 3 asinh((X - center) / (3 scale)): linear near the centre, logarithmic far.
+
+    Attributes
+    ----------
+    center : ndarray of shape (n_features,)
+        Medians.
+    scale : ndarray of shape (n_features,)
+        Interquartile range over 1.349, the standard deviation of a Gaussian; the
+        standard deviation where that is zero, and one where both are.
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, X: np.ndarray) -> "RobustUnits":
+        """The units of rows, shape ``(n_samples, n_features)``."""
+        low, center, high = np.percentile(X, [25, 50, 75], axis=0)
+        # Dividing first keeps squares of large values finite.
+        size = np.abs(X - center).max(axis=0)
+        size[size == 0] = 1
+        deviation = size * (X / size).std(axis=0)
+        width = (high - low) / 1.349
+        scale = np.maximum(width, _NARROWEST * deviation)
+        scale = np.where(width > 0, scale, deviation)
+        # A constant column's deviation is rounding, not zero.
+        magnitude = np.maximum(np.abs(center), np.finfo(float).tiny)
+        constant = scale <= 8 * np.finfo(float).eps * magnitude
+        return cls(center, np.where(constant, 1.0, scale))
+
+    def to_model(self, X: np.ndarray) -> Tensor:
+        """Rows in robust units, float32 and contiguous."""
+        largest = np.finfo(float).max
+        with np.errstate(over="ignore"):
+            z = (X - self.center) / self.scale
+        z = np.clip(z, -largest, largest)
+        # Adding zero turns -0.0 into 0.0.
+        u = (_KNEE * np.arcsinh(z / _KNEE)).astype(np.float32) + 0.0
+        return torch.from_numpy(np.ascontiguousarray(u))
+
+    def to_x(self, u: np.ndarray) -> np.ndarray:
+        """Rows of robust units back in X's units, float64."""
+        return self.center + self.scale * _KNEE * np.sinh(u / _KNEE)
+
+
+def nearest_other(x: Tensor, codebooks: np.ndarray) -> Tensor:
+    """Distance of every row to the nearest other row of each codebook.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_rows, n_features)
+    codebooks : int array of shape (n_codebooks, n_codes)
+        Row numbers, at least two different ones each.
+
+    Returns
+    -------
+    distance : Tensor of shape (n_rows, n_codebooks)
+        Root mean squared difference over features.
+    """
+    numbers = torch.as_tensor(codebooks, device=x.device)
+    used, place = torch.unique(numbers, return_inverse=True)
+    distance = torch.cdist(x, x[used], compute_mode="use_mm_for_euclid_dist")
+    distance[used, torch.arange(len(used), device=x.device)] = torch.inf
+    nearest = distance[:, place.flatten()].view(-1, *numbers.shape).amin(dim=2)
+    return nearest / x.shape[1] ** 0.5
+
+
+def trusted_rows(x: Tensor, fraction: float, random: np.random.Generator) -> np.ndarray:
+    """The rows that are closest to the others, as a mask.
+
+    The depth of a row is its mean log distance to the nearest row of 64 codebooks of
+    eight random rows each; a row is never its own code. So small a codebook covers
+    only where many rows lie, which keeps a cluster of outliers from vouching for
+    itself.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_rows, n_features)
+        At least two rows.
+    fraction : float
+        Share of the rows to trust, at least two of them.
+    random : numpy Generator
+
+    Returns
+    -------
+    trusted : bool ndarray of shape (n_rows,)
+    """
+    n_rows = len(x)
+    n_codes = min(_CODES, n_rows)
+    draws = random.random((_CODEBOOKS, n_rows))
+    codebooks = np.argpartition(draws, n_codes - 1, axis=1)[:, :n_codes]
+    depth = torch.log(nearest_other(x, codebooks) + _TIE).mean(dim=1)
+    order = torch.argsort(depth, stable=True).cpu().numpy()
+    trusted = np.zeros(n_rows, dtype=bool)
+    trusted[order[: max(2, round(fraction * n_rows))]] = True
+    return trusted
