@@ -37,13 +37,15 @@ from skae.estimators.scorers import EnsembleScorer, ReconstructionScorer
 from skae.estimators.validation import fitted_rows, training_rows
 from skae.training.batches import one_thread, resolve_device
 from skae.training.conformal import Calibration, beyond_doubt
-from skae.training.ensemble import Recipe, SeenRows, halves, train
+from skae.training.ensemble import Recipe, train
 from skae.training.robust import RobustUnits
 
 __all__ = ["AEOutlierDetector"]
 
-_MAX_SAMPLES = 1024
-_UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**24
+# Rows of a pair by default, and a limit to its entries for wide data.
+_PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 2**18
+_MAX_FEATURES = 256
+_UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**20
 _HELD_OUT = 0.25
 _CANDIDATES = 500
 
@@ -72,8 +74,9 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
     contamination : "auto" or float, default="auto"
         "auto" sets the threshold at ``false_alarm_rate``. A float in (0, 0.5] is the
         share of the training rows to flag, as in IsolationForest.
-    max_features : int or float, default=1.0
-        Features that each member looks at; a float is a share of them.
+    max_features : "auto", int or float, default="auto"
+        Features that each member looks at, the same for both of a pair; a float is a
+        share of them. "auto" is all of up to 256; of more, the pairs share them out.
     bootstrap : bool, default=False
         Draw the rows of a pair with replacement; copies count once.
     n_jobs : int, default=None
@@ -163,6 +166,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         ],
         "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
         "max_features": [
+            StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="right"),
         ],
@@ -188,7 +192,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         *,
         max_samples="auto",
         contamination="auto",
-        max_features=1.0,
+        max_features="auto",
         bootstrap=False,
         n_jobs=None,
         support_fraction=0.5,
@@ -430,7 +434,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         """The fitted attributes of an ensemble, possibly after earlier members."""
         old = self._scorer if adding else None
         kept = len(self.estimators_) if adding else 0
-        recipe = self._recipe()
+        recipe = self._recipe(X.shape[1], max(1, self.n_estimators - kept))
         if adding and not isinstance(old, EnsembleScorer):
             raise ValueError("warm_start cannot add members to an estimator=.")
         if self.n_estimators < kept:
@@ -448,18 +452,11 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
                 name: getattr(self, name)
                 for name in ("_scorer", "_calibration", "_seed", "estimators_")
             } | {"max_samples_": self.max_samples_}
-        sizes = [X.shape[1], *recipe.hidden_layer_sizes]
-        if adding and old.members[0].codec.sizes != sizes:
-            raise ValueError(
-                "warm_start needs the hidden_layer_sizes of the earlier fit, "
-                f"{tuple(old.members[0].codec.sizes[1:])}; got "
-                f"{tuple(recipe.hidden_layer_sizes)}."
-            )
         device = resolve_device(self.device)
         seed = self._seed if adding else _seed_of(self.random_state)
         random = np.random.default_rng([seed, kept])
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        n_drawn = self._n_drawn(X.shape[0])
+        n_drawn = self._n_drawn(X.shape[0], recipe.n_features)
         with one_thread():
             units = old.units if adding else _units_of(X, weight, random)
             n_members = self.n_estimators - kept
@@ -471,19 +468,15 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             block = X[used].toarray() if sparse.issparse(X) else X[used]
             x = units.to_model(block).to(device)
             ends = np.cumsum([len(rows) for rows in pairs])[:-1]
-            shared = [
-                half
-                for rows in np.split(place, ends)
-                for half in halves(x, rows, self.support_fraction, random)
-            ][:n_members]
             drawn_weight = None if weight is None else torch.from_numpy(weight[used])
-            members = train(x, shared, recipe, generator, drawn_weight)
-            seen = SeenRows.of(x, shared)
+            members, seen = train(
+                x, np.split(place, ends), n_members, recipe, generator, drawn_weight
+            )
         if adding:
             members = [*old.members, *members]
             seen = old.seen.followed_by(seen)
         scorer = EnsembleScorer(units, members, seen)
-        scores = scorer.scores(block, self.n_jobs)
+        scores = scorer.model_scores(x, self.n_jobs)
         return {
             "_seed": seed,
             "_scorer": scorer,
@@ -528,7 +521,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             "estimator_": estimator,
         }
 
-    def _recipe(self):
+    def _recipe(self, n_features, n_members):
         """The parameters of the training, checked together."""
         sizes = np.asarray(self.hidden_layer_sizes)
         if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu":
@@ -540,28 +533,36 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             raise ValueError(
                 f"hidden_layer_sizes must be positive; got {self.hidden_layer_sizes!r}."
             )
-        share = self.max_features
-        if isinstance(share, Integral):
-            if share > self.n_features_in_:
-                raise ValueError(
-                    f"max_features={share} must not exceed the {self.n_features_in_} "
-                    "features of X."
-                )
-            share = share / self.n_features_in_
         return Recipe(
             tuple(int(size) for size in sizes),
             float(self.noise_level),
-            float(share),
+            float(self.support_fraction),
+            self._n_looked_at(n_features, n_members),
             self.max_iter,
             int(self.batch_size),
             float(self.learning_rate_init),
             self.verbose,
         )
 
-    def _n_drawn(self, n_samples):
+    def _n_looked_at(self, n_features, n_members):
+        """Features of each member."""
+        if self.max_features == "auto":
+            n_pairs = (n_members + 1) // 2
+            return min(n_features, max(_MAX_FEATURES, -(-n_features // n_pairs)))
+        if not isinstance(self.max_features, Integral):
+            return max(1, int(self.max_features * n_features))
+        if self.max_features > n_features:
+            raise ValueError(
+                f"max_features={self.max_features} must not exceed the {n_features} "
+                "features of X."
+            )
+        return int(self.max_features)
+
+    def _n_drawn(self, n_samples, n_looked_at):
         """Rows drawn for each pair."""
         if self.max_samples == "auto":
-            return min(_MAX_SAMPLES, n_samples)
+            limit = np.clip(_PAIR_ENTRIES // n_looked_at, *_PAIR_ROWS)
+            return int(min(limit, n_samples))
         if isinstance(self.max_samples, Integral):
             if self.max_samples > n_samples:
                 warnings.warn(

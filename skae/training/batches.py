@@ -21,6 +21,7 @@ __all__ = ["Batches", "Rows", "chunks", "map_rows", "one_thread", "resolve_devic
 
 _RESIDENT_BYTES = 128 * 2**20
 _BLOCK_BYTES = 16 * 2**20
+_CACHE_BYTES = 2**20
 # Every product has this many rows, padded if need be, so that a row's result does not
 # depend on which rows it came with.
 _PRODUCT_ROWS = {"cpu": 256, "cuda": 8192, "mps": 8192}
@@ -141,8 +142,11 @@ def map_rows(
             parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
             out[rows] = torch.cat(parts).cpu().numpy()
 
+    # Whole products, and no more of them than the processor's cache takes.
+    step = n_rows * max(1, _CACHE_BYTES // (8 * X.shape[1] * n_rows))
     Parallel(n_jobs, require="sharedmem")(
-        delayed(fill)(rows) for rows in chunks(*X.shape)
+        delayed(fill)(slice(start, start + step))
+        for start in range(0, X.shape[0], step)
     )
     return out
 

@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from skae.training.flat import FlatAdamW, FlatParameters
 from skae.training.objective import Autoencoder
 from skae.training.robust import trusted_rows
 
-__all__ = ["Ensemble", "Half", "Member", "Recipe", "SeenRows", "halves", "train"]
+__all__ = ["Ensemble", "Half", "Member", "Recipe", "SeenRows", "train"]
 
 # From fewer rows there is nothing to learn: the median is expected.
 _FEWEST_ROWS = 32
@@ -42,11 +43,15 @@ _ENTRIES = 4 * 2**20
 
 
 class Recipe(NamedTuple):
-    """How members are trained; names and meaning are the estimator's."""
+    """How members are trained; names and meaning are the estimator's.
+
+    But for ``n_features``, the number of features that each member looks at.
+    """
 
     hidden_layer_sizes: tuple[int, ...] = (64,)
     noise_level: float = 0.3
-    max_features: float = 1.0
+    support_fraction: float = 0.5
+    n_features: int = 1
     max_iter: int | None = None
     batch_size: int = 64
     learning_rate_init: float = 0.03
@@ -73,10 +78,12 @@ class Half(NamedTuple):
 
 @dataclass
 class Member:
-    """A denoising autoencoder and a codebook, of rows in robust units.
+    """A denoising autoencoder and a codebook, of some features in robust units.
 
     Attributes
     ----------
+    features : int Tensor of shape (n_used,)
+        Those that the member looks at; n_used is n_features below.
     codec : DenseCodec
     low, high : Tensor of shape (n_features,)
         Range of the rows that the codec was trained on. Rows and reconstructions are
@@ -87,17 +94,15 @@ class Member:
         The codes that a row equal to them may not be compared with.
     typical : Tensor of shape (2,)
         Mean error of the codec and of the codebook on rows that they did not see.
-    features : Tensor of shape (n_features,)
-        One for the features that the member looks at, zero for the others.
     """
 
+    features: Tensor
     codec: DenseCodec
     low: Tensor
     high: Tensor
     codes: Tensor
     alone: Tensor
     typical: Tensor
-    features: Tensor
 
     def to(self, device: torch.device | str) -> "Member":
         """A copy of the member on a device."""
@@ -109,47 +114,24 @@ class Member:
         )
 
 
-def halves(
-    x: Tensor, rows: np.ndarray, fraction: float, random: np.random.Generator
-) -> list[Half]:
-    """Share out rows between the two members of a pair.
-
-    Parameters
-    ----------
-    x : Tensor of shape (n_rows, n_features)
-    rows : int ndarray
-        Shuffled row numbers of x, at least two.
-    fraction : float
-        Share of the rows that the autoencoders train on.
-    random : numpy Generator
-    """
-    if len(rows) < _FEWEST_ROWS:
-        everything = np.sort(rows)
-        return [Half(everything, everything, everything)] * 2
-    trusted = trusted_rows(x[_index(rows, x)], fraction, random)
-    first = np.arange(len(rows)) < (len(rows) + 1) // 2
-    shared = []
-    for mine in (first, ~first):
-        deep = mine & trusted
-        deep = deep if deep.any() else mine
-        shared.append(Half(rows[mine], rows[deep], rows[~mine]))
-    return shared
-
-
 def train(
     x: Tensor,
-    rows: Sequence[Half],
+    pairs: Sequence[np.ndarray],
+    n_members: int,
     recipe: Recipe,
     generator: Generator,
     weight: Tensor | None = None,
-) -> list[Member]:
-    """Train a member for each half, all of them as one batched network.
+) -> tuple[list[Member], "SeenRows"]:
+    """Train members, all of them as one batched network.
 
     Parameters
     ----------
     x : Tensor of shape (n_rows, n_features)
         In robust units, where the training takes place.
-    rows : sequence of Half
+    pairs : sequence of int ndarray
+        For every two members, shuffled numbers of the rows that they share out; at
+        least two.
+    n_members : int
     recipe : Recipe
     generator : Generator
         On the CPU.
@@ -159,48 +141,81 @@ def train(
     Returns
     -------
     members : list of Member
-        In the order of ``rows``.
+    seen : SeenRows
     """
-    n_features = x.shape[1]
-    n_used = max(1, round(recipe.max_features * n_features))
-    order = torch.rand(len(rows), n_features, generator=generator).argsort(dim=1)
-    features = (order.argsort(dim=1) < n_used).to(x)
-    codec = _autoencoders(n_features, len(rows), recipe, generator).to(x.device)
+    features = _dealt(x.shape[1], recipe.n_features, n_members, generator)
+    views = [_columns(x, mine.to(x.device)) for mine in features]
+    rows = [
+        half
+        for view, drawn in zip(views[::2], pairs, strict=True)
+        for half in _halves(view, drawn, recipe.support_fraction, generator)
+    ][:n_members]
+    codec = _autoencoders(len(rows), recipe, generator).to(x.device)
     few = rows[0].seen is rows[0].unseen
     if not few:
-        trusted = [half.trusted for half in rows]
-        _denoise(codec, x, trusted, recipe, generator, features, weight)
+        _denoise(
+            codec, views, [half.trusted for half in rows], recipe, generator, weight
+        )
     codec.requires_grad_(False)
     members = []
-    for index, half in enumerate(rows):
-        known, codes = x[_index(half.trusted, x)], x[_index(half.seen, x)]
+    for index, (view, half) in enumerate(zip(views, rows, strict=True)):
+        known, codes = view[_index(half.trusted, x)], view[_index(half.seen, x)]
         member = Member(
-            codec.member(index).requires_grad_(False),
+            features=features[index].to(x.device),
+            codec=codec.member(index).requires_grad_(False),
             low=known.amin(0),
             high=known.amax(0),
             codes=codes,
             alone=_alone(codes) if few else torch.zeros_like(codes[:, 0]).bool(),
             typical=torch.ones(2, device=x.device),
-            features=features[index],
         )
         unseen = x[_index(half.unseen, x)]
         member.typical = Ensemble([member]).mean_errors(unseen).clamp_min(_SMALLEST)
         members.append(member)
-    return members
+    return members, SeenRows.of(x, rows)
 
 
-def _autoencoders(
-    n_features: int, n_members: int, recipe: Recipe, generator: Generator
-) -> DenseCodec:
+def _halves(
+    x: Tensor, rows: np.ndarray, fraction: float, generator: Generator
+) -> list[Half]:
+    """Share out shuffled rows between the two members of a pair."""
+    if len(rows) < _FEWEST_ROWS:
+        everything = np.sort(rows)
+        return [Half(everything, everything, everything)] * 2
+    trusted = trusted_rows(x[_index(rows, x)], fraction, generator)
+    first = np.arange(len(rows)) < (len(rows) + 1) // 2
+    shared = []
+    for mine in (first, ~first):
+        deep = mine & trusted
+        deep = deep if deep.any() else mine
+        shared.append(Half(rows[mine], rows[deep], rows[~mine]))
+    return shared
+
+
+def _dealt(
+    n_features: int, n_used: int, n_members: int, generator: Generator
+) -> list[Tensor]:
+    """Features of each member: both of a pair look at the same, pairs at the next."""
+    if n_used == n_features:
+        return [torch.arange(n_features)] * n_members
+    order = torch.randperm(n_features, generator=generator)
+    hands = [
+        order[torch.arange(start, start + n_used) % n_features].sort().values
+        for start in range(0, n_used * ((n_members + 1) // 2), n_used)
+    ]
+    return [hands[index // 2] for index in range(n_members)]
+
+
+def _autoencoders(n_members: int, recipe: Recipe, generator: Generator) -> DenseCodec:
     """Codecs that reconstruct every row as zero, the median."""
     *hidden, width = recipe.hidden_layer_sizes
     # Noise widens the inputs; this takes them back.
     shrinkage = 1 / math.sqrt(1 + recipe.noise_level**2)
     codec = Dense(tuple(hidden), "tanh", code_activation="tanh").build(
-        n_features,
+        recipe.n_features,
         width,
         generator=generator,
-        input_scale=torch.full((n_features,), shrinkage),
+        input_scale=torch.full((recipe.n_features,), shrinkage),
         members=n_members,
         alike=False,
     )
@@ -211,16 +226,18 @@ def _autoencoders(
 
 def _denoise(
     codec: DenseCodec,
-    x: Tensor,
+    views: Sequence[Tensor],
     rows: Sequence[np.ndarray],
     recipe: Recipe,
     generator: Generator,
-    features: Tensor,
     weight: Tensor | None,
 ) -> None:
     """Train every member to take the noise off rows of its own."""
     with torch.no_grad():
-        means = [x[_index(mine, x)].mean(0) for mine in rows]
+        means = [
+            view[_index(mine, view)].mean(0)
+            for view, mine in zip(views, rows, strict=True)
+        ]
         codec.decoder_biases[-1].copy_(torch.stack(means))
     batch, n_steps = recipe.batch_size, _STEPS
     if recipe.max_iter is not None:
@@ -228,11 +245,12 @@ def _denoise(
         n_steps = max(1, recipe.max_iter * longest // batch)
     drawn = torch.stack(
         [_draws(mine, n_steps * batch, generator, weight) for mine in rows]
-    ).to(x.device)
+    ).to(views[0].device)
     noise = GaussianNoise(recipe.noise_level)
-    gradient_of = Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())
     flat = FlatParameters(codec)
-    gradient = ExplicitGradient(gradient_of)
+    gradient = ExplicitGradient(
+        Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())
+    )
     optimizer = FlatAdamW(
         flat,
         lr=recipe.learning_rate_init,
@@ -240,11 +258,9 @@ def _denoise(
         ema_decay=0.0,
         betas=_BETAS,
     )
-    every = bool((features == 1).all())
     for taken in tqdm(drawn.split(batch, dim=1), disable=not recipe.verbose):
-        clean = x[taken]
-        noisy = noise(clean, generator)
-        gradient(clean, x_tilde=noisy if every else noisy * features[:, None])
+        clean = torch.stack([view[n] for view, n in zip(views, taken, strict=True)])
+        gradient(clean, x_tilde=noise(clean, generator))
         optimizer.step()
 
 
@@ -272,14 +288,13 @@ class Ensemble:
     """
 
     def __init__(self, members: Sequence[Member]):
-        n_codes = max(len(member.codes) for member in members)
-        sizes = [*members[0].codec.sizes, n_codes]
-        # 256 rows a block, as many members as keep the intermediates in memory.
-        together = max(1, _ENTRIES // (256 * max(sizes)))
-        self._groups = [
-            _Group(members[start : start + together], n_codes)
-            for start in range(0, len(members), together)
-        ]
+        self._groups = []
+        for sizes, alike in groupby(members, lambda member: member.codec.sizes):
+            group = list(alike)
+            widest = max(*sizes, *(len(member.codes) for member in group))
+            together = max(1, _ENTRIES // (256 * widest))
+            for start in range(0, len(group), together):
+                self._groups.append(_Group(group[start : start + together]))
 
     def contributions(self, x: Tensor, share: Tensor) -> Tensor:
         """What every feature adds to the error of every row.
@@ -300,15 +315,21 @@ class Ensemble:
             residual, to_code = group.errors(x)
             residual *= (part / group.typical[:, :1]).unsqueeze(2)
             to_code *= (_CODES_WEIGHT * part / group.typical[:, 1:]).unsqueeze(2)
-            total += (residual + to_code).sum(0)
+            group.add(total, residual + to_code)
         return total
 
     def expected(self, x: Tensor, share: Tensor) -> Tensor:
-        """The autoencoders' mean reconstruction, shape ``(batch, n_features)``."""
-        total = torch.zeros_like(x)
+        """The autoencoders' mean reconstruction, shape ``(batch, n_features)``.
+
+        The median, zero, for features that no member with a share looks at.
+        """
+        total, counted = torch.zeros_like(x), torch.zeros_like(x)
         for group, part in self._parts(share):
-            total += (group.reconstruct(x) * part.unsqueeze(2)).sum(0)
-        return total
+            expected = group.reconstruct(group.view(x))
+            part = part.unsqueeze(2)
+            group.add(total, expected * part)
+            group.add(counted, part.expand(expected.shape))
+        return total / counted.clamp_min(1e-12)
 
     def mean_errors(self, x: Tensor) -> Tensor:
         """Mean over members and rows of both errors, shape ``(2,)``."""
@@ -323,50 +344,61 @@ class Ensemble:
 
 
 class _Group:
-    """Members stacked along a leading axis."""
+    """Members of equal sizes stacked along a leading axis."""
 
-    def __init__(self, members: Sequence[Member], n_codes: int):
+    def __init__(self, members: Sequence[Member]):
+        n_codes = max(len(member.codes) for member in members)
+        self.features = [member.features for member in members]
         self.codec = DenseCodec.stacked([member.codec for member in members])
         self.low = torch.stack([member.low for member in members]).unsqueeze(1)
         self.high = torch.stack([member.high for member in members]).unsqueeze(1)
         self.typical = torch.stack([member.typical for member in members])
-        features = torch.stack([member.features for member in members]).unsqueeze(1)
-        self.features = None if bool((features == 1).all()) else features
-        self.n_used = features.sum(2, keepdim=True)
         # Repeating a code changes no distance to the nearest.
         codes = [_repeated(member.codes, n_codes) for member in members]
-        self.codes = torch.stack(codes) * features
+        self.codes = torch.stack(codes)
         alone = [_repeated(member.alone, n_codes) for member in members]
         self.alone = torch.stack(alone).unsqueeze(1)
         self.half_norm = self.codes.square().sum(2).unsqueeze(1) / 2
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Shape ``(members, batch, n_features)``."""
-        seen = x.clamp(self.low, self.high)
-        if self.features is not None:
-            seen = seen * self.features
-        return self.codec.decode(self.codec.encode(seen)).clamp(self.low, self.high)
+    def view(self, x: Tensor) -> Tensor:
+        """What each member looks at, shape ``(members, batch, n_used)``."""
+        found: list[Tensor] = []
+        for index, mine in enumerate(self.features):
+            again = index and torch.equal(mine, self.features[index - 1])
+            found.append(found[-1] if again else _columns(x, mine))
+        return torch.stack(found)
+
+    def add(self, total: Tensor, parts: Tensor) -> None:
+        """Add what each member says of its features to all features."""
+        if self.codes.shape[2] == total.shape[1]:
+            total += parts.sum(0)
+            return
+        for mine, part in zip(self.features, parts, strict=True):
+            total.index_add_(1, mine, part)
+
+    def reconstruct(self, rows: Tensor) -> Tensor:
+        """Clipped reconstructions of what each member looks at."""
+        seen = rows.clamp(self.low, self.high)
+        return self.codec.decode(self.codec.encode(seen)).clamp_(self.low, self.high)
 
     def errors(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Per-feature errors of the autoencoders and of the codebooks.
 
-        Each of shape ``(members, batch, n_features)``; their sums over features are the
+        Each of shape ``(members, batch, n_used)``; their sums over features are the
         mean absolute residual and the root mean square distance to the nearest code.
         """
-        rows = x.expand(len(self.typical), *x.shape)
-        residual = (self.reconstruct(x) - rows).abs_()
-        if self.features is not None:
-            rows, residual = rows * self.features, residual * self.features
+        rows = self.view(x)
+        n_used = rows.shape[2]
+        residual = self.reconstruct(rows).sub_(rows).abs_().div_(n_used)
         closeness = torch.baddbmm(self.half_norm, rows, self.codes.mT, alpha=-1)
         if self.alone.any():
             equal = torch.cdist(rows, self.codes, p=1) == 0
             closeness.masked_fill_(equal & self.alone, torch.inf)
-        nearest = closeness.argmin(2, keepdim=True).expand(rows.shape)
-        square = (rows - self.codes.gather(1, nearest)).square_()
-        mean = square.sum(2, keepdim=True) / self.n_used
-        distance = mean.sqrt()
-        shares = square / (self.n_used * distance.clamp_min(1e-30))
-        return residual / self.n_used, shares
+        nearest = closeness.argmin(2)
+        found = [codes[n] for codes, n in zip(self.codes, nearest, strict=True)]
+        square = rows.sub_(torch.stack(found)).square_()
+        distance = square.mean(2, keepdim=True).sqrt_().clamp_min_(1e-30)
+        return residual, square.div_(n_used * distance)
 
 
 class SeenRows:
@@ -433,9 +465,7 @@ def _fingerprints(x: Tensor) -> np.ndarray:
     bits = x.cpu().numpy().view(np.uint32).astype(np.uint64)
     random = np.random.default_rng(x.shape[1])
     odd = random.integers(2**63, size=x.shape[1], dtype=np.uint64) * 2 + 1
-    mixed = bits * odd
-    mixed ^= mixed >> np.uint64(29)
-    return (mixed * odd[::-1]).sum(axis=1, dtype=np.uint64)
+    return bits @ odd
 
 
 def _repeated(codes: Tensor, n_codes: int) -> Tensor:
@@ -449,6 +479,10 @@ def _alone(codes: Tensor) -> Tensor:
     """The codes that occur once."""
     _, place, count = codes.unique(dim=0, return_inverse=True, return_counts=True)
     return count[place] == 1
+
+
+def _columns(x: Tensor, features: Tensor) -> Tensor:
+    return x if len(features) == x.shape[1] else x[:, features]
 
 
 def _index(rows: np.ndarray, x: Tensor) -> Tensor:

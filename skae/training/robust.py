@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 __all__ = ["RobustUnits", "nearest_other", "trusted_rows"]
 
@@ -22,6 +22,8 @@ _NARROWEST = 0.1
 # Differences below a thousandth of a robust standard deviation are ties.
 _TIE = 1e-3
 _CODEBOOKS, _CODES = 64, 8
+# Further out there is no telling rows apart.
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,12 @@ class RobustUnits:
 
     def to_model(self, X: np.ndarray) -> Tensor:
         """Rows in robust units, float32 and contiguous."""
-        largest = np.finfo(float).max
+        z = np.empty(X.shape, dtype=np.float32)
         with np.errstate(over="ignore"):
-            z = (X - self.center) / self.scale
-        z = np.clip(z, -largest, largest)
+            np.divide(X - self.center, _KNEE * self.scale, out=z, casting="unsafe")
+        u = torch.from_numpy(z).clamp_(-_LARGEST, _LARGEST).asinh_().mul_(_KNEE)
         # Adding zero turns -0.0 into 0.0.
-        u = (_KNEE * np.arcsinh(z / _KNEE)).astype(np.float32) + 0.0
-        return torch.from_numpy(np.ascontiguousarray(u))
+        return u.add_(0.0)
 
     def to_x(self, u: np.ndarray) -> np.ndarray:
         """Rows of robust units back in X's units, float64."""
@@ -93,7 +94,7 @@ def nearest_other(x: Tensor, codebooks: np.ndarray) -> Tensor:
     return nearest / x.shape[1] ** 0.5
 
 
-def trusted_rows(x: Tensor, fraction: float, random: np.random.Generator) -> np.ndarray:
+def trusted_rows(x: Tensor, fraction: float, generator: Generator) -> np.ndarray:
     """The rows that are closest to the others, as a mask.
 
     The depth of a row is its mean log distance to the nearest row of 64 codebooks of
@@ -107,7 +108,8 @@ def trusted_rows(x: Tensor, fraction: float, random: np.random.Generator) -> np.
         At least two rows.
     fraction : float
         Share of the rows to trust, at least two of them.
-    random : numpy Generator
+    generator : Generator
+        On the CPU.
 
     Returns
     -------
@@ -115,7 +117,7 @@ def trusted_rows(x: Tensor, fraction: float, random: np.random.Generator) -> np.
     """
     n_rows = len(x)
     n_codes = min(_CODES, n_rows)
-    draws = random.random((_CODEBOOKS, n_rows))
+    draws = torch.rand(_CODEBOOKS, n_rows, generator=generator).numpy()
     codebooks = np.argpartition(draws, n_codes - 1, axis=1)[:, :n_codes]
     depth = torch.log(nearest_other(x, codebooks) + _TIE).mean(dim=1)
     order = torch.argsort(depth, stable=True).cpu().numpy()
