@@ -43,9 +43,10 @@ from skae.training.robust import RobustUnits
 __all__ = ["AEOutlierDetector"]
 
 # Rows of a pair by default, and a limit to its entries for wide data.
-_PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 2**18
+_PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 3 * 2**16
 _MAX_FEATURES = 256
 _UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**20
+_CALIBRATION_ENTRIES = 2**20
 _HELD_OUT = 0.25
 _CANDIDATES = 500
 
@@ -476,13 +477,14 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             members = [*old.members, *members]
             seen = old.seen.followed_by(seen)
         scorer = EnsembleScorer(units, members, seen)
-        scores = scorer.model_scores(x, self.n_jobs)
+        # Row numbers are sorted: take some from everywhere.
+        step = -(-len(x) * x.shape[1] // _CALIBRATION_ENTRIES)
+        scores = scorer.model_scores(x[::step], self.n_jobs)
+        cases = None if weight is None else weight[used][::step]
         return {
             "_seed": seed,
             "_scorer": scorer,
-            "_calibration": _calibrated(
-                scores, None if weight is None else weight[used]
-            ),
+            "_calibration": _calibrated(scores, cases),
             "estimators_": members,
             "max_samples_": n_drawn,
         }

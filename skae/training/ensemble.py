@@ -312,10 +312,12 @@ class Ensemble:
         """
         total = torch.zeros_like(x)
         for group, part in self._parts(share):
-            residual, to_code = group.errors(x)
-            residual *= (part / group.typical[:, :1]).unsqueeze(2)
-            to_code *= (_CODES_WEIGHT * part / group.typical[:, 1:]).unsqueeze(2)
-            group.add(total, residual + to_code)
+            residual, square, distance = group.errors(x)
+            n_used = residual.shape[2]
+            of_codec = part / (group.typical[:, :1] * n_used)
+            of_codes = _CODES_WEIGHT * part / (group.typical[:, 1:] * n_used * distance)
+            residual.mul_(of_codec.unsqueeze(2))
+            group.add(total, residual.addcmul_(square, of_codes.unsqueeze(2)))
         return total
 
     def expected(self, x: Tensor, share: Tensor) -> Tensor:
@@ -333,10 +335,10 @@ class Ensemble:
 
     def mean_errors(self, x: Tensor) -> Tensor:
         """Mean over members and rows of both errors, shape ``(2,)``."""
-        pairs = [group.errors(x) for group in self._groups]
-        return torch.stack(
-            [torch.cat(kind).sum(2).mean() for kind in zip(*pairs, strict=True)]
-        )
+        found = [group.errors(x) for group in self._groups]
+        residual = torch.cat([residual.mean(2) for residual, _, _ in found])
+        distance = torch.cat([distance for _, _, distance in found])
+        return torch.stack([residual.mean(), distance.mean()])
 
     def _parts(self, share: Tensor) -> Iterator[tuple["_Group", Tensor]]:
         sizes = [len(group.typical) for group in self._groups]
@@ -358,6 +360,8 @@ class _Group:
         self.codes = torch.stack(codes)
         alone = [_repeated(member.alone, n_codes) for member in members]
         self.alone = torch.stack(alone).unsqueeze(1)
+        first = torch.arange(len(members), device=self.codes.device) * n_codes
+        self.first_code = first.unsqueeze(1)
         self.half_norm = self.codes.square().sum(2).unsqueeze(1) / 2
 
     def view(self, x: Tensor) -> Tensor:
@@ -381,24 +385,22 @@ class _Group:
         seen = rows.clamp(self.low, self.high)
         return self.codec.decode(self.codec.encode(seen)).clamp_(self.low, self.high)
 
-    def errors(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Per-feature errors of the autoencoders and of the codebooks.
+    def errors(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Errors of the autoencoders and of the codebooks.
 
-        Each of shape ``(members, batch, n_used)``; their sums over features are the
-        mean absolute residual and the root mean square distance to the nearest code.
+        Absolute residuals and squared differences to the nearest code, both of shape
+        ``(members, batch, n_used)``, and the root mean square of the latter, positive,
+        of shape ``(members, batch)``.
         """
         rows = self.view(x)
-        n_used = rows.shape[2]
-        residual = self.reconstruct(rows).sub_(rows).abs_().div_(n_used)
+        residual = self.reconstruct(rows).sub_(rows).abs_()
         closeness = torch.baddbmm(self.half_norm, rows, self.codes.mT, alpha=-1)
         if self.alone.any():
             equal = torch.cdist(rows, self.codes, p=1) == 0
             closeness.masked_fill_(equal & self.alone, torch.inf)
-        nearest = closeness.argmin(2)
-        found = [codes[n] for codes, n in zip(self.codes, nearest, strict=True)]
-        square = rows.sub_(torch.stack(found)).square_()
-        distance = square.mean(2, keepdim=True).sqrt_().clamp_min_(1e-30)
-        return residual, square.div_(n_used * distance)
+        nearest = closeness.argmin(2) + self.first_code
+        square = rows.sub_(self.codes.flatten(0, 1)[nearest]).square_()
+        return residual, square, square.mean(2).sqrt_().clamp_min_(1e-30)
 
 
 class SeenRows:
