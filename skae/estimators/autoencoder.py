@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import (
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.callbacks import with_callbacks
 from skae.estimators.fitting import Fit
-from skae.estimators.validation import training_rows
+from skae.estimators.validation import training_rows, unchanged_on_error
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.training.batches import one_thread
@@ -265,9 +265,9 @@ default="relu"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        X, weight = training_rows(self, X, sample_weight, reset=not resuming)
-        fitting = Fit(self, X, weight)
-        with one_thread():
+        with unchanged_on_error(self), one_thread():
+            X, weight = training_rows(self, X, sample_weight, reset=not resuming)
+            fitting = Fit(self, X, weight)
             fitted = fitting.resume(self) if resuming else fitting.run()
         self._take_over({"_trainer": None, **fitted})
         fitting.end(fitted)
@@ -291,9 +291,9 @@ default="relu"
         self : AutoencoderTransformer
         """
         first = not hasattr(self, "net_")
-        X, weight = training_rows(self, X, sample_weight, reset=first)
-        fitting = Fit(self, X, weight)
-        with one_thread():
+        with unchanged_on_error(self), one_thread():
+            X, weight = training_rows(self, X, sample_weight, reset=first)
+            fitting = Fit(self, X, weight)
             fitted = fitting.continue_epoch(None if first else self)
         self._take_over(fitted)
         return self

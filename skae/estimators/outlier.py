@@ -5,6 +5,7 @@ explanations. What judges rows is a scorer: the ensemble of `skae.training.ensem
 any autoencoder of this package through its reconstructions.
 """
 
+import math
 import warnings
 from numbers import Integral, Real
 
@@ -34,10 +35,14 @@ from sklearn.utils.validation import (
 )
 
 from skae.estimators.scorers import EnsembleScorer, ReconstructionScorer
-from skae.estimators.validation import fitted_rows, training_rows
+from skae.estimators.validation import (
+    fitted_rows,
+    training_rows,
+    unchanged_on_error,
+)
 from skae.training.batches import one_thread, resolve_device
 from skae.training.conformal import Calibration, beyond_doubt
-from skae.training.ensemble import Recipe, train
+from skae.training.ensemble import STEPS, Recipe, train
 from skae.training.robust import RobustUnits
 
 __all__ = ["AEOutlierDetector"]
@@ -56,8 +61,8 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
 
     Each member of the ensemble is a denoising autoencoder and a codebook of training
     rows. A row is the more normal the better the autoencoders reconstruct it and the
-    closer it is to a code. The autoencoders train on the deepest half of their rows, so
-    that outliers among the training rows do not teach them; the codebooks hold all
+    closer it is to a code. The autoencoders train on the deepest rows only, so that
+    outliers among the training rows do not teach them; the codebooks hold all
     rows, which is what counts when the training rows are clean.
 
     A training row is judged only by members that did not see it, so its score is as
@@ -83,7 +88,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
     n_jobs : int, default=None
         Chunks of rows scored at a time, in threads; the result is the same. Training
         takes one thread.
-    support_fraction : float, default=0.5
+    support_fraction : float, default=0.6
         Share of the rows, deepest first, that the autoencoders train on. Raise it
         towards 1 when the training rows are known to be clean.
     false_alarm_rate : float, default=0.05
@@ -102,7 +107,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         Epochs of the autoencoders' training; None takes 40 steps.
     batch_size : int, default=64
         Rows a training step and member.
-    learning_rate_init : float, default=0.03
+    learning_rate_init : float, default=0.015
         Peak learning rate of Adam; it rises over the first 5% of the steps and falls as
         a cosine.
     warm_start : bool, default=False
@@ -127,6 +132,8 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         did not see the row.
     max_samples_ : int
         Rows drawn for each pair of members.
+    n_iter_ : int
+        Epochs of the members' training, or of ``estimator_``'s.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only when X has string column names.
@@ -196,14 +203,14 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         max_features="auto",
         bootstrap=False,
         n_jobs=None,
-        support_fraction=0.5,
+        support_fraction=0.6,
         false_alarm_rate=0.05,
         hidden_layer_sizes=(64,),
         noise_level=0.3,
         estimator=None,
         max_iter=None,
         batch_size=64,
-        learning_rate_init=0.03,
+        learning_rate_init=0.015,
         warm_start=False,
         device="auto",
         verbose=0,
@@ -251,18 +258,19 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             When X or a parameter does not fit, before any training.
         """
         adding = self.warm_start and hasattr(self, "estimators_")
-        X, weight = training_rows(self, X, sample_weight, reset=not adding)
-        if self.estimator is None:
-            fitted = self._fit_ensemble(X, weight, adding)
-        else:
-            fitted = self._fit_estimator(X, weight)
-        scorer, calibration = fitted["_scorer"], fitted["_calibration"]
-        fitted["calibration_scores_"] = calibration.scores
-        if self.contamination == "auto":
-            fitted["offset_"] = calibration.threshold(self.false_alarm_rate)
-        else:
-            scores = scorer.scores(X, self.n_jobs)
-            fitted["offset_"] = _quantile(scores, self.contamination, weight)
+        with unchanged_on_error(self):
+            X, weight = training_rows(self, X, sample_weight, reset=not adding)
+            if self.estimator is None:
+                fitted = self._fit_ensemble(X, weight, adding)
+            else:
+                fitted = self._fit_estimator(X, weight)
+            scorer, calibration = fitted["_scorer"], fitted["_calibration"]
+            fitted["calibration_scores_"] = calibration.scores
+            if self.contamination == "auto":
+                fitted["offset_"] = calibration.threshold(self.false_alarm_rate)
+            else:
+                scores = scorer.scores(X, self.n_jobs)
+                fitted["offset_"] = _quantile(scores, self.contamination, weight)
         for name in ("estimators_", "estimator_", "max_samples_"):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted)
@@ -451,8 +459,15 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             )
             return {
                 name: getattr(self, name)
-                for name in ("_scorer", "_calibration", "_seed", "estimators_")
-            } | {"max_samples_": self.max_samples_}
+                for name in (
+                    "_scorer",
+                    "_calibration",
+                    "_seed",
+                    "estimators_",
+                    "max_samples_",
+                    "n_iter_",
+                )
+            }
         device = resolve_device(self.device)
         seed = self._seed if adding else _seed_of(self.random_state)
         random = np.random.default_rng([seed, kept])
@@ -477,6 +492,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             members = [*old.members, *members]
             seen = old.seen.followed_by(seen)
         scorer = EnsembleScorer(units, members, seen)
+        n_trusted, batch = self.support_fraction * n_drawn / 2, recipe.batch_size
         # Row numbers are sorted: take some from everywhere.
         step = -(-len(x) * x.shape[1] // _CALIBRATION_ENTRIES)
         scores = scorer.model_scores(x[::step], self.n_jobs)
@@ -487,6 +503,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             "_calibration": _calibrated(scores, cases),
             "estimators_": members,
             "max_samples_": n_drawn,
+            "n_iter_": self.max_iter or max(1, math.ceil(STEPS * batch / n_trusted)),
         }
 
     def _fit_estimator(self, X, weight):
@@ -521,6 +538,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             "_scorer": scorer,
             "_calibration": calibration,
             "estimator_": estimator,
+            "n_iter_": getattr(estimator, "n_iter_", 1),
         }
 
     def _recipe(self, n_features, n_members):

@@ -1,5 +1,8 @@
 """Input checks that every estimator makes, once, in its public methods."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -7,7 +10,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-__all__ = ["fitted_rows", "training_rows"]
+__all__ = ["fitted_rows", "training_rows", "unchanged_on_error"]
 
 _FLOATS = [np.float64, np.float32]
 
@@ -61,3 +64,15 @@ def fitted_rows(estimator, X):
     """X for a fitted estimator, as float array or CSR matrix."""
     check_is_fitted(estimator)
     return validate_data(estimator, X, accept_sparse="csr", dtype=_FLOATS, reset=False)
+
+
+@contextmanager
+def unchanged_on_error(estimator) -> Iterator[None]:
+    """Leave an estimator as it was, fitted or not, when the block raises."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise

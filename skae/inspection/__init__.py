@@ -1,3 +1,5 @@
-"""Displays and explanations of fitted estimators."""
+"""Displays of fitted estimators."""
 
-__all__: list[str] = []
+from skae.inspection.outlier_scores import OutlierScoreDisplay
+
+__all__ = ["OutlierScoreDisplay"]

@@ -28,11 +28,12 @@ from skae.training.flat import FlatAdamW, FlatParameters
 from skae.training.objective import Autoencoder
 from skae.training.robust import trusted_rows
 
-__all__ = ["Ensemble", "Half", "Member", "Recipe", "SeenRows", "train"]
+__all__ = ["STEPS", "Ensemble", "Half", "Member", "Recipe", "SeenRows", "train"]
 
 # From fewer rows there is nothing to learn: the median is expected.
 _FEWEST_ROWS = 32
-_STEPS = 40
+# Training steps unless max_iter says otherwise.
+STEPS = 40
 _BETAS = (0.9, 0.99)
 # How much the codebook's error counts beside the autoencoder's, both over their means.
 _CODES_WEIGHT = 1.0
@@ -50,11 +51,11 @@ class Recipe(NamedTuple):
 
     hidden_layer_sizes: tuple[int, ...] = (64,)
     noise_level: float = 0.3
-    support_fraction: float = 0.5
+    support_fraction: float = 0.6
     n_features: int = 1
     max_iter: int | None = None
     batch_size: int = 64
-    learning_rate_init: float = 0.03
+    learning_rate_init: float = 0.015
     verbose: int = 0
 
 
@@ -239,7 +240,7 @@ def _denoise(
             for view, mine in zip(views, rows, strict=True)
         ]
         codec.decoder_biases[-1].copy_(torch.stack(means))
-    batch, n_steps = recipe.batch_size, _STEPS
+    batch, n_steps = recipe.batch_size, STEPS
     if recipe.max_iter is not None:
         longest = max(len(mine) for mine in rows)
         n_steps = max(1, recipe.max_iter * longest // batch)

@@ -47,6 +47,6 @@ def test_parameters_are_documented_and_constrained(estimator):
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_clone_and_html_repr(estimator):
-    copied = clone(estimator(n_components=3))
-    assert copied.get_params()["n_components"] == 3
+    copied = clone(estimator(batch_size=3))
+    assert copied.get_params()["batch_size"] == 3
     assert estimator.__name__ in copied._repr_html_()
