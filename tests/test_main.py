@@ -1,5 +1,6 @@
 """``python -m skae`` on a small grid: what it prints, draws and refuses."""
 
+import re
 import sys
 
 import pytest
@@ -13,10 +14,11 @@ def small(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "N_COMPONENTS", (2,))
     monkeypatch.setattr(demo, "N_FOLDS", 2)
+    monkeypatch.setattr(demo, "N_SPLITS", 1)
     return tmp_path
 
 
-def test_prints_both_reducers_and_draws_the_picture(small, capsys):
+def test_prints_both_jobs_and_draws_the_pictures(small, capsys):
     pytest.importorskip("matplotlib")
     demo.main([])
     printed = capsys.readouterr()
@@ -24,15 +26,19 @@ def test_prints_both_reducers_and_draws_the_picture(small, capsys):
     variance = {row[0]: float(row[3]) for row in rows if row[1:2] == ["2"]}
     assert set(variance) == {"PCA", "AutoencoderTransformer"}
     assert variance["AutoencoderTransformer"] > variance["PCA"]
+    detectors = [row[-4] for row in rows if len(row) > 4 and row[-5] == "benign"]
+    assert detectors == ["IsolationForest", "AEOutlierDetector"]
     assert "skae-digits.png" in printed.out
     assert "fit/s" in printed.err
-    assert [path.name for path in small.iterdir()] == ["skae-digits.png"]
+    pictures = sorted(path.name for path in small.iterdir())
+    assert pictures == ["skae-digits.png", "skae-outliers.png"]
 
 
 def test_says_how_to_get_the_picture_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert 'pip install "skae[plot]"' in demo.picture(demo._load(None), lambda: None)
+    for job in (demo.picture, demo.explain):
+        assert 'pip install "skae[plot]"' in job(demo._load(None), lambda: None)
 
 
 def test_the_linear_autoencoder_is_reported_as_pca():
@@ -44,8 +50,15 @@ def test_the_linear_autoencoder_is_reported_as_pca():
     assert len(ticks) == 2
 
 
-@pytest.mark.parametrize("output", ["digits.gif", "nowhere/digits.png"])
-def test_output_must_be_a_png_in_an_existing_folder(output, small, capsys):
+def test_a_malignant_sample_is_flagged_and_explained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    report = demo.explain(demo._load(None), lambda: None)
+    score, offset = map(float, re.findall(r"(?:scores|below) (-[\d.]+)[; ]", report))
+    assert score < offset
+    assert "area error" in report
+
+
+def test_output_must_be_a_folder_that_exists(small, capsys):
     with pytest.raises(SystemExit):
-        demo.main(["--output", output])
-    assert ".png file in a folder that exists" in capsys.readouterr().err
+        demo.main(["--output", "nowhere"])
+    assert "'nowhere' must be a folder that exists" in capsys.readouterr().err
