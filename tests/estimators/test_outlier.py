@@ -1,0 +1,400 @@
+"""`AEOutlierDetector`: ranking, honesty, thresholds, explanations and bad input."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse, stats
+from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.metrics import make_scorer, precision_score, recall_score, roc_auc_score
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skae import AEOutlierDetector, AutoencoderTransformer
+from skae.training import batches
+
+RNG = np.random.default_rng(0)
+MIXING = RNG.normal(size=(6, 6))
+
+
+def normal_rows(n_samples, seed=0):
+    return np.random.default_rng(seed).normal(size=(n_samples, 6)) @ MIXING
+
+
+X = normal_rows(400)
+FRESH = normal_rows(400, seed=1)
+OUTLIERS = np.random.default_rng(2).normal(scale=6, size=(40, 6))
+detector = AEOutlierDetector(random_state=0).fit(X)
+
+
+def test_outliers_score_lower_than_fresh_normal_rows():
+    scores = detector.score_samples(np.r_[FRESH, OUTLIERS])
+    truth = np.r_[np.ones(400), np.zeros(40)]
+    assert roc_auc_score(truth, scores) > 0.9
+
+
+def test_a_cluster_of_outliers_in_training_does_not_vouch_for_itself():
+    cluster = 12 + 0.1 * np.random.default_rng(3).normal(size=(40, 6))
+    fitted = AEOutlierDetector(random_state=0).fit(np.r_[X, cluster])
+    scores = fitted.score_samples(np.r_[X, cluster])
+    assert roc_auc_score(np.r_[np.ones(400), np.zeros(40)], scores) > 0.99
+
+
+def test_decision_function_is_score_minus_offset_and_predict_its_sign():
+    decision = detector.decision_function(FRESH)
+    np.testing.assert_array_equal(
+        decision, detector.score_samples(FRESH) - detector.offset_
+    )
+    np.testing.assert_array_equal(
+        detector.predict(FRESH), np.where(decision < 0, -1, 1)
+    )
+
+
+def test_scores_of_training_rows_are_distributed_as_those_of_fresh_rows():
+    wide = np.random.default_rng(4).normal(size=(300, 100))
+    fitted = AEOutlierDetector(random_state=0).fit(wide[:150])
+    found = stats.ks_2samp(
+        fitted.score_samples(wide[:150]), fitted.score_samples(wide[150:])
+    )
+    assert found.pvalue > 0.01
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
+def test_fresh_normal_rows_are_flagged_at_the_stated_rate(rate):
+    train, fresh = normal_rows(3000, seed=5), normal_rows(3000, seed=6)
+    fitted = AEOutlierDetector(false_alarm_rate=rate, random_state=0).fit(train)
+    flagged = (fitted.predict(fresh) == -1).mean()
+    assert abs(flagged - rate) < 3 * np.sqrt(2 * rate * (1 - rate) / 3000)
+    assert stats.kstest(fitted.p_values(fresh), "uniform").pvalue > 0.01
+
+
+def test_the_threshold_and_the_p_values_agree():
+    p = detector.p_values(FRESH)
+    np.testing.assert_array_equal(detector.predict(FRESH) == -1, p <= 0.05)
+    assert (p > 0).all()
+    assert (p <= 1).all()
+
+
+def test_a_float_contamination_flags_that_share_of_the_training_rows():
+    fitted = AEOutlierDetector(contamination=0.1, random_state=0).fit(X)
+    assert (fitted.predict(X) == -1).mean() == pytest.approx(0.1, abs=1 / 400)
+    np.testing.assert_array_equal(
+        AEOutlierDetector(contamination=0.1, random_state=0).fit_predict(X),
+        fitted.predict(X),
+    )
+
+
+def test_weights_move_the_float_threshold_as_repetition_would():
+    weight = np.where(detector.score_samples(X) < detector.offset_, 5.0, 1.0)
+    fitted = AEOutlierDetector(contamination=0.2, random_state=0)
+    fitted.fit(X, sample_weight=weight)
+    flagged = fitted.predict(X) == -1
+    assert weight[flagged].sum() / weight.sum() == pytest.approx(0.2, abs=0.02)
+
+
+def test_rows_of_weight_zero_are_left_out():
+    weight = np.r_[np.ones(400), np.zeros(40)]
+    weighted = AEOutlierDetector(random_state=0)
+    weighted.fit(np.r_[X, OUTLIERS], sample_weight=weight)
+    np.testing.assert_array_equal(
+        weighted.score_samples(FRESH), detector.score_samples(FRESH)
+    )
+
+
+@pytest.mark.parametrize("convention", [lambda y: y, lambda y: 1 - 2 * y])
+def test_tune_threshold_separates_what_can_be_separated(convention):
+    far = np.r_[FRESH, 50 + OUTLIERS]
+    y = np.r_[np.zeros(400, int), np.ones(40, int)]
+    tuned = pickle.loads(pickle.dumps(detector))
+    assert tuned.tune_threshold(far, convention(y)) is tuned
+    np.testing.assert_array_equal(tuned.predict(far), 1 - 2 * y)
+
+
+def test_tune_threshold_trades_precision_against_recall():
+    rows = np.r_[FRESH, OUTLIERS]
+    y = np.r_[np.zeros(400, int), np.ones(40, int)]
+    tuned = pickle.loads(pickle.dumps(detector))
+
+    def flagged(scoring):
+        return tuned.tune_threshold(rows, y, scoring).predict(rows) == -1
+
+    for name in ("balanced_accuracy", make_scorer(precision_score, zero_division=0)):
+        assert 0 < flagged(name).sum() < 440
+    assert recall_score(y, flagged("recall")) == 1
+    by_hand = flagged(lambda model, X, y: -abs(model.predict(X).sum() - 60))
+    assert by_hand.sum() == 60
+
+
+def test_tune_threshold_names_what_it_needs():
+    with pytest.raises(ValueError, match="both kinds must occur"):
+        detector.tune_threshold(FRESH, np.ones(400))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        detector.tune_threshold(FRESH, [0, 1])
+
+
+def test_explanations_sum_to_the_score():
+    rows = np.r_[FRESH, 1e6 * OUTLIERS]
+    np.testing.assert_allclose(
+        detector.explain(rows).sum(axis=1), detector.score_samples(rows), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("load", [load_digits, load_breast_cancer])
+def test_a_corrupted_feature_is_named_first(load):
+    data = load().data
+    random = np.random.default_rng(0)
+    order = random.permutation(len(data))
+    train, rows = data[order[100:]], data[order[:100]]
+    feature = random.integers(data.shape[1], size=100)
+    spread = np.where(train.std(0) > 0, train.std(0), 1)[feature]
+    rows[np.arange(100), feature] += 8 * spread * random.choice([-1, 1], 100)
+    fitted = AEOutlierDetector(random_state=0).fit(train)
+    named = fitted.explain(rows).argmin(axis=1)
+    assert (named == feature).mean() >= 0.95
+
+
+def test_explanations_of_a_frame_are_a_frame():
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    fitted = AEOutlierDetector(random_state=0).fit(frame)
+    rows = pd.DataFrame(FRESH[:3], columns=list("abcdef"), index=["x", "y", "z"])
+    rows.loc["y", "d"] = 100.0
+    found = fitted.explain(rows)
+    assert list(found.columns) == list("abcdef")
+    assert list(found.index) == ["x", "y", "z"]
+    assert found.loc["y"].idxmin() == "d"
+    table = fitted.explain(rows, top=2)
+    assert list(table.columns) == [
+        "row",
+        "feature",
+        "contribution",
+        "observed",
+        "expected",
+    ]
+    first = table[table["row"] == "y"].iloc[0]
+    assert (first["feature"], first["observed"]) == ("d", 100.0)
+    assert abs(first["expected"]) < 20
+    assert len(table) == 6
+
+
+def test_explanations_of_an_array_are_a_record_array():
+    table = detector.explain(FRESH[:2], top=99)
+    assert len(table) == 12
+    np.testing.assert_array_equal(np.sort(table.feature[:6]), np.arange(6))
+    assert (np.diff(table.contribution[:6]) >= 0).all()
+    with pytest.raises(ValueError, match="top must be a positive int"):
+        detector.explain(FRESH, top=0)
+
+
+def test_sparse_dense_and_frame_input_give_the_same():
+    rows = np.where(np.abs(X) < 1, 0, X)
+    dense = AEOutlierDetector(random_state=0).fit(rows)
+    for convert in (sparse.csr_matrix, sparse.csc_array, pd.DataFrame):
+        fitted = AEOutlierDetector(random_state=0).fit(convert(rows))
+        np.testing.assert_array_equal(
+            fitted.score_samples(convert(FRESH)), dense.score_samples(FRESH)
+        )
+        np.testing.assert_array_equal(
+            fitted.explain(convert(FRESH)), dense.explain(FRESH)
+        )
+
+
+def test_the_same_seed_gives_the_same_scores_bit_for_bit(monkeypatch):
+    rows = normal_rows(3000, seed=7)
+    expected = detector.score_samples(rows)
+    again = AEOutlierDetector(random_state=0, n_jobs=2).fit(X)
+    np.testing.assert_array_equal(again.score_samples(rows), expected)
+    copied = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(copied.score_samples(rows), expected)
+    one_by_one = [detector.score_samples(row[None])[0] for row in rows[:20]]
+    np.testing.assert_array_equal(one_by_one, expected[:20])
+    monkeypatch.setattr(batches, "_CACHE_BYTES", 1)
+    np.testing.assert_array_equal(detector.score_samples(rows), expected)
+    other = AEOutlierDetector(random_state=1).fit(X).score_samples(rows)
+    assert not np.array_equal(other, expected)
+
+
+def test_farther_is_never_more_normal():
+    steps = 10.0 ** np.arange(1, 13)
+    for direction in np.random.default_rng(8).normal(size=(10, 6)):
+        scores = detector.score_samples(np.outer(steps, direction))
+        assert np.isfinite(scores).all()
+        assert (np.diff(scores) < 0).all()
+    largest = np.full((2, 6), 1e300) * [[1], [-1]]
+    assert np.isfinite(detector.score_samples(largest)).all()
+
+
+def test_offsets_and_units_of_the_features_do_not_matter():
+    moved = AEOutlierDetector(random_state=0).fit(1e8 + 1e3 * X)
+    np.testing.assert_allclose(
+        moved.score_samples(1e8 + 1e3 * FRESH), detector.score_samples(FRESH), rtol=1e-3
+    )
+
+
+def test_warm_start_adds_members_and_keeps_the_others():
+    warm = AEOutlierDetector(4, warm_start=True, random_state=0).fit(X)
+    first = warm.estimators_[0]
+    warm.set_params(n_estimators=7).fit(X)
+    assert len(warm.estimators_) == 7
+    assert warm.estimators_[0] is first
+    assert warm.n_features_in_ == 6
+    with pytest.raises(ValueError, match=r"at least len\(estimators_\)=7"):
+        warm.set_params(n_estimators=2).fit(X)
+    with pytest.warns(UserWarning, match="adds no members"):
+        warm.set_params(n_estimators=7).fit(X)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"n_estimators": 1},
+        {"n_estimators": 3, "max_features": 0.5},
+        {"max_features": 2, "bootstrap": True},
+        {"max_samples": 0.3},
+        {"hidden_layer_sizes": (16, 8)},
+        {"max_iter": 2, "batch_size": 7, "learning_rate_init": 0.01},
+        {"support_fraction": 1.0, "noise_level": 0.0},
+    ],
+)
+def test_other_settings_work(parameters):
+    fitted = AEOutlierDetector(random_state=0, **parameters).fit(X)
+    scores = fitted.score_samples(np.r_[FRESH, 3 * OUTLIERS])
+    assert roc_auc_score(np.r_[np.ones(400), np.zeros(40)], scores) > 0.85
+
+
+def test_wide_data_are_shared_out_so_that_every_feature_counts():
+    wide = np.random.default_rng(9).normal(size=(60, 600))
+    fitted = AEOutlierDetector(random_state=0).fit(wide)
+    assert len(fitted.estimators_[0].features) == 256
+    assert (fitted.explain(wide[:1] + 5) < 0).all()
+
+
+def test_verbose_shows_progress(capsys):
+    AEOutlierDetector(verbose=1, random_state=0).fit(X)
+    assert "40/40" in capsys.readouterr().err
+
+
+class TestEstimator:
+    """Any autoencoder of the package as the scorer."""
+
+    def test_an_unfitted_autoencoder_is_fitted_and_calibrated(self):
+        base = AutoencoderTransformer(3, max_iter=5)
+        fitted = AEOutlierDetector(estimator=base, random_state=0)
+        fitted.fit(np.r_[X, normal_rows(2000, seed=10)])
+        assert not hasattr(base, "net_")
+        assert len(fitted.calibration_scores_) == 600
+        fresh = normal_rows(2000, seed=11)
+        assert (fitted.predict(fresh) == -1).mean() == pytest.approx(0.05, abs=0.03)
+        assert stats.kstest(fitted.p_values(fresh), "uniform").pvalue > 0.01
+        np.testing.assert_array_equal(
+            fitted.score_samples(fresh), fitted.estimator_.score_samples(fresh)
+        )
+
+    def test_a_fitted_autoencoder_is_used_as_it_is(self):
+        base = AutoencoderTransformer(3, max_iter=5, random_state=0).fit(X)
+        fitted = AEOutlierDetector(estimator=base).fit(FRESH)
+        assert fitted.estimator_ is base
+        assert len(fitted.calibration_scores_) == 400
+        with pytest.raises(ValueError, match="fitted estimator= expects 6"):
+            AEOutlierDetector(estimator=base).fit(FRESH[:, :4])
+
+    def test_explanations_sum_to_the_score_and_name_the_corrupted_feature(self):
+        base = AutoencoderTransformer(3, max_iter=5, random_state=0).fit(X)
+        fitted = AEOutlierDetector(estimator=base).fit(FRESH)
+        rows = FRESH.copy()
+        rows[:, 2] += 100
+        found = fitted.explain(rows)
+        np.testing.assert_allclose(found.sum(1), fitted.score_samples(rows))
+        half = -0.5 * (rows - base.reconstruct(rows)) ** 2
+        np.testing.assert_allclose(found, half, rtol=1e-6, atol=1e-9)
+        table = fitted.explain(rows[:1], top=1)
+        assert table.expected[0] == base.reconstruct(rows[:1])[0, table.feature[0]]
+
+    def test_too_few_rows_are_refused(self):
+        base = AutoencoderTransformer(1)
+        with pytest.raises(ValueError, match="at least 4 rows"):
+            AEOutlierDetector(estimator=base).fit(X[:3])
+
+    def test_something_else_is_refused(self):
+        with pytest.raises(ValueError, match="'estimator' parameter"):
+            AEOutlierDetector(estimator=StandardScaler()).fit(X)
+
+
+class TestBadInput:
+    """Clear errors, and finite results where there is something to say."""
+
+    def test_one_row_is_refused(self):
+        with pytest.raises(ValueError, match="minimum of 2 is required"):
+            AEOutlierDetector().fit(X[:1])
+
+    def test_equal_rows_are_all_normal_and_others_are_not(self):
+        rows = np.full((50, 3), 2.5)
+        fitted = AEOutlierDetector(random_state=0).fit(rows)
+        assert (fitted.predict(rows) == 1).all()
+        assert fitted.predict([[2.5, 2.5, 9.0]]) == -1
+        assert np.isfinite(fitted.score_samples([[2.5, 2.5, 1e12]])).all()
+
+    @pytest.mark.parametrize("n_samples", [2, 3, 5, 8, 31, 33])
+    def test_few_rows(self, n_samples):
+        fitted = AEOutlierDetector(random_state=0).fit(X[:n_samples])
+        assert np.isfinite(fitted.score_samples(X)).all()
+        assert fitted.predict([[1e6] * 6]) == -1
+
+    def test_one_feature(self):
+        fitted = AEOutlierDetector(random_state=0).fit(X[:, :1])
+        assert fitted.predict([[0.0], [1e3]]).tolist() == [1, -1]
+
+    def test_more_features_than_rows(self):
+        wide = np.random.default_rng(12).normal(size=(50, 2000))
+        fitted = AEOutlierDetector(random_state=0).fit(wide[:40])
+        scores = fitted.score_samples(np.r_[wide, 5 * wide[40:]])
+        assert np.isfinite(scores).all()
+        assert scores[50:].max() < scores[:50].min()
+
+    def test_columns_of_one_spike(self):
+        spiked = np.zeros((50, 3))
+        spiked[7, 0], spiked[:, 1] = 1e9, RNG.normal(size=50)
+        fitted = AEOutlierDetector(random_state=0).fit(spiked)
+        assert fitted.score_samples(spiked).argmin() == 7
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"contamination": 0.6}, "'contamination' parameter"),
+            ({"contamination": 0.0}, "'contamination' parameter"),
+            ({"contamination": "some"}, "'contamination' parameter"),
+            ({"n_estimators": 0}, "'n_estimators' parameter"),
+            ({"support_fraction": 0.0}, "'support_fraction' parameter"),
+            ({"hidden_layer_sizes": ()}, "hidden_layer_sizes must be a tuple"),
+            ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be positive"),
+            ({"hidden_layer_sizes": (1.5,)}, "hidden_layer_sizes must be a tuple"),
+            ({"max_features": 7}, "must not exceed the 6 features"),
+            ({"device": "abacus"}, "device='abacus'"),
+        ],
+    )
+    def test_parameters_are_checked_by_name(self, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            AEOutlierDetector(**parameters).fit(X)
+
+    def test_a_failed_fit_leaves_the_earlier_one(self):
+        fitted = AEOutlierDetector(random_state=0).fit(X)
+        fitted.set_params(max_features=99)
+        with pytest.raises(ValueError, match="max_features"):
+            fitted.fit(X[:, :3])
+        np.testing.assert_array_equal(
+            fitted.score_samples(FRESH), detector.score_samples(FRESH)
+        )
+
+    def test_not_a_number_is_refused(self):
+        with pytest.raises(ValueError, match="NaN"):
+            AEOutlierDetector().fit(np.where(X > 3, np.nan, X))
+
+
+def test_works_in_a_pipeline_and_in_cross_validation():
+    y = np.r_[np.ones(400), -np.ones(40)]
+    pipeline = make_pipeline(StandardScaler(), AEOutlierDetector(random_state=0))
+    scores = cross_val_score(
+        pipeline, np.r_[X, 5 * OUTLIERS], y, scoring="roc_auc", cv=StratifiedKFold(3)
+    )
+    assert scores.mean() > 0.95
