@@ -19,8 +19,9 @@ _KNEE = 3.0
 # A feature whose middle half is narrower than this share of its standard deviation is
 # mostly constant: its spikes would count without limit.
 _NARROWEST = 0.1
-# Differences below a thousandth of a robust standard deviation are ties.
-_TIE = 1e-3
+# Closer than this, in robust standard deviations, it does not matter how close: copies
+# of an outlier would otherwise lie deepest of all.
+_TIE = 0.3
 _CODEBOOKS, _CODES = 64, 8
 # Further out there is no telling rows apart.
 _LARGEST = 1e30
