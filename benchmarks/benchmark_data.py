@@ -1,8 +1,9 @@
 """The data sets that the benchmarks measure on.
 
-`SKAE_DATA` may name a folder with `adbench/*.npz` (key `X`), `mnist.npz` and
-`fashion_mnist.npz` (keys `x_train`, `x_test`). Without it the tables are the sets
-that scikit-learn ships and the images come from OpenML; without a network, digits
+`SKAE_DATA` may name a folder with `adbench/*.npz` (keys `X`, `y`), `mnist.npz` and
+`fashion_mnist.npz` (keys `x_train`, `x_test`) and `ecg5000_train.npz` (keys `X`, `y`).
+Without it the tables are the sets that scikit-learn ships, of which some serve as
+normal rows and outliers, and the images come from OpenML; without a network, digits
 stand in for the images. Nothing here scales or splits a table: the scripts do that.
 """
 
@@ -14,10 +15,21 @@ from typing import NamedTuple
 import numpy as np
 from sklearn import datasets
 
-__all__ = ["Images", "adbench_tables", "images", "sklearn_tables", "subsample"]
+__all__ = [
+    "Images",
+    "Labelled",
+    "adbench_tables",
+    "heartbeats",
+    "images",
+    "is_wanted",
+    "labelled_tables",
+    "sklearn_tables",
+    "subsample",
+]
 
 OPENML_NAMES = {"mnist": "mnist_784", "fashion_mnist": "Fashion-MNIST"}
 SHIPPED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
+NORMAL_DIGITS = (0, 1, 4)
 
 
 class Images(NamedTuple):
@@ -28,6 +40,14 @@ class Images(NamedTuple):
     test: np.ndarray
 
 
+class Labelled(NamedTuple):
+    """Rows with `y`, 1 for outliers and 0 for normal ones."""
+
+    name: str
+    X: np.ndarray
+    y: np.ndarray
+
+
 def sklearn_tables():
     """Yield `(name, X)` for the numeric sets that scikit-learn ships, as they are."""
     for name in SHIPPED:
@@ -36,13 +56,45 @@ def sklearn_tables():
 
 def adbench_tables():
     """Yield `(name, X)` for the ADBench tables under `SKAE_DATA`, if there are any."""
-    folder = _data_folder()
-    paths = sorted((folder / "adbench").glob("*.npz")) if folder else []
+    paths = _adbench_paths()
     if not paths:
         _say("no adbench/*.npz under SKAE_DATA: only scikit-learn's sets are measured")
     for path in paths:
         with np.load(path, allow_pickle=False) as archive:
             yield path.stem, archive["X"].astype(np.float64)
+
+
+def labelled_tables(sets=None):
+    """Yield ADBench's tables as :class:`Labelled`, or scikit-learn's instead.
+
+    Those are breast_cancer, malignant tumours for a tenth of the rows, and digits of
+    one kind, the other kinds for a twentieth. `sets` as in :func:`is_wanted`.
+    """
+    paths = _adbench_paths()
+    for path in paths:
+        if is_wanted(path.stem, sets):
+            with np.load(path, allow_pickle=False) as archive:
+                X, y = archive["X"].astype(np.float64), archive["y"].astype(int)
+            yield Labelled(path.stem, X, y)
+    if not paths:
+        _say("no adbench/*.npz under SKAE_DATA: scikit-learn's sets stand in for them")
+        yield from (table for table in _stand_ins() if is_wanted(table.name, sets))
+
+
+def heartbeats():
+    """Return ECG5000's training part as :class:`Labelled`, or digits instead.
+
+    There, zeros are normal and the nine other kinds are the outliers.
+    """
+    folder = _data_folder()
+    path = folder / "ecg5000_train.npz" if folder else None
+    if path and path.exists():
+        with np.load(path, allow_pickle=False) as archive:
+            X, y = archive["X"].astype(np.float64), archive["y"] != 1
+        return Labelled("ECG5000", X, y.astype(int))
+    _say("no ecg5000_train.npz under SKAE_DATA: digits, zero or not, stand in for it")
+    X, kind = datasets.load_digits(return_X_y=True)
+    return Labelled("digits, zero or not", X, (kind != 0).astype(int))
 
 
 def images(name):
@@ -74,6 +126,32 @@ def subsample(X, n_rows, seed=0):
     if len(X) <= n_rows:
         return X
     return X[np.random.default_rng(seed).choice(len(X), n_rows, replace=False)]
+
+
+def is_wanted(name, sets):
+    """Whether a name contains one of `sets`; every name does when there are none."""
+    return not sets or any(part in name for part in sets)
+
+
+def _adbench_paths():
+    folder = _data_folder()
+    return sorted((folder / "adbench").glob("*.npz")) if folder else []
+
+
+def _stand_ins():
+    X, is_benign = datasets.load_breast_cancer(return_X_y=True)
+    yield _thinned("breast_cancer", X, is_benign == 0, 0.10)
+    X, kind = datasets.load_digits(return_X_y=True)
+    for digit in NORMAL_DIGITS:
+        yield _thinned(f"digits: {digit} or not", X, kind != digit, 0.05)
+
+
+def _thinned(name, X, is_outlier, share):
+    """Keep so many outliers that they are `share` of all rows."""
+    normal, outliers = X[~is_outlier], X[is_outlier]
+    kept = subsample(outliers, round(len(normal) * share / (1 - share)))
+    y = np.repeat([0, 1], [len(normal), len(kept)])
+    return Labelled(name, np.concatenate([normal, kept]), y)
 
 
 def _data_folder():

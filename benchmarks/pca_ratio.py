@@ -22,7 +22,13 @@ import argparse
 from functools import partial
 
 import numpy as np
-from benchmark_data import adbench_tables, images, sklearn_tables, subsample
+from benchmark_data import (
+    adbench_tables,
+    images,
+    is_wanted,
+    sklearn_tables,
+    subsample,
+)
 from peers import mlp_regressor, plain_autoencoder
 from report import one_thread, print_table, progress, save, seconds
 from sklearn.decomposition import PCA
@@ -183,10 +189,6 @@ def standardised(train, test):
     varies = np.ptp(train, axis=0) > 0
     scaler = StandardScaler().fit(train[:, varies])
     return scaler.transform(train[:, varies]), scaler.transform(test[:, varies])
-
-
-def is_wanted(name, sets):
-    return not sets or any(part in name for part in sets)
 
 
 def report_progress(name, shape, fits, methods):

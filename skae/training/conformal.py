@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["Calibration", "beyond_doubt"]
 
-_DOUBT = 5.0
+_DOUBT = 6.0
 
 
 class Calibration:
@@ -59,7 +59,7 @@ class Calibration:
 def beyond_doubt(scores: np.ndarray) -> np.ndarray:
     """Rows so far below the others that they say nothing about normal ones.
 
-    A mask of the scores, all of at most zero, whose logarithm is more than five robust
+    A mask of the scores, all of at most zero, whose logarithm is more than six robust
     standard deviations above the median; the deviation is that of the better half,
     which outliers do not reach.
     """
