@@ -48,7 +48,7 @@ from skae.training.robust import RobustUnits
 __all__ = ["AEOutlierDetector"]
 
 # Rows of a pair by default, and a limit to its entries for wide data.
-_PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 3 * 2**16
+_PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 5 * 2**15
 _MAX_FEATURES = 256
 _UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**20
 _CALIBRATION_ENTRIES = 2**20

@@ -73,13 +73,13 @@ class RobustUnits:
         return self.center + self.scale * _KNEE * np.sinh(u / _KNEE)
 
 
-def nearest_other(x: Tensor, codebooks: np.ndarray) -> Tensor:
+def nearest_other(x: Tensor, codebooks: Tensor) -> Tensor:
     """Distance of every row to the nearest other row of each codebook.
 
     Parameters
     ----------
     x : Tensor of shape (n_rows, n_features)
-    codebooks : int array of shape (n_codebooks, n_codes)
+    codebooks : int Tensor of shape (n_codebooks, n_codes)
         Row numbers, at least two different ones each.
 
     Returns
@@ -87,11 +87,10 @@ def nearest_other(x: Tensor, codebooks: np.ndarray) -> Tensor:
     distance : Tensor of shape (n_rows, n_codebooks)
         Root mean squared difference over features.
     """
-    numbers = torch.as_tensor(codebooks, device=x.device)
-    used, place = torch.unique(numbers, return_inverse=True)
-    distance = torch.cdist(x, x[used], compute_mode="use_mm_for_euclid_dist")
-    distance[used, torch.arange(len(used), device=x.device)] = torch.inf
-    nearest = distance[:, place.flatten()].view(-1, *numbers.shape).amin(dim=2)
+    codes = codebooks.flatten().to(x.device)
+    distance = torch.cdist(x, x[codes], compute_mode="use_mm_for_euclid_dist")
+    distance[codes, torch.arange(len(codes), device=x.device)] = torch.inf
+    nearest = distance.view(-1, *codebooks.shape).amin(dim=2)
     return nearest / x.shape[1] ** 0.5
 
 
@@ -118,8 +117,12 @@ def trusted_rows(x: Tensor, fraction: float, generator: Generator) -> np.ndarray
     """
     n_rows = len(x)
     n_codes = min(_CODES, n_rows)
-    draws = torch.rand(_CODEBOOKS, n_rows, generator=generator).numpy()
-    codebooks = np.argpartition(draws, n_codes - 1, axis=1)[:, :n_codes]
+    in_one_go = min(_CODEBOOKS, n_rows // n_codes)
+    shuffled = [
+        torch.randperm(n_rows, generator=generator)[: in_one_go * n_codes]
+        for _ in range(-(-_CODEBOOKS // in_one_go))
+    ]
+    codebooks = torch.cat(shuffled).view(-1, n_codes)[:_CODEBOOKS]
     depth = torch.log(nearest_other(x, codebooks) + _TIE).mean(dim=1)
     order = torch.argsort(depth, stable=True).cpu().numpy()
     trusted = np.zeros(n_rows, dtype=bool)
