@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from textwrap import indent
 from typing import NamedTuple
 
 import numpy as np
@@ -162,8 +161,8 @@ def detect(digits: Digits, tick: Callable[[], object]) -> str:
             found = []
             for seed in range(N_SPLITS):
                 train, test = _split(is_outlier, seed)
-                model = detector(random_state=seed).fit(X.iloc[train])
-                found.append(_judged(model, X.iloc[test], is_outlier[test]))
+                model = detector(random_state=seed).fit(X[train])
+                found.append(_judged(model, X[test], is_outlier[test]))
                 tick()
             figures = "  ".join(f"{figure:8.3f}" for figure in np.mean(found, axis=0))
             lines.append(f"  {name:28}  {_name(model):17}  {figures}")
@@ -182,22 +181,27 @@ def explain(digits: Digits, tick: Callable[[], object]) -> str:
     """Why the detector flags a row, and the scores with their threshold."""
     name, X, is_outlier = _one_class()[0]
     train, test = _split(is_outlier, seed=0)
-    detector = AEOutlierDetector(random_state=0).fit(X.iloc[train])
+    detector = AEOutlierDetector(random_state=0).fit(X[train])
     tick()
-    row = X.iloc[[test[is_outlier[test]][0]]]
-    table = detector.explain(row, top=N_EXPLAINED)
-    shown = table.drop(columns="row").to_string(
-        index=False, float_format="{:.3f}".format
+    number = test[is_outlier[test]][0]
+    row = X[[number]]
+    names = load_breast_cancer().feature_names
+    shown = "\n".join(
+        f"  {names[entry.feature]:22}  {entry.contribution:12.2f}  "
+        f"{entry.observed:10.3f}  {entry.expected:10.3f}"
+        for entry in detector.explain(row, top=N_EXPLAINED)
     )
     report = (
-        f"Row {row.index[0]}, a malignant sample, scores "
+        f"Row {number}, a malignant sample, scores "
         f"{detector.score_samples(row)[0]:.2f}; below {detector.offset_:.2f} rows are\n"
         f"flagged. p-value {detector.p_values(row)[0]:.4f}. The {N_EXPLAINED} of its "
-        f"{X.shape[1]} features that count most:\n\n" + indent(shown, "  ")
+        f"{X.shape[1]} features that count most:\n\n"
+        f"  {'feature':22}  {'contribution':>12}  {'observed':>10}  {'expected':>10}\n"
+        f"{shown}"
     )
     kinds = np.where(is_outlier[test], "malignant", name.partition(": ")[2])
     try:
-        display = OutlierScoreDisplay.from_estimator(detector, X.iloc[test], kinds)
+        display = OutlierScoreDisplay.from_estimator(detector, X[test], kinds)
     except ImportError:
         return f"{report}\n\n{NO_PICTURE}"
     path = digits.output / "skae-outliers.png"
@@ -241,13 +245,11 @@ def _table(results):
 
 def _one_class():
     """Name, rows and which of them are outliers, of three sets."""
-    cancer, digits, wine = (
-        load(as_frame=True) for load in (load_breast_cancer, load_digits, load_wine)
-    )
+    cancer, digits, wine = load_breast_cancer(), load_digits(), load_wine()
     return [
-        ("breast cancer: benign", cancer.data, cancer.target.to_numpy() == 0),
-        ("digits: 8", digits.data, digits.target.to_numpy() != 8),
-        ("wine: second cultivar", wine.data, wine.target.to_numpy() != 1),
+        ("breast cancer: benign", cancer.data, cancer.target == 0),
+        ("digits: 8", digits.data, digits.target != 8),
+        ("wine: second cultivar", wine.data, wine.target != 1),
     ]
 
 

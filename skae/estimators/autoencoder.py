@@ -23,7 +23,7 @@ from skae.estimators.fitting import Fit
 from skae.estimators.validation import training_rows, unchanged_on_error
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.likelihoods import LIKELIHOODS
-from skae.training.batches import one_thread
+from skae.training.batches import isolated
 
 __all__ = ["AutoencoderTransformer"]
 
@@ -265,7 +265,7 @@ default="relu"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        with unchanged_on_error(self), one_thread():
+        with unchanged_on_error(self), isolated():
             X, weight = training_rows(self, X, sample_weight, reset=not resuming)
             fitting = Fit(self, X, weight)
             fitted = fitting.resume(self) if resuming else fitting.run()
@@ -291,7 +291,7 @@ default="relu"
         self : AutoencoderTransformer
         """
         first = not hasattr(self, "net_")
-        with unchanged_on_error(self), one_thread():
+        with unchanged_on_error(self), isolated():
             X, weight = training_rows(self, X, sample_weight, reset=first)
             fitting = Fit(self, X, weight)
             fitted = fitting.continue_epoch(None if first else self)

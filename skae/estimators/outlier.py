@@ -40,7 +40,7 @@ from skae.estimators.validation import (
     training_rows,
     unchanged_on_error,
 )
-from skae.training.batches import one_thread, resolve_device
+from skae.training.batches import isolated, resolve_device
 from skae.training.conformal import Calibration, beyond_doubt
 from skae.training.ensemble import STEPS, Recipe, train
 from skae.training.robust import RobustUnits
@@ -473,7 +473,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         random = np.random.default_rng([seed, kept])
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
         n_drawn = self._n_drawn(X.shape[0], recipe.n_features)
-        with one_thread():
+        with isolated():
             units = old.units if adding else _units_of(X, weight, random)
             n_members = self.n_estimators - kept
             pairs = [

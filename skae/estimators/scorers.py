@@ -82,7 +82,7 @@ class EnsembleScorer:
 
     def _contributions(self, ensemble, x):
         # Sums of many features in float32 would not add up to the score.
-        return ensemble.contributions(x, self.seen.shares(x)).double()
+        return ensemble.contributions(x, self.seen.shares(x)).cpu().double()
 
     def _map(self, X, function, width, n_jobs):
         out = np.empty((X.shape[0], width))

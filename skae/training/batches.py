@@ -17,7 +17,7 @@ from scipy import sparse
 from threadpoolctl import ThreadpoolController
 from torch import Generator, Tensor
 
-__all__ = ["Batches", "Rows", "chunks", "map_rows", "one_thread", "resolve_device"]
+__all__ = ["Batches", "Rows", "chunks", "isolated", "map_rows", "resolve_device"]
 
 _RESIDENT_BYTES = 128 * 2**20
 _BLOCK_BYTES = 16 * 2**20
@@ -51,8 +51,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return found
 
 
-class _ThreadLimit:
-    """How many fits run on one thread now, and the settings they found."""
+class _Isolation:
+    """How many fits run isolated now, and the settings they found."""
 
     def __init__(self):
         self.lock = threading.Lock()
@@ -64,6 +64,8 @@ class _ThreadLimit:
         with self.lock:
             if self.active == 0:
                 self.torch_threads = torch.get_num_threads()
+                self.dtype = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
                 self.blas = _blas().limit(limits=1)
                 self.blas.__enter__()
             self.active += 1
@@ -78,9 +80,10 @@ class _ThreadLimit:
                 torch.set_num_threads(self.torch_threads)
             if self.active == 0:
                 self.blas.__exit__(None, None, None)
+                torch.set_default_dtype(self.dtype)
 
 
-_limit = _ThreadLimit()
+_isolation = _Isolation()
 
 
 @functools.cache
@@ -90,17 +93,19 @@ def _blas() -> ThreadpoolController:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Run on one thread of torch and of BLAS; the process's settings come back.
+def isolated() -> Iterator[None]:
+    """Run apart from the process's settings of torch and BLAS, which come back.
 
-    Small products are slower on several threads, and their sums depend on how many
-    there are. Safe to enter from several Python threads at once.
+    On one thread, because small products are slower on several, and their sums depend
+    on how many there are; with float32 as the default dtype and with gradients. Safe to
+    enter from several Python threads at once.
     """
-    _limit.enter()
+    _isolation.enter()
     try:
-        yield
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
     finally:
-        _limit.leave()
+        _isolation.leave()
 
 
 def chunks(n_rows: int, n_features: int) -> Iterator[slice]:
@@ -137,7 +142,7 @@ def map_rows(
 
     def fill(rows):
         block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-        with one_thread(), torch.no_grad():
+        with isolated(), torch.no_grad():
             x = to_model(block).to(device)
             parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
             out[rows] = torch.cat(parts).cpu().numpy()

@@ -48,12 +48,10 @@ class Calibration:
         A score is below it if and only if its p-value is at most ``rate``; with fewer
         than 1 / rate - 1 rows, if and only if it is lower than all of them.
         """
-        allowed = rate * (self._count[-1] + 1)
-        rank = np.searchsorted(self._count[1:], allowed, side="right")
         # Products such as 0.05 * 100 fall short of the whole number they mean.
-        if rank < len(self) and np.isclose(self._count[rank + 1], allowed, rtol=1e-12):
-            rank += 1
-        return float(self.scores[max(rank, 1) - 1])
+        allowed = rate * (self._count[-1] + 1) * (1 + 1e-12)
+        lower = np.searchsorted(self._count[:-1], allowed - 1, side="right")
+        return float(self.scores[max(lower, 1) - 1])
 
 
 def beyond_doubt(scores: np.ndarray) -> np.ndarray:

@@ -16,8 +16,8 @@ __all__ = ["RobustUnits", "nearest_other", "trusted_rows"]
 
 # Beyond this many robust standard deviations the scale turns logarithmic.
 _KNEE = 3.0
-# A feature whose middle half is narrower than this share of its standard deviation is
-# mostly constant: its spikes would count without limit.
+# A feature whose middle half is narrower than this share of the standard deviation of
+# all but its tails is mostly constant: its spikes would count without limit.
 _NARROWEST = 0.1
 # Closer than this, in robust standard deviations, it does not matter how close: copies
 # of an outlier would otherwise lie deepest of all.
@@ -36,8 +36,9 @@ class RobustUnits:
     center : ndarray of shape (n_features,)
         Medians.
     scale : ndarray of shape (n_features,)
-        Interquartile range over 1.349, the standard deviation of a Gaussian; the
-        standard deviation where that is zero, and one where both are.
+        Interquartile range over 1.349, the standard deviation of a Gaussian, and at
+        least a tenth of the standard deviation between the 1st and 99th percentile; the
+        standard deviation where the range is zero, and one where both are.
     """
 
     center: np.ndarray
@@ -46,14 +47,13 @@ class RobustUnits:
     @classmethod
     def of(cls, X: np.ndarray) -> "RobustUnits":
         """The units of rows, shape ``(n_samples, n_features)``."""
-        low, center, high = np.percentile(X, [25, 50, 75], axis=0)
-        # Dividing first keeps squares of large values finite.
-        size = np.abs(X - center).max(axis=0)
-        size[size == 0] = 1
-        deviation = size * (X / size).std(axis=0)
+        least, low, center, high, most = np.percentile(X, [1, 25, 50, 75, 99], axis=0)
         width = (high - low) / 1.349
-        scale = np.maximum(width, _NARROWEST * deviation)
-        scale = np.where(width > 0, scale, deviation)
+        # One wild value must not decide the spread of a column, unless there is no
+        # other.
+        spread = _deviation(X.clip(least, most) - center)
+        scale = np.maximum(width, _NARROWEST * spread)
+        scale = np.where(width > 0, scale, _deviation(X - center))
         # A constant column's deviation is rounding, not zero.
         magnitude = np.maximum(np.abs(center), np.finfo(float).tiny)
         constant = scale <= 8 * np.finfo(float).eps * magnitude
@@ -71,6 +71,13 @@ class RobustUnits:
     def to_x(self, u: np.ndarray) -> np.ndarray:
         """Rows of robust units back in X's units, float64."""
         return self.center + self.scale * _KNEE * np.sinh(u / _KNEE)
+
+
+def _deviation(X: np.ndarray) -> np.ndarray:
+    """Standard deviation of columns; dividing first keeps large squares finite."""
+    size = np.abs(X).max(axis=0)
+    size[size == 0] = 1
+    return size * (X / size).std(axis=0)
 
 
 def nearest_other(x: Tensor, codebooks: Tensor) -> Tensor:

@@ -193,3 +193,101 @@ def test_results_do_not_depend_on_the_batch():
 def test_the_design_is_clonable():
     dense = Dense((8, 4), "tanh", True)
     assert clone(dense).get_params() == dense.get_params()
+
+
+def codes_of(code_activation, **build):
+    dense = Dense((8,), "tanh", code_activation=code_activation)
+    return disturbed(dense.build(D, K, generator=generator(), **build))
+
+
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_encode_applies_the_code_activation(name, members):
+    linear = codes_of("identity", members=members)
+    codec = codes_of(name, members=members)
+    codec.load_state_dict(linear.state_dict())
+    x = rows()
+    expected = ACTIVATIONS[name].forward(linear.encode(x))
+    assert torch.equal(codec.encode(x), expected)
+    # The decoder takes codes as they are.
+    assert torch.equal(codec.decode(expected), linear.decode(expected))
+
+
+def test_an_anchored_code_has_no_activation():
+    _, anchor = pca_anchor(rows())
+    with pytest.raises(ValueError, match="code_activation='identity'; got 'tanh'"):
+        codes_of("tanh", anchor=anchor)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("anchored", [False, True])
+def test_members_start_alike_or_each_from_its_own_weights(alike, tied, anchored):
+    anchor = stack([pca_anchor(rows())[1]] * 3) if anchored else None
+    codec = Dense((8,), tied_weights=tied).build(
+        D, K, generator=generator(), anchor=anchor, members=3, alike=alike
+    )
+    # Last layers start at zero with an anchor, whatever the draw.
+    weights = codec.encoder_weights[: 1 if anchored else None]
+    if not tied:
+        weights = [*weights, *codec.decoder_weights[: 1 if anchored else None]]
+    for weight in weights:
+        for first, second in ((0, 1), (1, 2), (0, 2)):
+            assert torch.equal(weight[first], weight[second]) == alike
+
+
+def test_members_of_their_own_start_as_large_as_those_alike():
+    sizes = {}
+    for alike in (True, False):
+        codec = Dense((400,)).build(
+            300, 200, generator=generator(), members=2, alike=alike
+        )
+        sizes[alike] = [weight.std(dim=(1, 2)) for weight in codec.encoder_weights]
+    for own, alike in zip(sizes[False], sizes[True], strict=True):
+        torch.testing.assert_close(own, alike, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "anchored", "code_activation"])
+def test_stacking_members_is_the_inverse_of_taking_them_apart(tied, kind):
+    x = rows()
+    anchors = [pca_anchor(rows(seed))[1] for seed in range(3)]
+    dense = Dense(
+        (8,),
+        "silu",
+        tied,
+        code_activation="tanh" if kind == "code_activation" else "identity",
+    )
+    codec = dense.build(
+        D,
+        K,
+        generator=generator(),
+        anchor=stack(anchors) if kind == "anchored" else None,
+        input_scale=torch.linspace(0.5, 1.5, D),
+        bound=2.0,
+        members=3,
+        alike=False,
+    )
+    codec = disturbed(codec)
+    apart = [codec.member(index) for index in range(3)]
+    again = type(codec).stacked(apart)
+    assert again.members == 3
+    assert again.bound == codec.bound
+    for name, tensor in codec.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+    together = again.decode(again.encode(x))
+    assert torch.equal(together, codec.decode(codec.encode(x)))
+    for one, output in zip(apart, together, strict=True):
+        expected = one.decode(one.encode(x))
+        torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_stacked_codecs_are_copies_without_gradients():
+    one = Dense((8,)).build(D, K, generator=generator()).double()
+    stacked = type(one).stacked([one, one])
+    assert stacked.input_scale.dtype == torch.float64
+    assert not any(parameter.requires_grad for parameter in stacked.parameters())
+    before = one.encode(rows().double())
+    with torch.no_grad():
+        stacked.encoder_weights[0].zero_()
+    assert torch.equal(one.encode(rows().double()), before)

@@ -9,7 +9,14 @@ from scipy import sparse
 from threadpoolctl import threadpool_info
 
 from skae.training import batches as module
-from skae.training.batches import Batches, Rows, chunks, one_thread, resolve_device
+from skae.training.batches import (
+    Batches,
+    Rows,
+    chunks,
+    isolated,
+    map_rows,
+    resolve_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -55,14 +62,14 @@ class TestThreads:
 
     def test_one_thread_inside_and_the_old_settings_afterwards(self):
         before = torch.get_num_threads(), self.blas_threads()
-        with one_thread():
+        with isolated():
             assert torch.get_num_threads() == 1
             assert set(self.blas_threads().values()) <= {1}
         assert (torch.get_num_threads(), self.blas_threads()) == before
 
     def test_settings_return_after_an_error(self):
         before = torch.get_num_threads()
-        with pytest.raises(KeyError), one_thread():
+        with pytest.raises(KeyError), isolated():
             raise KeyError
         assert torch.get_num_threads() == before
 
@@ -71,7 +78,7 @@ class TestThreads:
         inside, seen = threading.Barrier(2), []
 
         def work(leaves_first):
-            with one_thread():
+            with isolated():
                 inside.wait()
                 seen.append(torch.get_num_threads())
                 if leaves_first:
@@ -88,8 +95,8 @@ class TestThreads:
         assert (torch.get_num_threads(), self.blas_threads()) == before
 
     def test_nested_use_keeps_one_thread(self):
-        with one_thread():
-            with one_thread():
+        with isolated():
+            with isolated():
                 pass
             assert torch.get_num_threads() == 1
 
@@ -99,6 +106,78 @@ def test_chunks_cover_the_rows_once(monkeypatch):
     found = np.concatenate([np.arange(10)[rows] for rows in chunks(10, 3)])
     assert found.tolist() == list(range(10))
     assert len(list(chunks(10, 3))) == 3
+
+
+class TestMapRows:
+    WEIGHT = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
+
+    @staticmethod
+    def to_model(block):
+        return torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32))
+
+    @classmethod
+    def function(cls, x):
+        return torch.tanh(x @ cls.WEIGHT).double()
+
+    @classmethod
+    def mapped(cls, X, n_jobs=None):
+        out = np.full((X.shape[0], 7), np.nan)
+        assert map_rows(X, cls.to_model, cls.function, out, CPU, n_jobs) is out
+        return out
+
+    @pytest.fixture(autouse=True)
+    def several_chunks(self, monkeypatch):
+        """Two products of four rows a chunk."""
+        monkeypatch.setitem(module._PRODUCT_ROWS, "cpu", 4)
+        monkeypatch.setattr(module, "_CACHE_BYTES", 8 * 3 * 8)
+
+    @pytest.mark.parametrize("n_samples", [0, 1, 4, 8, 9, 103])
+    def test_the_result_is_the_function_of_the_rows(self, n_samples):
+        X = table(n_samples)
+        expected = np.tanh(X @ self.WEIGHT.numpy())
+        np.testing.assert_allclose(self.mapped(X), expected, atol=1e-6)
+
+    @pytest.mark.parametrize("container", [sparse.csr_array, sparse.csr_matrix])
+    def test_sparse_rows_give_what_dense_ones_give(self, container):
+        X = table(103)
+        X[np.abs(X) < 0.5] = 0
+        assert np.array_equal(self.mapped(container(X)), self.mapped(X))
+
+    @pytest.mark.parametrize("n_jobs", [2, -1])
+    def test_the_number_of_jobs_changes_nothing(self, n_jobs):
+        X = table(403)
+        assert np.array_equal(self.mapped(X, n_jobs), self.mapped(X))
+
+    @pytest.mark.parametrize("own_sizes", [False, True])
+    def test_a_row_does_not_depend_on_the_rows_it_came_with(
+        self, monkeypatch, own_sizes
+    ):
+        if own_sizes:
+            monkeypatch.undo()
+        X = table(603)
+        expected = self.mapped(X)
+        random = np.random.default_rng(1)
+        for size in (1, 2, 5, 17, 300):
+            some = random.choice(len(X), size, replace=False)
+            assert np.array_equal(self.mapped(X[some]), expected[some])
+
+    def test_the_function_always_gets_as_many_rows(self):
+        sizes = set()
+
+        def function(x):
+            sizes.add(tuple(x.shape))
+            return x
+
+        X = table(11)
+        out = map_rows(X, self.to_model, function, np.empty((11, 3)), CPU)
+        assert sizes == {(4, 3)}
+        assert np.array_equal(out, X.astype(np.float32))
+
+    def test_no_gradients_are_kept(self):
+        weight = self.WEIGHT.clone().requires_grad_()
+        out = np.empty((5, 7))
+        map_rows(table(5), self.to_model, lambda x: x @ weight, out, CPU)
+        assert np.isfinite(out).all()
 
 
 class TestRows:

@@ -41,8 +41,9 @@ def model(
     members=None,
     bound=None,
     scaled=True,
+    code_activation="identity",
 ):
-    codec = Dense(hidden, activation, tied).build(
+    codec = Dense(hidden, activation, tied, code_activation).build(
         D,
         K,
         generator=torch.Generator().manual_seed(0),
@@ -58,17 +59,24 @@ def model(
     return Autoencoder(codec, LIKELIHOODS[likelihood](), NoCorruption(), NoPrior())
 
 
-def check(model, weight=None):
+def targets(*lead):
+    return normal(*lead, D, seed=7).sigmoid() * 2 - 0.5
+
+
+def check(model, weight=None, x=None, x_tilde=None):
     """The explicit loss and gradient are those of autograd."""
-    x = normal(N, D, seed=7).sigmoid() * 2 - 0.5
+    x = targets(N) if x is None else x
     flat = FlatParameters(model, model.codec.decayed_parameters())
-    loss = model(x) if weight is None else model(x) * weight
+    seen = x if x_tilde is None else x_tilde
+    raw = model.codec.decode(model.codec.encode(seen))
+    loss = model.likelihood.nll(raw, x)
+    loss = loss if weight is None else loss * weight
     loss = loss.mean(-1).sum()
     loss.backward()
     expected = flat.grad.clone()
     # Whatever the gradients held before is overwritten.
     flat.grad.fill_(torch.nan)
-    actual = ExplicitGradient(model)(x, weight)
+    actual = ExplicitGradient(model)(x, weight, x_tilde)
     torch.testing.assert_close(actual, loss.detach(), rtol=1e-12, atol=1e-12)
     # Autograd's softplus is linear beyond 20.
     torch.testing.assert_close(flat.grad, expected, rtol=1e-7, atol=1e-9)
@@ -121,6 +129,87 @@ def test_the_step_does_not_write_into_its_batch():
     before = x.clone()
     ExplicitGradient(chosen)(x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("code_activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("hidden", [(), (7, 4)])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("bound", [None, 0.8])
+def test_gradient_matches_autograd_with_a_code_activation(
+    code_activation, activation, hidden, tied, members, bound
+):
+    chosen = model(
+        activation,
+        hidden=hidden,
+        tied=tied,
+        members=members,
+        bound=bound,
+        code_activation=code_activation,
+    )
+    check(chosen)
+    check(chosen, normal(N, seed=3).abs())
+
+
+KINDS = {
+    "plain": {},
+    "anchored": {"anchored": True},
+    "code_activation": {"code_activation": "tanh"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("bound", [None, 0.8])
+def test_the_encoder_may_see_other_rows_than_the_target(
+    kind, likelihood, tied, members, bound
+):
+    chosen = model(
+        likelihood=likelihood, tied=tied, members=members, bound=bound, **KINDS[kind]
+    )
+    x_tilde = targets(N) + normal(N, D, seed=11)
+    check(chosen, x_tilde=x_tilde)
+    check(chosen, normal(N, seed=3).abs(), x_tilde=x_tilde)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("bound", [None, 0.8])
+@pytest.mark.parametrize("corrupted", [False, True])
+def test_every_member_has_its_own_rows(kind, tied, bound, corrupted):
+    chosen = model(tied=tied, members=3, bound=bound, **KINDS[kind])
+    x = targets(3, N)
+    x_tilde = x + normal(3, N, D, seed=11) if corrupted else None
+    check(chosen, x=x, x_tilde=x_tilde)
+    check(chosen, normal(3, N, seed=3).abs(), x=x, x_tilde=x_tilde)
+
+
+def test_members_with_rows_of_their_own_learn_nothing_from_each_other():
+    chosen = model(members=3, code_activation="tanh")
+    flat = FlatParameters(chosen)
+    gradient = ExplicitGradient(chosen)
+    x = targets(3, N)
+    gradient(x)
+    before = [p.grad.clone() for p in chosen.codec.parameters()]
+    x[1] += 1
+    gradient(x)
+    assert flat.grad.isfinite().all()
+    for old, parameter in zip(before, chosen.codec.parameters(), strict=True):
+        assert torch.equal(old[[0, 2]], parameter.grad[[0, 2]])
+    assert not torch.equal(before[0][1], next(chosen.codec.parameters()).grad[1])
+
+
+def test_the_step_writes_neither_into_its_target_nor_its_corrupted_rows():
+    chosen = model("identity", hidden=(), members=3)
+    FlatParameters(chosen)
+    x, x_tilde = normal(3, N, D), normal(3, N, D, seed=1)
+    before = x.clone(), x_tilde.clone()
+    ExplicitGradient(chosen)(x, x_tilde=x_tilde)
+    assert torch.equal(x, before[0])
+    assert torch.equal(x_tilde, before[1])
 
 
 class Halving(NoCorruption):
