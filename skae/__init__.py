@@ -5,8 +5,17 @@ Swap ``PCA`` for `AutoencoderTransformer`, or ``IsolationForest`` for
 """
 
 from skae.estimators.autoencoder import AutoencoderTransformer
+from skae.estimators.denoising import DenoisingAE
 from skae.estimators.outlier import AEOutlierDetector
+from skae.estimators.regularized import ContractiveAE, SparseAE
 
-__all__ = ["AEOutlierDetector", "AutoencoderTransformer", "__version__"]
+__all__ = [
+    "AEOutlierDetector",
+    "AutoencoderTransformer",
+    "ContractiveAE",
+    "DenoisingAE",
+    "SparseAE",
+    "__version__",
+]
 
 __version__ = "0.1.0"

@@ -1,29 +1,30 @@
 """`AutoencoderTransformer`: the drop-in for PCA, and any combination of parts.
 
-This file declares and documents the parameters and validates X; `Fit` turns both into
-the fitted attributes that the estimator keeps.
+This file declares and documents the parameters and turns them into parts; fitting and
+everything after it is `BaseAutoencoder`'s.
 """
 
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
-import torch
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
-    Options,
     RealNotInt,
     StrOptions,
 )
+from torch import nn
 
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.callbacks import with_callbacks
-from skae.estimators.fitting import Fit
-from skae.estimators.validation import training_rows, unchanged_on_error
+from skae.estimators.fitting import Parts
+from skae.estimators.naming import hidden_widths, part_of
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.corruption import NoCorruption
+from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
-from skae.training.batches import isolated
+from skae.parts.modules import ModulePair
+from skae.parts.priors import NoPrior
+from skae.training.defaults import defaults_for
 
 __all__ = ["AutoencoderTransformer"]
 
@@ -51,6 +52,9 @@ class AutoencoderTransformer(BaseAutoencoder):
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of the hidden layers. "identity" makes the autoencoder linear.
+    code_activation : str, default="identity"
+        Activation of the code itself, one of the above; others than "identity" need
+        ``init="random"``.
     tied_weights : bool, default=False
         Whether the decoder uses the transposes of the encoder's weights.
     init : {"pca", "random"}, default="pca"
@@ -152,6 +156,7 @@ default="relu"
     """
 
     _parameter_constraints: dict = {
+        **BaseAutoencoder._parameter_constraints,
         "n_components": [
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),
@@ -159,34 +164,13 @@ default="relu"
         "architecture": [StrOptions({"dense"}), tuple, list],
         "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list, np.ndarray, Integral],
         "activation": [StrOptions(set(ACTIVATIONS))],
+        "code_activation": [StrOptions(set(ACTIVATIONS))],
         "tied_weights": ["boolean"],
         "init": [StrOptions({"pca", "random"})],
         "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
         "corruption": [None, callable],
         "penalty": [None, callable, list, tuple],
         "prior": [None, HasMethods(["draw", "divergence"])],
-        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "learning_rate_init": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="neither"),
-        ],
-        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "device": [str, torch.device],
-        "callbacks": [None, list, tuple],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
     }
 
     def __init__(
@@ -196,6 +180,7 @@ default="relu"
         architecture="dense",
         hidden_layer_sizes="auto",
         activation="relu",
+        code_activation="identity",
         tied_weights=False,
         init="pca",
         likelihood="gaussian",
@@ -220,6 +205,7 @@ default="relu"
         self.architecture = architecture
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
+        self.code_activation = code_activation
         self.tied_weights = tied_weights
         self.init = init
         self.likelihood = likelihood
@@ -240,66 +226,42 @@ default="relu"
         self.verbose = verbose
         self.random_state = random_state
 
-    @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
-        """Learn the encoder and the decoder.
+    def _parts(self):
+        pair = _pair(self.architecture)
+        if self.code_activation != "identity" and self.init == "pca" and not pair:
+            raise ValueError(
+                f"code_activation={self.code_activation!r} needs init='random': PCA's "
+                "start has a linear code."
+            )
+        penalty = self.penalty
+        penalties = penalty if isinstance(penalty, list | tuple) else [penalty]
+        return Parts(
+            architecture=pair
+            or Dense(
+                hidden_widths(self.hidden_layer_sizes, self.activation),
+                self.activation,
+                self.tied_weights,
+                self.code_activation,
+            ),
+            n_components=None if pair else self.n_components,
+            defaults=defaults_for,
+            likelihood=part_of(self.likelihood, LIKELIHOODS),
+            corruption=part_of(self.corruption, default=NoCorruption),
+            prior=part_of(self.prior, default=NoPrior),
+            penalties=tuple(part_of(each) for each in penalties if each is not None),
+            init=self.init,
+        )
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            At least two rows.
-        y : Ignored
-        sample_weight : array-like of shape (n_samples,), optional
-            Non-negative; rows of weight zero are left out.
 
-        Returns
-        -------
-        self : AutoencoderTransformer
-
-        Raises
-        ------
-        ValueError
-            When X or a parameter does not fit, before any training.
-        FloatingPointError
-            When training diverges at every learning rate tried.
-        """
-        resuming = self.warm_start and hasattr(self, "net_")
-        with unchanged_on_error(self), isolated():
-            X, weight = training_rows(self, X, sample_weight, reset=not resuming)
-            fitting = Fit(self, X, weight)
-            fitted = fitting.resume(self) if resuming else fitting.run()
-        self._take_over({"_trainer": None, **fitted})
-        fitting.end(fitted)
-        return self
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None, sample_weight=None):
-        """Train for one epoch on these rows, at a constant learning rate.
-
-        The first call sets the centre, the scale and the start of the model from its
-        rows; nothing is held out, and a linear model loses its ``components_``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : Ignored
-        sample_weight : array-like of shape (n_samples,), optional
-
-        Returns
-        -------
-        self : AutoencoderTransformer
-        """
-        first = not hasattr(self, "net_")
-        with unchanged_on_error(self), isolated():
-            X, weight = training_rows(self, X, sample_weight, reset=first)
-            fitting = Fit(self, X, weight)
-            fitted = fitting.continue_epoch(None if first else self)
-        self._take_over(fitted)
-        return self
-
-    def _take_over(self, fitted):
-        """Replace what an earlier fit left behind."""
-        for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
-            self.__dict__.pop(name, None)
-        self.__dict__.update(fitted)
+def _pair(architecture) -> ModulePair | None:
+    if isinstance(architecture, str):
+        return None
+    modules = len(architecture) == 2 and all(
+        isinstance(module, nn.Module) for module in architecture
+    )
+    if not modules:
+        raise ValueError(
+            "architecture must be 'dense' or a pair (encoder, decoder) of "
+            f"torch.nn.Module, got {architecture!r}."
+        )
+    return ModulePair(*architecture)

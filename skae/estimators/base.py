@@ -1,10 +1,11 @@
-"""What all autoencoders share once fitted: coding, decoding, scoring, pickling.
+"""What all autoencoders share: fitting, coding, decoding, scoring, pickling.
 
-Subclasses implement ``fit`` and set the fitted attributes that `BaseAutoencoder` lists;
-everything below validates X once and then works on chunks of rows.
+Subclasses say in ``_parts`` what their parameters mean; `Fit` makes a model of it. All
+public methods validate X once and then work on chunks of rows.
 """
 
 import copy
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -12,16 +13,26 @@ from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    _fit_context,
 )
+from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
+    _num_samples,
     check_array,
     check_is_fitted,
 )
 
-from skae.estimators.callbacks import CallbackSupport
-from skae.estimators.validation import fitted_rows
-from skae.training.batches import map_rows
+from skae.estimators.callbacks import CallbackSupport, with_callbacks
+from skae.estimators.fitting import Fit, Parts
+from skae.estimators.validation import (
+    check_unit_interval,
+    fitted_rows,
+    training_rows,
+    unchanged_on_error,
+)
+from skae.parts.likelihoods import Bernoulli
+from skae.training.batches import isolated, map_rows
 
 __all__ = ["BaseAutoencoder"]
 
@@ -29,7 +40,7 @@ __all__ = ["BaseAutoencoder"]
 class BaseAutoencoder(
     CallbackSupport, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """Fitted autoencoders.
+    """Autoencoders, to be fitted and fitted.
 
     Attributes
     ----------
@@ -39,6 +50,142 @@ class BaseAutoencoder(
     _units : Units
         The center and scale above.
     """
+
+    # Of the parameters that say how training goes.
+    _parameter_constraints: dict = {
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "learning_rate_init": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "callbacks": [None, list, tuple],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Learn the encoder and the decoder.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            At least two rows.
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+            Non-negative; rows of weight zero are left out.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When X or a parameter does not fit, before any training.
+        FloatingPointError
+            When training diverges at every learning rate tried.
+        """
+        resuming = self.warm_start and hasattr(self, "net_")
+        with unchanged_on_error(self), isolated():
+            fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
+            fitted = fitting.resume(self) if resuming else fitting.run()
+        self._take_over({"_trainer": None, **fitted})
+        self._after(fitting)
+        fitting.end(fitted)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train for one epoch on these rows, at a constant learning rate.
+
+        The first call sets the centre, the scale and the start of the model from its
+        rows; nothing is held out, and a linear model loses its ``components_``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        first = not hasattr(self, "net_")
+        with unchanged_on_error(self), isolated():
+            fitting = self._fit_of(X, y, sample_weight, reset=first)
+            fitted = fitting.continue_epoch(None if first else self)
+        self._take_over(fitted)
+        self._after(fitting)
+        return self
+
+    def _fit_of(self, X, y, sample_weight, *, reset) -> Fit:
+        """A fit of validated rows."""
+        rows = self._flattened(X, reset=reset)
+        n_samples = _num_samples(rows)
+        rows, weight = training_rows(
+            self, rows, sample_weight, reset=reset, allow_nan=self._allows_nan
+        )
+        clean = self._targets(y, (n_samples, rows.shape[1]))
+        if clean is not None and sample_weight is not None:
+            clean = clean[np.asarray(sample_weight) > 0]
+        return Fit(self, rows, weight, clean)
+
+    # Hooks for estimators whose samples are no flat rows, or have targets.
+    _allows_nan = False
+
+    def _flattened(self, X, *, reset):
+        """Samples as flat rows; X is not validated yet."""
+        return X
+
+    def _restored(self, rows, X):
+        """Flat rows in the shape in which X came."""
+        return rows
+
+    def _targets(self, y, shape):
+        """Clean rows of this shape for pair training, or None."""
+        return None
+
+    def _parts(self) -> Parts:
+        """What the parameters say of the model; raises where they contradict."""
+        raise NotImplementedError
+
+    def _take_over(self, fitted):
+        """Replace what an earlier fit left behind."""
+        for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
+            self.__dict__.pop(name, None)
+        self.__dict__.update(fitted)
+
+    def _rows(self, X):
+        """X for the fitted estimator, as float array or CSR matrix of rows."""
+        check_is_fitted(self)
+        rows = self._flattened(X, reset=False)
+        return fitted_rows(self, rows, allow_nan=self._allows_nan)
+
+    def _judged_rows(self, X):
+        """Likewise, within the range of the likelihood."""
+        X = self._rows(X)
+        if isinstance(self.net_.likelihood, Bernoulli):
+            check_unit_interval(X)
+        return X
 
     def transform(self, X):
         """Encode rows.
@@ -50,15 +197,9 @@ class BaseAutoencoder(
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components_)
-            Codes, in X's units and dtype.
+            Codes, in X's dtype; in X's units where the code has no activation.
         """
-        X = fitted_rows(self, X)
-        scale = self._units.scale
-
-        def encode(x):
-            return self.net_.codec.encode(x).cpu().double() * scale
-
-        return self._map_rows(X, encode, self.n_components_)
+        return self._encoded(self._rows(X))
 
     def inverse_transform(self, Z):
         """Decode codes.
@@ -84,9 +225,10 @@ class BaseAutoencoder(
             return self._to_x(self.net_.codec.decode(z))
 
         zero = np.zeros(self.n_components_)
-        return self._map_rows(
-            Z, decode, self.n_features_in_, center=zero, scale=self._units.scale
+        out = self._map_rows(
+            Z, decode, self.n_features_in_, center=zero, scale=self._code_scale
         )
+        return self._restored(out, None)
 
     def reconstruct(self, X):
         """Encode and decode rows.
@@ -100,8 +242,9 @@ class BaseAutoencoder(
         X_hat : ndarray of shape (n_samples, n_features)
             In X's units and dtype.
         """
-        X = fitted_rows(self, X)
-        return self._map_rows(X, self._reconstruct, self.n_features_in_)
+        rows = self._rows(X)
+        out = self._map_rows(rows, self._reconstruct, self.n_features_in_)
+        return self._restored(out, X)
 
     def score_samples(self, X):
         """Log-likelihood of each row given its code, up to a constant.
@@ -119,7 +262,7 @@ class BaseAutoencoder(
         scores : ndarray of shape (n_samples,), float64
             Higher is better reconstructed.
         """
-        X = fitted_rows(self, X)
+        X = self._judged_rows(X)
         square = self._units.scale**2
 
         def nll(x):
@@ -145,7 +288,7 @@ class BaseAutoencoder(
         score : float
             At most 1; 0 is what the mean would reach.
         """
-        X = fitted_rows(self, X)
+        X = self._judged_rows(X)
         mean = torch.as_tensor(self.mean_)
 
         def errors(x):
@@ -162,6 +305,21 @@ class BaseAutoencoder(
         if spread == 0:
             return 1.0 if lost == 0 else 0.0
         return float(1 - lost / spread)
+
+    def _after(self, fitting):
+        """Set attributes that need the fitted model and the training rows."""
+
+    @property
+    def _code_scale(self):
+        return self._units.scale if self.net_.codec.keeps_units else 1.0
+
+    def _encoded(self, rows):
+        scale = self._code_scale
+
+        def encode(x):
+            return self.net_.codec.encode(x).cpu().double() * scale
+
+        return self._map_rows(rows, encode, self.n_components_)
 
     @property
     def _n_features_out(self):

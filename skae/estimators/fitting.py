@@ -7,23 +7,23 @@ train and returns a dictionary; the estimator takes it over only when all went w
 import copy
 import math
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
-from numbers import Integral
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy import linalg, sparse
+from scipy import linalg
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from torch import nn
 
 from skae.estimators.callbacks import FitProgress
-from skae.parts.corruption import NoCorruption
+from skae.estimators.validation import check_unit_interval, feature_ranges
+from skae.parts.corruption import Features, NoCorruption
 from skae.parts.dense import Anchor, Dense, DenseCodec
-from skae.parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
-from skae.parts.modules import ModulePair
+from skae.parts.likelihoods import Bernoulli, Gaussian
 from skae.parts.priors import NoPrior
 from skae.training.anchoring import (
     NEGLIGIBLE,
@@ -35,14 +35,14 @@ from skae.training.anchoring import (
     units_of,
 )
 from skae.training.batches import Batches, Rows, resolve_device
-from skae.training.defaults import defaults_for
+from skae.training.defaults import Defaults
 from skae.training.linear import fit_linear, rotated
 from skae.training.objective import Autoencoder
 from skae.training.principal import Moments, Principal, moments, principal, share
 from skae.training.selection import Folds, HoldOut, choose_departure
 from skae.training.trainer import Schedule, Trainer
 
-__all__ = ["Fit"]
+__all__ = ["Fit", "Parts"]
 
 _MAX_HELD_OUT = 1000
 _LINEAR_ITERATIONS = 2000
@@ -53,21 +53,52 @@ _STREAMING_RATE = 1e-3
 _CORRUPTED_FLOOR = 0.01
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What an estimator's parameters say of its model.
+
+    Attributes
+    ----------
+    architecture : part
+        With ``build``. Hidden widths of "auto" in a `Dense` one are those of
+        ``defaults``.
+    n_components : int, float or None
+        None where the architecture decides.
+    defaults : callable
+        ``defaults(n_samples, n_features, n_components)``: what "auto" means.
+    likelihood, corruption, prior : parts
+    penalties : tuple of parts
+    init : {"pca", "random"}
+    """
+
+    architecture: Any
+    n_components: Any
+    defaults: Callable[[int, int, int], Defaults]
+    likelihood: Any = Gaussian()
+    corruption: Any = NoCorruption()
+    prior: Any = NoPrior()
+    penalties: tuple = ()
+    init: str = "random"
+
+
 class Fit:
-    """A fit of an `AutoencoderTransformer` to validated rows.
+    """A fit of an autoencoder to validated rows.
 
     Parameters
     ----------
-    estimator : AutoencoderTransformer
+    estimator : BaseAutoencoder
         Only its parameters are read.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one.
+    clean : ndarray or CSR matrix of X's shape, optional
+        The targets, where X is not its own.
     """
 
-    def __init__(self, estimator, X, weight):
+    def __init__(self, estimator, X, weight, clean=None):
         self.estimator = estimator
         self.X = X
+        self.clean = clean
         self.weight = weight
         self.n_samples, self.n_features = X.shape
         self.random_state = check_random_state(estimator.random_state)
@@ -77,23 +108,20 @@ class Fit:
         # Weights and batches are drawn on the CPU: alike on every device.
         self.generator = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator(self.device).manual_seed(seed)
-        self.likelihood = _part(estimator.likelihood, LIKELIHOODS)
-        self.corruption = _part(estimator.corruption, default=NoCorruption)
-        self.prior = _part(estimator.prior, default=NoPrior)
-        penalty = estimator.penalty
-        penalty = penalty if isinstance(penalty, list | tuple) else [penalty]
-        self.penalties = [_part(each) for each in penalty if each is not None]
-        self.pair = _pair(estimator.architecture)
-        self.hidden = _hidden(estimator.hidden_layer_sizes, estimator.activation)
+        self.parts = estimator._parts()
+        self.likelihood = self.parts.likelihood
+        self.corruption = self.parts.corruption
+        self.is_dense = isinstance(self.parts.architecture, Dense)
         self.is_plain = (
             isinstance(self.likelihood, Gaussian)
-            and estimator.corruption is None
-            and estimator.prior is None
-            and not self.penalties
+            and isinstance(self.parts.corruption, NoCorruption)
+            and isinstance(self.parts.prior, NoPrior)
+            and not self.parts.penalties
+            and clean is None
         )
         if isinstance(self.likelihood, Bernoulli):
-            self._check_unit_interval()
-            if estimator.tied_weights and self._is_anchored():
+            check_unit_interval(X if clean is None else clean)
+            if self._is_anchored() and self.parts.architecture.tied_weights:
                 raise ValueError(
                     "tied_weights=True with likelihood='bernoulli' needs "
                     "init='random': PCA's start has other weights in the decoder."
@@ -101,7 +129,8 @@ class Fit:
 
     def run(self) -> dict:
         """Fit from scratch."""
-        if self._is_linear() and self.estimator.init == "random" and not self.hidden:
+        shallow = self.is_dense and not self.parts.architecture.hidden_layer_sizes
+        if self._is_linear() and self.parts.init == "random" and shallow:
             if self.estimator.alpha in ("auto", 0):
                 return self._fit_linear()
         found = self._center_and_axes()
@@ -133,8 +162,7 @@ class Fit:
             return self.run()
         self._check_same_width(fitted)
         model = copy.deepcopy(fitted.net_).to(self.device)
-        rows = self._rows(fitted._units, next(model.parameters()).dtype)
-        start = _Start(model, fitted._units, fitted.mean_, rows)
+        start = self._restart(fitted, model)
         trainer, _ = self._train(start)
         return {
             **self._attributes(model, start.units, start.mean, fitted.departure_),
@@ -153,10 +181,7 @@ class Fit:
             # The trainer, lost in pickling, holds the optimiser's moments.
             trainer = self._usable_trainer(fitted)
             model = trainer.module_ if trainer else copy.deepcopy(fitted.net_)
-            model = model.to(self._device_for(model))
-            dtype = next(model.parameters()).dtype
-            rows = self._rows(fitted._units, dtype)
-            start = _Start(model, fitted._units, fitted.mean_, rows)
+            start = self._restart(fitted, model.to(self._device_for(model)))
         rate = self.estimator.learning_rate_init
         # Batches of nearly the size asked for that leave no row out.
         n_batches = max(1, round(self.n_samples / self._batch_size(start.model.codec)))
@@ -173,7 +198,7 @@ class Fit:
         weight = self._tensor(self.weight, start.rows.dtype)
         index = np.arange(self.n_samples)
         with self._own_randomness():
-            trainer.train(self._batches(start.rows, index, schedule, weight))
+            trainer.train(self._batches(start, index, schedule, weight))
         return {
             **self._attributes(start.model, start.units, start.mean, 1.0),
             **self._curves(trainer),
@@ -183,11 +208,13 @@ class Fit:
     # What is known before training
 
     def _is_linear(self) -> bool:
-        dense = self.pair is None
-        return dense and self.is_plain and self.estimator.activation == "identity"
+        if not (self.is_dense and self.is_plain):
+            return False
+        dense = self.parts.architecture
+        return dense.activation == dense.code_activation == "identity"
 
     def _is_anchored(self) -> bool:
-        return self.pair is None and self.estimator.init == "pca"
+        return self.is_dense and self.parts.init == "pca"
 
     def _is_answered(self, found) -> bool:
         """Whether PCA itself is the answer."""
@@ -203,11 +230,13 @@ class Fit:
 
     def _center_and_axes(self) -> Principal | Moments:
         """PCA where the model starts from it or its width is asked for."""
-        share_asked = self.pair is None and self.estimator.n_components < 1
+        n_components = self.parts.n_components
+        share_asked = self.is_dense and n_components < 1
         if self._is_anchored() or share_asked:
-            return principal(
-                self.X, self.estimator.n_components, self.weight, self.random_state
-            )
+            return principal(self.X, n_components, self.weight, self.random_state)
+        own = getattr(self.parts.architecture, "moments", None)
+        if own is not None:
+            return own(self.X, self.weight)
         return moments(self.X, self.weight, covariance=False)
 
     def _start(self, found, *, cross_validate=False, linear=False) -> "_Start":
@@ -215,8 +244,8 @@ class Fit:
         if linear:
             fitted = self._principal_attributes(found)
             units, model = fitted["_units"], fitted["net_"]
-            dtype = next(model.parameters()).dtype
-            return _Start(model, units, found.mean, self._rows(units, dtype))
+            rows = self._rows(self.X, units, next(model.parameters()).dtype)
+            return _Start(model, units, found.mean, rows)
         anchored = self._is_anchored()
         units = units_of(
             found.mean,
@@ -225,15 +254,19 @@ class Fit:
             self._residual(found) if anchored else None,
             centred=isinstance(self.likelihood, Gaussian),
         )
-        rows = self._rows(units)
-        if self.pair is not None:
-            codec, _ = self.pair.build(self.n_features)
+        rows = self._rows(self.X if self.clean is None else self.clean, units)
+        noisy = None if self.clean is None else self._rows(self.X, units)
+        self.corruption = self._bound_corruption(found, units)
+        if not self.is_dense:
+            codec = self.parts.architecture.build(
+                self.n_features, self.parts.n_components, generator=self.generator
+            )
             model = self._module(codec.to(self.device))
-            return _Start(model, units, found.mean, rows)
+            return _Start(model, units, found.mean, rows, noisy=noisy)
         n_components = (
             found.axes.shape[1]
             if isinstance(found, Principal)
-            else self.estimator.n_components
+            else self.parts.n_components
         )
         defaults = self._defaults(n_components)
         folds = anchor = None
@@ -248,9 +281,10 @@ class Fit:
                 )
                 anchor = stacked([anchor, *anchors])
             anchor = Anchor(*(part.to(self.device) for part in anchor))
-        hidden = defaults.hidden_layer_sizes if self.hidden is None else self.hidden
-        estimator = self.estimator
-        codec = Dense(hidden, estimator.activation, estimator.tied_weights).build(
+        dense = clone(self.parts.architecture)
+        if isinstance(dense.hidden_layer_sizes, str):
+            dense.set_params(hidden_layer_sizes=defaults.hidden_layer_sizes)
+        codec = dense.build(
             self.n_features,
             n_components,
             generator=self.generator,
@@ -261,7 +295,33 @@ class Fit:
             device=self.device,
         )
         model = self._module(codec)
-        return _Start(model, units, found.mean, rows, anchor, folds)
+        return _Start(model, units, found.mean, rows, anchor, folds, noisy)
+
+    def _restart(self, fitted, model) -> "_Start":
+        """A fitted model with the rows of this fit."""
+        dtype = next(model.parameters()).dtype
+        rows = self._rows(
+            self.X if self.clean is None else self.clean, fitted._units, dtype
+        )
+        noisy = None
+        if self.clean is not None:
+            noisy = self._rows(self.X, fitted._units, dtype)
+        return _Start(model, fitted._units, fitted.mean_, rows, noisy=noisy)
+
+    def _bound_corruption(self, found, units: Units):
+        """The corruption for rows in model units."""
+        corruption = self.parts.corruption
+        if self.clean is not None:
+            return NoCorruption()
+        if not hasattr(corruption, "bind"):
+            return corruption
+        std = np.sqrt(found.variance) * found.unit
+        center, std, low, high = (
+            torch.as_tensor(value, dtype=torch.float64)
+            for value in (units.center, std, *feature_ranges(self.X))
+        )
+        features = Features(center, units.scale, std, low, high)
+        return corruption.bind(features).to(self.device)
 
     # Training and what comes of it
 
@@ -273,19 +333,19 @@ class Fit:
             index, judge = np.arange(self.n_samples), start.folds
             weight = start.folds.train_weight
         else:
-            index, judge = self._split(start.rows, weight)
+            index, judge = self._split(start, weight)
         if judge is not None:
             judge.note_start(start.model.eval(), start.anchor)
         schedule = self._schedule(defaults, len(index))
         trainer = self._trainer(start, schedule, judge)
         with self._own_randomness():
-            trainer.train(self._batches(start.rows, index, schedule, weight))
+            trainer.train(self._batches(start, index, schedule, weight))
         # Views of one buffer would each be pickled with all of it.
         for parameter in start.model.parameters():
             parameter.data, parameter.grad = parameter.data.clone(), None
         return trainer, judge
 
-    def _split(self, rows: Rows, weight):
+    def _split(self, start: "_Start", weight):
         """Training row numbers and the judge of the others."""
         order = torch.randperm(self.n_samples, generator=self.generator).numpy()
         if not self.estimator.early_stopping:
@@ -294,9 +354,16 @@ class Fit:
         held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
         out = np.sort(order[:held_out])
         index = order[held_out:]
-        n_watched = min(_WATCHED_ROWS, _WATCHED_ENTRIES // self.n_features)
-        watched = rows[np.sort(index[: max(1, n_watched)])]
-        judge = HoldOut(rows[out], None if weight is None else weight[out], watched)
+        watched = None
+        if start.anchor is not None:
+            n_watched = min(_WATCHED_ROWS, _WATCHED_ENTRIES // self.n_features)
+            watched = start.rows[np.sort(index[: max(1, n_watched)])]
+        judge = HoldOut(
+            start.rows[out],
+            None if weight is None else weight[out],
+            watched,
+            None if start.noisy is None else start.noisy[out],
+        )
         return index, judge
 
     def _choose(self, start: "_Start", judge) -> float:
@@ -352,20 +419,21 @@ class Fit:
             tol=estimator.tol,
         )
 
-    def _batches(self, rows, index, schedule, weight) -> Batches:
+    def _batches(self, start: "_Start", index, schedule, weight) -> Batches:
         return Batches(
-            rows,
+            start.rows,
             index,
             schedule.batch_size,
             schedule.n_batches,
             self.generator,
             weight,
+            start.noisy,
         )
 
     def _fit_linear(self) -> dict:
         """Gradient descent on the covariance from random weights."""
         found = moments(self.X, self.weight, covariance=True)
-        n_components = self.estimator.n_components
+        n_components = self.parts.n_components
         if n_components < 1:
             values = linalg.eigvalsh(found.covariance)[::-1]
             n_components = share(np.maximum(values, 0), n_components)
@@ -373,7 +441,7 @@ class Fit:
         encoder, decoder, losses = fit_linear(
             found.covariance,
             n_components,
-            tied=self.estimator.tied_weights,
+            tied=self.parts.architecture.tied_weights,
             random_state=self.random_state,
             max_iter=limit,
         )
@@ -467,14 +535,16 @@ class Fit:
     # Small pieces
 
     def _module(self, codec) -> Autoencoder:
-        parts = self.likelihood, self.corruption, self.prior, self.penalties
-        return Autoencoder(codec, *parts)
+        parts = self.parts
+        return Autoencoder(
+            codec, self.likelihood, self.corruption, parts.prior, parts.penalties
+        )
 
-    def _rows(self, units: Units, dtype=torch.float32) -> Rows:
-        return Rows(self.X, units.center, units.scale, self.device, dtype)
+    def _rows(self, X, units: Units, dtype=torch.float32) -> Rows:
+        return Rows(X, units.center, units.scale, self.device, dtype)
 
-    def _defaults(self, n_components):
-        return defaults_for(self.n_samples, self.n_features, n_components)
+    def _defaults(self, n_components) -> Defaults:
+        return self.parts.defaults(self.n_samples, self.n_features, n_components)
 
     def _batch_size(self, codec) -> int:
         defaults = self._defaults(_width(codec, self.n_features))
@@ -489,8 +559,8 @@ class Fit:
     @contextmanager
     def _own_randomness(self):
         """Dropout in users' modules draws from torch's global generator only."""
-        with torch.random.fork_rng(enabled=self.pair is not None):
-            if self.pair is not None:
+        with torch.random.fork_rng(enabled=not self.is_dense):
+            if not self.is_dense:
                 torch.set_rng_state(self.generator.get_state())
             yield
 
@@ -509,22 +579,12 @@ class Fit:
         return torch.device("cpu") if on_cpu else self.device
 
     def _check_same_width(self, fitted) -> None:
-        asked = self.estimator.n_components
-        if self.pair is None and asked >= 1 and asked != fitted.n_components_:
+        asked = self.parts.n_components
+        if asked is not None and asked >= 1 and asked != fitted.n_components_:
             raise ValueError(
                 f"n_components={asked} differs from the {fitted.n_components_} "
                 "components of the fitted model that is to be continued. Set "
                 "warm_start=False or use a new estimator."
-            )
-
-    def _check_unit_interval(self) -> None:
-        values = self.X.data if sparse.issparse(self.X) else self.X
-        low, high = (values.min(), values.max()) if values.size else (0, 0)
-        if low < 0 or high > 1:
-            raise ValueError(
-                "likelihood='bernoulli' needs X within [0, 1], but X ranges from "
-                f"{low:g} to {high:g}. Scale X, with MinMaxScaler for example, or use "
-                "likelihood='gaussian'."
             )
 
 
@@ -537,43 +597,11 @@ class _Start(NamedTuple):
     rows: Rows
     anchor: Anchor | None = None
     folds: Folds | None = None
+    noisy: Rows | None = None
 
 
 def _given(value, default):
     return default if isinstance(value, str) else value
-
-
-def _part(value, names=None, default=None):
-    """A part by name, a copy of the user's object, or the default."""
-    if isinstance(value, str):
-        return names[value]()
-    return default() if value is None else clone(value, safe=False)
-
-
-def _pair(architecture) -> ModulePair | None:
-    if isinstance(architecture, str):
-        return None
-    modules = len(architecture) == 2 and all(
-        isinstance(module, nn.Module) for module in architecture
-    )
-    if not modules:
-        raise ValueError(
-            "architecture must be 'dense' or a pair (encoder, decoder) of "
-            f"torch.nn.Module, got {architecture!r}."
-        )
-    return ModulePair(*architecture)
-
-
-def _hidden(sizes, activation) -> tuple[int, ...] | None:
-    """Widths as a tuple of int; None leaves them to the defaults."""
-    if isinstance(sizes, str):
-        return () if activation == "identity" else None
-    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-    if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
-        raise ValueError(
-            f"hidden_layer_sizes must be 'auto' or positive integers, got {sizes!r}."
-        )
-    return tuple(int(size) for size in sizes)
 
 
 def _width(codec, n_features) -> int:

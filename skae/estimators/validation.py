@@ -4,18 +4,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+from scipy import sparse
 from sklearn.utils.validation import (
     _check_sample_weight,
+    check_array,
     check_is_fitted,
     validate_data,
 )
 
-__all__ = ["fitted_rows", "training_rows", "unchanged_on_error"]
+__all__ = [
+    "check_unit_interval",
+    "feature_ranges",
+    "fitted_rows",
+    "target_rows",
+    "training_rows",
+    "unchanged_on_error",
+]
 
 _FLOATS = [np.float64, np.float32]
 
 
-def training_rows(estimator, X, sample_weight, *, reset):
+def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False):
     """X and its weights for a fit.
 
     Parameters
@@ -27,6 +36,7 @@ def training_rows(estimator, X, sample_weight, *, reset):
         At least two rows.
     sample_weight : array-like of shape (n_samples,) or None
     reset : bool
+    allow_nan : bool, default=False
 
     Returns
     -------
@@ -42,6 +52,7 @@ def training_rows(estimator, X, sample_weight, *, reset):
         dtype=_FLOATS,
         ensure_min_samples=2,
         reset=reset,
+        ensure_all_finite="allow-nan" if allow_nan else True,
     )
     if sample_weight is None:
         return X, None
@@ -60,10 +71,54 @@ def training_rows(estimator, X, sample_weight, *, reset):
     return X, None if even else weight / weight.mean()
 
 
-def fitted_rows(estimator, X):
+def fitted_rows(estimator, X, *, allow_nan=False):
     """X for a fitted estimator, as float array or CSR matrix."""
     check_is_fitted(estimator)
-    return validate_data(estimator, X, accept_sparse="csr", dtype=_FLOATS, reset=False)
+    return validate_data(
+        estimator,
+        X,
+        accept_sparse="csr",
+        dtype=_FLOATS,
+        reset=False,
+        ensure_all_finite="allow-nan" if allow_nan else True,
+    )
+
+
+def target_rows(y, shape, *, allow_nan=False):
+    """Clean rows that are the targets of noisy rows of this shape."""
+    y = check_array(
+        y,
+        accept_sparse="csr",
+        dtype=_FLOATS,
+        ensure_all_finite="allow-nan" if allow_nan else True,
+        input_name="y",
+    )
+    if y.shape != shape:
+        raise ValueError(
+            f"y, the clean rows, must have the shape of X, {shape}; got {y.shape}. "
+            "Labels are one-dimensional and ignored."
+        )
+    return y
+
+
+def check_unit_interval(X) -> None:
+    """Raise for values that no Bernoulli likelihood can judge."""
+    low, high = feature_ranges(X)
+    low, high = low.min(), high.max()
+    if low < 0 or high > 1:
+        raise ValueError(
+            "likelihood='bernoulli' needs X within [0, 1], but X ranges from "
+            f"{low:g} to {high:g}. Scale X, with MinMaxScaler for example, or use "
+            "likelihood='gaussian'."
+        )
+
+
+def feature_ranges(X):
+    """Smallest and largest value of each feature, NaN left out."""
+    if sparse.issparse(X):
+        low, high = (part.toarray().ravel() for part in (X.min(0), X.max(0)))
+        return low, high
+    return np.nanmin(X, axis=0), np.nanmax(X, axis=0)
 
 
 @contextmanager

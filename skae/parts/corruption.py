@@ -2,14 +2,49 @@
 
 A corruption is called as ``corruption(x, generator) -> x_tilde``; the target of the
 reconstruction stays clean. The objective calls it once a training step and never at
-prediction time.
+prediction time. The parts here hold hyperparameters in the user's units; ``bind`` turns
+one into a module for rows in model units.
 """
+
+from dataclasses import dataclass
 
 import torch
 from sklearn.base import BaseEstimator
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
-__all__ = ["GaussianNoise", "NoCorruption"]
+__all__ = [
+    "CORRUPTIONS",
+    "Features",
+    "GaussianNoise",
+    "MaskingNoise",
+    "NoCorruption",
+    "SaltAndPepperNoise",
+]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What corruptions know of the training rows, in X's units.
+
+    Attributes
+    ----------
+    center : Tensor of shape (n_features,)
+    scale : float
+        Rows of the model are x = (X - center) / scale.
+    std, low, high : Tensor of shape (n_features,)
+        Standard deviation and range of each feature.
+    """
+
+    center: Tensor
+    scale: float
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
+    def to_model(self, value) -> Tensor:
+        """A value of X's units in model units, for each feature."""
+        value = torch.as_tensor(value, dtype=self.center.dtype)
+        return ((value - self.center) / self.scale).float()
 
 
 class NoCorruption(BaseEstimator):
@@ -30,8 +65,12 @@ class GaussianNoise(BaseEstimator):
 
     Parameters
     ----------
-    scale : float, default=0.3
-        Standard deviation, in the units of x.
+    level : float, default=0.3
+        Standard deviation of the noise.
+    relative : bool, default=True
+        Whether ``level`` is in standard deviations of each feature, or in X's units.
+    clip : (low, high), optional
+        Noisy values are clipped to this range of X's units.
 
     Shape
     -----
@@ -47,10 +86,189 @@ class GaussianNoise(BaseEstimator):
     0.5
     """
 
-    def __init__(self, scale=0.3):
-        self.scale = scale
+    def __init__(self, level=0.3, *, relative=True, clip=None):
+        self.level = level
+        self.relative = relative
+        self.clip = clip
 
     def __call__(self, x: Tensor, generator: Generator | None) -> Tensor:
-        """Return x plus noise drawn from ``generator``, on the CPU for every device."""
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-        return x + self.scale * noise.to(x.device)
+        """Return x plus noise; ``level`` and ``clip`` are in the units of x."""
+        return _noisy(x, self.level, self.clip, generator)
+
+    def bind(self, features: Features) -> nn.Module:
+        """The noise for rows in model units.
+
+        Raises
+        ------
+        ValueError
+            When ``clip`` is no range.
+        """
+        clip = None
+        if self.clip is not None:
+            low, high = _range("clip", self.clip)
+            clip = features.to_model(low), features.to_model(high)
+        std = features.std if self.relative else torch.ones_like(features.std)
+        return _BoundGaussian((self.level * std / features.scale).float(), clip)
+
+
+class MaskingNoise(BaseEstimator):
+    """Entries are erased at random (Vincent et al. 2010, section 3.3).
+
+    Parameters
+    ----------
+    level : float, default=0.25
+        Share of the entries, in [0, 1].
+    fill_value : float or "mean", default=0.0
+        What takes their place, in X's units; "mean" is each feature's.
+
+    Shape
+    -----
+    x, x_tilde : ``(..., n_features)``
+    """
+
+    def __init__(self, level=0.25, *, fill_value=0.0):
+        self.level = level
+        self.fill_value = fill_value
+
+    def __call__(self, x: Tensor, generator: Generator | None) -> Tensor:
+        """Return x with entries erased; ``fill_value`` is in the units of x."""
+        fill = 0.0 if self.fill_value == "mean" else self.fill_value
+        return torch.where(_uniform(x, generator) < self.level, fill, x)
+
+    def bind(self, features: Features) -> nn.Module:
+        """The noise for rows in model units."""
+        mean = isinstance(self.fill_value, str)
+        if mean and self.fill_value != "mean":
+            raise ValueError(
+                f"fill_value must be a number or 'mean', got {self.fill_value!r}."
+            )
+        fill = features.center if mean else self.fill_value
+        return _BoundMasking(_share(self.level), features.to_model(fill))
+
+
+class SaltAndPepperNoise(BaseEstimator):
+    """Entries jump to the lowest or the highest value (Vincent et al. 2010).
+
+    Parameters
+    ----------
+    level : float, default=0.25
+        Share of the entries, in [0, 1], half of them each way.
+    low, high : float, optional
+        The extremes in X's units; each feature's smallest and largest training value
+        where left out.
+
+    Shape
+    -----
+    x, x_tilde : ``(..., n_features)``
+    """
+
+    def __init__(self, level=0.25, *, low=None, high=None):
+        self.level = level
+        self.low = low
+        self.high = high
+
+    def __call__(self, x: Tensor, generator: Generator | None) -> Tensor:
+        """Return x with entries replaced; the extremes are in the units of x.
+
+        Those that were left out are taken from this batch.
+        """
+        low = x.amin(-2, keepdim=True) if self.low is None else self.low
+        high = x.amax(-2, keepdim=True) if self.high is None else self.high
+        return _peppered(x, self.level, low, high, generator)
+
+    def bind(self, features: Features) -> nn.Module:
+        """The noise for rows in model units."""
+        low = features.low if self.low is None else self.low
+        high = features.high if self.high is None else self.high
+        extremes = features.to_model(low), features.to_model(high)
+        return _BoundSaltAndPepper(_share(self.level), *extremes)
+
+
+CORRUPTIONS = {
+    "gaussian": GaussianNoise,
+    "masking": MaskingNoise,
+    "salt_and_pepper": SaltAndPepperNoise,
+}
+
+
+class _BoundGaussian(nn.Module):
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, std: Tensor, clip: tuple[Tensor, Tensor] | None):
+        super().__init__()
+        self.register_buffer("std", std)
+        self.clipped = clip is not None
+        if clip is not None:
+            self.register_buffer("low", clip[0])
+            self.register_buffer("high", clip[1])
+
+    def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
+        clip = (self.low, self.high) if self.clipped else None
+        return _noisy(x, self.std, clip, generator)
+
+
+class _BoundMasking(nn.Module):
+    fill: Tensor
+
+    def __init__(self, level: float, fill: Tensor):
+        super().__init__()
+        self.level = level
+        self.register_buffer("fill", fill)
+
+    def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
+        return torch.where(_uniform(x, generator) < self.level, self.fill, x)
+
+
+class _BoundSaltAndPepper(nn.Module):
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, level: float, low: Tensor, high: Tensor):
+        super().__init__()
+        self.level = level
+        self.register_buffer("low", low)
+        self.register_buffer("high", high)
+
+    def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
+        return _peppered(x, self.level, self.low, self.high, generator)
+
+
+def _noisy(x: Tensor, std, clip, generator: Generator | None) -> Tensor:
+    x_tilde = torch.addcmul(x, _normal(x, generator), torch.as_tensor(std).to(x))
+    return x_tilde if clip is None else x_tilde.clamp_(*clip)
+
+
+def _peppered(x: Tensor, level, low, high, generator: Generator | None) -> Tensor:
+    draw = _uniform(x, generator)
+    x_tilde = torch.where(draw < level / 2, low, x)
+    return torch.where(draw >= 1 - level / 2, high, x_tilde)
+
+
+def _normal(x: Tensor, generator: Generator | None) -> Tensor:
+    device = x.device if generator is None else generator.device
+    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device)
+    return noise.to(x.device)
+
+
+def _uniform(x: Tensor, generator: Generator | None) -> Tensor:
+    device = x.device if generator is None else generator.device
+    draw = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=device)
+    return draw.to(x.device)
+
+
+def _share(level: float) -> float:
+    if not 0 <= level <= 1:
+        raise ValueError(f"The noise level is a share in [0, 1]; got {level!r}.")
+    return level
+
+
+def _range(name: str, value) -> tuple[float, float]:
+    try:
+        low, high = value
+    except (TypeError, ValueError):
+        low, high = 1, 0
+    if not low < high:
+        raise ValueError(f"{name} must be a pair (low, high) or None; got {value!r}.")
+    return low, high

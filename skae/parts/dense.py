@@ -431,6 +431,11 @@ class DenseCodec(nn.Module):
         return codec.requires_grad_(False)
 
     @property
+    def keeps_units(self) -> bool:
+        """Whether codes are in the units of the rows."""
+        return self.code_activation == "identity"
+
+    @property
     def _act(self) -> Activation:
         return ACTIVATIONS[self.activation]
 

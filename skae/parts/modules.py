@@ -7,7 +7,7 @@ it is built, so the user's own are never trained.
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 __all__ = ["ModulePair", "PairCodec"]
 
@@ -24,20 +24,27 @@ class ModulePair:
 
     Examples
     --------
+    >>> import torch
     >>> from torch import nn
     >>> from skae.parts.modules import ModulePair
     >>> pair = ModulePair(nn.Linear(8, 2), nn.Linear(2, 8))
-    >>> codec, n_components = pair.build(8)
-    >>> n_components
-    2
+    >>> codec = pair.build(8)
+    >>> codec.encode(torch.zeros(5, 8)).shape
+    torch.Size([5, 2])
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module):
         self.encoder = encoder
         self.decoder = decoder
 
-    def build(self, n_features: int) -> tuple["PairCodec", int]:
-        """A codec with copies of the modules, and the width of its code.
+    def build(
+        self,
+        n_features: int,
+        n_components: int | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> "PairCodec":
+        """A codec with copies of the modules, which alone decide n_components.
 
         Raises
         ------
@@ -63,7 +70,7 @@ class ModulePair:
                 f"{tuple(probe.shape)} the code has shape {tuple(code.shape)} and the "
                 f"reconstruction {tuple(raw.shape)}."
             )
-        return codec, code.shape[1]
+        return codec
 
 
 class PairCodec(nn.Module):
@@ -74,6 +81,8 @@ class PairCodec(nn.Module):
     ``encode`` maps ``(batch, n_features)`` to ``(batch, n_components)``; ``decode``
     back.
     """
+
+    keeps_units = True
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module):
         super().__init__()

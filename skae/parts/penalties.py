@@ -4,20 +4,140 @@ A penalty is called as ``penalty(state) -> (batch,)`` in nats per sample, with t
 objective's `State` record, so that a new penalty changes no signature.
 """
 
+import torch
 from sklearn.base import BaseEstimator
-from torch import Tensor
+from torch import Generator, Tensor, nn
 
-__all__ = ["NoPenalty"]
+from skae.parts.activations import ACTIVATIONS
+from skae.parts.dense import DenseCodec
+
+__all__ = ["Contraction", "KLSparsity", "L1Sparsity"]
+
+# Codes of at most this width are differentiated one by one.
+_EXACT = 32
+_FROM_OUTPUT = ("identity", "logistic", "tanh", "relu")
+_SMALLEST = 1e-6
 
 
-class NoPenalty(BaseEstimator):
-    """No cost beyond the reconstruction error.
+class KLSparsity(BaseEstimator):
+    """Keeps the mean activity of each code unit near a target (Ng 2011, CS294A notes).
+
+    The activity rho_hat is the mean over the batch; each unit pays
+    KL(Bernoulli(target) || Bernoulli(rho_hat)), which is shared out evenly over rows.
+
+    Parameters
+    ----------
+    target : float, default=0.05
+        In (0, 1).
+    weight : float, default=1.0
+        Nats per sample for one nat of divergence.
 
     Shape
     -----
-    returns ``(...,)``, one zero a row of ``state.x``.
+    state.h : ``(..., batch, n_components)`` in (0, 1); returns ``(..., batch)``
     """
 
+    def __init__(self, target=0.05, weight=1.0):
+        self.target = target
+        self.weight = weight
+
     def __call__(self, state) -> Tensor:
-        """Zero for each row."""
-        return state.x.new_zeros(state.x.shape[:-1])
+        """The weighted divergence, the same for each row of the batch."""
+        rho = self.target
+        active = state.h.mean(-2).clamp(_SMALLEST, 1 - _SMALLEST)
+        divergence = rho * torch.log(rho / active)
+        divergence = divergence + (1 - rho) * torch.log((1 - rho) / (1 - active))
+        total = self.weight * divergence.sum(-1, keepdim=True)
+        return total.expand(state.h.shape[:-1])
+
+
+class L1Sparsity(BaseEstimator):
+    """Each row pays the sum of the magnitudes of its code.
+
+    Parameters
+    ----------
+    weight : float, default=1.0
+        Nats per unit of activity.
+
+    Shape
+    -----
+    state.h : ``(..., batch, n_components)``; returns ``(..., batch)``
+    """
+
+    def __init__(self, weight=1.0):
+        self.weight = weight
+
+    def __call__(self, state) -> Tensor:
+        """The weighted sum for each row."""
+        return self.weight * state.h.abs().sum(-1)
+
+
+class Contraction(BaseEstimator):
+    """Squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, ICML).
+
+    In closed form for an encoder of one dense layer. Otherwise exact, by one backward
+    pass for each entry of the code, up to 32 entries; beyond, the mean of
+    ``|v^T J|^2`` over random Gaussian v, which is unbiased.
+
+    Parameters
+    ----------
+    weight : float, default=0.1
+        Nats per sample for one unit of the norm, in model units.
+    n_projections : int, default=8
+        Random vectors a step, for wide codes of several layers.
+
+    Shape
+    -----
+    state.x_tilde : ``(..., batch, n_features)``; returns ``(..., batch)``
+    """
+
+    def __init__(self, weight=0.1, n_projections=8):
+        self.weight = weight
+        self.n_projections = n_projections
+
+    def __call__(self, state) -> Tensor:
+        """The weighted norm of each row's Jacobian."""
+        if _is_one_layer(state.codec):
+            return self.weight * _closed_form(state.codec, state.h)
+        with torch.enable_grad():
+            x = state.x_tilde.detach().requires_grad_()
+            h = state.codec.encode(x)
+            wide = h.shape[-1] > _EXACT
+            if wide:
+                v = _projections(h, self.n_projections, state.generator)
+            else:
+                unit = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
+                v = unit.reshape(-1, *[1] * (h.ndim - 1), h.shape[-1])
+                v = v.expand(-1, *h.shape)
+            # Rows do not mix, so the gradient of a sum over rows is each row's own.
+            (vjp,) = torch.autograd.grad(
+                h, x, v, create_graph=True, is_grads_batched=True
+            )
+        norm = vjp.square().sum(-1)
+        norm = norm.mean(0) if wide else norm.sum(0)
+        return self.weight * norm
+
+
+def _is_one_layer(codec: nn.Module) -> bool:
+    return (
+        isinstance(codec, DenseCodec)
+        and len(codec.sizes) == 2
+        and not codec.anchored
+        and codec.bound is None
+        and codec.code_activation in _FROM_OUTPUT
+    )
+
+
+def _closed_form(codec: DenseCodec, h: Tensor) -> Tensor:
+    """|J|^2 = sum_j s'(a_j)^2 sum_i (w_ij r_i)^2."""
+    ((weight, _),) = codec.encoder_layers()
+    columns = (weight * codec.input_scale[:, None]).square().sum(-2)
+    activation = ACTIVATIONS[codec.code_activation]
+    slope = activation.backward(torch.ones_like(h), h, h)
+    return (slope.square() @ columns.unsqueeze(-1)).squeeze(-1)
+
+
+def _projections(h: Tensor, n_vectors: int, generator: Generator | None) -> Tensor:
+    device = h.device if generator is None else generator.device
+    shape = (n_vectors, *h.shape)
+    return torch.randn(shape, generator=generator, device=device).to(h)

@@ -227,10 +227,15 @@ class Batches:
         On the CPU, so that every device sees the same order.
     weight : Tensor of shape (n_samples,) or (members, n_samples), optional
         Weights of all rows of ``rows``.
+    inputs : Rows, optional
+        What the encoder sees of each row, where that is not for the model to corrupt.
     """
 
-    def __init__(self, rows, index, batch_size, n_batches, generator, weight=None):
+    def __init__(
+        self, rows, index, batch_size, n_batches, generator, weight=None, inputs=None
+    ):
         self.rows = rows
+        self.inputs = inputs
         self.index = index
         self.batch_size = min(batch_size, len(index))
         self.n_batches = n_batches
@@ -241,19 +246,21 @@ class Batches:
     def __len__(self) -> int:
         return self.n_batches
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def __iter__(self) -> Iterator[tuple[Tensor | None, ...]]:
         size, left = self.batch_size, self.n_batches
         row_bytes = 4 * self.rows.n_features
         block = max(1, _BLOCK_BYTES // (row_bytes * size))
         while left:
             drawn = self._draw(min(left, block))
             x = self.rows[drawn]
+            x_tilde = None if self.inputs is None else self.inputs[drawn]
             w = None
             if self.weight is not None:
                 w = self.weight[..., torch.as_tensor(drawn, device=self.rows.device)]
             for start in range(0, len(drawn), size):
                 part = slice(start, start + size)
-                yield x[part], None if w is None else w[..., part]
+                batch = x[part], None if w is None else w[..., part]
+                yield batch if x_tilde is None else (*batch, x_tilde[part])
             left -= len(drawn) // size
 
     def _draw(self, n_batches: int) -> np.ndarray:

@@ -54,3 +54,11 @@ def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults
     n_steps = int(min(1000, max(100, budget / flops)))
     rate = 2e-2 * min(1.0, (128 / n_features) ** 0.5)
     return Defaults((width,), batch, rate, 0.1, 0.98, n_steps, 25, None, None, False)
+
+
+def defaults_from_random(
+    n_samples: int, n_features: int, n_components: int
+) -> Defaults:
+    """Defaults for dense autoencoders that start from random weights."""
+    n_steps = int(min(4000, max(400, 10 * n_samples // 128)))
+    return Defaults((), 128, 3e-3, 0.0, 0.98, n_steps, 40, None, None, False)

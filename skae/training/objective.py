@@ -28,6 +28,8 @@ class State:
         The decoder's output, before the likelihood's mean.
     codec : Module
         With ``encode`` and ``decode``.
+    generator : torch.Generator or None
+        Where the pass draws from.
     """
 
     x: Tensor
@@ -36,6 +38,7 @@ class State:
     z: Tensor
     raw: Tensor
     codec: nn.Module
+    generator: Generator | None = None
 
 
 class Autoencoder(nn.Module):
@@ -59,27 +62,42 @@ class Autoencoder(nn.Module):
         self.prior = prior
         self.penalties = list(penalties)
 
-    def forward(self, x: Tensor, generator: Generator | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        generator: Generator | None = None,
+        x_tilde: Tensor | None = None,
+    ) -> Tensor:
         """Objective of each row, shape ``(..., batch)``, in nats.
 
         Parameters
         ----------
         x : Tensor of shape (..., batch, n_features), in model units
+            The target.
         generator : torch.Generator, optional
-            Where corruption and prior draw from.
+            Where corruption, prior and penalties draw from.
+        x_tilde : Tensor of x's shape, optional
+            What the encoder sees; the corrupted target where left out.
         """
-        state = self.run(x, generator)
+        state = self.run(x, generator, x_tilde)
         loss = self.likelihood.nll(state.raw, x) + self.prior.divergence(state.h)
         for penalty in self.penalties:
             loss = loss + penalty(state)
         return loss
 
-    def run(self, x: Tensor, generator: Generator | None = None) -> State:
+    def run(
+        self,
+        x: Tensor,
+        generator: Generator | None = None,
+        x_tilde: Tensor | None = None,
+    ) -> State:
         """One pass through corruption, encoder, prior and decoder."""
-        x_tilde = self.corruption(x, generator)
+        if x_tilde is None:
+            x_tilde = self.corruption(x, generator)
         h = self.codec.encode(x_tilde)
         z = self.prior.draw(h, generator)
-        return State(x, x_tilde, h, z, self.codec.decode(z), self.codec)
+        raw = self.codec.decode(z)
+        return State(x, x_tilde, h, z, raw, self.codec, generator)
 
     def nll(self, x: Tensor) -> Tensor:
         """Reconstruction term alone, of the clean rows, shape ``(..., batch)``."""

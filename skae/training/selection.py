@@ -21,6 +21,7 @@ _SHRINKAGE = (1.0, 0.9, 0.75, 0.5, 0.25)
 _REQUIRED_T = 2.5
 # Small tables ask for more: 60 rows for t = 4.2, 1,000 for 2.6.
 _CAUTION = 100
+_PART = 1024
 
 
 class Judge:
@@ -37,24 +38,27 @@ class Judge:
         The codec's ``anchored_parameters()`` before training.
     start_state : dict
         All of the codec, likewise.
-    start_nll : Tensor of shape (n_held_out,)
-        ``row_nll`` before training.
+    start_loss : Tensor of shape (n_held_out,)
+        ``row_loss`` before training.
     """
 
     weight: Tensor | None
     training_x: Tensor
     trained_on: Tensor | None
 
-    def row_nll(self, model: Autoencoder) -> Tensor:
-        """Reconstruction loss of each held-out row, by a model that has not seen it."""
+    def row_loss(self, model: Autoencoder) -> Tensor:
+        """Objective of each held-out row, by a model that has not seen it.
+
+        What is random in it is drawn alike every time.
+        """
         raise NotImplementedError
 
     def __call__(self, model: Autoencoder) -> float:
-        """Weighted mean of ``row_nll``."""
-        nll = self.row_nll(model)
+        """Weighted mean of ``row_loss``."""
+        loss = self.row_loss(model)
         if self.weight is None:
-            return nll.mean().item()
-        return ((nll * self.weight).sum() / self.weight.sum()).item()
+            return loss.mean().item()
+        return ((loss * self.weight).sum() / self.weight.sum()).item()
 
     def note_start(self, model: Autoencoder, anchor: Anchor | None) -> None:
         """Remember an anchored model as it is before training.
@@ -64,7 +68,7 @@ class Judge:
         """
         if anchor is None:
             return
-        self.start_nll = self.row_nll(model)
+        self.start_loss = self.row_loss(model)
         parameters = model.codec.anchored_parameters()
         self.start = [parameter.detach().clone() for parameter in parameters]
         self.start_state = copy.deepcopy(model.codec.state_dict())
@@ -86,6 +90,8 @@ class HoldOut(Judge):
     weight : Tensor of shape (n_held_out,), optional
     training_x : Tensor of shape (n_rows, n_features), optional
         Rows that are trained on; needed for anchored models.
+    x_tilde : Tensor of shape (n_held_out, n_features), optional
+        What the encoder sees of the rows, where the model does not corrupt them.
     """
 
     trained_on = None
@@ -95,14 +101,23 @@ class HoldOut(Judge):
         x: Tensor,
         weight: Tensor | None = None,
         training_x: Tensor | None = None,
+        x_tilde: Tensor | None = None,
     ):
         self.x = x
+        self.x_tilde = x_tilde
         self.weight = weight
         self.training_x = x if training_x is None else training_x
 
-    def row_nll(self, model: Autoencoder) -> Tensor:
+    def row_loss(self, model: Autoencoder) -> Tensor:
+        generator = _generator(self.x)
+        x = self.x.split(_PART)
+        x_tilde = [None] * len(x) if self.x_tilde is None else self.x_tilde.split(_PART)
         with torch.no_grad():
-            return torch.cat([model.nll(part) for part in self.x.split(1024)])
+            losses = [
+                model(part, generator, seen)
+                for part, seen in zip(x, x_tilde, strict=True)
+            ]
+        return torch.cat(losses)
 
 
 class Folds(Judge):
@@ -150,10 +165,10 @@ class Folds(Judge):
         """Row numbers outside a fold."""
         return torch.nonzero(self.fold != fold).flatten().cpu().numpy()
 
-    def row_nll(self, model: Autoencoder) -> Tensor:
+    def row_loss(self, model: Autoencoder) -> Tensor:
         with torch.no_grad():
-            nll = model.nll(self.x)
-        return nll.gather(0, self.fold[None] + 1)[0]
+            loss = model(self.x, _generator(self.x))
+        return loss.gather(0, self.fold[None] + 1)[0]
 
 
 class Choice(NamedTuple):
@@ -209,12 +224,16 @@ def choose_departure(
     guarded, shrinkage = min(losses, key=losses.__getitem__)
     codec.guard = guard if guarded else None
     _shrink(codec, judge.start, trained, shrinkage)
-    t = _paired_t(judge.start_nll - judge.row_nll(model), judge.weight)
+    t = _paired_t(judge.start_loss - judge.row_loss(model), judge.weight)
     if not t >= _REQUIRED_T + _CAUTION / len(judge.training_x):
         codec.guard = None
         codec.load_state_dict(judge.start_state)
         return Choice(0.0, False, t)
     return Choice(shrinkage, guarded, t)
+
+
+def _generator(x: Tensor) -> Generator:
+    return Generator(x.device).manual_seed(0)
 
 
 @torch.no_grad()

@@ -149,7 +149,9 @@ class Trainer(NeuralNet):
         self.flat_ = FlatParameters(self.module_, decayed)
         explicit = not self.autograd and supports(self.module_)
         self.gradient_ = (
-            ExplicitGradient(self.module_) if explicit else self._autograd_step
+            ExplicitGradient(self.module_, self.generator)
+            if explicit
+            else self._autograd_step
         )
         return self
 
@@ -233,9 +235,14 @@ class Trainer(NeuralNet):
         n_members = getattr(self.module_.codec, "members", None) or 1
         self.history.record("train_loss", total.item() / len(batches) / n_members)
 
-    def _autograd_step(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
+    def _autograd_step(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        x_tilde: Tensor | None = None,
+    ) -> Tensor:
         self.flat_.grad.zero_()
-        loss = self.module_(x, self.generator)
+        loss = self.module_(x, self.generator, x_tilde)
         loss = loss.mean(-1) if weight is None else (loss * weight).mean(-1)
         loss.backward(torch.ones_like(loss))
         return loss.detach().sum()

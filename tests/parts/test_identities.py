@@ -4,9 +4,7 @@ import torch
 from sklearn.base import clone
 
 from skae.parts.corruption import NoCorruption
-from skae.parts.penalties import NoPenalty
 from skae.parts.priors import NoPrior
-from skae.training.objective import State
 
 
 def test_no_corruption_returns_the_row_itself():
@@ -18,9 +16,3 @@ def test_no_prior_returns_the_code_itself_at_no_cost():
     h = torch.ones(2, 3, 4)
     assert clone(NoPrior()).draw(h, None) is h
     assert torch.equal(NoPrior().divergence(h), torch.zeros(2, 3))
-
-
-def test_no_penalty_costs_nothing():
-    x = torch.ones(3, 2)
-    state = State(x, x, x, x, x, codec=None)
-    assert torch.equal(clone(NoPenalty())(state), torch.zeros(3))

@@ -19,7 +19,7 @@ def test_codec_computes_what_the_modules_compute():
 def test_codec_owns_copies_of_the_modules():
     encoder, decoder = nn.Linear(5, 2), nn.Linear(2, 5)
     before = encoder.weight.detach().clone()
-    codec, _ = ModulePair(encoder, decoder).build(5)
+    codec = ModulePair(encoder, decoder).build(5)
     with torch.no_grad():
         codec.encoder.weight.zero_()
     assert torch.equal(encoder.weight, before)
@@ -27,12 +27,12 @@ def test_codec_owns_copies_of_the_modules():
 
 def test_probing_leaves_batch_statistics_alone():
     encoder = nn.Sequential(nn.Linear(5, 2), nn.BatchNorm1d(2))
-    codec, _ = ModulePair(encoder, nn.Linear(2, 5)).build(5)
+    codec = ModulePair(encoder, nn.Linear(2, 5)).build(5)
     assert codec.encoder[1].num_batches_tracked == 0
 
 
 def test_double_precision_modules_are_accepted():
-    codec, _ = ModulePair(nn.Linear(5, 2).double(), nn.Linear(2, 5)).build(5)
+    codec = ModulePair(nn.Linear(5, 2).double(), nn.Linear(2, 5)).build(5)
     assert codec.encode(torch.zeros(1, 5)).dtype == torch.float32
 
 

@@ -72,7 +72,7 @@ class TestFolds:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.1 * normal(*parameter.shape, seed=9)
-        found = folds.row_nll(model)
+        found = folds.row_loss(model)
         for row in range(0, N, 17):
             codec = model.codec.member(int(folds.fold[row]) + 1)
             alone = Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())
@@ -87,10 +87,10 @@ class TestFolds:
 
 
 class TestHoldOut:
-    def test_row_nll_is_the_models(self):
+    def test_row_loss_is_the_models(self):
         x = normal(3000, D)
         model = disturb(autoencoder())
-        found = HoldOut(x).row_nll(model)
+        found = HoldOut(x).row_loss(model)
         torch.testing.assert_close(found, model.nll(x).detach())
 
     def test_the_judgement_is_a_weighted_mean(self):

@@ -1,0 +1,255 @@
+"""`DenoisingAE`, and what all estimators that learn to remove noise share.
+
+`Denoising` adds ``denoise`` and training from pairs of noisy and clean samples to any
+autoencoder; the noise itself is a corruption part.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from skae.estimators.base import BaseAutoencoder
+from skae.estimators.fitting import Parts
+from skae.estimators.naming import hidden_widths, noise_of, part_of
+from skae.estimators.validation import target_rows
+from skae.parts.activations import ACTIVATIONS
+from skae.parts.corruption import CORRUPTIONS
+from skae.parts.dense import Dense
+from skae.parts.likelihoods import LIKELIHOODS
+from skae.training.defaults import defaults_from_random
+
+__all__ = ["Denoising", "DenoisingAE"]
+
+
+class Denoising:
+    """Training on noisy samples whose clean versions are the targets.
+
+    For estimators with the parameters ``noise`` and ``noise_level``.
+    """
+
+    _noise_constraints: dict = {
+        "noise": [None, StrOptions(set(CORRUPTIONS)), callable],
+        "noise_level": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Learn to reconstruct clean samples from noisy ones.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Clean samples, corrupted afresh in every training step; with ``y``, noisy
+            ones that are taken as they are. At least two.
+        y : array-like of X's shape, default=None
+            The clean version of each sample. One-dimensional y, labels for the steps
+            after this one, is ignored.
+        sample_weight : array-like of shape (n_samples,), optional
+            Non-negative; samples of weight zero are left out.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When X, y or a parameter does not fit, before any training.
+        FloatingPointError
+            When training diverges at every learning rate tried.
+        """
+        return super().fit(X, y, sample_weight)
+
+    def denoise(self, X):
+        """Clean noisy samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_clean : ndarray of shape (n_samples, n_features)
+            In X's units and dtype.
+        """
+        return self.reconstruct(X)
+
+    def _targets(self, y, shape):
+        if y is None or _is_labels(y):
+            return None
+        y = self._flattened(y, reset=False)
+        return target_rows(y, shape, allow_nan=self._allows_nan)
+
+
+class DenoisingAE(Denoising, BaseAutoencoder):
+    """Dense autoencoder that learns to remove noise (Vincent et al. 2010, JMLR 11).
+
+    The input is corrupted afresh in every training step and the target stays clean, so
+    the code has to hold what tells samples from noise. It may be wider than the data.
+
+    Parameters
+    ----------
+    n_components : int, default=100
+        Width of the code.
+    noise : {"gaussian", "masking", "salt_and_pepper"} or corruption part, \
+default="gaussian"
+        Gaussian noise on every feature; features set to zero at random; features set to
+        their smallest or largest training value at random. A part is called as
+        ``corruption(x, generator)``; those of `skae.parts.corruption` take absolute
+        units and ranges too.
+    noise_level : float, default=0.5
+        Standard deviation of the Gaussian noise in standard deviations of each feature,
+        else the share of the features in [0, 1]. Ignored if ``noise`` is a part.
+    hidden_layer_sizes : int or tuple of int, default=()
+        Widths between the input and the code; the decoder mirrors them.
+    activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
+default="relu"
+        Activation of the hidden layers and of the code.
+    tied_weights : bool, default=False
+        Whether the decoder uses the transposes of the encoder's weights.
+    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
+        How reconstructions are judged: squared error, or cross-entropy for targets in
+        [0, 1].
+    alpha : "auto" or float, default="auto"
+        Decoupled weight decay of the weights, per unit of learning rate. Raise it
+        against overfitting.
+    batch_size : "auto" or int, default="auto"
+        Samples a training step.
+    learning_rate_init : "auto" or float, default="auto"
+        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
+        as a cosine.
+    max_iter : int, default=None
+        Epochs, passes over the training samples. None takes a number of steps that
+        suits the shape of X.
+    early_stopping : bool, default=True
+        Hold out samples to choose the weights of the best epoch and to stop. False
+        trains on all samples and keeps the epoch of the lowest training loss.
+    validation_fraction : float, default=0.15
+        Share of the samples held out, 1,000 at most.
+    n_iter_no_change : int, default=10
+        Evaluations without improvement by ``tol`` after which training stops.
+    tol : float, default=1e-4
+        Relative improvement of the held-out loss that counts.
+    warm_start : bool, default=False
+        Continue from the previous fit's weights.
+    device : str, default="auto"
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    callbacks : list of skorch callbacks, default=None
+        Notified by the training loop. The learning rate follows the estimator's own
+        schedule; callbacks that change it have nothing to act on.
+    verbose : int, default=0
+        One shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Decides everything random.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Width of the code.
+    net_ : Module
+        The trained torch module; it sees centred and scaled rows.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+    n_iter_ : int
+        Rounds of training, the length of ``loss_curve_``. A round is an epoch if
+        max_iter is given, else a fixed number of steps.
+    loss_curve_ : list of float
+        Training loss after each round, nats per sample of the scaled rows.
+    validation_scores_ : list of float or None
+        Minus the held-out loss after each round; None without held-out samples.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only when X has string column names.
+
+    See Also
+    --------
+    ConvAE : For images.
+    AutoencoderTransformer : Starts as PCA; takes a corruption too.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import DenoisingAE
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> ae = DenoisingAE(64, noise="masking", noise_level=0.25, random_state=0).fit(X)
+    >>> ae.transform(X).shape
+    (1797, 64)
+    """
+
+    _parameter_constraints: dict = {
+        **BaseAutoencoder._parameter_constraints,
+        **Denoising._noise_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "tied_weights": ["boolean"],
+        "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
+    }
+
+    def __init__(
+        self,
+        n_components=100,
+        *,
+        noise="gaussian",
+        noise_level=0.5,
+        hidden_layer_sizes=(),
+        activation="relu",
+        tied_weights=False,
+        likelihood="gaussian",
+        alpha="auto",
+        batch_size="auto",
+        learning_rate_init="auto",
+        max_iter=None,
+        early_stopping=True,
+        validation_fraction=0.15,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.noise = noise
+        self.noise_level = noise_level
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.tied_weights = tied_weights
+        self.likelihood = likelihood
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _parts(self):
+        hidden = hidden_widths(self.hidden_layer_sizes, self.activation)
+        return Parts(
+            architecture=Dense(
+                hidden, self.activation, self.tied_weights, self.activation
+            ),
+            n_components=self.n_components,
+            defaults=defaults_from_random,
+            likelihood=part_of(self.likelihood, LIKELIHOODS),
+            corruption=noise_of(self.noise, self.noise_level),
+        )
+
+
+def _is_labels(y) -> bool:
+    """Whether y is one-dimensional; a list of arrays is a list of samples."""
+    if sparse.issparse(y):
+        return False
+    if isinstance(y, list | tuple):
+        return len(y) == 0 or np.ndim(y[0]) == 0
+    return np.ndim(y) < 2

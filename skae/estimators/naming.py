@@ -1,0 +1,52 @@
+"""From the strings and numbers that users write to parts.
+
+Estimators call these in ``_parts``. User-facing defaults are strings, numbers, tuples
+or None; objects are accepted wherever strings are.
+"""
+
+from numbers import Integral
+
+from sklearn.base import clone
+
+from skae.parts.corruption import CORRUPTIONS, NoCorruption
+
+__all__ = ["hidden_widths", "noise_of", "part_of"]
+
+
+def part_of(value, names=None, default=None):
+    """A part by name, a copy of the user's object, or the default."""
+    if isinstance(value, str):
+        return names[value]()
+    return default() if value is None else clone(value, safe=False)
+
+
+def noise_of(noise, level):
+    """The corruption of a name at a level, a copy of the user's object, or none.
+
+    Raises
+    ------
+    ValueError
+        When the level of a share of entries is beyond one.
+    """
+    if noise is None:
+        return NoCorruption()
+    if not isinstance(noise, str):
+        return clone(noise, safe=False)
+    if noise != "gaussian" and level > 1:
+        raise ValueError(
+            f"noise_level of noise={noise!r} is a share of the features and must be in "
+            f"[0, 1]; got {level!r}."
+        )
+    return CORRUPTIONS[noise](level)
+
+
+def hidden_widths(sizes, activation) -> tuple[int, ...] | str:
+    """Widths as a tuple of int; "auto" is left to the defaults of non-linear models."""
+    if isinstance(sizes, str):
+        return () if activation == "identity" else "auto"
+    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+        raise ValueError(
+            f"hidden_layer_sizes must be 'auto' or positive integers, got {sizes!r}."
+        )
+    return tuple(int(size) for size in sizes)

@@ -1,0 +1,90 @@
+"""Samples that have a shape of their own: images and sequences.
+
+`Shaped` lets an estimator take arrays of shape ``(n_samples, *sample_shape)`` as well
+as the same samples as flat rows, and gives back reconstructions in the shape in which
+samples came.
+"""
+
+import math
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["Shaped"]
+
+
+class Shaped:
+    """For estimators with the parameter ``sample_shape``.
+
+    Attributes
+    ----------
+    sample_shape_ : tuple of int
+        Shape of one sample.
+    """
+
+    def _full_shape(self, shape) -> tuple:
+        """The shape of a sample with the axes that users may leave out."""
+        return tuple(shape)
+
+    def _shape_of_rows(self, n_features) -> tuple:
+        """The shape of a flat row when no other is known."""
+        raise NotImplementedError
+
+    def _resolved_shape(self) -> tuple:
+        """``sample_shape_`` for the rows of this fit.
+
+        Raises
+        ------
+        ValueError
+            When ``sample_shape`` does not describe them.
+        """
+        asked, given = self.sample_shape, self._given_shape
+        if asked is None:
+            shape = given or self._shape_of_rows(self.n_features_in_)
+            return self._full_shape(shape)
+        try:
+            shape = self._full_shape(int(size) for size in asked)
+        except (TypeError, ValueError):
+            shape = ()
+        if not shape or min(shape) < 1 or len(shape) != self._n_axes:
+            raise ValueError(
+                f"sample_shape must be {self._shape_in_words} or None; got {asked!r}."
+            )
+        if given is not None and self._full_shape(given) != shape:
+            raise ValueError(
+                f"sample_shape={asked!r} differs from the shape of the samples in X, "
+                f"{given}."
+            )
+        if math.prod(shape) != self.n_features_in_:
+            raise ValueError(
+                f"sample_shape={asked!r} means {math.prod(shape)} features; X has "
+                f"{self.n_features_in_}."
+            )
+        return shape
+
+    def _flattened(self, X, *, reset):
+        shape = None
+        if not sparse.issparse(X) and np.ndim(X) > 2:
+            X = np.asarray(X)
+            shape = X.shape[1:]
+        if reset:
+            self._given_shape = shape
+        if shape is None:
+            return X
+        expected = getattr(self, "sample_shape_", None)
+        if not reset and expected and self._full_shape(shape) != expected:
+            raise ValueError(
+                f"X has samples of shape {shape}, but this {type(self).__name__} was "
+                f"fitted to samples of shape {expected}."
+            )
+        if not len(X) or 0 in shape:
+            raise ValueError(f"X of shape {X.shape} holds no samples, or empty ones.")
+        return X.reshape(len(X), -1)
+
+    def _restored(self, rows, X):
+        if X is None:
+            shape = self._given_shape
+        else:
+            flat = sparse.issparse(X) or np.ndim(X) < 3
+            shape = None if flat else np.shape(X)[1:]
+        return rows if shape is None else rows.reshape(len(rows), *shape)
