@@ -5,6 +5,7 @@ Swap ``PCA`` for `AutoencoderTransformer`, or ``IsolationForest`` for
 """
 
 from skae.estimators.autoencoder import AutoencoderTransformer
+from skae.estimators.convolutional import ConvAE
 from skae.estimators.denoising import DenoisingAE
 from skae.estimators.outlier import AEOutlierDetector
 from skae.estimators.regularized import ContractiveAE, SparseAE
@@ -13,6 +14,7 @@ __all__ = [
     "AEOutlierDetector",
     "AutoencoderTransformer",
     "ContractiveAE",
+    "ConvAE",
     "DenoisingAE",
     "SparseAE",
     "__version__",

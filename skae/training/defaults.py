@@ -62,3 +62,9 @@ def defaults_from_random(
     """Defaults for dense autoencoders that start from random weights."""
     n_steps = int(min(4000, max(400, 10 * n_samples // 128)))
     return Defaults((), 128, 3e-3, 0.0, 0.98, n_steps, 40, None, None, False)
+
+
+def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> Defaults:
+    """Defaults for convolutional autoencoders."""
+    n_steps = int(min(4000, max(400, 10 * n_samples // 64)))
+    return Defaults((), 64, 3e-3, 0.0, 0.98, n_steps, 40, None, None, False)
