@@ -8,7 +8,8 @@ samples came.
 import math
 
 import numpy as np
-from scipy import sparse
+
+from skae.estimators.validation import n_axes
 
 __all__ = ["Shaped"]
 
@@ -64,7 +65,7 @@ class Shaped:
 
     def _flattened(self, X, *, reset):
         shape = None
-        if not sparse.issparse(X) and np.ndim(X) > 2:
+        if n_axes(X) > 2:
             X = np.asarray(X)
             shape = X.shape[1:]
         if reset:
@@ -85,6 +86,5 @@ class Shaped:
         if X is None:
             shape = self._given_shape
         else:
-            flat = sparse.issparse(X) or np.ndim(X) < 3
-            shape = None if flat else np.shape(X)[1:]
+            shape = None if n_axes(X) < 3 else np.shape(X)[1:]
         return rows if shape is None else rows.reshape(len(rows), *shape)

@@ -16,6 +16,7 @@ __all__ = [
     "check_unit_interval",
     "feature_ranges",
     "fitted_rows",
+    "n_axes",
     "target_rows",
     "training_rows",
     "unchanged_on_error",
@@ -99,6 +100,11 @@ def target_rows(y, shape, *, allow_nan=False):
             "Labels are one-dimensional and ignored."
         )
     return y
+
+
+def n_axes(X) -> int:
+    """Number of axes of anything array-like."""
+    return X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
 
 
 def check_unit_interval(X) -> None:
