@@ -226,7 +226,7 @@ default="relu"
         self.verbose = verbose
         self.random_state = random_state
 
-    def _parts(self):
+    def _parts(self, X):
         pair = _pair(self.architecture)
         if self.code_activation != "identity" and self.init == "pca" and not pair:
             raise ValueError(

@@ -164,8 +164,8 @@ class BaseAutoencoder(
         """Clean rows of this shape for pair training, or None."""
         return None
 
-    def _parts(self) -> Parts:
-        """What the parameters say of the model; raises where they contradict."""
+    def _parts(self, X) -> Parts:
+        """What the parameters say of a model of rows X; raises where they contradict."""
         raise NotImplementedError
 
     def _take_over(self, fitted):

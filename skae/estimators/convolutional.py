@@ -9,6 +9,7 @@ from skae.estimators.denoising import Denoising
 from skae.estimators.fitting import Parts
 from skae.estimators.naming import noise_of, part_of
 from skae.estimators.shaped import Shaped
+from skae.estimators.validation import in_unit_interval
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.conv import Conv
 from skae.parts.likelihoods import LIKELIHOODS
@@ -57,9 +58,10 @@ class ConvAE(Denoising, Shaped, BaseAutoencoder):
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of all layers but the output, and but a code of n_components.
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
+    likelihood : {"auto", "gaussian", "bernoulli"} or likelihood part, default="auto"
         How reconstructions are judged: squared error, or cross-entropy for targets in
-        [0, 1].
+        [0, 1]. "auto" is the latter where they are, which also denoises better by
+        squared error: pixels can be black without effort.
     alpha : "auto" or float, default="auto"
         Decoupled weight decay of the weights, per unit of learning rate. Raise it
         against overfitting.
@@ -139,7 +141,10 @@ default="relu"
         "output_kernel_size": [Interval(Integral, 1, None, closed="left"), None],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "activation": [StrOptions(set(ACTIVATIONS))],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
+        "likelihood": [
+            StrOptions({"auto", *LIKELIHOODS}),
+            HasMethods(["nll", "mean"]),
+        ],
     }
 
     def __init__(
@@ -155,7 +160,7 @@ default="relu"
         noise=None,
         noise_level=0.5,
         activation="relu",
-        likelihood="gaussian",
+        likelihood="auto",
         alpha="auto",
         batch_size="auto",
         learning_rate_init="auto",
@@ -205,7 +210,7 @@ default="relu"
     def _shape_of_rows(self, n_features):
         return 1, 1, n_features
 
-    def _parts(self):
+    def _parts(self, X):
         shape = self._resolved_shape()
         kernel, stride = self.kernel_size, self.stride
         if self.sample_shape is None and self._given_shape is None:
@@ -226,11 +231,14 @@ default="relu"
             self.output_kernel_size,
             self.activation,
         )
+        likelihood = self.likelihood
+        if isinstance(likelihood, str) and likelihood == "auto":
+            likelihood = "bernoulli" if in_unit_interval(X) else "gaussian"
         return Parts(
             architecture=conv,
             n_components=self.n_components,
             defaults=defaults_for_images,
-            likelihood=part_of(self.likelihood, LIKELIHOODS),
+            likelihood=part_of(likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
         )
 

@@ -232,7 +232,7 @@ default="relu"
         self.verbose = verbose
         self.random_state = random_state
 
-    def _parts(self):
+    def _parts(self, X):
         hidden = hidden_widths(self.hidden_layer_sizes, self.activation)
         return Parts(
             architecture=Dense(

@@ -108,7 +108,7 @@ class Fit:
         # Weights and batches are drawn on the CPU: alike on every device.
         self.generator = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator(self.device).manual_seed(seed)
-        self.parts = estimator._parts()
+        self.parts = estimator._parts(X if clean is None else clean)
         self.likelihood = self.parts.likelihood
         self.corruption = self.parts.corruption
         self.is_dense = isinstance(self.parts.architecture, Dense)

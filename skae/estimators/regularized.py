@@ -169,7 +169,7 @@ default="logistic"
         self.verbose = verbose
         self.random_state = random_state
 
-    def _parts(self):
+    def _parts(self, X):
         if self.kind == "l1":
             penalty = L1Sparsity(self.sparsity_weight)
         elif self.activation == "logistic":
@@ -321,7 +321,7 @@ default="logistic"
         self.verbose = verbose
         self.random_state = random_state
 
-    def _parts(self):
+    def _parts(self, X):
         return _penalised(self, Contraction(self.contraction))
 
 

@@ -40,6 +40,10 @@ class Shaped:
             When ``sample_shape`` does not describe them.
         """
         asked, given = self.sample_shape, self._given_shape
+        if given is not None and len(self._full_shape(given)) != self._n_axes:
+            raise ValueError(
+                f"X has samples of shape {given}; expected {self._shape_in_words}."
+            )
         if asked is None:
             shape = given or self._shape_of_rows(self.n_features_in_)
             return self._full_shape(shape)

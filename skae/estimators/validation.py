@@ -16,6 +16,7 @@ __all__ = [
     "check_unit_interval",
     "feature_ranges",
     "fitted_rows",
+    "in_unit_interval",
     "n_axes",
     "target_rows",
     "training_rows",
@@ -109,14 +110,19 @@ def n_axes(X) -> int:
 
 def check_unit_interval(X) -> None:
     """Raise for values that no Bernoulli likelihood can judge."""
-    low, high = feature_ranges(X)
-    low, high = low.min(), high.max()
-    if low < 0 or high > 1:
+    if not in_unit_interval(X):
+        low, high = feature_ranges(X)
         raise ValueError(
             "likelihood='bernoulli' needs X within [0, 1], but X ranges from "
-            f"{low:g} to {high:g}. Scale X, with MinMaxScaler for example, or use "
+            f"{low.min():g} to {high.max():g}. Scale X, with MinMaxScaler for example, or use "
             "likelihood='gaussian'."
         )
+
+
+def in_unit_interval(X) -> bool:
+    """Whether all values lie in [0, 1]."""
+    low, high = feature_ranges(X)
+    return low.min() >= 0 and high.max() <= 1
 
 
 def feature_ranges(X):

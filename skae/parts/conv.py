@@ -149,13 +149,9 @@ class Conv(BaseEstimator):
         """
         codec = ConvCodec(self, n_components)
         gain = ACTIVATIONS[self.activation].gain
-        with torch.no_grad():
-            for layer in codec.modules():
-                if hasattr(layer, "weight"):
-                    std = (gain / layer.fan_in) ** 0.5
-                    draw = torch.randn(layer.weight.shape, generator=generator)
-                    layer.weight.copy_(draw * std)
-                    layer.bias.zero_()
+        for layer in codec.modules():
+            if isinstance(layer, Layer):
+                layer.reset(generator, gain)
         return codec
 
 
@@ -191,14 +187,16 @@ class ConvCodec(nn.Module):
         # output layer the last one makes the image.
         undone = widths[1:] if conv.output_kernel_size else widths[:-1]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        stack = []
         for before, after in zip(widths[:-1], widths[1:], strict=True):
             windows = [Window.over(size, kernel, stride) for size in sizes]
             self.down.append(Down(before, after, windows))
+            stack.append(windows)
             sizes = [window.output for window in windows]
         self.code_shape = (widths[-1], *sizes)
         deep = before = widths[-1]
-        for down, after in zip(reversed(self.down), reversed(undone), strict=True):
-            self.up.append(Up(before, after, down.windows))
+        for windows, after in zip(reversed(stack), reversed(undone), strict=True):
+            self.up.append(Up(before, after, windows))
             before = after
         self.output = None
         if conv.output_kernel_size:
@@ -236,7 +234,24 @@ class ConvCodec(nn.Module):
         return h.flatten(1)
 
 
-class Down(nn.Module):
+class Layer(nn.Module):
+    """Weights and biases; the former start as N(0, gain / fan_in)."""
+
+    def __init__(self, shape: tuple[int, ...], n_out: int, fan_in: float):
+        super().__init__()
+        self.fan_in = fan_in
+        self.weight = nn.Parameter(torch.zeros(shape))
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    @torch.no_grad()
+    def reset(self, generator: Generator, gain: float) -> None:
+        """Draw the weights anew."""
+        draw = torch.randn(self.weight.shape, generator=generator)
+        self.weight.copy_(draw * (gain / self.fan_in) ** 0.5)
+        self.bias.zero_()
+
+
+class Down(Layer):
     """Strided convolution.
 
     Shape
@@ -245,12 +260,9 @@ class Down(nn.Module):
     """
 
     def __init__(self, n_in: int, n_out: int, windows: list[Window]):
-        super().__init__()
         kernel = [window.kernel for window in windows]
+        super().__init__((n_out, n_in, *kernel), n_out, n_in * math.prod(kernel))
         self.windows = windows
-        self.fan_in = n_in * math.prod(kernel)
-        self.weight = nn.Parameter(torch.zeros(n_out, n_in, *kernel))
-        self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x: Tensor) -> Tensor:
         high, wide = self.windows
@@ -259,7 +271,7 @@ class Down(nn.Module):
         if _in_patches(self.windows):
             shape = (high.output, high.kernel, wide.output, wide.kernel)
             patches = x.reshape(*x.shape[:2], *shape).permute(0, 2, 4, 1, 3, 5)
-            patches = patches.reshape(-1, self.fan_in)
+            patches = patches.reshape(-1, self.weight[0].numel())
             h = torch.addmm(self.bias, patches, self.weight.flatten(1).mT)
             return h.view(-1, high.output, wide.output, h.shape[1]).permute(0, 3, 1, 2)
         stride = [window.stride for window in self.windows]
@@ -267,17 +279,14 @@ class Down(nn.Module):
         return F.conv2d(x, self.weight, self.bias, stride, padding)
 
 
-class Up(nn.Module):
+class Up(Layer):
     """Transposed convolution that undoes the shapes of a `Down` with these windows."""
 
     def __init__(self, n_in: int, n_out: int, windows: list[Window]):
-        super().__init__()
         kernel = [window.kernel for window in windows]
         overlap = math.prod(window.kernel / window.stride for window in windows)
+        super().__init__((n_in, n_out, *kernel), n_out, n_in * overlap)
         self.windows = windows
-        self.fan_in = n_in * overlap
-        self.weight = nn.Parameter(torch.zeros(n_in, n_out, *kernel))
-        self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, h: Tensor) -> Tensor:
         high, wide = self.windows
@@ -301,28 +310,22 @@ class Up(nn.Module):
         return x[:, :, : high.size, : wide.size]
 
 
-class Same(nn.Module):
+class Same(Layer):
     """Convolution that keeps the size of the image."""
 
     def __init__(self, n_in: int, n_out: int, kernel: int):
-        super().__init__()
+        super().__init__((n_out, n_in, kernel, kernel), n_out, n_in * kernel**2)
         self.padding = kernel // 2
-        self.fan_in = n_in * kernel**2
-        self.weight = nn.Parameter(torch.zeros(n_out, n_in, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(n_out))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias, padding=self.padding)
 
 
-class Full(nn.Module):
+class Full(Layer):
     """Fully connected layer between the feature map and the code."""
 
     def __init__(self, n_in: int, n_out: int):
-        super().__init__()
-        self.fan_in = n_in
-        self.weight = nn.Parameter(torch.zeros(n_in, n_out))
-        self.bias = nn.Parameter(torch.zeros(n_out))
+        super().__init__((n_in, n_out), n_out, n_in)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addmm(self.bias, x, self.weight)

@@ -71,6 +71,6 @@ def test_no_scale_is_no_noise():
 
 def test_the_part_is_clonable():
     noise = GaussianNoise(0.7)
-    assert noise.get_params() == {"scale": 0.7}
+    assert noise.get_params() == {"level": 0.7, "relative": True, "clip": None}
     assert clone(noise).get_params() == noise.get_params()
-    assert GaussianNoise().set_params(scale=0.2).scale == 0.2
+    assert GaussianNoise().set_params(level=0.2).level == 0.2

@@ -1,0 +1,185 @@
+"""ConvAE: images of any shape come back as they came."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+
+from skae import ConvAE
+from skae.parts.corruption import GaussianNoise
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits()
+
+
+def small(**parameters):
+    defaults = {"channels": 6, "kernel_size": 2, "stride": 2, "max_iter": 2}
+    return ConvAE(random_state=0, **{**defaults, **parameters})
+
+
+def images(*shape, seed=0):
+    return np.random.default_rng(seed).random(shape)
+
+
+class TestShapes:
+    @pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8), (3, 7, 10), (2, 5, 5)])
+    def test_images_come_back_in_the_shape_in_which_they_came(self, shape):
+        X = images(20, *shape)
+        ae = small().fit(X)
+        assert ae.reconstruct(X).shape == ae.denoise(X).shape == X.shape
+        Z = ae.transform(X)
+        assert Z.shape == (20, ae.n_components_)
+        assert ae.n_components_ == np.prod(ae.code_shape_)
+        assert ae.inverse_transform(Z).shape == X.shape
+        np.testing.assert_allclose(
+            ae.inverse_transform(Z), ae.reconstruct(X), atol=1e-5
+        )
+        flat = X.reshape(20, -1)
+        assert ae.reconstruct(flat).shape == flat.shape
+        np.testing.assert_array_equal(
+            ae.reconstruct(flat).ravel(), ae.reconstruct(X).ravel()
+        )
+
+    def test_flat_rows_with_their_shape_are_the_same_images(self, digits):
+        of_images = small().fit(digits.images)
+        of_rows = small(sample_shape=(1, 8, 8)).fit(digits.data)
+        assert of_rows.sample_shape_ == of_images.sample_shape_ == (1, 8, 8)
+        np.testing.assert_array_equal(
+            of_rows.transform(digits.data), of_images.transform(digits.images)
+        )
+        assert of_rows.inverse_transform(of_rows.transform(digits.data[:3])).shape == (
+            3,
+            64,
+        )
+
+    def test_a_dense_code_on_top(self, digits):
+        ae = small(n_components=5).fit(digits.images)
+        assert ae.transform(digits.images).shape == (1797, 5)
+        assert ae.code_shape_ == (6, 4, 4)
+        assert list(ae.get_feature_names_out()[:2]) == ["convae0", "convae1"]
+
+    def test_rows_that_nobody_called_images_are_lines(self, digits):
+        ae = small().fit(digits.data[:50, :7])
+        assert ae.sample_shape_ == (1, 1, 7)
+        assert ae.reconstruct(digits.data[:5, :7]).shape == (5, 7)
+
+    def test_refitting_to_another_shape(self):
+        ae = small().fit(images(20, 8, 8))
+        assert ae.fit(images(20, 3, 6, 4)).sample_shape_ == (3, 6, 4)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("shape", "message"),
+        [
+            ((1, 8, 9), r"means 72 features; X has 64"),
+            ((64,), r"must be a tuple \(n_channels, height, width\)"),
+            ((1, 0, 8), r"must be a tuple"),
+            ((1, "a", 8), r"must be a tuple"),
+        ],
+    )
+    def test_shapes_that_do_not_fit_flat_rows(self, digits, shape, message):
+        with pytest.raises(ValueError, match=message):
+            small(sample_shape=shape).fit(digits.data)
+
+    def test_shapes_that_contradict_the_images(self, digits):
+        with pytest.raises(ValueError, match="differs from the shape of the samples"):
+            small(sample_shape=(1, 4, 16)).fit(digits.images)
+
+    def test_other_images_after_fit(self, digits):
+        ae = small().fit(digits.images)
+        with pytest.raises(ValueError, match=r"fitted to samples of shape \(1, 8, 8\)"):
+            ae.transform(images(3, 4, 16))
+
+    def test_images_smaller_than_the_layers_allow(self, digits):
+        with pytest.raises(ValueError, match="needs at least 5 pixels"):
+            ConvAE(channels=(4, 4), kernel_size=5, stride=5).fit(digits.images)
+
+    def test_strides_that_skip_pixels(self, digits):
+        with pytest.raises(ValueError, match="stride=3 must not exceed kernel_size=2"):
+            small(kernel_size=2, stride=3).fit(digits.images)
+
+    def test_even_output_kernels(self, digits):
+        with pytest.raises(ValueError, match="output_kernel_size must be odd"):
+            small(output_kernel_size=2).fit(digits.images)
+
+    @pytest.mark.parametrize("channels", [(), (0,), (4, "a"), (2.5,)])
+    def test_channels(self, digits, channels):
+        with pytest.raises(ValueError, match="channels must be at least one positive"):
+            small(channels=channels).fit(digits.images)
+
+    def test_pairs_of_another_shape(self, digits):
+        with pytest.raises(ValueError, match=r"must have the shape of X, \(1797, 64\)"):
+            small().fit(digits.images, digits.images[:, :4])
+
+    def test_five_axes(self):
+        with pytest.raises(ValueError, match="sample"):
+            small().fit(images(5, 1, 2, 4, 4))
+
+    def test_empty_images(self):
+        with pytest.raises(ValueError, match="holds no samples"):
+            small().fit(np.zeros((5, 0, 8)))
+
+    def test_a_failed_fit_leaves_the_earlier_one(self, digits):
+        ae = small().fit(digits.images)
+        before = ae.transform(digits.images[:3])
+        with pytest.raises(ValueError, match="NaN"):
+            ae.fit(np.full((5, 4, 4), np.nan))
+        np.testing.assert_array_equal(ae.transform(digits.images[:3]), before)
+        assert ae.inverse_transform(before).shape == (3, 8, 8)
+
+
+class TestLearning:
+    def test_it_removes_noise(self, digits):
+        X = digits.images / 16
+        train, test = X[:1400], X[1400:]
+        rng = np.random.default_rng(0)
+        Y = np.clip(test + 0.2 * rng.normal(size=test.shape), 0, 1)
+        noise = GaussianNoise(0.2, relative=False, clip=(0, 1))
+        ae = ConvAE(
+            channels=16, kernel_size=2, stride=2, noise=noise, random_state=0
+        ).fit(train)
+        assert np.mean((ae.denoise(Y) - test) ** 2) < 0.6 * np.mean((Y - test) ** 2)
+
+    def test_pairs_of_images(self, digits):
+        X = digits.images
+        Y = X + np.random.default_rng(0).normal(size=X.shape)
+        ae = small(max_iter=5).fit(Y, X)
+        assert ae.denoise(Y).shape == Y.shape
+
+    def test_codes_serve_a_classifier(self, digits):
+        pipe = make_pipeline(
+            small(sample_shape=(1, 8, 8), max_iter=10), LinearSVC(random_state=0)
+        )
+        assert (
+            pipe.fit(digits.data[:900], digits.target[:900]).score(
+                digits.data[900:], digits.target[900:]
+            )
+            > 0.8
+        )
+
+    def test_same_seed_same_codes_also_after_pickling_and_in_parts(self, digits):
+        X = digits.images
+        ae = small(noise="masking", noise_level=0.2).fit(X)
+        again = small(noise="masking", noise_level=0.2).fit(X)
+        expected = ae.transform(X)
+        np.testing.assert_array_equal(again.transform(X), expected)
+        copy = pickle.loads(pickle.dumps(ae))
+        np.testing.assert_array_equal(copy.transform(X), expected)
+        np.testing.assert_array_equal(ae.transform(X[7:8]), expected[7:8])
+
+    def test_warm_start_goes_on(self, digits):
+        ae = small(warm_start=True, max_iter=3).fit(digits.images)
+        first = ae.score(digits.images)
+        assert ae.fit(digits.images).score(digits.images) > first
+
+    def test_partial_fit_takes_images(self, digits):
+        ae = small(batch_size=20)
+        for _ in range(3):
+            ae.partial_fit(digits.images)
+        assert ae.score(digits.images) > 0.3

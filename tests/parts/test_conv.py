@@ -1,0 +1,143 @@
+"""Convolutions: shapes, patches, transposed layers."""
+
+import itertools
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from skae.parts.conv import Conv, Down, Up, Window
+
+GRID = [
+    (size, kernel, stride)
+    for size, kernel, stride in itertools.product(
+        (1, 2, 5, 7, 8, 13, 28, 30), (1, 2, 3, 4, 5, 7), (1, 2, 3, 4)
+    )
+    if stride <= kernel and (size == 1 or size >= kernel)
+]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def fill(layer, seed=0):
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=seeded(seed)))
+    return layer
+
+
+def windows(height, width, kernel, stride):
+    return [Window.over(size, kernel, stride) for size in (height, width)]
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride"), GRID)
+def test_sizes_come_back_exactly(size, kernel, stride):
+    across = 9 if kernel <= 9 else size
+    over = windows(size, across, kernel, stride)
+    x = torch.randn(2, 3, size, across, generator=seeded())
+    h = fill(Down(3, 5, over))(x)
+    assert h.shape == (2, 5, over[0].output, over[1].output)
+    assert fill(Up(5, 3, over))(h).shape == x.shape
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride"), GRID)
+def test_every_pixel_is_seen_and_made(size, kernel, stride):
+    over = windows(size, 1, kernel, stride)
+    x = torch.ones(1, 1, size, 1, requires_grad=True)
+    down, up = Down(1, 1, over), Up(1, 1, over)
+    with torch.no_grad():
+        for layer in (down, up):
+            layer.weight.fill_(1.0)
+    h = down(x)
+    h.sum().backward()
+    assert (x.grad > 0).all()
+    assert (up(torch.ones_like(h)) > 0).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 12), (9, 7)])
+def test_patches_are_the_convolution_that_they_replace(height, width):
+    over = windows(height, width, 4, 4)
+    extra = [window.extra for window in over]
+    down, up = fill(Down(3, 5, over)), fill(Up(5, 3, over), seed=1)
+    x = torch.randn(2, 3, height, width, generator=seeded(2))
+    padded = F.pad(x, (0, extra[1], 0, extra[0]))
+    expected = F.conv2d(padded, down.weight, down.bias, stride=4)
+    torch.testing.assert_close(down(x), expected)
+    back = F.conv_transpose2d(expected, up.weight, up.bias, stride=4)
+    torch.testing.assert_close(up(expected), back[:, :, :height, :width])
+
+
+@pytest.mark.parametrize("n_components", [None, 6])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 14), (2, 1, 30)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"channels": (8,), "kernel_size": 4, "stride": 4},
+        {"channels": (6, 4), "kernel_size": 3, "stride": 2},
+        {"channels": (6, 4), "kernel_size": 3, "stride": 2, "output_kernel_size": 3},
+        {"channels": (5,), "kernel_size": 2, "stride": 1, "n_residual_layers": 0},
+    ],
+)
+def test_codecs_round_trip(shape, n_components, options):
+    d = torch.Size(shape).numel()
+    codec = Conv(shape, **options).build(d, n_components, generator=seeded())
+    x = torch.randn(4, d, generator=seeded(1))
+    z = codec.encode(x)
+    assert z.shape == (4, n_components or torch.Size(codec.code_shape).numel())
+    assert codec.decode(z).shape == x.shape
+
+
+def test_the_textbook_network_is_the_textbook_network():
+    options = {"kernel_size": 3, "stride": 2, "n_residual_layers": 0}
+    conv = Conv((1, 28, 28), (16, 8), output_kernel_size=3, **options)
+    codec = conv.build(784, None, generator=seeded())
+    textbook = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 16, 3, 2, 1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 8, 3, 2, 1),
+        torch.nn.ReLU(),
+        torch.nn.ConvTranspose2d(8, 8, 3, 2, 1, 1),
+        torch.nn.ReLU(),
+        torch.nn.ConvTranspose2d(8, 16, 3, 2, 1, 1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(16, 1, 3, padding=1),
+    )
+    assert codec.code_shape == (8, 7, 7)
+    parameters = list(codec.parameters())
+    with torch.no_grad():
+        for mine, theirs in zip(textbook.parameters(), parameters, strict=True):
+            mine.copy_(theirs)
+    x = torch.rand(3, 784, generator=seeded(1))
+    expected = textbook(x.view(3, 1, 28, 28)).flatten(1)
+    torch.testing.assert_close(codec.decode(codec.encode(x)), expected)
+
+
+def test_untrained_layers_keep_the_size_of_their_input():
+    codec = Conv((1, 32, 32)).build(1024, None, generator=seeded())
+    raw = codec.decode(codec.encode(torch.randn(64, 1024, generator=seeded(1))))
+    assert 0.3 < raw.std() < 5
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "message"),
+    [
+        (28, 2, 3, "stride=3 must not exceed kernel_size=2"),
+        (3, 4, 4, "needs at least 4 pixels; this axis has 3 left"),
+    ],
+)
+def test_windows_that_cannot_work_are_named(size, kernel, stride, message):
+    with pytest.raises(ValueError, match=message):
+        Window.over(size, kernel, stride)
+
+
+def test_the_generator_decides_the_weights():
+    one, same, other = (
+        Conv((1, 8, 8), kernel_size=2, stride=2)
+        .build(64, 3, generator=seeded(seed))
+        .state_dict()
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not torch.equal(one["down.0.weight"], other["down.0.weight"])
