@@ -165,7 +165,7 @@ class BaseAutoencoder(
         return None
 
     def _parts(self, X) -> Parts:
-        """What the parameters say of a model of rows X; raises where they contradict."""
+        """What the parameters say of a model of rows X, or where they contradict."""
         raise NotImplementedError
 
     def _take_over(self, fitted):

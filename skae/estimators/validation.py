@@ -114,8 +114,8 @@ def check_unit_interval(X) -> None:
         low, high = feature_ranges(X)
         raise ValueError(
             "likelihood='bernoulli' needs X within [0, 1], but X ranges from "
-            f"{low.min():g} to {high.max():g}. Scale X, with MinMaxScaler for example, or use "
-            "likelihood='gaussian'."
+            f"{low.min():g} to {high.max():g}. Scale X, with MinMaxScaler for example, "
+            "or use likelihood='gaussian'."
         )
 
 

@@ -101,9 +101,7 @@ def test_clean_rows_must_be_finite(digits):
 
 @pytest.mark.parametrize("noise", ["masking", "salt_and_pepper"])
 def test_shares_beyond_one_are_refused(digits, noise):
-    with pytest.raises(
-        ValueError, match=r"noise_level .* \[0, 1\]; got 1.5"
-    ):
+    with pytest.raises(ValueError, match=r"noise_level .* \[0, 1\]; got 1.5"):
         quick(noise=noise, noise_level=1.5).fit(digits[0])
 
 
