@@ -1,7 +1,8 @@
 """The data sets that the benchmarks measure on.
 
 `SKAE_DATA` may name a folder with `adbench/*.npz` (keys `X`, `y`), `mnist.npz` and
-`fashion_mnist.npz` (keys `x_train`, `x_test`) and `ecg5000_train.npz` (keys `X`, `y`).
+`fashion_mnist.npz` (keys `x_train`, `x_test`, `y_train`, `y_test`) and
+`ecg5000_train.npz` (keys `X`, `y`).
 Without it the tables are the sets that scikit-learn ships, of which some serve as
 normal rows and outliers, and the images come from OpenML; without a network, digits
 stand in for the images. Nothing here scales or splits a table: the scripts do that.
@@ -33,11 +34,16 @@ NORMAL_DIGITS = (0, 1, 4)
 
 
 class Images(NamedTuple):
-    """Flattened images in [0, 1], float32; `name` says which set it really is."""
+    """Flattened images in [0, 1], float32; `name` says which set it really is.
+
+    They are squares of one channel; `y_train` and `y_test` are their kinds.
+    """
 
     name: str
     train: np.ndarray
     test: np.ndarray
+    y_train: np.ndarray
+    y_test: np.ndarray
 
 
 class Labelled(NamedTuple):
@@ -103,22 +109,23 @@ def images(name):
     path = folder / f"{name}.npz" if folder else None
     if path and path.exists():
         with np.load(path) as archive:
-            return Images(
-                name, *(_flat(archive[k], 255) for k in ("x_train", "x_test"))
-            )
+            rows = (_flat(archive[k], 255) for k in ("x_train", "x_test"))
+            return Images(name, *rows, archive["y_train"], archive["y_test"])
     try:
-        X = datasets.fetch_openml(
+        data = datasets.fetch_openml(
             OPENML_NAMES[name], version=1, as_frame=False, parser="liac-arff"
-        ).data
-        return Images(name, _flat(X[:60_000], 255), _flat(X[60_000:], 255))
+        )
+        X, y = _flat(data.data, 255), data.target.astype(int)
+        return Images(name, X[:60_000], X[60_000:], y[:60_000], y[60_000:])
     except Exception as error:  # no network, a proxy, a full disk: all mean "not here"
         _say(
             f"{name} is neither under SKAE_DATA nor to be had from OpenML ({error}): "
             "digits stand in for it"
         )
-        X = _flat(datasets.load_digits().data, 16)
+        X, y = datasets.load_digits(return_X_y=True)
         order = np.random.default_rng(0).permutation(len(X))
-        return Images("digits", X[order[450:]], X[order[:450]])
+        X, y = _flat(X, 16)[order], y[order]
+        return Images("digits", X[450:], X[:450], y[450:], y[:450])
 
 
 def subsample(X, n_rows, seed=0):
