@@ -19,7 +19,7 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
@@ -102,11 +102,13 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         Judge rows by the reconstructions of this autoencoder instead of the ensemble.
         One that is not fitted is cloned and fitted to three quarters of the rows; the
         others set the threshold. A fitted one is used as it is, and every row given to
-        ``fit``, which it should not have been trained on, sets the threshold.
+        ``fit``, which it should not have been trained on, sets the threshold; wrap it
+        in ``sklearn.frozen.FrozenEstimator`` to keep it fitted in ``clone`` and
+        searches. The parameters of the ensemble are then ignored.
     max_iter : int, default=None
         Epochs of the autoencoders' training; None takes 40 steps.
     batch_size : int, default=64
-        Rows a training step and member.
+        Rows a training step and member, at most those that it trains on.
     learning_rate_init : float, default=0.015
         Peak learning rate of Adam; it rises over the first 5% of the steps and falls as
         a cosine.
@@ -325,8 +327,10 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
 
         The share of calibration rows, the new row included, that score no higher. If
         the row and the calibration rows are exchangeable, the chance of a value of at
-        most u is at most u. Training rows that are outliers beyond doubt, by their
-        scores, are not calibration rows.
+        most u is at most u; about so where many rows are alike. Training rows that are
+        outliers beyond doubt, by their scores, are not calibration rows. Fewer than 19
+        calibration rows give no value below 0.05, and ``predict`` then flags what
+        scores lower than all of them.
 
         Parameters
         ----------
@@ -337,10 +341,11 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         p : ndarray of shape (n_samples,)
             In (0, 1], at least 1 / (n_calibration + 1).
         """
-        return self._calibration.p_values(self.score_samples(X))
+        scores = self.score_samples(X)
+        return self._calibration.p_values(scores)
 
     def tune_threshold(self, X, y, scoring="f1"):
-        """Set ``offset_`` to where labelled rows score best.
+        """Set ``offset_`` to where labelled rows score best; of ties, flag the most.
 
         Parameters
         ----------
@@ -350,9 +355,9 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             1 for outliers and 0 for inliers, or -1 and +1 as from ``predict``; both
             kinds must occur.
         scoring : str or callable, default="f1"
-            Name of a scikit-learn scorer, or ``scorer(detector, X, y) -> float``. It
-            sees labels and predictions of 1 for outliers and 0 for inliers, so "f1",
-            "precision" and "recall" are those of the outliers.
+            Name of a scikit-learn scorer of labels, or ``scorer(detector, X, y) ->
+            float``. It sees labels and predictions of 1 for outliers and 0 for inliers,
+            so "f1", "precision" and "recall" are those of the outliers.
 
         Returns
         -------
@@ -361,7 +366,8 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            When y has other values, or only one kind.
+            When y has other values, or only one kind, or when ``scoring`` cannot tell
+            thresholds apart.
         """
         scores = self.score_samples(X)
         check_consistent_length(scores, y)
@@ -369,18 +375,21 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         labeller = _Labeller(scores)
         scorer = check_scoring(labeller, scoring=scoring)
         known = np.unique(scores)
-        between = np.r_[known[0], (known[1:] + known[:-1]) / 2, np.inf]
+        above = np.nextafter(known[-1], np.inf)
+        between = np.r_[known[0], (known[1:] + known[:-1]) / 2, above]
         if len(between) > _CANDIDATES:
             places = np.linspace(0, len(between) - 1, _CANDIDATES).round().astype(int)
             between = between[places]
-        reached = []
-        for offset in between:
-            labeller.offset = offset
-            reached.append(scorer(labeller, X, outlier))
-        best = int(np.nanargmax(reached))
-        # Everything flagged: the offset lies above every score.
-        above = np.nextafter(known[-1], np.inf)
-        self.offset_ = float(min(between[best], above))
+        reached = np.array(
+            [_reached(scorer, labeller, offset, X, outlier) for offset in between]
+        )
+        if len(np.unique(reached[np.isfinite(reached)])) < 2:
+            raise ValueError(
+                f"scoring={scoring!r} is {reached[0]:.3g} whatever the threshold. Use "
+                "one that judges labels, such as 'f1' or 'balanced_accuracy'."
+            )
+        best = np.flatnonzero(reached == np.nanmax(reached))[-1]
+        self.offset_ = float(between[best])
         return self
 
     def explain(self, X, *, top=None):
@@ -443,7 +452,8 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         """The fitted attributes of an ensemble, possibly after earlier members."""
         old = self._scorer if adding else None
         kept = len(self.estimators_) if adding else 0
-        recipe = self._recipe(X.shape[1], max(1, self.n_estimators - kept))
+        n_added = max(1, self.n_estimators - kept)
+        recipe = self._recipe(X.shape[1], n_added)
         if adding and not isinstance(old, EnsembleScorer):
             raise ValueError("warm_start cannot add members to an estimator=.")
         if self.n_estimators < kept:
@@ -473,6 +483,8 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         random = np.random.default_rng([seed, kept])
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
         n_drawn = self._n_drawn(X.shape[0], recipe.n_features)
+        batch = max(1, min(recipe.batch_size, round(self._n_trusted(n_drawn))))
+        recipe = recipe._replace(batch_size=batch)
         with isolated():
             units = old.units if adding else _units_of(X, weight, random)
             n_members = self.n_estimators - kept
@@ -485,17 +497,18 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             x = units.to_model(block).to(device)
             ends = np.cumsum([len(rows) for rows in pairs])[:-1]
             drawn_weight = None if weight is None else torch.from_numpy(weight[used])
-            members, seen = train(
+            members, seen, share = train(
                 x, np.split(place, ends), n_members, recipe, generator, drawn_weight
             )
         if adding:
+            share = torch.cat([old.seen.shares(x) > 0, share > 0]).float()
+            share /= share.sum(0)
             members = [*old.members, *members]
             seen = old.seen.followed_by(seen)
         scorer = EnsembleScorer(units, members, seen)
-        n_trusted, batch = self.support_fraction * n_drawn / 2, recipe.batch_size
         # Row numbers are sorted: take some from everywhere.
         step = -(-len(x) * x.shape[1] // _CALIBRATION_ENTRIES)
-        scores = scorer.model_scores(x[::step], self.n_jobs)
+        scores = scorer.model_scores(x[::step], share[:, ::step], self.n_jobs)
         cases = None if weight is None else weight[used][::step]
         return {
             "_seed": seed,
@@ -503,7 +516,8 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             "_calibration": _calibrated(scores, cases),
             "estimators_": members,
             "max_samples_": n_drawn,
-            "n_iter_": self.max_iter or max(1, math.ceil(STEPS * batch / n_trusted)),
+            "n_iter_": self.max_iter
+            or max(1, math.ceil(STEPS * batch / self._n_trusted(n_drawn))),
         }
 
     def _fit_estimator(self, X, weight):
@@ -578,6 +592,10 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             )
         return int(self.max_features)
 
+    def _n_trusted(self, n_drawn):
+        """Rows that each member trains on, about."""
+        return self.support_fraction * n_drawn / 2
+
     def _n_drawn(self, n_samples, n_looked_at):
         """Rows drawn for each pair."""
         if self.max_samples == "auto":
@@ -626,6 +644,20 @@ class _Labeller(ClassifierMixin, BaseEstimator):
 
     def decision_function(self, X):
         return self.offset - self.scores
+
+
+def _reached(scorer, labeller, offset, X, outlier):
+    """The score at a threshold; flagging nothing has no precision, which is no news."""
+    labeller.offset = offset
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        try:
+            return scorer(labeller, X, outlier)
+        except AttributeError as error:
+            raise ValueError(
+                "scoring must judge labels or decision values; this one asked for "
+                f"something else: {error}"
+            ) from error
 
 
 def _outlier_labels(y):

@@ -42,11 +42,33 @@ class EnsembleScorer:
 
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """Minus the error in multiples of a typical row's."""
-        return self._scores(X, self.units.to_model, n_jobs)
+        ensemble = Ensemble(self.members)
 
-    def model_scores(self, x: torch.Tensor, n_jobs=None) -> np.ndarray:
-        """The scores of rows that are in robust units already."""
-        return self._scores(x.cpu().numpy(), torch.from_numpy, n_jobs)
+        def score(x):
+            return -self._contributions(ensemble, x).sum(1, keepdim=True)
+
+        return self._map(X, score, 1, n_jobs)[:, 0]
+
+    def model_scores(self, x, share, n_jobs=None) -> np.ndarray:
+        """Scores of rows in robust units by given shares of the members.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_rows, n_features)
+        share : Tensor of shape (members, n_rows)
+        n_jobs : int, optional
+        """
+        ensemble = Ensemble(self.members)
+        width = x.shape[1]
+
+        def score(rows):
+            x, share = rows[:, :width].contiguous(), rows[:, width:].mT.contiguous()
+            error = ensemble.contributions(x, share).cpu().double()
+            return -error.sum(1, keepdim=True)
+
+        rows = torch.cat([x, share.mT], dim=1).cpu().numpy()
+        out = np.empty((len(rows), 1))
+        return map_rows(rows, torch.from_numpy, score, out, self.device, n_jobs)[:, 0]
 
     def contributions(self, X, n_jobs=None) -> np.ndarray:
         """Each feature's part of the scores."""
@@ -70,15 +92,6 @@ class EnsembleScorer:
         """The scorer with its members on the CPU."""
         members = [member.to("cpu") for member in self.members]
         return EnsembleScorer(self.units, members, self.seen)
-
-    def _scores(self, X, to_model, n_jobs):
-        ensemble = Ensemble(self.members)
-        out = np.empty((X.shape[0], 1))
-
-        def score(x):
-            return -self._contributions(ensemble, x).sum(1, keepdim=True)
-
-        return map_rows(X, to_model, score, out, self.device, n_jobs)[:, 0]
 
     def _contributions(self, ensemble, x):
         # Sums of many features in float32 would not add up to the score.

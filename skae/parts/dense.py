@@ -19,10 +19,14 @@ from typing import Any, NamedTuple
 import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 from skae.parts.activations import ACTIVATIONS, Activation
 
 __all__ = ["Anchor", "Dense", "DenseCodec", "Guard"]
+
+# Products of other widths take up rows one by one in kernels of their own.
+_STEADY_WIDTH = 16
 
 Layers = list[tuple[Tensor, Tensor]]
 
@@ -87,13 +91,13 @@ class Guard(nn.Module):
     def code(self, x: Tensor, scaled: Tensor, code: Tensor) -> Tensor:
         """The code, moved towards the anchor's where the row is far out."""
         center, scale = _row(self.center, self.axes), _row(self.scale, self.axes)
-        start = ((x - center) @ self.axes) / scale
+        start = _product(x - center, self.axes) / scale
         return start + _trust(scaled, self.input_limit) * (code - start)
 
     def raw(self, z: Tensor, code: Tensor, raw: Tensor) -> Tensor:
         """The raw output, moved towards the anchor's where the code is far out."""
         slope = _row(self.raw_slope, self.axes)
-        start = (z @ self.axes.mT) * slope + _row(self.raw_center, self.axes)
+        start = _product(z, self.axes.mT) * slope + _row(self.raw_center, self.axes)
         return start + _trust(code, self.code_limit) * (raw - start)
 
     def member(self, index: int) -> "Guard":
@@ -350,7 +354,7 @@ class DenseCodec(nn.Module):
         code = _perceptron(self._bounded(scaled), self.encoder_layers(), self._act)
         code = ACTIVATIONS[self.code_activation].forward(code)
         if self.anchored:
-            code = code + (x @ self.encoder_path) / sigma
+            code = code + _product(x, self.encoder_path) / sigma
         if self.guard is not None and not self.training:
             code = self.guard.code(x, scaled, code)
         return code * sigma if self.anchored else code
@@ -360,7 +364,7 @@ class DenseCodec(nn.Module):
         code = z / self._per_row(self.code_scale) if self.anchored else z
         raw = _perceptron(self._bounded(code), self.decoder_layers(), self._act)
         if self.anchored:
-            raw = raw + z @ self.decoder_axes()
+            raw = raw + _product(z, self.decoder_axes())
         if self.guard is not None and not self.training:
             raw = self.guard.raw(z, code, raw)
         return raw
@@ -455,8 +459,26 @@ def _perceptron(x: Tensor, layers: Layers, activation: Activation) -> Tensor:
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if x.ndim == weight.ndim == 2:
+        if _is_unsteady(weight):
+            return _product(x, weight) + bias
         return torch.addmm(bias, x, weight)
     return x @ weight + (bias if weight.ndim == 2 else bias.unsqueeze(-2))
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight; without gradients, each row alike wherever in x it stands."""
+    if x.ndim == weight.ndim == 2 and _is_unsteady(weight):
+        n_out = weight.shape[1]
+        padded = F.pad(weight, (0, -n_out % _STEADY_WIDTH)).contiguous()
+        return (x @ padded)[:, :n_out]
+    return x @ weight
+
+
+def _is_unsteady(weight: Tensor) -> bool:
+    """Whether the last bits of a row of the product may depend on its place."""
+    if torch.is_grad_enabled() or weight.device.type != "cpu":
+        return False
+    return weight.shape[1] % _STEADY_WIDTH > 0 or not weight.is_contiguous()
 
 
 def _trust(size: Tensor, limit: Tensor) -> Tensor:

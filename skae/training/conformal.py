@@ -11,6 +11,7 @@ import numpy as np
 __all__ = ["Calibration", "beyond_doubt"]
 
 _DOUBT = 6.0
+_SMALLEST_DEVIATION = 0.2
 
 
 class Calibration:
@@ -59,11 +60,10 @@ def beyond_doubt(scores: np.ndarray) -> np.ndarray:
 
     A mask of the scores, all of at most zero, whose logarithm is more than six robust
     standard deviations above the median; the deviation is that of the better half,
-    which outliers do not reach.
+    which outliers do not reach, and at least 0.2: rows of few different values score
+    alike.
     """
     error = np.log(np.maximum(-scores, 1e-12))
     better, median = np.percentile(error, [25, 50])
-    deviation = (median - better) / 0.6745
-    if deviation == 0:
-        return np.zeros(len(scores), dtype=bool)
+    deviation = max((median - better) / 0.6745, _SMALLEST_DEVIATION)
     return error > median + _DOUBT * deviation

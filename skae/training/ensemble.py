@@ -122,7 +122,7 @@ def train(
     recipe: Recipe,
     generator: Generator,
     weight: Tensor | None = None,
-) -> tuple[list[Member], "SeenRows"]:
+) -> tuple[list[Member], "SeenRows", Tensor]:
     """Train members, all of them as one batched network.
 
     Parameters
@@ -143,6 +143,8 @@ def train(
     -------
     members : list of Member
     seen : SeenRows
+    share : Tensor of shape (members, n_rows)
+        How much each member's word counts for each row when it stands for a new one.
     """
     features = _dealt(x.shape[1], recipe.n_features, n_members, generator)
     views = [_columns(x, mine.to(x.device)) for mine in features]
@@ -173,7 +175,7 @@ def train(
         unseen = x[_index(half.unseen, x)]
         member.typical = Ensemble([member]).mean_errors(unseen).clamp_min(_SMALLEST)
         members.append(member)
-    return members, SeenRows.of(x, rows)
+    return members, SeenRows.of(x, rows), _shares_as_new(x, rows)
 
 
 def _halves(
@@ -424,10 +426,7 @@ class SeenRows:
     @classmethod
     def of(cls, x: Tensor, rows: Sequence[Half]) -> "SeenRows":
         """Record the rows of x that the halves were made of."""
-        seen = np.zeros((len(x), len(rows)), dtype=bool)
-        for index, half in enumerate(rows):
-            if half.seen is not half.unseen:
-                seen[half.seen, index] = True
+        seen = _seen(x, rows)
         keys, first, count = np.unique(
             _fingerprints(x), return_index=True, return_counts=True
         )
@@ -458,9 +457,42 @@ class SeenRows:
         if len(self.keys):
             known = self.keys[place] == fingerprints
             share[known] = ~self.seen[place[known]]
-            share[share.sum(1) == 0] = 1
-        share /= share.sum(1, keepdims=True)
-        return torch.from_numpy(np.ascontiguousarray(share.T)).to(x.device)
+        return _normalised(share, x)
+
+
+def _seen(x: Tensor, rows: Sequence[Half]) -> np.ndarray:
+    """Which rows each member has to leave to others, shape (n_rows, n_members)."""
+    seen = np.zeros((len(x), len(rows)), dtype=bool)
+    for index, half in enumerate(rows):
+        if half.seen is not half.unseen:
+            seen[half.seen, index] = True
+    return seen
+
+
+def _shares_as_new(x: Tensor, rows: Sequence[Half]) -> Tensor:
+    """Shares of members that make of a drawn row what they will make of a new one.
+
+    A new row that equals one drawn row is taken for it, and judged by the members that
+    did not see that. To a drawn row with one copy the copy is what that row is to the
+    new one: neither may have been seen. Other rows are left out alone.
+    """
+    seen = _seen(x, rows)
+    _, group, count = np.unique(
+        _fingerprints(x), return_inverse=True, return_counts=True
+    )
+    of_group = np.zeros((len(count), len(rows)), dtype=bool)
+    np.logical_or.at(of_group, group, seen)
+    blocked = np.where((count == 2)[group, None], of_group[group], seen)
+    blocked = np.where(blocked.all(1, keepdims=True), seen, blocked)
+    return _normalised(~blocked, x)
+
+
+def _normalised(share: np.ndarray, x: Tensor) -> Tensor:
+    """Shares (batch, members), some of one, as columns that sum to one."""
+    share = share.astype(np.float32)
+    share[share.sum(1) == 0] = 1
+    share /= share.sum(1, keepdims=True)
+    return torch.from_numpy(np.ascontiguousarray(share.T)).to(x.device)
 
 
 def _fingerprints(x: Tensor) -> np.ndarray:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -228,3 +228,14 @@ def test_two_fits_in_two_threads_are_the_same_as_alone(X):
         for fit in fits:
             np.testing.assert_array_equal(fit.result(), alone)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("parameters", [{}, {"activation": "identity"}])
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_rows_come_out_alike_wherever_they_stand(k, parameters):
+    X = load_breast_cancer().data
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    ae = AutoencoderTransformer(k, max_iter=2, random_state=0, **parameters).fit(X)
+    for method in (ae.transform, ae.reconstruct, ae.score_samples):
+        in_parts = np.concatenate([method(X[:7]), method(X[7:18]), method(X[18:])])
+        np.testing.assert_array_equal(in_parts, method(X))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import sparse, stats
 from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import make_scorer, precision_score, recall_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -53,12 +54,13 @@ def test_decision_function_is_score_minus_offset_and_predict_its_sign():
 
 
 def test_scores_of_training_rows_are_distributed_as_those_of_fresh_rows():
-    wide = np.random.default_rng(4).normal(size=(300, 100))
-    fitted = AEOutlierDetector(random_state=0).fit(wide[:150])
-    found = stats.ks_2samp(
-        fitted.score_samples(wide[:150]), fitted.score_samples(wide[150:])
-    )
-    assert found.pvalue > 0.01
+    p = []
+    for seed in range(8):
+        wide = np.random.default_rng(seed).normal(size=(300, 100))
+        fitted = AEOutlierDetector(random_state=seed).fit(wide[:150])
+        scores = fitted.score_samples(wide[:150]), fitted.score_samples(wide[150:])
+        p.append(stats.ks_2samp(*scores).pvalue)
+    assert stats.combine_pvalues(p).pvalue > 0.01
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.05, 0.2])
@@ -398,3 +400,64 @@ def test_works_in_a_pipeline_and_in_cross_validation():
         pipeline, np.r_[X, 5 * OUTLIERS], y, scoring="roc_auc", cv=StratifiedKFold(3)
     )
     assert scores.mean() > 0.95
+
+
+class TestRepeatedRows:
+    def test_copies_do_not_make_the_threshold_too_tight(self):
+        rng = np.random.default_rng(0)
+        doubled = np.repeat(rng.normal(size=(500, 5)), 2, axis=0)
+        fitted = AEOutlierDetector(random_state=0).fit(doubled)
+        assert (fitted.predict(rng.normal(size=(4000, 5))) == -1).mean() < 0.1
+
+    def test_equally_likely_values_are_no_outliers_beyond_doubt(self):
+        flagged = []
+        for seed in range(4):
+            rng = np.random.default_rng(seed)
+            X = np.eye(10)[rng.integers(0, 10, 3000)]
+            fitted = AEOutlierDetector(random_state=seed).fit(X[:1000])
+            assert len(fitted.calibration_scores_) == 1000
+            flagged.append((fitted.p_values(X[1000:]) <= 0.05).mean())
+        assert np.mean(flagged) < 0.1
+
+
+class TestTunedThresholds:
+    @pytest.fixture
+    def labelled(self):
+        X, y = load_breast_cancer(return_X_y=True)
+        return AEOutlierDetector(random_state=0).fit(X[y == 1]), X, (y == 0).astype(int)
+
+    def test_of_equally_good_thresholds_the_one_that_flags_most(self, labelled):
+        detector, X, is_outlier = labelled
+        flagged = detector.tune_threshold(X, is_outlier, "precision").predict(X) == -1
+        assert is_outlier[flagged].all()
+        next_one = np.sort(detector.score_samples(X))[flagged.sum()]
+        assert not is_outlier[detector.score_samples(X) == next_one].any()
+
+    @pytest.mark.parametrize(
+        ("scoring", "message"),
+        [
+            ("roc_auc", "whatever the threshold"),
+            ("neg_log_loss", "predict_proba"),
+            (lambda detector, X, y: np.nan, "is nan whatever the threshold"),
+        ],
+    )
+    def test_scorings_that_cannot_choose_are_refused(self, labelled, scoring, message):
+        detector, X, is_outlier = labelled
+        before = detector.offset_
+        with pytest.raises(ValueError, match=message):
+            detector.tune_threshold(X, is_outlier, scoring)
+        assert detector.offset_ == before
+
+
+def test_batches_are_no_larger_than_what_a_member_trains_on():
+    X = normal_rows(300, seed=0)
+    of_all, of_more = (
+        AEOutlierDetector(batch_size=size, random_state=0).fit(X) for size in (90, 9000)
+    )
+    assert of_all.n_iter_ == of_more.n_iter_
+    np.testing.assert_array_equal(of_all.score_samples(X), of_more.score_samples(X))
+
+
+def test_p_values_need_a_fit():
+    with pytest.raises(NotFittedError):
+        AEOutlierDetector().p_values(normal_rows(5, seed=0))

@@ -35,7 +35,7 @@ def trained(x=None, n_members=4, n_features=D, seed=0, weight=None, **recipe):
     x = table() if x is None else x
     pairs = shuffled(len(x), (n_members + 1) // 2)
     recipe = Recipe((6,), n_features=n_features, max_iter=3, **recipe)
-    return train(x, pairs, n_members, recipe, generator(seed), weight)
+    return train(x, pairs, n_members, recipe, generator(seed), weight)[:2]
 
 
 def uniform(members, x):
@@ -126,7 +126,7 @@ class TestTraining:
     def test_rows_that_were_not_drawn_are_unknown(self):
         x = table()
         drawn = [np.arange(40), np.arange(20, 60)]
-        _, seen = train(
+        _, seen, _ = train(
             x, drawn, 4, Recipe((6,), n_features=D, max_iter=1), generator()
         )
         share = seen.shares(x)
@@ -163,7 +163,7 @@ class TestTraining:
     def test_training_rebuilds_rows_better_than_the_median_does(self):
         x = table(300)
         pairs = shuffled(300, 2)
-        members, _ = train(x, pairs, 4, Recipe((16,), n_features=D), generator())
+        members, *_ = train(x, pairs, 4, Recipe((16,), n_features=D), generator())
         new = table(300, seed=3).clamp(-2, 2)
         rebuilt = Ensemble(members).expected(new, uniform(members, new))
         assert (rebuilt - new).square().mean() < 0.5 * new.square().mean()
@@ -249,7 +249,7 @@ class TestFewRows:
         found = []
         for seed in (1, 2):
             pairs = shuffled(n, 2, seed)
-            members, seen = train(x, pairs, 4, recipe, generator(seed))
+            members, seen, _ = train(x, pairs, 4, recipe, generator(seed))
             new = torch.cat([x, table(9, seed=5)])
             found.append(Ensemble(members).contributions(new, seen.shares(new)))
         assert torch.equal(*found)
