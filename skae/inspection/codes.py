@@ -114,7 +114,11 @@ class LatentDisplay:
         """y as an array, and what it is called."""
         if self.y is None:
             return None, None
-        return column_or_1d(self.y), getattr(self.y, "name", None)
+        y = column_or_1d(self.y)
+        if y.dtype.kind == "O":
+            # Missing labels can not be sorted among the others.
+            y = y.astype(str)
+        return y, getattr(self.y, "name", None)
 
     def _draw_plane(self, ax, points, y, kinds, name):
         size = _point_size(len(points))
@@ -127,7 +131,11 @@ class LatentDisplay:
             chosen = points[y == kind]
             ax.scatter(*chosen.T, s=size, color=color, label=str(kind))
         ax.legend(
-            title=name, loc="center left", bbox_to_anchor=(1.0, 0.5), markerscale=1.5
+            title=name,
+            ncols=1 if len(kinds) <= 10 else 2,
+            loc="center left",
+            bbox_to_anchor=(1.0, 0.5),
+            markerscale=1.5,
         )
 
     def _draw_line(self, ax, code, y, kinds, name):

@@ -205,6 +205,7 @@ the estimator takes
 
 
 def _first(X, n_samples):
+    X = X.tocsr() if sparse.issparse(X) else X
     return _safe_indexing(X, np.arange(min(n_samples, _num_samples(X))))
 
 
@@ -239,11 +240,10 @@ def _corrupts(estimator) -> bool:
 
 def _corrupted(estimator, rows, random_state):
     """Rows after the noise that the estimator learned to remove."""
-    units, device = estimator._units, estimator._device
+    units, parameter = estimator._units, next(estimator.net_.parameters())
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    generator = torch.Generator(device).manual_seed(seed)
-    x = torch.as_tensor((rows - units.center) / units.scale, dtype=torch.float32)
-    x = x.to(device)
+    generator = torch.Generator(parameter.device).manual_seed(seed)
+    x = torch.as_tensor((rows - units.center) / units.scale).to(parameter)
     with torch.no_grad():
         x_tilde = estimator.net_.corruption(x, generator).masked_fill(x.isnan(), np.nan)
     noisy = x_tilde.cpu().double().numpy() * units.scale + units.center

@@ -62,6 +62,12 @@ def test_numbers_of_many_kinds_get_a_colour_bar(y, legend):
         np.testing.assert_array_equal(display.ax_.collections[0].get_array(), y)
 
 
+def test_missing_labels_are_a_kind_of_their_own():
+    labels = np.array(["b", "a", np.nan], dtype=object)
+    ax = LatentDisplay(codes=X[:3, :2], y=labels).plot().ax_
+    assert legend_of(ax) == ["a", "b", "nan"]
+
+
 def test_the_name_of_y_is_written():
     pd = pytest.importorskip("pandas")
     classes = pd.Series(LABELS, name="cultivar", index=np.arange(60) + 7)

@@ -132,7 +132,7 @@ def test_feature_names_are_written_below_the_bars():
     assert labels == list(frame.columns)
 
 
-@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csc_array])
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.coo_array])
 def test_sparse_rows_are_drawn(plain, form):
     display = draw(plain, form(X), n_samples=2)
     np.testing.assert_array_equal(display.original, X[:2])
