@@ -7,6 +7,8 @@ too. matplotlib is imported when something is drawn.
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from skae.inspection.figures import new_axes
+
 __all__ = ["OutlierScoreDisplay"]
 
 
@@ -85,7 +87,7 @@ class OutlierScoreDisplay:
             When matplotlib is not installed.
         """
         if ax is None:
-            ax = _new_axes()
+            ax = new_axes()
         kinds = [None] if self.y is None else np.unique(self.y)
         groups = [self.scores if k is None else self.scores[self.y == k] for k in kinds]
         names = ["rows" if kind is None else str(kind) for kind in kinds]
@@ -104,13 +106,3 @@ class OutlierScoreDisplay:
         edges = np.linspace(max(low, shown), max(high, shown + 1e-12), bins + 1)
         edges[0] = min(low, edges[0])
         return edges
-
-
-def _new_axes():
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'Drawing needs matplotlib: pip install "skae[plot]"'
-        ) from error
-    return Figure(layout="constrained").subplots()
