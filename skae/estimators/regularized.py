@@ -35,7 +35,7 @@ class SparseAE(BaseAutoencoder):
     sparsity : float, default=0.05
         Mean activity that each code unit is pulled to, in (0, 1). Only for
         ``kind="kl"``.
-    sparsity_weight : float, default=0.1
+    sparsity_weight : float, default=1.0
         Nats per sample for one nat of divergence, or for one unit of activity.
     kind : {"kl", "l1"}, default="kl"
         Kullback-Leibler divergence between Bernoulli distributions with the target and
@@ -127,7 +127,7 @@ default="logistic"
         n_components=100,
         *,
         sparsity=0.05,
-        sparsity_weight=0.1,
+        sparsity_weight=1.0,
         kind="kl",
         hidden_layer_sizes=(),
         activation="logistic",
@@ -197,14 +197,14 @@ class ContractiveAE(BaseAutoencoder):
     ----------
     n_components : int, default=100
         Width of the code; may exceed n_features.
-    contraction : float, default=0.1
+    contraction : float, default=1.0
         Nats per sample for one unit of the norm, for X divided by its root mean
         variance.
     hidden_layer_sizes : int or tuple of int, default=()
         Widths between the input and the code; the decoder mirrors them.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
-default="logistic"
-        Activation of the hidden layers and of the code.
+default="relu"
+        Activation of the hidden layers and of the code; Rifai et al. have "logistic".
     tied_weights : bool, default=True
         Whether the decoder uses the transposes of the encoder's weights. Free decoder
         weights could make up for any contraction of the encoder.
@@ -282,9 +282,9 @@ default="logistic"
         self,
         n_components=100,
         *,
-        contraction=0.1,
+        contraction=1.0,
         hidden_layer_sizes=(),
-        activation="logistic",
+        activation="relu",
         tied_weights=True,
         likelihood="gaussian",
         alpha="auto",

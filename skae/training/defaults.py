@@ -60,12 +60,13 @@ def defaults_from_random(
     n_samples: int, n_features: int, n_components: int
 ) -> Defaults:
     """Defaults for dense autoencoders that start from random weights."""
-    batch, rate = 64, 2e-2 * min(1.0, (100 / n_features) ** 0.5)
-    n_steps = int(min(6000, max(1500, 10 * n_samples // batch)))
+    batch, rate = 64, 1e-2 * min(1.0, (100 / n_features) ** 0.5)
+    n_steps = int(min(6000, max(2000, 10 * n_samples // batch)))
     return Defaults((), batch, rate, 0.0, 0.98, n_steps, 30, None, None, False)
 
 
 def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> Defaults:
     """Defaults for convolutional autoencoders."""
-    n_steps = int(min(4000, max(400, 10 * n_samples // 64)))
-    return Defaults((), 64, 3e-3, 0.0, 0.98, n_steps, 40, None, None, False)
+    batch = 32
+    n_steps = int(min(12_000, max(2000, 5 * n_samples // batch)))
+    return Defaults((), batch, 8e-3, 0.0, 0.98, n_steps, 30, None, None, False)
