@@ -7,6 +7,7 @@ Swap ``PCA`` for `AutoencoderTransformer`, or ``IsolationForest`` for
 from skae.estimators.autoencoder import AutoencoderTransformer
 from skae.estimators.denoising import DenoisingAE
 from skae.estimators.outlier import AEOutlierDetector
+from skae.estimators.recurrent import RecurrentAE
 from skae.estimators.regularized import ContractiveAE, SparseAE
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "AutoencoderTransformer",
     "ContractiveAE",
     "DenoisingAE",
+    "RecurrentAE",
     "SparseAE",
     "__version__",
 ]

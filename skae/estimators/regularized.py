@@ -168,6 +168,7 @@ default="logistic"
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
+
     def _parts(self):
         if self.kind == "l1":
             penalty = L1Sparsity(self.sparsity_weight)
@@ -319,6 +320,7 @@ default="logistic"
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
+
     def _parts(self):
         return _penalised(self, Contraction(self.contraction))
 

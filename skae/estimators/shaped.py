@@ -41,6 +41,11 @@ class Shaped:
         asked, given = self.sample_shape, self._given_shape
         if asked is None:
             shape = given or self._shape_of_rows(self.n_features_in_)
+            if len(self._full_shape(shape)) != self._n_axes:
+                raise ValueError(
+                    f"The samples in X must have the shape {self._shape_in_words}; "
+                    f"theirs is {shape}."
+                )
             return self._full_shape(shape)
         try:
             shape = self._full_shape(int(size) for size in asked)
@@ -69,6 +74,8 @@ class Shaped:
             shape = X.shape[1:]
         if reset:
             self._given_shape = shape
+            # An earlier fit's; the targets of this one are not measured by it.
+            self.__dict__.pop("sample_shape_", None)
         if shape is None:
             return X
         expected = getattr(self, "sample_shape_", None)

@@ -12,7 +12,10 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skae.training.batches import chunks
+
 __all__ = [
+    "check_padding",
     "check_unit_interval",
     "feature_ranges",
     "fitted_rows",
@@ -104,7 +107,7 @@ def target_rows(y, shape, *, allow_nan=False):
 def check_unit_interval(X) -> None:
     """Raise for values that no Bernoulli likelihood can judge."""
     low, high = feature_ranges(X)
-    low, high = low.min(), high.max()
+    low, high = np.nanmin(low), np.nanmax(high)
     if low < 0 or high > 1:
         raise ValueError(
             "likelihood='bernoulli' needs X within [0, 1], but X ranges from "
@@ -113,12 +116,78 @@ def check_unit_interval(X) -> None:
         )
 
 
-def feature_ranges(X):
-    """Smallest and largest value of each feature, NaN left out."""
+def feature_ranges(X, period=None):
+    """Smallest and largest value of each feature, NaN left out.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    period : int, optional
+        Columns that are this far apart count as one feature.
+
+    Returns
+    -------
+    low, high : ndarray of shape (n_features,)
+        NaN for a feature that is NaN everywhere.
+    """
     if sparse.issparse(X):
-        low, high = (part.toarray().ravel() for part in (X.min(0), X.max(0)))
+        low, high = (part.toarray().ravel() for part in (X.nanmin(0), X.nanmax(0)))
+    else:
+        low, high = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
+    if period is None:
         return low, high
-    return np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+    low = np.fmin.reduce(low.reshape(-1, period), axis=0)
+    high = np.fmax.reduce(high.reshape(-1, period), axis=0)
+    n_steps = X.shape[1] // period
+    return np.tile(low, n_steps), np.tile(high, n_steps)
+
+
+def check_padding(X, shape, name="X") -> np.ndarray:
+    """The number of steps of each sequence.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Sequences laid out flat, step after step.
+    shape : (n_steps, n_step_features)
+    name : str, default="X"
+        What X is called in messages.
+
+    Returns
+    -------
+    n_steps : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        When NaN is anywhere but in whole steps at the end of a sequence, or a sequence
+        has no step.
+    """
+    lengths = np.full(X.shape[0], shape[0])
+    for rows in chunks(*X.shape):
+        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+        missing = np.isnan(block)
+        if not missing.any():
+            continue
+        missing = missing.reshape(-1, *shape)
+        whole = missing.all(axis=2)
+        lengths[rows] = shape[0] - whole.sum(axis=1)
+        padding = np.arange(shape[0]) >= lengths[rows, None]
+        wrong = missing.any(axis=2) != padding
+        for row in np.flatnonzero(wrong.any(axis=1) | whole.all(axis=1))[:1]:
+            asked = (
+                "A sequence has at least one step, and NaN only in whole steps at its "
+                f"end, for those of {shape[0]} that it does not have"
+            )
+            number = rows.start + row
+            if whole[row].all():
+                raise ValueError(f"{asked}; {name}[{number}] is NaN throughout.")
+            step = np.flatnonzero(missing[row].any(axis=1))[0]
+            raise ValueError(
+                f"{asked}; {name}[{number}] has NaN at step {step} and values after it "
+                "or beside it. Fill in what is missing, with SimpleImputer for example."
+            )
+    return lengths
 
 
 @contextmanager

@@ -6,7 +6,12 @@ estimators pass explicit values through unchanged.
 
 from dataclasses import dataclass
 
-__all__ = ["Defaults", "defaults_for"]
+__all__ = [
+    "Defaults",
+    "defaults_for",
+    "defaults_for_sequences",
+    "defaults_from_random",
+]
 
 _SMALL = 600
 
@@ -62,3 +67,11 @@ def defaults_from_random(
     """Defaults for dense autoencoders that start from random weights."""
     n_steps = int(min(4000, max(400, 10 * n_samples // 128)))
     return Defaults((), 128, 3e-3, 0.0, 0.98, n_steps, 40, None, None, False)
+
+
+def defaults_for_sequences(
+    n_samples: int, n_features: int, n_components: int
+) -> Defaults:
+    """Defaults for recurrent autoencoders."""
+    n_steps = int(min(4000, max(400, 20 * n_samples // 32)))
+    return Defaults((), 32, 5e-3, 0.0, 0.98, n_steps, 20, None, None, False)

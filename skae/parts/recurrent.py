@@ -1,0 +1,203 @@
+"""The recurrent architecture: sequences to vectors and back.
+
+`Recurrent` holds hyperparameters and builds a `RecurrentCodec`, which holds weights.
+Rows are sequences laid out flat, step after step; steps that are not there are NaN at
+the end of a row. The encoder reads the steps in order and the code is an affine map of
+its last state; the decoder starts from a map of the code and sees, at each step, the
+code and what time it is::
+
+    h_t = cell(x_t, p_t; h_{t-1})          z     = A h_{T_i} + a
+    s_t = cell(z, p_t; s_{t-1})            raw_t = B s_t + b,     s_0 = C z + c
+
+where p_t are sines and cosines of t (Vaswani et al. 2017, arXiv 1706.03762). Without
+them, the decoder would spend its state on counting.
+"""
+
+import math
+import warnings
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Generator, Tensor, nn
+
+__all__ = ["CELLS", "Recurrent", "RecurrentCodec"]
+
+CELLS: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+_N_WAVES = 4
+_LONGEST_WAVE = 1e4
+
+
+class Recurrent(BaseEstimator):
+    """Sequence-to-vector encoder and vector-to-sequence decoder.
+
+    Parameters
+    ----------
+    sample_shape : (n_steps, n_step_features)
+        Shape of one sequence with all its steps.
+    cell : {"gru", "lstm"}, default="lstm"
+    hidden_size : int, default=32
+        Units of each recurrent layer.
+    n_layers : int, default=1
+        Recurrent layers of the encoder, and of the decoder.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.recurrent import Recurrent
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> codec = Recurrent((7, 3)).build(21, 2, generator=generator)
+    >>> codec.decode(codec.encode(torch.zeros(5, 21))).shape
+    torch.Size([5, 21])
+    """
+
+    def __init__(self, sample_shape, cell="lstm", hidden_size=32, n_layers=1):
+        self.sample_shape = sample_shape
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.n_layers = n_layers
+
+    def build(
+        self, n_features: int, n_components: int, *, generator: Generator
+    ) -> "RecurrentCodec":
+        """Draw the weights of a codec.
+
+        Parameters
+        ----------
+        n_features : int
+            n_steps times n_step_features.
+        n_components : int
+        generator : torch.Generator
+            On the CPU, so that every device starts from the same weights.
+
+        Raises
+        ------
+        ValueError
+            When ``sample_shape`` does not multiply to n_features.
+        """
+        if math.prod(self.sample_shape) != n_features:
+            raise ValueError(
+                f"sample_shape={self.sample_shape!r} means "
+                f"{math.prod(self.sample_shape)} features, not {n_features}."
+            )
+        codec = RecurrentCodec(
+            self.sample_shape, n_components, self.cell, self.hidden_size, self.n_layers
+        )
+        codec.reset(generator)
+        return codec
+
+
+class RecurrentCodec(nn.Module):
+    """Recurrent encoder and decoder, see the formulas above.
+
+    Shape
+    -----
+    ``encode`` maps ``(batch, n_steps * n_step_features)``, with NaN for the steps that
+    a sequence does not have, to ``(batch, n_components)``; ``decode`` back, to all
+    steps.
+
+    Parameters
+    ----------
+    sample_shape : (n_steps, n_step_features)
+    n_components : int
+    cell : {"gru", "lstm"}
+    hidden_size, n_layers : int
+    """
+
+    keeps_units = False
+    time: Tensor
+
+    def __init__(
+        self,
+        sample_shape: tuple[int, int],
+        n_components: int,
+        cell: str,
+        hidden_size: int,
+        n_layers: int,
+    ):
+        super().__init__()
+        self.sample_shape = tuple(sample_shape)
+        n_steps, width = self.sample_shape
+        time = _waves(n_steps)
+        self.register_buffer("time", time)
+        shape = {"hidden_size": hidden_size, "num_layers": n_layers}
+        shape["batch_first"] = True
+        self.encoder = _empty(CELLS[cell], width + time.shape[1], **shape)
+        self.decoder = _empty(CELLS[cell], n_components + time.shape[1], **shape)
+        n_states = n_layers * (2 if cell == "lstm" else 1)
+        self.to_code = _empty(nn.Linear, hidden_size, n_components)
+        self.to_state = _empty(nn.Linear, n_components, n_states * hidden_size)
+        self.to_steps = _empty(nn.Linear, hidden_size, width)
+
+    @torch.no_grad()
+    def reset(self, generator: Generator) -> None:
+        """Draw the weights anew, uniformly as torch.nn does."""
+        for part in (self.encoder, self.decoder):
+            _draw(part, part.hidden_size, generator)
+        for part in (self.to_code, self.to_state, self.to_steps):
+            _draw(part, part.in_features, generator)
+
+    def decayed_parameters(self) -> list[nn.Parameter]:
+        """The weights; biases are not decayed."""
+        return [parameter for parameter in self.parameters() if parameter.ndim > 1]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code of each sequence, whatever follows its last step."""
+        steps = x.unflatten(-1, self.sample_shape)
+        missing = steps.isnan()
+        last = (~missing[..., 0]).sum(-1).clamp_min(1) - 1
+        # The states at steps that are not there are computed and never used.
+        seen = torch.cat([steps.masked_fill(missing, 0), self._time(len(x))], dim=-1)
+        with _quiet(x):
+            states, _ = self.encoder(seen)
+        return self.to_code(states[torch.arange(len(x), device=x.device), last])
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Raw output for codes z, at all steps."""
+        n_steps = self.sample_shape[0]
+        seen = torch.cat(
+            [z.unsqueeze(1).expand(-1, n_steps, -1), self._time(len(z))], dim=-1
+        )
+        with _quiet(z):
+            states, _ = self.decoder(seen, self._first_state(z))
+        return self.to_steps(states).flatten(1)
+
+    def _first_state(self, z: Tensor):
+        """The decoder's state before the first step, in torch.nn's layout."""
+        shape = -1, self.decoder.num_layers, self.decoder.hidden_size
+        state = self.to_state(z).unflatten(1, shape).permute(1, 2, 0, 3).contiguous()
+        return tuple(state) if isinstance(self.decoder, nn.LSTM) else state[0]
+
+    def _time(self, n_samples: int) -> Tensor:
+        return self.time.expand(n_samples, -1, -1)
+
+
+def _waves(n_steps: int) -> Tensor:
+    """Sines and cosines of the step number, shape (n_steps, 2 * _N_WAVES)."""
+    power = torch.arange(_N_WAVES, dtype=torch.float) / _N_WAVES
+    angle = torch.arange(n_steps, dtype=torch.float)[:, None] / _LONGEST_WAVE**power
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def _empty(layer: type[nn.Module], *args, **kwargs) -> Any:
+    """A layer without values; torch.nn would draw them from the global generator."""
+    return layer(*args, device="meta", **kwargs).to_empty(device="cpu")
+
+
+def _draw(part: nn.Module, fan: int, generator: Generator) -> None:
+    bound = fan**-0.5
+    for parameter in part.parameters():
+        draw = torch.rand(parameter.shape, generator=generator)
+        parameter.copy_((2 * draw - 1) * bound)
+
+
+@contextmanager
+def _quiet(x: Tensor):
+    """cuDNN warns of weights that lie in the trainer's flat buffer, not in its own."""
+    if not x.is_cuda:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RNN module weights")
+        yield
