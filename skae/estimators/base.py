@@ -377,6 +377,5 @@ class BaseAutoencoder(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = self._allows_nan
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -7,13 +7,12 @@ autoencoder; the noise itself is a corruption part.
 from numbers import Integral, Real
 
 import numpy as np
-from scipy import sparse
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.fitting import Parts
 from skae.estimators.naming import hidden_widths, noise_of, part_of
-from skae.estimators.validation import target_rows
+from skae.estimators.validation import shape_of, target_rows
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.corruption import CORRUPTIONS
 from skae.parts.dense import Dense
@@ -248,8 +247,6 @@ default="relu"
 
 def _is_labels(y) -> bool:
     """Whether y is one-dimensional; a list of arrays is a list of samples."""
-    if sparse.issparse(y):
-        return False
     if isinstance(y, list | tuple):
         return len(y) == 0 or np.ndim(y[0]) == 0
-    return np.ndim(y) < 2
+    return len(shape_of(y)) < 2

@@ -8,7 +8,8 @@ samples came.
 import math
 
 import numpy as np
-from scipy import sparse
+
+from skae.estimators.validation import shape_of
 
 __all__ = ["Shaped"]
 
@@ -69,7 +70,7 @@ class Shaped:
 
     def _flattened(self, X, *, reset):
         shape = None
-        if not sparse.issparse(X) and np.ndim(X) > 2:
+        if len(shape_of(X)) > 2:
             X = np.asarray(X)
             shape = X.shape[1:]
         if reset:
@@ -92,6 +93,6 @@ class Shaped:
         if X is None:
             shape = self._given_shape
         else:
-            flat = sparse.issparse(X) or np.ndim(X) < 3
-            shape = None if flat else np.shape(X)[1:]
+            shape = shape_of(X)[1:]
+            shape = shape if len(shape) > 1 else None
         return rows if shape is None else rows.reshape(len(rows), *shape)

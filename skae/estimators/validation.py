@@ -19,6 +19,7 @@ __all__ = [
     "check_unit_interval",
     "feature_ranges",
     "fitted_rows",
+    "shape_of",
     "target_rows",
     "training_rows",
     "unchanged_on_error",
@@ -114,6 +115,11 @@ def check_unit_interval(X) -> None:
             f"{low:g} to {high:g}. Scale X, with MinMaxScaler for example, or use "
             "likelihood='gaussian'."
         )
+
+
+def shape_of(X) -> tuple:
+    """The shape of anything array-like, without a copy where it says so itself."""
+    return X.shape if hasattr(X, "shape") else np.asarray(X).shape
 
 
 def feature_ranges(X, period=None):
