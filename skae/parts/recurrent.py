@@ -122,7 +122,6 @@ class RecurrentCodec(nn.Module):
         time = _waves(n_steps)
         self.register_buffer("time", time)
         shape = {"hidden_size": hidden_size, "num_layers": n_layers}
-        shape["batch_first"] = True
         self.encoder = _empty(CELLS[cell], width + time.shape[1], **shape)
         self.decoder = _empty(CELLS[cell], n_components + time.shape[1], **shape)
         n_states = n_layers * (2 if cell == "lstm" else 1)
@@ -144,24 +143,24 @@ class RecurrentCodec(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of each sequence, whatever follows its last step."""
-        steps = x.unflatten(-1, self.sample_shape)
+        steps = x.unflatten(-1, self.sample_shape).transpose(0, 1)
         missing = steps.isnan()
-        last = (~missing[..., 0]).sum(-1).clamp_min(1) - 1
+        last = (~missing[..., 0]).sum(0).clamp_min(1) - 1
         # The states at steps that are not there are computed and never used.
         seen = torch.cat([steps.masked_fill(missing, 0), self._time(len(x))], dim=-1)
         with _quiet(x):
             states, _ = self.encoder(seen)
-        return self.to_code(states[torch.arange(len(x), device=x.device), last])
+        return self.to_code(states[last, torch.arange(len(x), device=x.device)])
 
     def decode(self, z: Tensor) -> Tensor:
         """Raw output for codes z, at all steps."""
-        n_steps = self.sample_shape[0]
-        seen = torch.cat(
-            [z.unsqueeze(1).expand(-1, n_steps, -1), self._time(len(z))], dim=-1
-        )
+        n_steps, width = self.sample_shape
+        seen = torch.cat([z.expand(n_steps, -1, -1), self._time(len(z))], dim=-1)
         with _quiet(z):
             states, _ = self.decoder(seen, self._first_state(z))
-        return self.to_steps(states).flatten(1)
+        # One product of two matrices, whatever mode torch is in.
+        raw = self.to_steps(states.flatten(0, 1)).unflatten(0, (n_steps, len(z)))
+        return raw.transpose(0, 1).flatten(1)
 
     def _first_state(self, z: Tensor):
         """The decoder's state before the first step, in torch.nn's layout."""
@@ -170,7 +169,7 @@ class RecurrentCodec(nn.Module):
         return tuple(state) if isinstance(self.decoder, nn.LSTM) else state[0]
 
     def _time(self, n_samples: int) -> Tensor:
-        return self.time.expand(n_samples, -1, -1)
+        return self.time.unsqueeze(1).expand(-1, n_samples, -1)
 
 
 def _waves(n_steps: int) -> Tensor:
