@@ -122,7 +122,7 @@ default=None
     >>> import numpy as np
     >>> from skae import RecurrentAE
     >>> rng = np.random.default_rng(0)
-    >>> X = [np.sin(np.arange(n) + rng.uniform(6)) for n in rng.integers(5, 9, 50)]
+    >>> X = [np.sin(np.arange(n) + rng.uniform(0, 6)) for n in rng.integers(5, 9, 50)]
     >>> ae = RecurrentAE(n_components=2, max_iter=2, random_state=0).fit(X)
     >>> ae.transform(X).shape
     (50, 2)
