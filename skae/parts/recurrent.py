@@ -25,7 +25,7 @@ from torch import Generator, Tensor, nn
 __all__ = ["CELLS", "Recurrent", "RecurrentCodec"]
 
 CELLS: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM}
-_N_WAVES = 4
+_N_WAVES = 8
 _LONGEST_WAVE = 1e4
 
 
@@ -131,11 +131,24 @@ class RecurrentCodec(nn.Module):
 
     @torch.no_grad()
     def reset(self, generator: Generator) -> None:
-        """Draw the weights anew, uniformly as torch.nn does."""
+        """Draw the weights anew: orthogonal from state to state, else uniform.
+
+        Biases start at zero, but those of the LSTM's forget gates at one (Jozefowicz
+        et al. 2015): both keep early steps in memory from the start.
+        """
+        for name, parameter in self.named_parameters():
+            if parameter.ndim < 2:
+                parameter.zero_()
+            elif "weight_hh" in name:
+                for gate in parameter.split(parameter.shape[1]):
+                    nn.init.orthogonal_(gate, generator=generator)
+            else:
+                nn.init.xavier_uniform_(parameter, generator=generator)
         for part in (self.encoder, self.decoder):
-            _draw(part, part.hidden_size, generator)
-        for part in (self.to_code, self.to_state, self.to_steps):
-            _draw(part, part.in_features, generator)
+            if isinstance(part, nn.LSTM):
+                for layer in range(part.num_layers):
+                    bias = part.get_parameter(f"bias_ih_l{layer}")
+                    bias[part.hidden_size : 2 * part.hidden_size] = 1
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights; biases are not decayed."""
@@ -182,13 +195,6 @@ def _waves(n_steps: int) -> Tensor:
 def _empty(layer: type[nn.Module], *args, **kwargs) -> Any:
     """A layer without values; torch.nn would draw them from the global generator."""
     return layer(*args, device="meta", **kwargs).to_empty(device="cpu")
-
-
-def _draw(part: nn.Module, fan: int, generator: Generator) -> None:
-    bound = fan**-0.5
-    for parameter in part.parameters():
-        draw = torch.rand(parameter.shape, generator=generator)
-        parameter.copy_((2 * draw - 1) * bound)
 
 
 @contextmanager

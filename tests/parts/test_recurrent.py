@@ -102,16 +102,19 @@ def test_weights_come_from_the_generator_alone(cell):
 
 
 @each_cell
-def test_weights_are_drawn_as_torch_draws_them(cell):
-    recurrent = Recurrent((6, 2), cell, hidden_size=64)
-    codec = recurrent.build(12, 3, generator=generator())
-    with torch.random.fork_rng():
-        reference = CELLS[cell](10, 64)
-    for name, expected in reference.named_parameters():
-        found = codec.encoder.get_parameter(name)
-        assert found.shape == expected.shape
-        assert found.abs().max() <= 64**-0.5
-        assert abs(found.std() / expected.std() - 1) < 0.2
+@each_depth
+def test_states_start_with_orthogonal_maps_and_open_forget_gates(cell, n_layers):
+    codec = built(cell, n_layers=n_layers)
+    for name, parameter in codec.encoder.named_parameters():
+        if name.startswith("weight_hh"):
+            for gate in parameter.split(5):
+                torch.testing.assert_close(gate @ gate.T, torch.eye(5))
+        elif name.startswith("bias_ih") and cell == "lstm":
+            expected = torch.zeros(4, 5)
+            expected[1] = 1
+            assert torch.equal(parameter, expected.flatten())
+        elif name.startswith("bias"):
+            assert (parameter == 0).all()
 
 
 @each_cell
