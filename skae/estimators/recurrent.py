@@ -41,7 +41,7 @@ class RecurrentAE(Denoising, Shaped, BaseAutoencoder):
         sequences of one feature.
     cell : {"gru", "lstm"}, default="lstm"
         Recurrent cell of the encoder and the decoder.
-    hidden_size : int, default=64
+    hidden_size : int, default=32
         Units of each recurrent layer.
     n_layers : int, default=1
         Recurrent layers of the encoder, and of the decoder.
@@ -150,7 +150,7 @@ default=None
         sample_shape=None,
         *,
         cell="lstm",
-        hidden_size=64,
+        hidden_size=32,
         n_layers=1,
         n_components=8,
         noise=None,

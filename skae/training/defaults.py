@@ -72,6 +72,7 @@ def defaults_from_random(
 def defaults_for_sequences(
     n_samples: int, n_features: int, n_components: int
 ) -> Defaults:
-    """Defaults for recurrent autoencoders."""
-    n_steps = int(min(4000, max(400, 20 * n_samples // 32)))
-    return Defaults((), 32, 5e-3, 0.0, 0.98, n_steps, 20, None, None, False)
+    """Defaults for recurrent autoencoders, which learn from many steps."""
+    batch = 16 if n_samples <= 2000 else 64
+    n_steps = min(4000, max(600, 6 * n_samples))
+    return Defaults((), batch, 1e-2, 0.1, 0.98, n_steps, 20, None, None, False)

@@ -4,6 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
 
 from skae import RecurrentAE
@@ -320,3 +321,19 @@ def test_parameters_out_of_range_are_named(name, value):
 def test_noise_levels_out_of_range_are_named():
     with pytest.raises(ValueError, match="noise_level"):
         RecurrentAE(noise="masking", noise_level=1.5, **FAST).fit(LISTED)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_gpu_learns_what_the_cpu_learns(cell):
+    listed = waves(2)
+    here, there = (
+        RecurrentAE(cell=cell, device=device, **FAST).fit(listed)
+        for device in ("cpu", "cuda")
+    )
+    copied = pickle.loads(pickle.dumps(there))
+    for model in (there, copied):
+        np.testing.assert_allclose(
+            model.transform(listed), here.transform(listed), rtol=1e-3, atol=1e-4
+        )
