@@ -292,13 +292,13 @@ def _checked_sequences(X) -> list:
         if x.ndim != 2 or 0 in x.shape:
             raise ValueError(
                 "A sequence is an array of shape (n_steps,) or (n_steps, "
-                f"n_step_features) with at least one step; X[{number}] has the shape "
-                f"{np.shape(X[number])}."
+                f"n_step_features) with at least one step; number {number} of the list "
+                f"has the shape {np.shape(X[number])}."
             )
         if sequences and x.shape[1] != sequences[0].shape[1]:
             raise ValueError(
-                f"All sequences must have the same features; X[0] has "
-                f"{sequences[0].shape[1]} and X[{number}] {x.shape[1]}."
+                "All sequences must have the same features; number 0 of the list has "
+                f"{sequences[0].shape[1]} and number {number} {x.shape[1]}."
             )
         sequences.append(x)
     single = all(x.dtype == np.float32 for x in sequences)
