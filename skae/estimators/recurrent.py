@@ -5,6 +5,7 @@ into flat rows. What is missing stays NaN down to the codec and the likelihood, 
 leave it out.
 """
 
+import math
 from numbers import Integral
 
 import numpy as np
@@ -22,6 +23,8 @@ from skae.parts.recurrent import CELLS, Recurrent
 from skae.training.defaults import defaults_for_sequences
 
 __all__ = ["RecurrentAE"]
+
+_FRAMES = 16
 
 
 class RecurrentAE(Denoising, Shaped, BaseAutoencoder):
@@ -41,10 +44,14 @@ class RecurrentAE(Denoising, Shaped, BaseAutoencoder):
         sequences of one feature.
     cell : {"gru", "lstm"}, default="lstm"
         Recurrent cell of the encoder and the decoder.
-    hidden_size : int, default=32
+    hidden_size : int, default=64
         Units of each recurrent layer.
     n_layers : int, default=1
         Recurrent layers of the encoder, and of the decoder.
+    frame_size : "auto" or int, default="auto"
+        Successive steps that a cell reads, or writes, at once. One is the textbook's
+        step by step, which takes longer and, on long sequences, learns less. "auto"
+        makes at most 16 frames of the longest sequence.
     n_components : int, default=8
         Width of the code.
     noise : {"gaussian", "masking", "salt_and_pepper"} or corruption part, \
@@ -137,6 +144,10 @@ default=None
         "cell": [StrOptions(set(CELLS))],
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
         "n_layers": [Interval(Integral, 1, None, closed="left")],
+        "frame_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
     }
@@ -150,8 +161,9 @@ default=None
         sample_shape=None,
         *,
         cell="lstm",
-        hidden_size=32,
+        hidden_size=64,
         n_layers=1,
+        frame_size="auto",
         n_components=8,
         noise=None,
         noise_level=0.5,
@@ -174,6 +186,7 @@ default=None
         self.cell = cell
         self.hidden_size = hidden_size
         self.n_layers = n_layers
+        self.frame_size = frame_size
         self.n_components = n_components
         self.noise = noise
         self.noise_level = noise_level
@@ -194,10 +207,16 @@ default=None
 
     def _parts(self):
         shape = self._resolved_shape()
+        frame = self.frame_size
+        architecture = Recurrent(
+            shape,
+            self.cell,
+            int(self.hidden_size),
+            int(self.n_layers),
+            math.ceil(shape[0] / _FRAMES) if frame == "auto" else int(frame),
+        )
         return Parts(
-            architecture=Recurrent(
-                shape, self.cell, int(self.hidden_size), int(self.n_layers)
-            ),
+            architecture=architecture,
             n_components=int(self.n_components),
             defaults=defaults_for_sequences,
             likelihood=Masked(part_of(self.likelihood, LIKELIHOODS)),

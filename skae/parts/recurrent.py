@@ -2,11 +2,12 @@
 
 `Recurrent` holds hyperparameters and builds a `RecurrentCodec`, which holds weights.
 Rows are sequences laid out flat, step after step; steps that are not there are NaN at
-the end of a row. The encoder reads the steps in order and the code is an affine map of
-its last state; the decoder starts from a map of the code and sees, at each step, the
-code and what time it is::
+the end of a row. A frame x_t is ``frame_size`` successive steps. The encoder reads the
+frames in order and the code is an affine map of its state after the last one that holds
+a step; the decoder starts from a map of the code and sees, at each frame, the code and
+what time it is::
 
-    h_t = cell(x_t, p_t; h_{t-1})          z     = A h_{T_i} + a
+    h_t = cell(x_t, p_t; h_{t-1})          z     = A h_last + a
     s_t = cell(z, p_t; s_{t-1})            raw_t = B s_t + b,     s_0 = C z + c
 
 where p_t are sines and cosines of t (Vaswani et al. 2017, arXiv 1706.03762). Without
@@ -37,10 +38,12 @@ class Recurrent(BaseEstimator):
     sample_shape : (n_steps, n_step_features)
         Shape of one sequence with all its steps.
     cell : {"gru", "lstm"}, default="lstm"
-    hidden_size : int, default=32
+    hidden_size : int, default=64
         Units of each recurrent layer.
     n_layers : int, default=1
         Recurrent layers of the encoder, and of the decoder.
+    frame_size : int, default=1
+        Steps that are read, and written, at once.
 
     Examples
     --------
@@ -52,11 +55,14 @@ class Recurrent(BaseEstimator):
     torch.Size([5, 21])
     """
 
-    def __init__(self, sample_shape, cell="lstm", hidden_size=32, n_layers=1):
+    def __init__(
+        self, sample_shape, cell="lstm", hidden_size=64, n_layers=1, frame_size=1
+    ):
         self.sample_shape = sample_shape
         self.cell = cell
         self.hidden_size = hidden_size
         self.n_layers = n_layers
+        self.frame_size = frame_size
 
     def build(
         self, n_features: int, n_components: int, *, generator: Generator
@@ -82,7 +88,12 @@ class Recurrent(BaseEstimator):
                 f"{math.prod(self.sample_shape)} features, not {n_features}."
             )
         codec = RecurrentCodec(
-            self.sample_shape, n_components, self.cell, self.hidden_size, self.n_layers
+            self.sample_shape,
+            n_components,
+            self.cell,
+            self.hidden_size,
+            self.n_layers,
+            self.frame_size,
         )
         codec.reset(generator)
         return codec
@@ -102,7 +113,7 @@ class RecurrentCodec(nn.Module):
     sample_shape : (n_steps, n_step_features)
     n_components : int
     cell : {"gru", "lstm"}
-    hidden_size, n_layers : int
+    hidden_size, n_layers, frame_size : int
     """
 
     keeps_units = False
@@ -115,11 +126,15 @@ class RecurrentCodec(nn.Module):
         cell: str,
         hidden_size: int,
         n_layers: int,
+        frame_size: int,
     ):
         super().__init__()
         self.sample_shape = tuple(sample_shape)
+        self.frame_size = frame_size
         n_steps, width = self.sample_shape
-        time = _waves(n_steps)
+        self.n_frames = math.ceil(n_steps / frame_size)
+        width = frame_size * width
+        time = _waves(self.n_frames)
         self.register_buffer("time", time)
         shape = {"hidden_size": hidden_size, "num_layers": n_layers}
         self.encoder = _empty(CELLS[cell], width + time.shape[1], **shape)
@@ -156,24 +171,31 @@ class RecurrentCodec(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """The code of each sequence, whatever follows its last step."""
-        steps = x.unflatten(-1, self.sample_shape).transpose(0, 1)
-        missing = steps.isnan()
+        frames = self._frames(x)
+        missing = frames.isnan()
+        # Every frame with a step begins with one.
         last = (~missing[..., 0]).sum(0).clamp_min(1) - 1
-        # The states at steps that are not there are computed and never used.
-        seen = torch.cat([steps.masked_fill(missing, 0), self._time(len(x))], dim=-1)
+        # The states at frames without steps are computed and never used.
+        seen = torch.cat([frames.masked_fill(missing, 0), self._time(len(x))], dim=-1)
         with _quiet(x):
             states, _ = self.encoder(seen)
         return self.to_code(states[last, torch.arange(len(x), device=x.device)])
 
     def decode(self, z: Tensor) -> Tensor:
         """Raw output for codes z, at all steps."""
-        n_steps, width = self.sample_shape
-        seen = torch.cat([z.expand(n_steps, -1, -1), self._time(len(z))], dim=-1)
+        seen = torch.cat([z.expand(self.n_frames, -1, -1), self._time(len(z))], dim=-1)
         with _quiet(z):
             states, _ = self.decoder(seen, self._first_state(z))
         # One product of two matrices, whatever mode torch is in.
-        raw = self.to_steps(states.flatten(0, 1)).unflatten(0, (n_steps, len(z)))
-        return raw.transpose(0, 1).flatten(1)
+        raw = self.to_steps(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        return raw.transpose(0, 1).flatten(1)[:, : math.prod(self.sample_shape)]
+
+    def _frames(self, x: Tensor) -> Tensor:
+        """Rows as frames, shape (n_frames, batch, frame_size * n_step_features)."""
+        n_missing = self.n_frames * self.to_steps.out_features - x.shape[-1]
+        if n_missing:
+            x = nn.functional.pad(x, (0, n_missing), value=torch.nan)
+        return x.unflatten(-1, (self.n_frames, -1)).transpose(0, 1)
 
     def _first_state(self, z: Tensor):
         """The decoder's state before the first step, in torch.nn's layout."""
@@ -185,10 +207,10 @@ class RecurrentCodec(nn.Module):
         return self.time.unsqueeze(1).expand(-1, n_samples, -1)
 
 
-def _waves(n_steps: int) -> Tensor:
-    """Sines and cosines of the step number, shape (n_steps, 2 * _N_WAVES)."""
+def _waves(n_frames: int) -> Tensor:
+    """Sines and cosines of the number, shape (n_frames, 2 * _N_WAVES)."""
     power = torch.arange(_N_WAVES, dtype=torch.float) / _N_WAVES
-    angle = torch.arange(n_steps, dtype=torch.float)[:, None] / _LONGEST_WAVE**power
+    angle = torch.arange(n_frames, dtype=torch.float)[:, None] / _LONGEST_WAVE**power
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 

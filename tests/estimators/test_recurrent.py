@@ -92,9 +92,10 @@ def test_decoded_codes_have_all_steps():
 
 
 @pytest.mark.parametrize("noise", [None, "gaussian", "masking", "salt_and_pepper"])
-def test_more_padding_changes_nothing(noise):
+@pytest.mark.parametrize("frame", [1, 3])
+def test_more_padding_changes_nothing(noise, frame):
     listed = waves(2)
-    options = FAST | {"noise": noise, "noise_level": 0.0}
+    options = FAST | {"noise": noise, "noise_level": 0.0, "frame_size": frame}
     short = RecurrentAE(**options).fit(listed)
     long = RecurrentAE((11, 2), **options).fit(listed)
     assert long.n_features_in_ == 22
@@ -243,6 +244,16 @@ def test_another_fit_may_have_another_shape():
     assert model.sample_shape_ == (7, 1)
 
 
+def test_long_sequences_are_read_in_sixteen_frames_at_most():
+    X = np.random.default_rng(0).normal(size=(20, 100))
+    model = RecurrentAE(**FAST).fit(X)
+    assert model.net_.codec.frame_size == 7
+    assert model.net_.codec.n_frames == 15
+    assert model.reconstruct(X).shape == X.shape
+    stepwise = RecurrentAE(frame_size=1, **FAST).fit(X)
+    assert stepwise.net_.codec.n_frames == 100
+
+
 def test_float32_stays_float32():
     listed = [x.astype(np.float32) for x in waves()]
     model = RecurrentAE(**FAST).fit(listed)
@@ -264,7 +275,10 @@ BAD = [
     (with_nan(3), r"X\[3\] is NaN throughout"),
     ([*LISTED, np.zeros((0, 2))], r"number 30 of the list has the shape \(0, 2\)"),
     ([*LISTED, np.zeros((3, 1))], "number 0 of the list has 2 and number 30 1"),
-    ([*LISTED, np.zeros((3, 1, 1))], r"number 30 of the list has the shape \(3, 1, 1\)"),
+    (
+        [*LISTED, np.zeros((3, 1, 1))],
+        r"number 30 of the list has the shape \(3, 1, 1\)",
+    ),
     (np.zeros((9, 4, 2, 2)), r"shape \(n_steps, n_step_features\); theirs is"),
     (np.zeros((9, 0, 2)), "holds no samples, or empty ones"),
     ([np.array([1.0, np.inf]), np.ones(3)], "infinity"),
@@ -311,7 +325,13 @@ def test_pairs_of_different_lengths_are_refused():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("cell", "rnn"), ("hidden_size", 0), ("n_layers", 0), ("n_components", 0)],
+    [
+        ("cell", "rnn"),
+        ("hidden_size", 0),
+        ("n_layers", 0),
+        ("frame_size", 0),
+        ("n_components", 0),
+    ],
 )
 def test_parameters_out_of_range_are_named(name, value):
     with pytest.raises(ValueError, match=name):

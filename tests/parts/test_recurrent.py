@@ -18,8 +18,8 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def built(cell="gru", shape=(6, 2), n_components=3, n_layers=1, seed=0):
-    recurrent = Recurrent(shape, cell, hidden_size=5, n_layers=n_layers)
+def built(cell="gru", shape=(6, 2), n_components=3, n_layers=1, frame=1, seed=0):
+    recurrent = Recurrent(shape, cell, 5, n_layers, frame)
     n_features = shape[0] * shape[1]
     return recurrent.build(n_features, n_components, generator=generator(seed))
 
@@ -59,8 +59,28 @@ def test_the_decoder_unrolls_one_step_at_a_time(cell):
 
 
 @each_cell
-@each_depth
-def test_what_follows_the_last_step_changes_neither_loss_nor_gradient(cell, n_layers):
+@pytest.mark.parametrize("frame", [1, 2, 3, 5, 9])
+def test_frames_hold_successive_steps(cell, frame):
+    codec = built(cell, frame=frame)
+    x, padded = sequences((6, 4, 1))
+    n_frames = -(-6 // frame)
+    assert codec.n_frames == n_frames
+    codes = codec.encode(padded)
+    for row, length, code in zip(x, (6, 4, 1), codes, strict=True):
+        n_seen = -(-length // frame)
+        steps = torch.zeros(n_seen * frame, 2)
+        steps[:length] = row.view(6, 2)[:length]
+        seen = torch.cat([steps.view(n_seen, -1), codec.time[:n_seen]], dim=1)
+        states, _ = codec.encoder(seen)
+        torch.testing.assert_close(code, codec.to_code(states[-1]))
+    assert codec.decode(codes).shape == x.shape
+
+
+@each_cell
+@pytest.mark.parametrize(("n_layers", "frame"), [(1, 1), (2, 1), (1, 3), (2, 4)])
+def test_what_follows_the_last_step_changes_neither_loss_nor_gradient(
+    cell, n_layers, frame
+):
     _, padded = sequences()
     short = padded.view(3, 6, 2)[:, :4].flatten(1)
     short[0] = torch.nan
@@ -70,7 +90,7 @@ def test_what_follows_the_last_step_changes_neither_loss_nor_gradient(cell, n_la
     likelihood = Masked(Gaussian())
     found = []
     for x, n_steps in ((short, 4), (longer.flatten(1), 6)):
-        codec = built(cell, (n_steps, 2), n_layers=n_layers)
+        codec = built(cell, (n_steps, 2), n_layers=n_layers, frame=frame)
         loss = likelihood.nll(codec.decode(codec.encode(x)), x)
         loss.sum().backward()
         found.append([loss.detach(), *(p.grad for p in codec.parameters())])
