@@ -73,6 +73,6 @@ def defaults_for_sequences(
     n_samples: int, n_features: int, n_components: int
 ) -> Defaults:
     """Defaults for recurrent autoencoders, which learn from many steps."""
-    batch = 16 if n_samples <= 2000 else 64
+    batch = 32 if n_samples <= 2000 else 64
     n_steps = min(4000, max(600, 6 * n_samples))
-    return Defaults((), batch, 1e-2, 0.1, 0.98, n_steps, 20, None, None, False)
+    return Defaults((), batch, 1e-2, 0.2, 0.98, n_steps, 20, None, None, False)
