@@ -8,6 +8,7 @@ from skae.estimators.autoencoder import AutoencoderTransformer
 from skae.estimators.convolutional import ConvAE
 from skae.estimators.denoising import DenoisingAE
 from skae.estimators.outlier import AEOutlierDetector
+from skae.estimators.recurrent import RecurrentAE
 from skae.estimators.regularized import ContractiveAE, SparseAE
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ContractiveAE",
     "ConvAE",
     "DenoisingAE",
+    "RecurrentAE",
     "SparseAE",
     "__version__",
 ]

@@ -31,7 +31,7 @@ from skae.estimators.validation import (
     training_rows,
     unchanged_on_error,
 )
-from skae.parts.likelihoods import Bernoulli
+from skae.parts.likelihoods import Bernoulli, unmasked
 from skae.training.batches import isolated, map_rows
 
 __all__ = ["BaseAutoencoder"]
@@ -183,7 +183,7 @@ class BaseAutoencoder(
     def _judged_rows(self, X):
         """Likewise, within the range of the likelihood."""
         X = self._rows(X)
-        if isinstance(self.net_.likelihood, Bernoulli):
+        if isinstance(unmasked(self.net_.likelihood), Bernoulli):
             check_unit_interval(X)
         return X
 
@@ -295,7 +295,9 @@ class BaseAutoencoder(
             rows = self._to_x_scale(x.cpu().double())
             lost = (self._reconstruct(x) - rows) / self._units.scale
             spread = (rows - mean) / self._units.scale
-            return torch.stack([lost.square().sum(1), spread.square().sum(1)], dim=1)
+            missing = rows.isnan()
+            squares = [part.masked_fill(missing, 0).square() for part in (lost, spread)]
+            return torch.stack([square.sum(1) for square in squares], dim=1)
 
         parts = self._map_rows(X, errors, 2, dtype=np.float64)
         if sample_weight is not None:

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.fitting import Parts
 from skae.estimators.naming import hidden_widths, noise_of, part_of
-from skae.estimators.validation import n_axes, target_rows
+from skae.estimators.validation import shape_of, target_rows
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.corruption import CORRUPTIONS
 from skae.parts.dense import Dense
@@ -248,5 +248,5 @@ default="relu"
 def _is_labels(y) -> bool:
     """Whether y is one-dimensional; a list of arrays is a list of samples."""
     if isinstance(y, list | tuple):
-        return len(y) == 0 or n_axes(y[0]) == 0
-    return n_axes(y) < 2
+        return len(y) == 0 or len(shape_of(y[0])) == 0
+    return len(shape_of(y)) < 2

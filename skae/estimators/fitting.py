@@ -21,9 +21,9 @@ from sklearn.utils import check_random_state
 
 from skae.estimators.callbacks import FitProgress
 from skae.estimators.validation import check_unit_interval, feature_ranges
-from skae.parts.corruption import Features, NoCorruption
+from skae.parts.corruption import Features, KeepMissing, NoCorruption
 from skae.parts.dense import Anchor, Dense, DenseCodec
-from skae.parts.likelihoods import Bernoulli, Gaussian
+from skae.parts.likelihoods import Bernoulli, Gaussian, unmasked
 from skae.parts.priors import NoPrior
 from skae.training.anchoring import (
     NEGLIGIBLE,
@@ -38,7 +38,14 @@ from skae.training.batches import Batches, Rows, resolve_device
 from skae.training.defaults import Defaults
 from skae.training.linear import fit_linear, rotated
 from skae.training.objective import Autoencoder
-from skae.training.principal import Moments, Principal, moments, principal, share
+from skae.training.principal import (
+    Moments,
+    Principal,
+    moments,
+    principal,
+    sequence_moments,
+    share,
+)
 from skae.training.selection import Folds, HoldOut, choose_departure
 from skae.training.trainer import Schedule, Trainer
 
@@ -69,6 +76,9 @@ class Parts:
     likelihood, corruption, prior : parts
     penalties : tuple of parts
     init : {"pca", "random"}
+    period : int, optional
+        Rows are sequences laid out flat: columns that are this far apart are one
+        feature at successive steps, and NaN are steps that are not there.
     """
 
     architecture: Any
@@ -79,6 +89,7 @@ class Parts:
     prior: Any = NoPrior()
     penalties: tuple = ()
     init: str = "random"
+    period: int | None = None
 
 
 class Fit:
@@ -119,7 +130,7 @@ class Fit:
             and not self.parts.penalties
             and clean is None
         )
-        if isinstance(self.likelihood, Bernoulli):
+        if isinstance(unmasked(self.likelihood), Bernoulli):
             check_unit_interval(X if clean is None else clean)
             if self._is_anchored() and self.parts.architecture.tied_weights:
                 raise ValueError(
@@ -234,6 +245,8 @@ class Fit:
         share_asked = self.is_dense and n_components < 1
         if self._is_anchored() or share_asked:
             return principal(self.X, n_components, self.weight, self.random_state)
+        if self.parts.period is not None:
+            return sequence_moments(self.X, self.weight, self.parts.period)
         own = getattr(self.parts.architecture, "moments", None)
         if own is not None:
             return own(self.X, self.weight)
@@ -248,11 +261,11 @@ class Fit:
             return _Start(model, units, found.mean, rows)
         anchored = self._is_anchored()
         units = units_of(
-            found.mean,
+            found.center,
             found.unit,
             found.variance,
             self._residual(found) if anchored else None,
-            centred=isinstance(self.likelihood, Gaussian),
+            centred=isinstance(unmasked(self.likelihood), Gaussian),
         )
         rows = self._rows(self.X if self.clean is None else self.clean, units)
         noisy = None if self.clean is None else self._rows(self.X, units)
@@ -313,15 +326,18 @@ class Fit:
         corruption = self.parts.corruption
         if self.clean is not None:
             return NoCorruption()
-        if not hasattr(corruption, "bind"):
+        period = self.parts.period
+        if hasattr(corruption, "bind"):
+            std = np.sqrt(found.variance) * found.unit
+            center, std, low, high = (
+                torch.as_tensor(value, dtype=torch.float64)
+                for value in (units.center, std, *feature_ranges(self.X, period))
+            )
+            features = Features(center, units.scale, std, low, high)
+            corruption = corruption.bind(features).to(self.device)
+        if period is None or isinstance(corruption, NoCorruption):
             return corruption
-        std = np.sqrt(found.variance) * found.unit
-        center, std, low, high = (
-            torch.as_tensor(value, dtype=torch.float64)
-            for value in (units.center, std, *feature_ranges(self.X))
-        )
-        features = Features(center, units.scale, std, low, high)
-        return corruption.bind(features).to(self.device)
+        return KeepMissing(corruption)
 
     # Training and what comes of it
 

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from skae.estimators.validation import n_axes
+from skae.estimators.validation import shape_of
 
 __all__ = ["Shaped"]
 
@@ -69,11 +69,13 @@ class Shaped:
 
     def _flattened(self, X, *, reset):
         shape = None
-        if n_axes(X) > 2:
+        if len(shape_of(X)) > 2:
             X = np.asarray(X)
             shape = X.shape[1:]
         if reset:
             self._given_shape = shape
+            # An earlier fit's; the targets of this one are not measured by it.
+            self.__dict__.pop("sample_shape_", None)
         if shape is None:
             return X
         expected = getattr(self, "sample_shape_", None)
@@ -90,5 +92,6 @@ class Shaped:
         if X is None:
             shape = self._given_shape
         else:
-            shape = None if n_axes(X) < 3 else np.shape(X)[1:]
+            shape = shape_of(X)[1:]
+            shape = shape if len(shape) > 1 else None
         return rows if shape is None else rows.reshape(len(rows), *shape)

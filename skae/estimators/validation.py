@@ -12,12 +12,15 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skae.training.batches import chunks
+
 __all__ = [
+    "check_padding",
     "check_unit_interval",
     "feature_ranges",
     "fitted_rows",
     "in_unit_interval",
-    "n_axes",
+    "shape_of",
     "target_rows",
     "training_rows",
     "unchanged_on_error",
@@ -103,34 +106,101 @@ def target_rows(y, shape, *, allow_nan=False):
     return y
 
 
-def n_axes(X) -> int:
-    """Number of axes of anything array-like."""
-    return X.ndim if hasattr(X, "ndim") else np.asarray(X).ndim
-
-
 def check_unit_interval(X) -> None:
     """Raise for values that no Bernoulli likelihood can judge."""
     if not in_unit_interval(X):
         low, high = feature_ranges(X)
+        low, high = np.nanmin(low), np.nanmax(high)
         raise ValueError(
             "likelihood='bernoulli' needs X within [0, 1], but X ranges from "
-            f"{low.min():g} to {high.max():g}. Scale X, with MinMaxScaler for example, "
-            "or use likelihood='gaussian'."
+            f"{low:g} to {high:g}. Scale X, with MinMaxScaler for example, or use "
+            "likelihood='gaussian'."
         )
 
 
 def in_unit_interval(X) -> bool:
     """Whether all values lie in [0, 1]."""
     low, high = feature_ranges(X)
-    return low.min() >= 0 and high.max() <= 1
+    return bool(np.nanmin(low) >= 0 and np.nanmax(high) <= 1)
 
 
-def feature_ranges(X):
-    """Smallest and largest value of each feature, NaN left out."""
+def shape_of(X) -> tuple:
+    """The shape of anything array-like, without a copy where it says so itself."""
+    return X.shape if hasattr(X, "shape") else np.asarray(X).shape
+
+
+def feature_ranges(X, period=None):
+    """Smallest and largest value of each feature, NaN left out.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    period : int, optional
+        Columns that are this far apart count as one feature.
+
+    Returns
+    -------
+    low, high : ndarray of shape (n_features,)
+        NaN for a feature that is NaN everywhere.
+    """
     if sparse.issparse(X):
-        low, high = (part.toarray().ravel() for part in (X.min(0), X.max(0)))
+        low, high = (part.toarray().ravel() for part in (X.nanmin(0), X.nanmax(0)))
+    else:
+        low, high = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
+    if period is None:
         return low, high
-    return np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+    low = np.fmin.reduce(low.reshape(-1, period), axis=0)
+    high = np.fmax.reduce(high.reshape(-1, period), axis=0)
+    n_steps = X.shape[1] // period
+    return np.tile(low, n_steps), np.tile(high, n_steps)
+
+
+def check_padding(X, shape, name="X") -> np.ndarray:
+    """The number of steps of each sequence.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Sequences laid out flat, step after step.
+    shape : (n_steps, n_step_features)
+    name : str, default="X"
+        What X is called in messages.
+
+    Returns
+    -------
+    n_steps : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        When NaN is anywhere but in whole steps at the end of a sequence, or a sequence
+        has no step.
+    """
+    lengths = np.full(X.shape[0], shape[0])
+    for rows in chunks(*X.shape):
+        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+        missing = np.isnan(block)
+        if not missing.any():
+            continue
+        missing = missing.reshape(-1, *shape)
+        whole = missing.all(axis=2)
+        lengths[rows] = shape[0] - whole.sum(axis=1)
+        padding = np.arange(shape[0]) >= lengths[rows, None]
+        wrong = missing.any(axis=2) != padding
+        for row in np.flatnonzero(wrong.any(axis=1) | whole.all(axis=1))[:1]:
+            asked = (
+                "A sequence has at least one step, and NaN only in whole steps at its "
+                f"end, for those of {shape[0]} that it does not have"
+            )
+            number = rows.start + row
+            if whole[row].all():
+                raise ValueError(f"{asked}; {name}[{number}] is NaN throughout.")
+            step = np.flatnonzero(missing[row].any(axis=1))[0]
+            raise ValueError(
+                f"{asked}; {name}[{number}] has NaN at step {step} and values after it "
+                "or beside it. Fill in what is missing, with SimpleImputer for example."
+            )
+    return lengths
 
 
 @contextmanager

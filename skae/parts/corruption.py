@@ -16,6 +16,7 @@ __all__ = [
     "CORRUPTIONS",
     "Features",
     "GaussianNoise",
+    "KeepMissing",
     "MaskingNoise",
     "NoCorruption",
     "SaltAndPepperNoise",
@@ -182,6 +183,27 @@ class SaltAndPepperNoise(BaseEstimator):
         high = features.high if self.high is None else self.high
         extremes = features.to_model(low), features.to_model(high)
         return _BoundSaltAndPepper(_share(self.level), *extremes)
+
+
+class KeepMissing(nn.Module):
+    """A corruption that leaves NaN, entries that are not there, as they are.
+
+    Parameters
+    ----------
+    corruption : corruption part
+
+    Shape
+    -----
+    x, x_tilde : ``(..., n_features)``
+    """
+
+    def __init__(self, corruption):
+        super().__init__()
+        self.corruption = corruption
+
+    def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
+        """Return the corrupted x with NaN where x is NaN."""
+        return torch.where(x.isnan(), x, self.corruption(x, generator))
 
 
 CORRUPTIONS = {

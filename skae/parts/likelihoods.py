@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian"]
+__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian", "Masked", "unmasked"]
 
 
 class Gaussian(BaseEstimator):
@@ -87,6 +87,52 @@ class Bernoulli(BaseEstimator):
         """d logit / d mean = 1 / (mean (1 - mean)), likewise bounded."""
         mean = mean.clamp(self._margin, 1 - self._margin)
         return 1 / (mean * (1 - mean))
+
+
+class Masked(BaseEstimator):
+    """A likelihood of independent entries that leaves out entries that are NaN.
+
+    Those change neither ``nll`` nor its gradient, whatever ``raw`` is there.
+
+    Parameters
+    ----------
+    likelihood : likelihood part
+        Of entries that are independent given the raw output.
+
+    Shape
+    -----
+    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.likelihoods import Gaussian, Masked
+    >>> Masked(Gaussian()).nll(torch.zeros(1, 2), torch.tensor([[2.0, torch.nan]]))
+    tensor([2.])
+    """
+
+    # The gradient is not mean(raw) - x where x is NaN.
+    canonical = False
+
+    def __init__(self, likelihood):
+        self.likelihood = likelihood
+
+    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
+        """The sum over the entries of each row that are there."""
+        missing = x.isnan()
+        # Any value within the likelihood's support would do.
+        x = torch.where(missing, self.likelihood.mean(raw).detach(), x)
+        entries = self.likelihood.nll(raw.unsqueeze(-1), x.unsqueeze(-1))
+        return entries.masked_fill(missing, 0).sum(-1)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        """The likelihood's mean, for all entries."""
+        return self.likelihood.mean(raw)
+
+
+def unmasked(likelihood):
+    """The likelihood of entries that are there."""
+    return likelihood.likelihood if isinstance(likelihood, Masked) else likelihood
 
 
 LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli}

@@ -6,7 +6,12 @@ estimators pass explicit values through unchanged.
 
 from dataclasses import dataclass
 
-__all__ = ["Defaults", "defaults_for"]
+__all__ = [
+    "Defaults",
+    "defaults_for",
+    "defaults_for_sequences",
+    "defaults_from_random",
+]
 
 _SMALL = 600
 
@@ -70,3 +75,12 @@ def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> D
     batch = 32
     n_steps = int(min(12_000, max(2000, 5 * n_samples // batch)))
     return Defaults((), batch, 8e-3, 0.0, 0.98, n_steps, 30, None, None, False)
+
+
+def defaults_for_sequences(
+    n_samples: int, n_features: int, n_components: int
+) -> Defaults:
+    """Defaults for recurrent autoencoders, which learn from many steps."""
+    batch = 32 if n_samples <= 2000 else 64
+    n_steps = min(4000, max(600, 6 * n_samples))
+    return Defaults((), batch, 1e-2, 0.2, 0.98, n_steps, 20, None, None, False)

@@ -13,7 +13,14 @@ from sklearn.decomposition import PCA
 
 from skae.training.batches import chunks
 
-__all__ = ["Moments", "Principal", "moments", "principal", "share"]
+__all__ = [
+    "Moments",
+    "Principal",
+    "moments",
+    "principal",
+    "sequence_moments",
+    "share",
+]
 
 _IN_MEMORY_BYTES = 128 * 2**20
 _UPCAST_ENTRIES = 4_000_000
@@ -35,12 +42,20 @@ class Moments:
     variance : ndarray of shape (n_features,), in units of ``unit`` squared
     covariance : ndarray of shape (n_features, n_features) or None
         Likewise; None where it was not asked for.
+    shared_center : ndarray of shape (n_features,) or None
+        What rows are centred at, where that is not their mean.
     """
 
     mean: np.ndarray
     unit: float
     variance: np.ndarray
     covariance: np.ndarray | None
+    shared_center: np.ndarray | None = None
+
+    @property
+    def center(self) -> np.ndarray:
+        """What rows are centred at, in X's units."""
+        return self.mean if self.shared_center is None else self.shared_center
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,11 @@ class Principal:
     axes: np.ndarray
     axis_variance: np.ndarray
     variance: np.ndarray
+
+    @property
+    def center(self) -> np.ndarray:
+        """What rows are centred at: the mean."""
+        return self.mean
 
     @property
     def residual(self) -> float:
@@ -90,6 +110,40 @@ def moments(X, sample_weight=None, *, covariance: bool) -> Moments:
             second += weight[rows] @ np.square(block)
     variance = np.diag(second).copy() if covariance else second
     return Moments(mean * unit, unit, variance, second if covariance else None)
+
+
+def sequence_moments(X, sample_weight, period: int) -> Moments:
+    """Moments of rows that are sequences laid out flat, NaN left out.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    sample_weight : ndarray of shape (n_samples,) or None
+    period : int
+        Columns that are this far apart are one feature at successive steps; its center
+        and variance are those over all steps of all rows. The mean is each column's.
+    """
+    n_samples, n_features = X.shape
+    unit = _unit(X)
+    weight = np.ones(n_samples) if sample_weight is None else sample_weight
+    weight = weight / weight.sum()
+
+    def pooled(columns):
+        sums = columns.reshape(-1, period).sum(axis=0)
+        return np.tile(sums, n_features // period)
+
+    seen, total, second = np.zeros((3, n_features))
+    for rows in chunks(n_samples, n_features):
+        block = _dense(X[rows], unit)
+        seen += weight[rows] @ ~np.isnan(block)
+        total += weight[rows] @ np.nan_to_num(block)
+    center = pooled(total) / pooled(seen)
+    for rows in chunks(n_samples, n_features):
+        block = np.nan_to_num(_dense(X[rows], unit) - center)
+        second += weight[rows] @ np.square(block)
+    variance = pooled(second) / pooled(seen)
+    mean = np.divide(total, seen, out=center.copy(), where=seen > 0)
+    return Moments(mean * unit, unit, variance, None, center * unit)
 
 
 def principal(X, n_components, sample_weight=None, random_state=None) -> Principal:
@@ -176,6 +230,8 @@ def _from_sparse_pca(X, n_components, random_state) -> Principal:
 def _unit(X) -> float:
     values = X.data if sparse.issparse(X) else X
     largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
+    if np.isnan(largest):
+        largest = float(np.nanmax(np.abs(values)))
     extreme = largest > 0 and not 1e-12 < largest < 1e12
     return float(2.0 ** np.round(np.log2(largest))) if extreme else 1.0
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from skae.parts.corruption import GaussianNoise
+from skae.parts.corruption import CORRUPTIONS, GaussianNoise, KeepMissing
 
 
 def generator(seed=0):
@@ -74,3 +74,17 @@ def test_the_part_is_clonable():
     assert noise.get_params() == {"level": 0.7, "relative": True, "clip": None}
     assert clone(noise).get_params() == noise.get_params()
     assert GaussianNoise().set_params(level=0.2).level == 0.2
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_missing_entries_stay_missing_and_the_others_are_corrupted_as_ever(name):
+    x = rows(50, 4)
+    missing = rows(50, 4) > 1
+    padded = x.masked_fill(missing, torch.nan)
+    noise = CORRUPTIONS[name](0.5)
+    if name == "salt_and_pepper":
+        noise.set_params(low=-1.0, high=1.0)
+    found = KeepMissing(noise)(padded, generator())
+    assert torch.equal(found.isnan(), missing)
+    expected = noise(x, generator())
+    assert torch.equal(found[~missing], expected[~missing])

@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from skae.parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
+from skae.parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Masked, unmasked
 
 each_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
 
@@ -88,3 +88,43 @@ def test_bernoulli_link_is_finite_for_constant_pixels():
 def test_is_clonable(name):
     likelihood = LIKELIHOODS[name]()
     assert clone(likelihood).get_params() == likelihood.get_params()
+
+
+def with_missing(x):
+    missing = torch.rand(x.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    return x.masked_fill(missing, torch.nan), missing
+
+
+@each_likelihood
+def test_masked_entries_change_neither_loss_nor_gradient(name):
+    likelihood = LIKELIHOODS[name]()
+    raw, x = rows(6, 4)
+    padded, missing = with_missing(x)
+    raw.requires_grad_()
+    expected = torch.stack(
+        [
+            likelihood.nll(row[seen], target[seen])
+            for row, target, seen in zip(raw, x, ~missing, strict=True)
+        ]
+    )
+    (slope,) = torch.autograd.grad(expected.sum(), raw)
+    found = Masked(likelihood).nll(raw, padded)
+    torch.testing.assert_close(found, expected)
+    (found_slope,) = torch.autograd.grad(found.sum(), raw)
+    torch.testing.assert_close(found_slope, slope)
+    assert (found_slope[missing] == 0).all()
+
+
+@each_likelihood
+def test_masked_rows_without_nan_are_judged_as_ever(name):
+    likelihood = LIKELIHOODS[name]()
+    raw, x = rows(3, 6, 4)
+    masked = Masked(likelihood)
+    torch.testing.assert_close(masked.nll(raw, x), likelihood.nll(raw, x))
+    assert torch.equal(masked.mean(raw), likelihood.mean(raw))
+    assert unmasked(masked) is likelihood
+    assert unmasked(likelihood) is likelihood
+
+
+def test_masked_likelihoods_have_no_explicit_gradient():
+    assert not Masked(Gaussian()).canonical

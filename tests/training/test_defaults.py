@@ -4,15 +4,22 @@ import dataclasses
 
 import pytest
 
-from skae.training.defaults import defaults_for
+from skae.training.defaults import (
+    defaults_for,
+    defaults_for_sequences,
+    defaults_from_random,
+)
 
 SHAPES = [(2, 1), (80, 3), (600, 30), (601, 30), (20_000, 784), (10**7, 5000)]
 
 
 @pytest.mark.parametrize(("n_samples", "n_features"), SHAPES)
 @pytest.mark.parametrize("n_components", [1, 32])
-def test_defaults_are_in_range(n_samples, n_features, n_components):
-    found = defaults_for(n_samples, n_features, n_components)
+@pytest.mark.parametrize(
+    "rule", [defaults_for, defaults_from_random, defaults_for_sequences]
+)
+def test_defaults_are_in_range(rule, n_samples, n_features, n_components):
+    found = rule(n_samples, n_features, n_components)
     assert all(width >= 1 for width in found.hidden_layer_sizes)
     assert 1 <= found.batch_size <= 1024
     assert 0 < found.lr <= 0.1

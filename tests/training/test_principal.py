@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 
 from skae.training import batches
 from skae.training import principal as module
-from skae.training.principal import moments, principal, share
+from skae.training.principal import moments, principal, sequence_moments, share
 
 
 def table(n_samples=60, n_features=6, seed=0):
@@ -127,3 +127,46 @@ def test_share_counts_until_more_than_the_share_is_kept():
     values = np.array([5.0, 3.0, 2.0])
     assert [share(values, wanted) for wanted in (0.4, 0.6, 0.9)] == [1, 2, 3]
     assert share(np.zeros(3), 0.5) <= 3
+
+
+def sequences():
+    """Rows of three steps of two features, NaN after the end of some."""
+    X = table()
+    X[::3, 4:] = np.nan
+    X[1::5, 2:] = np.nan
+    return X
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("as_rows", [np.asarray, sparse.csr_array])
+def test_moments_of_sequences_are_those_of_all_their_steps(
+    weighted, as_rows, by_chunks
+):
+    X = sequences()
+    weight = np.random.default_rng(1).uniform(0.5, 2, len(X)) if weighted else None
+    found = sequence_moments(as_rows(X), weight, 2)
+    steps = X.reshape(-1, 2)
+    seen = ~np.isnan(steps[:, 0])
+    of_steps = np.repeat(np.ones(len(X)) if weight is None else weight, 3)[seen]
+    center = np.average(steps[seen], axis=0, weights=of_steps)
+    variance = np.average((steps[seen] - center) ** 2, axis=0, weights=of_steps)
+    np.testing.assert_allclose(found.center, np.tile(center, 3))
+    np.testing.assert_allclose(found.variance, np.tile(variance, 3))
+    if not weighted:
+        np.testing.assert_allclose(found.mean, np.nanmean(X, axis=0))
+
+
+def test_steps_that_no_sequence_has_take_the_center_as_their_mean():
+    X = table()
+    X[:, 4:] = np.nan
+    found = sequence_moments(X, None, 2)
+    np.testing.assert_array_equal(found.mean[4:], found.center[4:])
+
+
+def test_moments_of_huge_sequences_are_finite():
+    X = sequences()
+    found, of_huge = sequence_moments(X, None, 2), sequence_moments(1e200 * X, None, 2)
+    np.testing.assert_allclose(of_huge.center, 1e200 * found.center)
+    np.testing.assert_allclose(
+        np.sqrt(of_huge.variance) * of_huge.unit, 1e200 * np.sqrt(found.variance)
+    )

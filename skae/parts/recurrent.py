@@ -1,0 +1,230 @@
+"""The recurrent architecture: sequences to vectors and back.
+
+`Recurrent` holds hyperparameters and builds a `RecurrentCodec`, which holds weights.
+Rows are sequences laid out flat, step after step; steps that are not there are NaN at
+the end of a row. A frame x_t is ``frame_size`` successive steps. The encoder reads the
+frames in order and the code is an affine map of its state after the last one that holds
+a step; the decoder starts from a map of the code and sees, at each frame, the code and
+what time it is::
+
+    h_t = cell(x_t, p_t; h_{t-1})          z     = A h_last + a
+    s_t = cell(z, p_t; s_{t-1})            raw_t = B s_t + b,     s_0 = C z + c
+
+where p_t are sines and cosines of t (Vaswani et al. 2017, arXiv 1706.03762). Without
+them, the decoder would spend its state on counting.
+"""
+
+import math
+import warnings
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Generator, Tensor, nn
+
+__all__ = ["CELLS", "Recurrent", "RecurrentCodec"]
+
+CELLS: dict[str, type[nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+_N_WAVES = 8
+_LONGEST_WAVE = 1e4
+
+
+class Recurrent(BaseEstimator):
+    """Sequence-to-vector encoder and vector-to-sequence decoder.
+
+    Parameters
+    ----------
+    sample_shape : (n_steps, n_step_features)
+        Shape of one sequence with all its steps.
+    cell : {"gru", "lstm"}, default="lstm"
+    hidden_size : int, default=64
+        Units of each recurrent layer.
+    n_layers : int, default=1
+        Recurrent layers of the encoder, and of the decoder.
+    frame_size : int, default=1
+        Steps that are read, and written, at once.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.recurrent import Recurrent
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> codec = Recurrent((7, 3)).build(21, 2, generator=generator)
+    >>> codec.decode(codec.encode(torch.zeros(5, 21))).shape
+    torch.Size([5, 21])
+    """
+
+    def __init__(
+        self, sample_shape, cell="lstm", hidden_size=64, n_layers=1, frame_size=1
+    ):
+        self.sample_shape = sample_shape
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.n_layers = n_layers
+        self.frame_size = frame_size
+
+    def build(
+        self, n_features: int, n_components: int, *, generator: Generator
+    ) -> "RecurrentCodec":
+        """Draw the weights of a codec.
+
+        Parameters
+        ----------
+        n_features : int
+            n_steps times n_step_features.
+        n_components : int
+        generator : torch.Generator
+            On the CPU, so that every device starts from the same weights.
+
+        Raises
+        ------
+        ValueError
+            When ``sample_shape`` does not multiply to n_features.
+        """
+        if math.prod(self.sample_shape) != n_features:
+            raise ValueError(
+                f"sample_shape={self.sample_shape!r} means "
+                f"{math.prod(self.sample_shape)} features, not {n_features}."
+            )
+        codec = RecurrentCodec(
+            self.sample_shape,
+            n_components,
+            self.cell,
+            self.hidden_size,
+            self.n_layers,
+            self.frame_size,
+        )
+        codec.reset(generator)
+        return codec
+
+
+class RecurrentCodec(nn.Module):
+    """Recurrent encoder and decoder, see the formulas above.
+
+    Shape
+    -----
+    ``encode`` maps ``(batch, n_steps * n_step_features)``, with NaN for the steps that
+    a sequence does not have, to ``(batch, n_components)``; ``decode`` back, to all
+    steps.
+
+    Parameters
+    ----------
+    sample_shape : (n_steps, n_step_features)
+    n_components : int
+    cell : {"gru", "lstm"}
+    hidden_size, n_layers, frame_size : int
+    """
+
+    keeps_units = False
+    time: Tensor
+
+    def __init__(
+        self,
+        sample_shape: tuple[int, int],
+        n_components: int,
+        cell: str,
+        hidden_size: int,
+        n_layers: int,
+        frame_size: int,
+    ):
+        super().__init__()
+        self.sample_shape = tuple(sample_shape)
+        self.frame_size = frame_size
+        n_steps, width = self.sample_shape
+        self.n_frames = math.ceil(n_steps / frame_size)
+        width = frame_size * width
+        time = _waves(self.n_frames)
+        self.register_buffer("time", time)
+        shape = {"hidden_size": hidden_size, "num_layers": n_layers}
+        self.encoder = _empty(CELLS[cell], width + time.shape[1], **shape)
+        self.decoder = _empty(CELLS[cell], n_components + time.shape[1], **shape)
+        n_states = n_layers * (2 if cell == "lstm" else 1)
+        self.to_code = _empty(nn.Linear, hidden_size, n_components)
+        self.to_state = _empty(nn.Linear, n_components, n_states * hidden_size)
+        self.to_steps = _empty(nn.Linear, hidden_size, width)
+
+    @torch.no_grad()
+    def reset(self, generator: Generator) -> None:
+        """Draw the weights anew: orthogonal from state to state, else uniform.
+
+        Biases start at zero, but those of the LSTM's forget gates at one (Jozefowicz
+        et al. 2015): both keep early steps in memory from the start.
+        """
+        for name, parameter in self.named_parameters():
+            if parameter.ndim < 2:
+                parameter.zero_()
+            elif "weight_hh" in name:
+                for gate in parameter.split(parameter.shape[1]):
+                    nn.init.orthogonal_(gate, generator=generator)
+            else:
+                nn.init.xavier_uniform_(parameter, generator=generator)
+        for part in (self.encoder, self.decoder):
+            if isinstance(part, nn.LSTM):
+                for layer in range(part.num_layers):
+                    bias = part.get_parameter(f"bias_ih_l{layer}")
+                    bias[part.hidden_size : 2 * part.hidden_size] = 1
+
+    def decayed_parameters(self) -> list[nn.Parameter]:
+        """The weights; biases are not decayed."""
+        return [parameter for parameter in self.parameters() if parameter.ndim > 1]
+
+    def encode(self, x: Tensor) -> Tensor:
+        """The code of each sequence, whatever follows its last step."""
+        frames = self._frames(x)
+        missing = frames.isnan()
+        # Every frame with a step begins with one.
+        last = (~missing[..., 0]).sum(0).clamp_min(1) - 1
+        # The states at frames without steps are computed and never used.
+        seen = torch.cat([frames.masked_fill(missing, 0), self._time(len(x))], dim=-1)
+        with _quiet(x):
+            states, _ = self.encoder(seen)
+        return self.to_code(states[last, torch.arange(len(x), device=x.device)])
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Raw output for codes z, at all steps."""
+        seen = torch.cat([z.expand(self.n_frames, -1, -1), self._time(len(z))], dim=-1)
+        with _quiet(z):
+            states, _ = self.decoder(seen, self._first_state(z))
+        # One product of two matrices, whatever mode torch is in.
+        raw = self.to_steps(states.flatten(0, 1)).unflatten(0, states.shape[:2])
+        return raw.transpose(0, 1).flatten(1)[:, : math.prod(self.sample_shape)]
+
+    def _frames(self, x: Tensor) -> Tensor:
+        """Rows as frames, shape (n_frames, batch, frame_size * n_step_features)."""
+        n_missing = self.n_frames * self.to_steps.out_features - x.shape[-1]
+        if n_missing:
+            x = nn.functional.pad(x, (0, n_missing), value=torch.nan)
+        return x.unflatten(-1, (self.n_frames, -1)).transpose(0, 1)
+
+    def _first_state(self, z: Tensor):
+        """The decoder's state before the first step, in torch.nn's layout."""
+        shape = -1, self.decoder.num_layers, self.decoder.hidden_size
+        state = self.to_state(z).unflatten(1, shape).permute(1, 2, 0, 3).contiguous()
+        return tuple(state) if isinstance(self.decoder, nn.LSTM) else state[0]
+
+    def _time(self, n_samples: int) -> Tensor:
+        return self.time.unsqueeze(1).expand(-1, n_samples, -1)
+
+
+def _waves(n_frames: int) -> Tensor:
+    """Sines and cosines of the number, shape (n_frames, 2 * _N_WAVES)."""
+    power = torch.arange(_N_WAVES, dtype=torch.float) / _N_WAVES
+    angle = torch.arange(n_frames, dtype=torch.float)[:, None] / _LONGEST_WAVE**power
+    return torch.cat([angle.sin(), angle.cos()], dim=1)
+
+
+def _empty(layer: type[nn.Module], *args, **kwargs) -> Any:
+    """A layer without values; torch.nn would draw them from the global generator."""
+    return layer(*args, device="meta", **kwargs).to_empty(device="cpu")
+
+
+@contextmanager
+def _quiet(x: Tensor):
+    """cuDNN warns of weights that lie in the trainer's flat buffer, not in its own."""
+    if not x.is_cuda:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="RNN module weights")
+        yield
