@@ -279,7 +279,7 @@ BAD = [
         [*LISTED, np.zeros((3, 1, 1))],
         r"number 30 of the list has the shape \(3, 1, 1\)",
     ),
-    (np.zeros((9, 4, 2, 2)), r"shape \(n_steps, n_step_features\); theirs is"),
+    (np.zeros((9, 4, 2, 2)), r"expected \(n_steps, n_step_features\)"),
     (np.zeros((9, 0, 2)), "holds no samples, or empty ones"),
     ([np.array([1.0, np.inf]), np.ones(3)], "infinity"),
 ]
