@@ -94,7 +94,13 @@ def measure(name, data, options):
     """One line for each representation of a set."""
     X, y, X_test, y_test = data
     lines = [
-        {"set": name, "width": X.shape[1], "codes": "pixels", "error": error(*data)}
+        {
+            "set": name,
+            "width": X.shape[1],
+            "codes": "pixels",
+            "error": error(*data),
+            "seconds": None,
+        }
     ]
     for width in options.widths:
         for encoder in options.encoders:
@@ -108,7 +114,7 @@ def measure(name, data, options):
                     "width": width,
                     "codes": encoder,
                     "error": error(*codes),
-                    "seconds to fit": spent,
+                    "seconds": spent,
                 }
             )
             progress(f"{name}, {width}, {encoder}: {lines[-1]['error']:.3f}")

@@ -35,8 +35,10 @@ class SparseAE(BaseAutoencoder):
     sparsity : float, default=0.05
         Mean activity that each code unit is pulled to, in (0, 1). Only for
         ``kind="kl"``.
-    sparsity_weight : float, default=1.0
-        Nats per sample for one nat of divergence, or for one unit of activity.
+    sparsity_weight : "auto" or float, default="auto"
+        Nats per sample for one nat of divergence, or for one unit of activity. "auto"
+        is n_features / (2 n_components): one nat in every code unit then costs what a
+        Gaussian likelihood takes for a reconstruction by the mean.
     kind : {"kl", "l1"}, default="kl"
         Kullback-Leibler divergence between Bernoulli distributions with the target and
         with the mean activity of a batch (Ng 2011, CS294A notes), which needs
@@ -118,7 +120,10 @@ default="logistic"
         **BaseAutoencoder._parameter_constraints,
         **_DENSE_CONSTRAINTS,
         "sparsity": [Interval(Real, 0, 1, closed="neither")],
-        "sparsity_weight": [Interval(Real, 0, None, closed="left")],
+        "sparsity_weight": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="left"),
+        ],
         "kind": [StrOptions({"kl", "l1"})],
     }
 
@@ -127,7 +132,7 @@ default="logistic"
         n_components=100,
         *,
         sparsity=0.05,
-        sparsity_weight=1.0,
+        sparsity_weight="auto",
         kind="kl",
         hidden_layer_sizes=(),
         activation="logistic",
@@ -170,10 +175,13 @@ default="logistic"
         self.random_state = random_state
 
     def _parts(self, X):
+        weight = self.sparsity_weight
+        if isinstance(weight, str):
+            weight = X.shape[1] / (2 * self.n_components)
         if self.kind == "l1":
-            penalty = L1Sparsity(self.sparsity_weight)
+            penalty = L1Sparsity(weight)
         elif self.activation == "logistic":
-            penalty = KLSparsity(self.sparsity, self.sparsity_weight)
+            penalty = KLSparsity(self.sparsity, weight)
         else:
             raise ValueError(
                 "kind='kl' needs activation='logistic', whose activities lie in "

@@ -66,14 +66,14 @@ def defaults_from_random(
 ) -> Defaults:
     """Defaults for dense autoencoders that start from random weights."""
     batch, rate = 64, 1e-2 * min(1.0, (100 / n_features) ** 0.5)
-    n_steps = int(min(6000, max(2000, 10 * n_samples // batch)))
+    n_steps = _length(n_samples, batch)
     return Defaults((), batch, rate, 0.0, 0.98, n_steps, 30, None, None, False)
 
 
 def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> Defaults:
     """Defaults for convolutional autoencoders."""
     batch = 32
-    n_steps = int(min(12_000, max(2000, 5 * n_samples // batch)))
+    n_steps = _length(n_samples, batch, most=12_000)
     return Defaults((), batch, 8e-3, 0.0, 0.98, n_steps, 30, None, None, False)
 
 
@@ -84,3 +84,9 @@ def defaults_for_sequences(
     batch = 32 if n_samples <= 2000 else 64
     n_steps = min(4000, max(600, 6 * n_samples))
     return Defaults((), batch, 1e-2, 0.2, 0.98, n_steps, 20, None, None, False)
+
+
+def _length(n_samples: int, batch: int, most: int = 6000) -> int:
+    """Steps from random weights: 2,000, fewer for few rows and more for many."""
+    least = min(2000, max(400, 20 * n_samples))
+    return min(most, max(least, 8 * n_samples // batch))
