@@ -12,15 +12,8 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    OutlierMixin,
-    _fit_context,
-    clone,
-)
-from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
-from sklearn.metrics import check_scoring
+from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -28,13 +21,10 @@ from sklearn.utils._param_validation import (
     RealNotInt,
     StrOptions,
 )
-from sklearn.utils.validation import (
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-)
+from sklearn.utils.validation import check_is_fitted
 
 from skae.estimators.scorers import EnsembleScorer, ReconstructionScorer
+from skae.estimators.thresholds import best_threshold
 from skae.estimators.validation import (
     fitted_rows,
     training_rows,
@@ -44,6 +34,7 @@ from skae.training.batches import isolated, resolve_device
 from skae.training.conformal import Calibration, beyond_doubt
 from skae.training.ensemble import STEPS, Recipe, train
 from skae.training.robust import RobustUnits
+from skae.training.seen import SeenRows, shares_of, unseen_as_new
 
 __all__ = ["AEOutlierDetector"]
 
@@ -53,7 +44,6 @@ _MAX_FEATURES = 256
 _UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**20
 _CALIBRATION_ENTRIES = 2**20
 _HELD_OUT = 0.25
-_CANDIDATES = 500
 
 
 class AEOutlierDetector(OutlierMixin, BaseEstimator):
@@ -66,7 +56,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
     rows, which is what counts when the training rows are clean.
 
     A training row is judged only by members that did not see it, so its score is as
-    honest as a new row's.
+    honest as a new row's (of a single member, that of every other row).
 
     Parameters
     ----------
@@ -142,7 +132,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
 
     See Also
     --------
-    sklearn.ensemble.IsolationForest : Faster on wide data, rarely better.
+    sklearn.ensemble.IsolationForest : Faster on wide data, less often better.
     AutoencoderTransformer : An autoencoder to pass as ``estimator``.
 
     Notes
@@ -247,8 +237,9 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             At least two rows.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), optional
-            Non-negative; rows of weight zero are left out, the others are drawn, and
-            count for the threshold, in proportion.
+            Non-negative; rows of weight zero are left out. Autoencoders train on the
+            others, and the threshold counts them, in proportion; codebooks hold rows
+            of every weight.
 
         Returns
         -------
@@ -259,7 +250,9 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         ValueError
             When X or a parameter does not fit, before any training.
         """
-        adding = self.warm_start and hasattr(self, "estimators_")
+        adding = (
+            self.warm_start and self.estimator is None and hasattr(self, "estimators_")
+        )
         with unchanged_on_error(self):
             X, weight = training_rows(self, X, sample_weight, reset=not adding)
             if self.estimator is None:
@@ -329,7 +322,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         the row and the calibration rows are exchangeable, the chance of a value of at
         most u is at most u; about so where many rows are alike. Training rows that are
         outliers beyond doubt, by their scores, are not calibration rows. Fewer than 19
-        calibration rows give no value below 0.05, and ``predict`` then flags what
+        calibration rows give no value of at most 0.05, and ``predict`` then flags what
         scores lower than all of them.
 
         Parameters
@@ -369,27 +362,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             When y has other values, or only one kind, or when ``scoring`` cannot tell
             thresholds apart.
         """
-        scores = self.score_samples(X)
-        check_consistent_length(scores, y)
-        outlier = _outlier_labels(y)
-        labeller = _Labeller(scores)
-        scorer = check_scoring(labeller, scoring=scoring)
-        known = np.unique(scores)
-        above = np.nextafter(known[-1], np.inf)
-        between = np.r_[known[0], (known[1:] + known[:-1]) / 2, above]
-        if len(between) > _CANDIDATES:
-            places = np.linspace(0, len(between) - 1, _CANDIDATES).round().astype(int)
-            between = between[places]
-        reached = np.array(
-            [_reached(scorer, labeller, offset, X, outlier) for offset in between]
-        )
-        if len(np.unique(reached[np.isfinite(reached)])) < 2:
-            raise ValueError(
-                f"scoring={scoring!r} is {reached[0]:.3g} whatever the threshold. Use "
-                "one that judges labels, such as 'f1' or 'balanced_accuracy'."
-            )
-        best = np.flatnonzero(reached == np.nanmax(reached))[-1]
-        self.offset_ = float(between[best])
+        self.offset_ = best_threshold(self.score_samples(X), X, y, scoring)
         return self
 
     def explain(self, X, *, top=None):
@@ -452,10 +425,58 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         """The fitted attributes of an ensemble, possibly after earlier members."""
         old = self._scorer if adding else None
         kept = len(self.estimators_) if adding else 0
-        n_added = max(1, self.n_estimators - kept)
-        recipe = self._recipe(X.shape[1], n_added)
-        if adding and not isinstance(old, EnsembleScorer):
-            raise ValueError("warm_start cannot add members to an estimator=.")
+        n_members = self.n_estimators - kept
+        recipe = self._recipe(X.shape[1], max(1, n_members))
+        if not self._is_growing(kept):
+            names = "_scorer", "_calibration", "_seed", "estimators_", "max_samples_"
+            return {name: getattr(self, name) for name in (*names, "n_iter_")}
+        device = resolve_device(self.device)
+        seed = self._seed if adding else _seed_of(self.random_state)
+        random = np.random.default_rng([seed, kept])
+        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        n_drawn = self._n_drawn(X.shape[0], recipe.n_features)
+        batch = max(1, min(recipe.batch_size, round(self._n_trusted(n_drawn))))
+        with isolated():
+            units = old.units if adding else _units_of(X, weight, random)
+            used, pairs = _drawn_pairs(
+                X.shape[0], n_drawn, (n_members + 1) // 2, self.bootstrap, random
+            )
+            block = X[used].toarray() if sparse.issparse(X) else X[used]
+            x = units.to_model(block).to(device)
+            drawn_weight = None if weight is None else weight[used]
+            members, seen = train(
+                x,
+                pairs,
+                n_members,
+                recipe._replace(batch_size=batch),
+                generator,
+                None if weight is None else torch.from_numpy(drawn_weight),
+            )
+        unseen, record = unseen_as_new(x, seen), SeenRows.of(x, seen)
+        if adding:
+            unseen = np.concatenate([old.seen.unseen(x), unseen], axis=1)
+            members = [*old.on(device).members, *members]
+            record = old.seen.followed_by(record)
+        scorer = EnsembleScorer(units, members, record)
+        # Row numbers are sorted: take some from everywhere.
+        judged = np.flatnonzero(unseen.any(axis=1))
+        judged = judged[:: -(-len(judged) * x.shape[1] // _CALIBRATION_ENTRIES)]
+        share = shares_of(unseen[judged]).to(device)
+        scores = scorer.model_scores(x[judged], share, self.n_jobs)
+        return {
+            "_seed": seed,
+            "_scorer": scorer,
+            "_calibration": _calibrated(
+                scores, None if weight is None else drawn_weight[judged]
+            ),
+            "estimators_": members,
+            "max_samples_": n_drawn,
+            "n_iter_": self.max_iter
+            or max(1, math.ceil(STEPS * batch / self._n_trusted(n_drawn))),
+        }
+
+    def _is_growing(self, kept):
+        """Whether a warm start adds members."""
         if self.n_estimators < kept:
             raise ValueError(
                 f"n_estimators={self.n_estimators} must be at least "
@@ -465,65 +486,22 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             warnings.warn(
                 "Warm-start fitting without increasing n_estimators adds no members.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
-            return {
-                name: getattr(self, name)
-                for name in (
-                    "_scorer",
-                    "_calibration",
-                    "_seed",
-                    "estimators_",
-                    "max_samples_",
-                    "n_iter_",
-                )
-            }
-        device = resolve_device(self.device)
-        seed = self._seed if adding else _seed_of(self.random_state)
-        random = np.random.default_rng([seed, kept])
-        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        n_drawn = self._n_drawn(X.shape[0], recipe.n_features)
-        batch = max(1, min(recipe.batch_size, round(self._n_trusted(n_drawn))))
-        recipe = recipe._replace(batch_size=batch)
-        with isolated():
-            units = old.units if adding else _units_of(X, weight, random)
-            n_members = self.n_estimators - kept
-            pairs = [
-                _drawn(X.shape[0], n_drawn, weight, self.bootstrap, random)
-                for _ in range((n_members + 1) // 2)
-            ]
-            used, place = np.unique(np.concatenate(pairs), return_inverse=True)
-            block = X[used].toarray() if sparse.issparse(X) else X[used]
-            x = units.to_model(block).to(device)
-            ends = np.cumsum([len(rows) for rows in pairs])[:-1]
-            drawn_weight = None if weight is None else torch.from_numpy(weight[used])
-            members, seen, share = train(
-                x, np.split(place, ends), n_members, recipe, generator, drawn_weight
-            )
-        if adding:
-            share = torch.cat([old.seen.shares(x) > 0, share > 0]).float()
-            share /= share.sum(0)
-            members = [*old.members, *members]
-            seen = old.seen.followed_by(seen)
-        scorer = EnsembleScorer(units, members, seen)
-        # Row numbers are sorted: take some from everywhere.
-        step = -(-len(x) * x.shape[1] // _CALIBRATION_ENTRIES)
-        scores = scorer.model_scores(x[::step], share[:, ::step], self.n_jobs)
-        cases = None if weight is None else weight[used][::step]
-        return {
-            "_seed": seed,
-            "_scorer": scorer,
-            "_calibration": _calibrated(scores, cases),
-            "estimators_": members,
-            "max_samples_": n_drawn,
-            "n_iter_": self.max_iter
-            or max(1, math.ceil(STEPS * batch / self._n_trusted(n_drawn))),
-        }
+        return self.n_estimators > kept
 
     def _fit_estimator(self, X, weight):
         """The fitted attributes around the autoencoder given as ``estimator``."""
         if _is_fitted(self.estimator):
             estimator, held_out = self.estimator, np.arange(X.shape[0])
+            expected = getattr(estimator, "feature_names_in_", None)
+            given = getattr(self, "feature_names_in_", None)
+            known = expected is not None and given is not None
+            if known and not np.array_equal(expected, given):
+                raise ValueError(
+                    f"The columns of X are {list(given)}, but the fitted estimator= "
+                    f"expects {list(expected)}."
+                )
             if estimator.n_features_in_ != X.shape[1]:
                 raise ValueError(
                     f"X has {X.shape[1]} features, but the fitted estimator= expects "
@@ -551,7 +529,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         return {
             "_scorer": scorer,
             "_calibration": calibration,
-            "estimator_": estimator,
+            "estimator_": scorer.estimator,
             "n_iter_": getattr(estimator, "n_iter_", 1),
         }
 
@@ -608,7 +586,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
                     f"rows, {n_samples}. max_samples will be set to n_samples for "
                     "estimation.",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
             return int(np.clip(self.max_samples, 2, n_samples))
         return max(2, int(self.max_samples * n_samples))
@@ -616,7 +594,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
     def __getstate__(self):
         state = super().__getstate__()
         if "_scorer" in state:
-            scorer = state["_scorer"].on_cpu()
+            scorer = state["_scorer"].on("cpu")
             state = {**state, "_scorer": scorer}
             if "estimators_" in state:
                 state["estimators_"] = scorer.members
@@ -626,52 +604,6 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-class _Labeller(ClassifierMixin, BaseEstimator):
-    """What a scorer sees of rows that are scored already: labels by a threshold."""
-
-    def __init__(self, scores, offset=0.0):
-        self.scores = scores
-        self.offset = offset
-        self.classes_ = np.array([0, 1])
-
-    def fit(self, X, y):
-        return self
-
-    def predict(self, X):
-        return (self.scores < self.offset).astype(int)
-
-    def decision_function(self, X):
-        return self.offset - self.scores
-
-
-def _reached(scorer, labeller, offset, X, outlier):
-    """The score at a threshold; flagging nothing has no precision, which is no news."""
-    labeller.offset = offset
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UndefinedMetricWarning)
-        try:
-            return scorer(labeller, X, outlier)
-        except AttributeError as error:
-            raise ValueError(
-                "scoring must judge labels or decision values; this one asked for "
-                f"something else: {error}"
-            ) from error
-
-
-def _outlier_labels(y):
-    """1 for outliers and 0 for inliers, from either convention."""
-    y = column_or_1d(y)
-    values = set(np.unique(y).tolist())
-    if values == {0, 1}:
-        return y.astype(int)
-    if values == {-1, 1}:
-        return (y == -1).astype(int)
-    raise ValueError(
-        "y must hold 1 for outliers and 0 for inliers, or -1 and +1, and both kinds "
-        f"must occur; got the values {sorted(values, key=str)[:5]}."
-    )
 
 
 def _calibrated(scores, weight):
@@ -700,10 +632,17 @@ def _units_of(X, weight, random):
     return RobustUnits.of(np.asarray(block, dtype=np.float64))
 
 
-def _drawn(n_samples, n_drawn, weight, bootstrap, random):
+def _drawn_pairs(n_samples, n_drawn, n_pairs, bootstrap, random):
+    """The rows that any pair draws, and numbers into them, shuffled, of each pair."""
+    pairs = [_drawn(n_samples, n_drawn, bootstrap, random) for _ in range(n_pairs)]
+    used, place = np.unique(np.concatenate(pairs), return_inverse=True)
+    ends = np.cumsum([len(rows) for rows in pairs])[:-1]
+    return used, np.split(place, ends)
+
+
+def _drawn(n_samples, n_drawn, bootstrap, random):
     """Shuffled numbers of the rows of a pair, each once."""
-    probability = None if weight is None else weight / weight.sum()
-    rows = random.choice(n_samples, n_drawn, replace=bootstrap, p=probability)
+    rows = random.choice(n_samples, n_drawn, replace=bootstrap)
     if bootstrap:
         rows = random.permutation(np.unique(rows))
         if len(rows) < 2:

@@ -8,14 +8,17 @@ already; thresholds are the detector's.
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.frozen import FrozenEstimator
 
 from skae.training.batches import map_rows
-from skae.training.ensemble import Ensemble, Member, SeenRows
+from skae.training.ensemble import Ensemble, Member
 from skae.training.robust import RobustUnits
+from skae.training.seen import SeenRows
 
 __all__ = ["EnsembleScorer", "ReconstructionScorer"]
 
@@ -62,8 +65,9 @@ class EnsembleScorer:
         width = x.shape[1]
 
         def score(rows):
-            x, share = rows[:, :width].contiguous(), rows[:, width:].mT.contiguous()
-            error = ensemble.contributions(x, share).cpu().double()
+            part, counts = rows[:, :width], rows[:, width:].mT
+            error = ensemble.contributions(part.contiguous(), counts.contiguous())
+            error = error.cpu().double()
             return -error.sum(1, keepdim=True)
 
         rows = torch.cat([x, share.mT], dim=1).cpu().numpy()
@@ -88,9 +92,11 @@ class EnsembleScorer:
 
         return self.units.to_x(self._map(X, expect, X.shape[1], n_jobs))
 
-    def on_cpu(self) -> "EnsembleScorer":
-        """The scorer with its members on the CPU."""
-        members = [member.to("cpu") for member in self.members]
+    def on(self, device: torch.device | str) -> "EnsembleScorer":
+        """The scorer with its members on a device."""
+        if self.device == torch.device(device):
+            return self
+        members = [member.to(device) for member in self.members]
         return EnsembleScorer(self.units, members, self.seen)
 
     def _contributions(self, ensemble, x):
@@ -112,9 +118,13 @@ class ReconstructionScorer:
     Attributes
     ----------
     estimator : fitted estimator with ``reconstruct`` and ``score_samples``
+        Rows come to it without feature names.
     """
 
-    estimator: object
+    estimator: Any
+
+    def __post_init__(self):
+        self.estimator = _nameless(self.estimator)
 
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """The estimator's ``score_samples``."""
@@ -135,6 +145,15 @@ class ReconstructionScorer:
         """The estimator's reconstructions."""
         return np.asarray(self.estimator.reconstruct(X), dtype=np.float64)
 
-    def on_cpu(self) -> "ReconstructionScorer":
+    def on(self, device: torch.device | str) -> "ReconstructionScorer":
         """Itself: the estimator moves when it is pickled."""
-        return copy.copy(self)
+        return self
+
+
+def _nameless(estimator):
+    """A copy that asks for no feature names; what is frozen stays frozen."""
+    estimator = copy.copy(estimator)
+    vars(estimator).pop("feature_names_in_", None)
+    if isinstance(estimator, FrozenEstimator):
+        estimator.estimator = _nameless(estimator.estimator)
+    return estimator

@@ -88,8 +88,9 @@ class OutlierScoreDisplay:
         """
         if ax is None:
             ax = new_axes()
-        kinds = [None] if self.y is None else np.unique(self.y)
-        groups = [self.scores if k is None else self.scores[self.y == k] for k in kinds]
+        y = None if self.y is None else np.asarray(self.y)
+        kinds = [None] if y is None else np.unique(y)
+        groups = [self.scores if k is None else self.scores[y == k] for k in kinds]
         names = ["rows" if kind is None else str(kind) for kind in kinds]
         ax.hist(groups, bins=self._edges(bins), stacked=True, label=names)
         ax.axvline(self.offset, color="black", linestyle="--", label="threshold")

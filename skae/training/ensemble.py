@@ -28,12 +28,14 @@ from skae.training.flat import FlatAdamW, FlatParameters
 from skae.training.objective import Autoencoder
 from skae.training.robust import trusted_rows
 
-__all__ = ["STEPS", "Ensemble", "Half", "Member", "Recipe", "SeenRows", "train"]
+__all__ = ["STEPS", "Ensemble", "Half", "Member", "Recipe", "train"]
 
 # From fewer rows there is nothing to learn: the median is expected.
 _FEWEST_ROWS = 32
 # Training steps unless max_iter says otherwise.
 STEPS = 40
+# After a divergence.
+_BACK_OFF, _RETRIES = 0.1, 3
 _BETAS = (0.9, 0.99)
 # How much the codebook's error counts beside the autoencoder's, both over their means.
 _CODES_WEIGHT = 1.0
@@ -49,14 +51,14 @@ class Recipe(NamedTuple):
     But for ``n_features``, the number of features that each member looks at.
     """
 
-    hidden_layer_sizes: tuple[int, ...] = (64,)
-    noise_level: float = 0.3
-    support_fraction: float = 0.6
-    n_features: int = 1
-    max_iter: int | None = None
-    batch_size: int = 64
-    learning_rate_init: float = 0.015
-    verbose: int = 0
+    hidden_layer_sizes: tuple[int, ...]
+    noise_level: float
+    support_fraction: float
+    n_features: int
+    max_iter: int | None
+    batch_size: int
+    learning_rate_init: float
+    verbose: int
 
 
 class Half(NamedTuple):
@@ -75,6 +77,12 @@ class Half(NamedTuple):
     seen: np.ndarray
     trusted: np.ndarray
     unseen: np.ndarray
+
+    @classmethod
+    def of_all(cls, rows: np.ndarray) -> "Half":
+        """All rows, for a member that leaves out a row when it judges it."""
+        rows = np.sort(rows)
+        return cls(rows, rows, rows)
 
 
 @dataclass
@@ -122,7 +130,7 @@ def train(
     recipe: Recipe,
     generator: Generator,
     weight: Tensor | None = None,
-) -> tuple[list[Member], "SeenRows", Tensor]:
+) -> tuple[list[Member], np.ndarray]:
     """Train members, all of them as one batched network.
 
     Parameters
@@ -142,19 +150,27 @@ def train(
     Returns
     -------
     members : list of Member
-    seen : SeenRows
-    share : Tensor of shape (members, n_rows)
-        How much each member's word counts for each row when it stands for a new one.
+    seen : bool ndarray of shape (n_rows, n_members)
+        The rows that each member has to leave to others to judge.
+
+    Raises
+    ------
+    FloatingPointError
+        When training diverges at every learning rate tried.
     """
+    few = min(map(len, pairs)) < _FEWEST_ROWS
     features = _dealt(x.shape[1], recipe.n_features, n_members, generator)
     views = [_columns(x, mine.to(x.device)) for mine in features]
     rows = [
         half
         for view, drawn in zip(views[::2], pairs, strict=True)
-        for half in _halves(view, drawn, recipe.support_fraction, generator)
+        for half in (
+            [Half.of_all(drawn)] * 2
+            if few
+            else _halves(view, drawn, recipe.support_fraction, generator)
+        )
     ][:n_members]
     codec = _autoencoders(len(rows), recipe, generator).to(x.device)
-    few = rows[0].seen is rows[0].unseen
     if not few:
         _denoise(
             codec, views, [half.trusted for half in rows], recipe, generator, weight
@@ -175,16 +191,16 @@ def train(
         unseen = x[_index(half.unseen, x)]
         member.typical = Ensemble([member]).mean_errors(unseen).clamp_min(_SMALLEST)
         members.append(member)
-    return members, SeenRows.of(x, rows), _shares_as_new(x, rows)
+    seen = np.zeros((len(x), len(rows)), dtype=bool)
+    for index, half in enumerate([] if few else rows):
+        seen[half.seen, index] = True
+    return members, seen
 
 
 def _halves(
     x: Tensor, rows: np.ndarray, fraction: float, generator: Generator
 ) -> list[Half]:
     """Share out shuffled rows between the two members of a pair."""
-    if len(rows) < _FEWEST_ROWS:
-        everything = np.sort(rows)
-        return [Half(everything, everything, everything)] * 2
     trusted = trusted_rows(x[_index(rows, x)], fraction, generator)
     first = np.arange(len(rows)) < (len(rows) + 1) // 2
     shared = []
@@ -254,17 +270,27 @@ def _denoise(
     gradient = ExplicitGradient(
         Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())
     )
-    optimizer = FlatAdamW(
-        flat,
-        lr=recipe.learning_rate_init,
-        n_steps=n_steps,
-        ema_decay=0.0,
-        betas=_BETAS,
+    start = flat.data.clone()
+    for attempt in range(1 + _RETRIES):
+        flat.data.copy_(start)
+        optimizer = FlatAdamW(
+            flat,
+            lr=recipe.learning_rate_init * _BACK_OFF**attempt,
+            n_steps=n_steps,
+            ema_decay=0.0,
+            betas=_BETAS,
+        )
+        for taken in tqdm(drawn.split(batch, dim=1), disable=not recipe.verbose):
+            clean = torch.stack([view[n] for view, n in zip(views, taken, strict=True)])
+            gradient(clean, x_tilde=noise(clean, generator))
+            optimizer.step()
+        if flat.data.isfinite().all():
+            return
+    raise FloatingPointError(
+        "The members' weights became infinite or NaN, also after the learning rate was "
+        f"lowered from {recipe.learning_rate_init:g}. Choose a smaller "
+        "learning_rate_init."
     )
-    for taken in tqdm(drawn.split(batch, dim=1), disable=not recipe.verbose):
-        clean = torch.stack([view[n] for view, n in zip(views, taken, strict=True)])
-        gradient(clean, x_tilde=noise(clean, generator))
-        optimizer.step()
 
 
 def _draws(
@@ -404,103 +430,6 @@ class _Group:
         nearest = closeness.argmin(2) + self.first_code
         square = rows.sub_(self.codes.flatten(0, 1)[nearest]).square_()
         return residual, square, square.mean(2).sqrt_().clamp_min_(1e-30)
-
-
-class SeenRows:
-    """Recognises training rows and says which members saw them.
-
-    Only rows that occur once among those drawn are recorded: of a row that occurs
-    several times each copy may be judged by the others.
-
-    Parameters
-    ----------
-    keys : uint64 ndarray of shape (n_rows,)
-        Sorted fingerprints.
-    seen : bool ndarray of shape (n_rows, n_members)
-    """
-
-    def __init__(self, keys: np.ndarray, seen: np.ndarray):
-        self.keys = keys
-        self.seen = seen
-
-    @classmethod
-    def of(cls, x: Tensor, rows: Sequence[Half]) -> "SeenRows":
-        """Record the rows of x that the halves were made of."""
-        seen = _seen(x, rows)
-        keys, first, count = np.unique(
-            _fingerprints(x), return_index=True, return_counts=True
-        )
-        return cls(keys[count == 1], seen[first[count == 1]])
-
-    def followed_by(self, other: "SeenRows") -> "SeenRows":
-        """The record of these members and, after them, those of another record."""
-        keys = np.union1d(self.keys, other.keys)
-        width = self.seen.shape[1]
-        seen = np.zeros((len(keys), width + other.seen.shape[1]), dtype=bool)
-        seen[np.searchsorted(keys, self.keys), :width] = self.seen
-        seen[np.searchsorted(keys, other.keys), width:] = other.seen
-        return SeenRows(keys, seen)
-
-    def shares(self, x: Tensor) -> Tensor:
-        """How much each member's word counts for each row of x.
-
-        Members that saw a row do not count, unless all of them did.
-
-        Returns
-        -------
-        share : Tensor of shape (members, batch)
-            Columns sum to one.
-        """
-        fingerprints = _fingerprints(x)
-        place = np.searchsorted(self.keys, fingerprints).clip(max=len(self.keys) - 1)
-        share = np.ones((len(x), self.seen.shape[1]), dtype=np.float32)
-        if len(self.keys):
-            known = self.keys[place] == fingerprints
-            share[known] = ~self.seen[place[known]]
-        return _normalised(share, x)
-
-
-def _seen(x: Tensor, rows: Sequence[Half]) -> np.ndarray:
-    """Which rows each member has to leave to others, shape (n_rows, n_members)."""
-    seen = np.zeros((len(x), len(rows)), dtype=bool)
-    for index, half in enumerate(rows):
-        if half.seen is not half.unseen:
-            seen[half.seen, index] = True
-    return seen
-
-
-def _shares_as_new(x: Tensor, rows: Sequence[Half]) -> Tensor:
-    """Shares of members that make of a drawn row what they will make of a new one.
-
-    A new row that equals one drawn row is taken for it, and judged by the members that
-    did not see that. To a drawn row with one copy the copy is what that row is to the
-    new one: neither may have been seen. Other rows are left out alone.
-    """
-    seen = _seen(x, rows)
-    _, group, count = np.unique(
-        _fingerprints(x), return_inverse=True, return_counts=True
-    )
-    of_group = np.zeros((len(count), len(rows)), dtype=bool)
-    np.logical_or.at(of_group, group, seen)
-    blocked = np.where((count == 2)[group, None], of_group[group], seen)
-    blocked = np.where(blocked.all(1, keepdims=True), seen, blocked)
-    return _normalised(~blocked, x)
-
-
-def _normalised(share: np.ndarray, x: Tensor) -> Tensor:
-    """Shares (batch, members), some of one, as columns that sum to one."""
-    share = share.astype(np.float32)
-    share[share.sum(1) == 0] = 1
-    share /= share.sum(1, keepdims=True)
-    return torch.from_numpy(np.ascontiguousarray(share.T)).to(x.device)
-
-
-def _fingerprints(x: Tensor) -> np.ndarray:
-    """A 64-bit hash of every row; equal rows have equal ones."""
-    bits = x.cpu().numpy().view(np.uint32).astype(np.uint64)
-    random = np.random.default_rng(x.shape[1])
-    odd = random.integers(2**63, size=x.shape[1], dtype=np.uint64) * 2 + 1
-    return bits @ odd
 
 
 def _repeated(codes: Tensor, n_codes: int) -> Tensor:

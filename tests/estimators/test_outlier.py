@@ -296,7 +296,10 @@ class TestEstimator:
     def test_a_fitted_autoencoder_is_used_as_it_is(self):
         base = AutoencoderTransformer(3, max_iter=5, random_state=0).fit(X)
         fitted = AEOutlierDetector(estimator=base).fit(FRESH)
-        assert fitted.estimator_ is base
+        expected = base.score_samples(X)
+        np.testing.assert_array_equal(fitted.score_samples(X), expected)
+        base.set_params(random_state=1).fit(X)
+        np.testing.assert_array_equal(fitted.score_samples(X), expected)
         assert len(fitted.calibration_scores_) == 400
         with pytest.raises(ValueError, match="fitted estimator= expects 6"):
             AEOutlierDetector(estimator=base).fit(FRESH[:, :4])
@@ -461,3 +464,79 @@ def test_batches_are_no_larger_than_what_a_member_trains_on():
 def test_p_values_need_a_fit():
     with pytest.raises(NotFittedError):
         AEOutlierDetector().p_values(normal_rows(5, seed=0))
+
+
+class TestWeights:
+    @pytest.mark.parametrize(("n", "max_samples"), [(1000, "auto"), (6000, 500)])
+    def test_the_stated_rate_holds_for_weighted_rows(self, n, max_samples):
+        # Heavy rows vary less, so they are a distribution of their own.
+        rng = np.random.default_rng(0)
+        flagged = []
+        for seed in range(4):
+            spread = np.where(np.arange(n) % 2 == 0, 1.0, 3.0)[:, None]
+            weight = np.where(np.arange(n) % 2 == 0, 1.0, 0.25)
+            fitted = AEOutlierDetector(max_samples=max_samples, random_state=seed)
+            fitted.fit(spread * rng.normal(size=(n, 5)), sample_weight=weight)
+            p = fitted.p_values(spread * rng.normal(size=(n, 5)))
+            flagged.append(np.average(p <= 0.05, weights=weight))
+        assert abs(np.mean(flagged) - 0.05) < 0.02
+
+
+class TestWarmStart:
+    @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 3), (4, 5), (3, 8)])
+    def test_grown_detectors_flag_at_the_stated_rate(self, before, after):
+        flagged = []
+        for seed in range(4):
+            rng = np.random.default_rng(seed)
+            rows, fresh = rng.normal(size=(600, 5)), rng.normal(size=(3000, 5))
+            grown = AEOutlierDetector(before, warm_start=True, random_state=seed)
+            grown.fit(rows).set_params(n_estimators=after).fit(rows)
+            flagged.append((grown.predict(fresh) == -1).mean())
+        assert abs(np.mean(flagged) - 0.05) < 0.02
+
+    def test_an_estimator_after_an_ensemble_is_fitted_anew(self):
+        grown = AEOutlierDetector(2, warm_start=True, random_state=0).fit(X)
+        grown.set_params(estimator=AutoencoderTransformer(2, max_iter=2))
+        assert grown.fit(X[:, :4]).n_features_in_ == 4
+
+
+def test_a_single_member_flags_at_the_stated_rate():
+    flagged = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        one = AEOutlierDetector(1, random_state=seed).fit(rng.normal(size=(600, 5)))
+        flagged.append((one.predict(rng.normal(size=(3000, 5))) == -1).mean())
+    assert abs(np.mean(flagged) - 0.05) < 0.02
+
+
+@pytest.mark.parametrize("n", [33, 50, 60])
+def test_bootstrap_samples_of_few_rows_keep_p_values_valid(n):
+    p = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        fitted = AEOutlierDetector(bootstrap=True, random_state=seed)
+        fitted.fit(rng.normal(size=(n, 4)))
+        p.append(fitted.p_values(rng.normal(size=(200, 4))))
+    assert np.mean(np.concatenate(p) <= 0.1) < 0.13
+
+
+def test_rare_outliers_get_an_exact_threshold():
+    rng = np.random.default_rng(0)
+    rows = np.r_[rng.normal(size=(20_000, 3)), rng.normal(50, 1, size=(15, 3))]
+    y = np.r_[np.zeros(20_000, int), np.ones(15, int)]
+    fitted = AEOutlierDetector(2, random_state=0).fit(rows[:2000])
+    assert (fitted.tune_threshold(rows, y).predict(rows) == -1).sum() == 15
+
+
+def test_diverging_members_raise():
+    with pytest.raises(FloatingPointError, match="smaller learning_rate_init"):
+        AEOutlierDetector(learning_rate_init=1e300).fit(X)
+
+
+def test_frames_and_a_fitted_autoencoder_agree_on_columns():
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    base = AutoencoderTransformer(2, max_iter=2, random_state=0).fit(frame)
+    fitted = AEOutlierDetector(estimator=base).fit(frame)
+    assert fitted.predict(frame).shape == (len(X),)
+    with pytest.raises(ValueError, match="columns of X"):
+        AEOutlierDetector(estimator=base).fit(frame[list("bacdef")])

@@ -8,7 +8,8 @@ import torch
 
 from skae.parts.dense import Dense
 from skae.training import ensemble as module
-from skae.training.ensemble import Ensemble, Half, Member, Recipe, SeenRows, train
+from skae.training.ensemble import Ensemble, Member, Recipe, train
+from skae.training.seen import SeenRows
 
 N, D = 80, 5
 
@@ -31,11 +32,25 @@ def shuffled(n, n_pairs, seed=0):
     return [random.permutation(n) for _ in range(n_pairs)]
 
 
+def recipe_of(hidden_layer_sizes=(6,), **options):
+    defaults = {
+        "noise_level": 0.3,
+        "support_fraction": 0.6,
+        "n_features": D,
+        "max_iter": None,
+        "batch_size": 64,
+        "learning_rate_init": 0.015,
+        "verbose": 0,
+    }
+    return Recipe(hidden_layer_sizes, **{**defaults, **options})
+
+
 def trained(x=None, n_members=4, n_features=D, seed=0, weight=None, **recipe):
     x = table() if x is None else x
     pairs = shuffled(len(x), (n_members + 1) // 2)
-    recipe = Recipe((6,), n_features=n_features, max_iter=3, **recipe)
-    return train(x, pairs, n_members, recipe, generator(seed), weight)[:2]
+    recipe = recipe_of(n_features=n_features, **{"max_iter": 3, **recipe})
+    members, seen = train(x, pairs, n_members, recipe, generator(seed), weight)
+    return members, SeenRows.of(x, seen)
 
 
 def uniform(members, x):
@@ -126,10 +141,8 @@ class TestTraining:
     def test_rows_that_were_not_drawn_are_unknown(self):
         x = table()
         drawn = [np.arange(40), np.arange(20, 60)]
-        _, seen, _ = train(
-            x, drawn, 4, Recipe((6,), n_features=D, max_iter=1), generator()
-        )
-        share = seen.shares(x)
+        _, seen = train(x, drawn, 4, recipe_of(max_iter=1), generator())
+        share = SeenRows.of(x, seen).shares(x)
         assert (share[:, 60:] == 1 / 4).all()
         assert (share[2:, :20] > 0).all()
         assert (share[:2, :20] == 0).any(0).all()
@@ -163,7 +176,7 @@ class TestTraining:
     def test_training_rebuilds_rows_better_than_the_median_does(self):
         x = table(300)
         pairs = shuffled(300, 2)
-        members, *_ = train(x, pairs, 4, Recipe((16,), n_features=D), generator())
+        members, *_ = train(x, pairs, 4, recipe_of((16,)), generator())
         new = table(300, seed=3).clamp(-2, 2)
         rebuilt = Ensemble(members).expected(new, uniform(members, new))
         assert (rebuilt - new).square().mean() < 0.5 * new.square().mean()
@@ -245,13 +258,14 @@ class TestFewRows:
     @pytest.mark.parametrize("n", [2, N, 31])
     def test_no_randomness_matters(self, n):
         x = table(n)
-        recipe = Recipe((6,), n_features=D)
+        recipe = recipe_of()
         found = []
         for seed in (1, 2):
             pairs = shuffled(n, 2, seed)
-            members, seen, _ = train(x, pairs, 4, recipe, generator(seed))
+            members, seen = train(x, pairs, 4, recipe, generator(seed))
             new = torch.cat([x, table(9, seed=5)])
-            found.append(Ensemble(members).contributions(new, seen.shares(new)))
+            share = SeenRows.of(x, seen).shares(new)
+            found.append(Ensemble(members).contributions(new, share))
         assert torch.equal(*found)
 
     def test_every_member_judges_every_row(self):
@@ -384,89 +398,3 @@ class TestMember:
             for parameter in copied.codec.parameters():
                 parameter.add_(1)
         assert torch.equal(errors([member], x), before)
-
-
-class TestSeenRows:
-    @staticmethod
-    def record(x, *seen):
-        """Members that saw the rows with these numbers."""
-        every = np.arange(len(x))
-        halves = [
-            Half(np.array(mine), np.array(mine), np.setdiff1d(every, mine))
-            for mine in seen
-        ]
-        return SeenRows.of(x, halves)
-
-    def test_only_members_that_did_not_see_a_row_count(self):
-        x = table(4)
-        share = self.record(x, [0, 1], [2, 3], [0, 2]).shares(x)
-        expected = [[0, 0, 1, 1 / 2], [1, 1 / 2, 0, 0], [0, 1 / 2, 0, 1 / 2]]
-        torch.testing.assert_close(share, torch.tensor(expected))
-        torch.testing.assert_close(share.sum(0), torch.ones(4))
-
-    def test_of_unknown_rows_all_members_speak_alike(self):
-        share = self.record(table(4), [0, 1], [2, 3]).shares(table(3, seed=1))
-        assert (share == 1 / 2).all()
-
-    def test_a_changed_row_is_unknown(self):
-        x = table(4)
-        changed = x.clone()
-        changed[:, -1] = torch.nextafter(x[:, -1], torch.tensor(torch.inf))
-        assert (self.record(x, [0, 1], [2, 3]).shares(changed) == 1 / 2).all()
-
-    def test_rows_with_swapped_features_are_unknown(self):
-        x = torch.arange(20.0).reshape(4, 5)
-        record = self.record(x, [0, 1], [2, 3])
-        assert (record.shares(x.flip(1).contiguous()) == 1 / 2).all()
-
-    def test_of_a_row_that_all_saw_all_speak(self):
-        x = table(4)
-        share = self.record(x, [0, 1], [0, 2], [0, 3]).shares(x)
-        torch.testing.assert_close(share[:, 0], torch.full((3,), 1 / 3))
-        assert share[0, 1] == 0
-
-    def test_rows_that_occur_twice_are_not_recorded(self):
-        x = table(5)
-        x[4] = x[0]
-        record = self.record(x, [0, 1], [2, 3, 4])
-        assert len(record.keys) == 3
-        share = record.shares(x)
-        assert (share[:, [0, 4]] == 1 / 2).all()
-        assert (share[:, 1:4] != 1 / 2).all()
-
-    def test_a_record_of_copies_alone_is_empty(self):
-        x = torch.zeros(4, D)
-        record = self.record(x, [0, 1], [2, 3])
-        assert len(record.keys) == 0
-        assert (record.shares(table()) == 1 / 2).all()
-
-    def test_shares_do_not_depend_on_the_batch(self):
-        x = table()
-        _, seen = trained(x)
-        whole = seen.shares(x)
-        parts = torch.cat([seen.shares(part) for part in x.split(7)], dim=1)
-        assert torch.equal(whole, parts)
-
-    def test_records_follow_one_another(self):
-        x = table(6)
-        first = self.record(x[:4], [0, 1], [2, 3])
-        second = self.record(x[2:], [0, 1], [2, 3])
-        both = first.followed_by(second)
-        assert np.array_equal(both.keys, np.sort(both.keys))
-        share = both.shares(x)
-        counted = [
-            [0, 0, 1, 1, 1, 1],
-            [1, 1, 0, 0, 1, 1],
-            [1, 1, 0, 0, 1, 1],
-            [1, 1, 1, 1, 0, 0],
-        ]
-        expected = torch.tensor(counted, dtype=torch.float32)
-        torch.testing.assert_close(share, expected / expected.sum(0))
-        assert (both.shares(table(3, seed=1)) == 1 / 4).all()
-
-    def test_following_leaves_both_records_as_they_were(self):
-        x = table(6)
-        first = self.record(x[:4], [0, 1], [2, 3])
-        before = first.shares(x)
-        first.followed_by(self.record(x[2:], [0, 1], [2, 3]))
-        assert torch.equal(first.shares(x), before)

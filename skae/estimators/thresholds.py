@@ -1,0 +1,118 @@
+"""The search for the threshold at which labelled rows score best.
+
+`AEOutlierDetector.tune_threshold` calls it with scores; nothing here knows a model.
+"""
+
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.metrics import check_scoring
+from sklearn.utils.validation import check_consistent_length, column_or_1d
+
+__all__ = ["best_threshold"]
+
+_CANDIDATES = 500
+
+
+def best_threshold(scores, X, y, scoring) -> float:
+    """The threshold below which rows are best called outliers; of ties, the highest.
+
+    Parameters
+    ----------
+    scores : ndarray of shape (n_samples,)
+        Higher is more normal.
+    X : array-like of shape (n_samples, n_features)
+        Handed to the scorer.
+    y : array-like of shape (n_samples,)
+        1 for outliers and 0 for inliers, or -1 and +1.
+    scoring : str or callable
+
+    Raises
+    ------
+    ValueError
+        When y has other values, or only one kind, or when ``scoring`` cannot tell
+        thresholds apart.
+    """
+    check_consistent_length(scores, y)
+    outlier = _outlier_labels(y)
+    labeller = _Labeller(scores)
+    scorer = check_scoring(labeller, scoring=scoring)
+    candidates = _candidates(scores, outlier)
+    reached = np.array([_reached(scorer, labeller, t, X, outlier) for t in candidates])
+    if len(np.unique(reached[np.isfinite(reached)])) < 2:
+        raise ValueError(
+            f"scoring={scoring!r} is {reached[0]:.3g} whatever the threshold. Use one "
+            "that judges labels, such as 'f1' or 'balanced_accuracy'."
+        )
+    best = np.flatnonzero(reached == np.nanmax(reached))[-1]
+    return float(candidates[best])
+
+
+def _candidates(scores, outlier):
+    """Thresholds to try, ascending: 500 of those between scores, evenly, and 500 more.
+
+    Those end right after an outlier: for most scorings, to stop elsewhere flags an
+    inlier for nothing or spares an outlier.
+    """
+    known, place = np.unique(scores, return_inverse=True)
+    has_outlier, has_inlier = (
+        np.bincount(place, kind, minlength=len(known)) > 0
+        for kind in (outlier, 1 - outlier)
+    )
+    ends = has_outlier & np.r_[has_inlier[1:], True]
+    above = np.r_[(known[1:] + known[:-1]) / 2, np.nextafter(known[-1], np.inf)]
+    return np.unique(np.r_[known[0], _some(above), _some(above[ends])])
+
+
+def _some(thresholds):
+    """At most 500 of them, evenly."""
+    n_kept = min(len(thresholds), _CANDIDATES)
+    return thresholds[np.linspace(0, len(thresholds) - 1, n_kept).round().astype(int)]
+
+
+class _Labeller(ClassifierMixin, BaseEstimator):
+    """What a scorer sees of rows that are scored already: labels by a threshold."""
+
+    def __init__(self, scores, offset=0.0):
+        self.scores = scores
+        self.offset = offset
+        self.classes_ = np.array([0, 1])
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return (self.scores < self.offset).astype(int)
+
+    def decision_function(self, X):
+        return self.offset - self.scores
+
+
+def _reached(scorer, labeller, offset, X, outlier):
+    """The score at a threshold; flagging nothing has no precision, which is no news."""
+    labeller.offset = offset
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UndefinedMetricWarning)
+        try:
+            return scorer(labeller, X, outlier)
+        except AttributeError as error:
+            raise ValueError(
+                "scoring must judge labels or decision values; this one asked for "
+                f"something else: {error}"
+            ) from error
+
+
+def _outlier_labels(y):
+    """1 for outliers and 0 for inliers, from either convention."""
+    y = column_or_1d(y)
+    values = set(np.unique(y).tolist())
+    if values == {0, 1}:
+        return y.astype(int)
+    if values == {-1, 1}:
+        return (y == -1).astype(int)
+    raise ValueError(
+        "y must hold 1 for outliers and 0 for inliers, or -1 and +1, and both kinds "
+        f"must occur; got the values {sorted(values, key=str)[:5]}."
+    )
