@@ -106,9 +106,9 @@ class BaseAutoencoder(
         with unchanged_on_error(self), isolated():
             fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
             fitted = fitting.resume(self) if resuming else fitting.run()
-        self._take_over({"_trainer": None, **fitted})
-        self._after(fitting)
-        fitting.end(fitted)
+            self._take_over({"_trainer": None, **fitted})
+            self._after(fitting)
+            fitting.end(fitted)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -133,8 +133,8 @@ class BaseAutoencoder(
         with unchanged_on_error(self), isolated():
             fitting = self._fit_of(X, y, sample_weight, reset=first)
             fitted = fitting.continue_epoch(None if first else self)
-        self._take_over(fitted)
-        self._after(fitting)
+            self._take_over(fitted)
+            self._after(fitting)
         return self
 
     def _fit_of(self, X, y, sample_weight, *, reset) -> Fit:
@@ -146,13 +146,13 @@ class BaseAutoencoder(
         )
         clean = self._targets(y, (n_samples, rows.shape[1]))
         if clean is not None and sample_weight is not None:
-            clean = clean[np.asarray(sample_weight) > 0]
+            clean = clean[_check_sample_weight(sample_weight, clean) > 0]
         return Fit(self, rows, weight, clean)
 
     # Hooks for estimators whose samples are no flat rows, or have targets.
     _allows_nan = False
 
-    def _flattened(self, X, *, reset):
+    def _flattened(self, X, *, reset, name="X"):
         """Samples as flat rows; X is not validated yet."""
         return X
 
@@ -289,21 +289,29 @@ class BaseAutoencoder(
             At most 1; 0 is what the mean would reach.
         """
         X = self._judged_rows(X)
-        mean = torch.as_tensor(self.mean_)
 
         def errors(x):
             rows = self._to_x_scale(x.cpu().double())
-            lost = (self._reconstruct(x) - rows) / self._units.scale
-            spread = (rows - mean) / self._units.scale
-            missing = rows.isnan()
-            squares = [part.masked_fill(missing, 0).square() for part in (lost, spread)]
-            return torch.stack([square.sum(1) for square in squares], dim=1)
+            return self._squares(self._reconstruct(x), rows)
 
         parts = self._map_rows(X, errors, 2, dtype=np.float64)
+        return self._explained(parts, X, sample_weight)
+
+    def _squares(self, rebuilt, rows):
+        """Squared errors and squared distances to the mean of each row."""
+        scale, missing = self._units.scale, rows.isnan()
+        lost, spread = rebuilt - rows, rows - torch.as_tensor(self.mean_)
+        squares = [
+            (part / scale).masked_fill(missing, 0).square() for part in (lost, spread)
+        ]
+        return torch.stack([square.sum(1) for square in squares], dim=1)
+
+    def _explained(self, squares, X, sample_weight):
+        """R2 from what `_squares` found in each row."""
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            parts = parts * weight[:, None]
-        lost, spread = parts.sum(axis=0)
+            squares = squares * weight[:, None]
+        lost, spread = squares.sum(axis=0)
         if spread == 0:
             return 1.0 if lost == 0 else 0.0
         return float(1 - lost / spread)

@@ -2,6 +2,7 @@
 
 from numbers import Integral
 
+import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skae.estimators.base import BaseAutoencoder
@@ -133,7 +134,7 @@ default="relu"
     _parameter_constraints: dict = {
         **BaseAutoencoder._parameter_constraints,
         **Denoising._noise_constraints,
-        "sample_shape": [tuple, list, None],
+        "sample_shape": [tuple, list, np.ndarray, None],
         "channels": [Interval(Integral, 1, None, closed="left"), tuple, list],
         "kernel_size": [Interval(Integral, 1, None, closed="left")],
         "stride": [Interval(Integral, 1, None, closed="left")],
@@ -213,8 +214,13 @@ default="relu"
     def _parts(self, X):
         shape = self._resolved_shape()
         kernel, stride = self.kernel_size, self.stride
+        if stride > kernel:
+            raise ValueError(
+                f"stride={stride} must not exceed kernel_size={kernel}: pixels between "
+                "two windows would never be seen."
+            )
         if self.sample_shape is None and self._given_shape is None:
-            # Rows that nobody called images: any number of features will do.
+            # Rows that nobody called images may be shorter than the kernel.
             kernel = min(kernel, self.n_features_in_)
             stride = min(stride, kernel)
         if self.output_kernel_size is not None and self.output_kernel_size % 2 == 0:

@@ -7,6 +7,8 @@ autoencoder; the noise itself is a corruption part.
 from numbers import Integral, Real
 
 import numpy as np
+import torch
+from scipy import sparse
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skae.estimators.base import BaseAutoencoder
@@ -61,6 +63,58 @@ class Denoising:
         """
         return super().fit(X, y, sample_weight)
 
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train for one epoch on these samples, at a constant learning rate.
+
+        The first call sets the centre, the scale and the start of the model from its
+        samples; nothing is held out.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Clean samples, or noisy ones with ``y``, as in ``fit``.
+        y : array-like of X's shape, default=None
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When X, y or a parameter does not fit, before any training.
+        """
+        return super().partial_fit(X, y, sample_weight)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Fraction of the variance of clean samples that is reconstructed (R2).
+
+        One minus the squared error over the squared distance to the training mean,
+        both summed over samples and features.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of X's shape, default=None
+            The clean version of each sample, as in ``fit``; X itself where left out.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        score : float
+            At most 1; 0 is what the mean would reach.
+        """
+        if y is None or _is_labels(y):
+            return super().score(X, y, sample_weight)
+        rows = self._rows(X)
+        clean = self._targets(y, rows.shape)
+        clean = clean.toarray() if sparse.issparse(clean) else clean
+        rebuilt = self._map_rows(rows, self._reconstruct, rows.shape[1])
+        squares = self._squares(torch.as_tensor(rebuilt), torch.as_tensor(clean))
+        return self._explained(squares.numpy(), rows, sample_weight)
+
     def denoise(self, X):
         """Clean noisy samples.
 
@@ -78,7 +132,7 @@ class Denoising:
     def _targets(self, y, shape):
         if y is None or _is_labels(y):
             return None
-        y = self._flattened(y, reset=False)
+        y = self._flattened(y, reset=False, name="y")
         return target_rows(y, shape, allow_nan=self._allows_nan)
 
 
@@ -92,15 +146,16 @@ class DenoisingAE(Denoising, BaseAutoencoder):
     ----------
     n_components : int, default=100
         Width of the code.
-    noise : {"gaussian", "masking", "salt_and_pepper"} or corruption part, \
+    noise : {"gaussian", "masking", "salt_and_pepper"}, corruption part or None, \
 default="gaussian"
         Gaussian noise on every feature; features set to zero at random; features set to
-        their smallest or largest training value at random. A part is called as
+        their smallest or largest training value at random; none. A part is called as
         ``corruption(x, generator)``; those of `skae.parts.corruption` take absolute
         units and ranges too.
     noise_level : float, default=0.5
         Standard deviation of the Gaussian noise in standard deviations of each feature,
-        else the share of the features in [0, 1]. Ignored if ``noise`` is a part.
+        else the share of the features in [0, 1]. Ignored if ``noise`` is None or a
+        part.
     hidden_layer_sizes : int or tuple of int, default=()
         Widths between the input and the code; the decoder mirrors them.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \

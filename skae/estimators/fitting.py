@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from skae.estimators.validation import check_unit_interval, feature_ranges
 from skae.parts.corruption import Features, KeepMissing, NoCorruption
 from skae.parts.dense import Anchor, Dense, DenseCodec
 from skae.parts.likelihoods import Bernoulli, Gaussian, unmasked
+from skae.parts.modules import ModulePair
 from skae.parts.priors import NoPrior
 from skae.training.anchoring import (
     NEGLIGIBLE,
@@ -176,7 +178,7 @@ class Fit:
         start = self._restart(fitted, model)
         trainer, _ = self._train(start)
         return {
-            **self._attributes(model, start.units, start.mean, fitted.departure_),
+            **self._attributes(start.model, start.units, start.mean, fitted.departure_),
             **self._curves(trainer),
         }
 
@@ -193,6 +195,8 @@ class Fit:
             trainer = self._usable_trainer(fitted)
             model = trainer.module_ if trainer else copy.deepcopy(fitted.net_)
             start = self._restart(fitted, model.to(self._device_for(model)))
+            if trainer is not None:
+                start = start._replace(model=trainer.module_)
         rate = self.estimator.learning_rate_init
         # Batches of nearly the size asked for that leave no row out.
         n_batches = max(1, round(self.n_samples / self._batch_size(start.model.codec)))
@@ -206,6 +210,7 @@ class Fit:
         )
         if trainer is None:
             trainer = self._trainer(start, schedule, None)
+            trainer.made_for = _choices(self.estimator)
         weight = self._tensor(self.weight, start.rows.dtype)
         index = np.arange(self.n_samples)
         with self._own_randomness():
@@ -245,11 +250,11 @@ class Fit:
         share_asked = self.is_dense and n_components < 1
         if self._is_anchored() or share_asked:
             return principal(self.X, n_components, self.weight, self.random_state)
+        return self._moments()
+
+    def _moments(self) -> Moments:
         if self.parts.period is not None:
             return sequence_moments(self.X, self.weight, self.parts.period)
-        own = getattr(self.parts.architecture, "moments", None)
-        if own is not None:
-            return own(self.X, self.weight)
         return moments(self.X, self.weight, covariance=False)
 
     def _start(self, found, *, cross_validate=False, linear=False) -> "_Start":
@@ -267,8 +272,7 @@ class Fit:
             self._residual(found) if anchored else None,
             centred=isinstance(unmasked(self.likelihood), Gaussian),
         )
-        rows = self._rows(self.X if self.clean is None else self.clean, units)
-        noisy = None if self.clean is None else self._rows(self.X, units)
+        rows, noisy = self._targets_and_inputs(units)
         self.corruption = self._bound_corruption(found, units)
         if not self.is_dense:
             codec = self.parts.architecture.build(
@@ -311,21 +315,24 @@ class Fit:
         return _Start(model, units, found.mean, rows, anchor, folds, noisy)
 
     def _restart(self, fitted, model) -> "_Start":
-        """A fitted model with the rows of this fit."""
-        dtype = next(model.parameters()).dtype
-        rows = self._rows(
-            self.X if self.clean is None else self.clean, fitted._units, dtype
-        )
-        noisy = None
-        if self.clean is not None:
-            noisy = self._rows(self.X, fitted._units, dtype)
-        return _Start(model, fitted._units, fitted.mean_, rows, noisy=noisy)
+        """A fitted codec with the rows and the parts of this fit."""
+        units = fitted._units
+        if hasattr(self.parts.corruption, "bind"):
+            found = self._moments()
+            self.corruption = self._bound_corruption(found, units)
+        model = self._module(model.codec)
+        rows, noisy = self._targets_and_inputs(units, next(model.parameters()).dtype)
+        return _Start(model, units, fitted.mean_, rows, noisy=noisy)
+
+    def _targets_and_inputs(self, units: Units, dtype=torch.float32):
+        """Rows to reconstruct, and what the encoder sees where that is given."""
+        if self.clean is None:
+            return self._rows(self.X, units, dtype), None
+        return self._rows(self.clean, units, dtype), self._rows(self.X, units, dtype)
 
     def _bound_corruption(self, found, units: Units):
         """The corruption for rows in model units."""
         corruption = self.parts.corruption
-        if self.clean is not None:
-            return NoCorruption()
         period = self.parts.period
         if hasattr(corruption, "bind"):
             std = np.sqrt(found.variance) * found.unit
@@ -575,8 +582,10 @@ class Fit:
     @contextmanager
     def _own_randomness(self):
         """Dropout in users' modules draws from torch's global generator only."""
-        with torch.random.fork_rng(enabled=not self.is_dense):
-            if not self.is_dense:
+        own = isinstance(self.parts.architecture, ModulePair)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices, enabled=own):
+            if own:
                 torch.set_rng_state(self.generator.get_state())
             yield
 
@@ -586,7 +595,9 @@ class Fit:
         if trainer is None or trainer.schedule.lr != rate:
             return None
         device = next(trainer.module_.parameters()).device
-        return trainer if device == self._device_for(trainer.module_) else None
+        if device != self._device_for(trainer.module_):
+            return None
+        return trainer if trainer.made_for == _choices(self.estimator) else None
 
     def _device_for(self, model) -> torch.device:
         """Apple's devices have no float64."""
@@ -614,6 +625,15 @@ class _Start(NamedTuple):
     anchor: Anchor | None = None
     folds: Folds | None = None
     noisy: Rows | None = None
+
+
+def _choices(estimator) -> dict:
+    """The parameters by value, those that are objects by identity."""
+    plain = str | Real | tuple | None
+    return {
+        name: value if isinstance(value, plain) else id(value)
+        for name, value in estimator.get_params(deep=False).items()
+    }
 
 
 def _given(value, default):

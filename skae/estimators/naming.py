@@ -47,6 +47,6 @@ def hidden_widths(sizes, activation) -> tuple[int, ...] | str:
     sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
     if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
         raise ValueError(
-            f"hidden_layer_sizes must be 'auto' or positive integers, got {sizes!r}."
+            f"hidden_layer_sizes must be positive integers, got {sizes!r}."
         )
     return tuple(int(size) for size in sizes)

@@ -54,15 +54,16 @@ class RecurrentAE(Denoising, Shaped, BaseAutoencoder):
         makes at most 16 frames of the longest sequence.
     n_components : int, default=8
         Width of the code.
-    noise : {"gaussian", "masking", "salt_and_pepper"} or corruption part, \
+    noise : {"gaussian", "masking", "salt_and_pepper"}, corruption part or None, \
 default=None
         Gaussian noise on every feature; features set to zero at random; features set to
-        their smallest or largest training value at random. A part is called as
+        their smallest or largest training value at random; none. A part is called as
         ``corruption(x, generator)``; those of `skae.parts.corruption` take absolute
         units and ranges too.
     noise_level : float, default=0.5
         Standard deviation of the Gaussian noise in standard deviations of each feature,
-        else the share of the features in [0, 1]. Ignored if ``noise`` is a part.
+        else the share of the features in [0, 1]. Ignored if ``noise`` is None or a
+        part.
     likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
         How reconstructions are judged: squared error, or cross-entropy for targets in
         [0, 1].
@@ -116,13 +117,12 @@ default=None
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only when X has string column names.
-
     sample_shape_ : (n_steps, n_step_features)
         Shape of the longest sequence.
 
     See Also
     --------
-    AutoencoderTransformer : For sequences of equal length that start at the same event.
+    AutoencoderTransformer : Better and faster for sequences of equal length.
 
     Examples
     --------
@@ -258,9 +258,9 @@ default=None
     def _shape_of_rows(self, n_features):
         return n_features, 1
 
-    def _flattened(self, X, *, reset):
+    def _flattened(self, X, *, reset, name="X"):
         if not _is_list_of_sequences(X):
-            return super()._flattened(X, reset=reset)
+            return super()._flattened(X, reset=reset, name=name)
         sequences = _checked_sequences(X)
         n_steps, width = max(map(len, sequences)), sequences[0].shape[1]
         if not reset:

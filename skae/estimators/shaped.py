@@ -6,6 +6,7 @@ samples came.
 """
 
 import math
+import operator
 
 import numpy as np
 
@@ -48,8 +49,8 @@ class Shaped:
             shape = given or self._shape_of_rows(self.n_features_in_)
             return self._full_shape(shape)
         try:
-            shape = self._full_shape(int(size) for size in asked)
-        except (TypeError, ValueError):
+            shape = self._full_shape(operator.index(size) for size in asked)
+        except TypeError:
             shape = ()
         if not shape or min(shape) < 1 or len(shape) != self._n_axes:
             raise ValueError(
@@ -67,7 +68,7 @@ class Shaped:
             )
         return shape
 
-    def _flattened(self, X, *, reset):
+    def _flattened(self, X, *, reset, name="X"):
         shape = None
         if len(shape_of(X)) > 2:
             X = np.asarray(X)
@@ -78,6 +79,14 @@ class Shaped:
             self.__dict__.pop("sample_shape_", None)
         if shape is None:
             return X
+        if name == "y":
+            expected = self._given_shape and self._full_shape(self._given_shape)
+            if expected and self._full_shape(shape) != expected:
+                raise ValueError(
+                    f"y, the clean samples, must have the shape of those of X, "
+                    f"{self._given_shape}; got {shape}."
+                )
+            return X.reshape(len(X), -1)
         expected = getattr(self, "sample_shape_", None)
         if not reset and expected and self._full_shape(shape) != expected:
             raise ValueError(

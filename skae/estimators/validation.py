@@ -119,9 +119,9 @@ def check_unit_interval(X) -> None:
 
 
 def in_unit_interval(X) -> bool:
-    """Whether all values lie in [0, 1]."""
+    """Whether all values but NaN lie in [0, 1]."""
     low, high = feature_ranges(X)
-    return bool(np.nanmin(low) >= 0 and np.nanmax(high) <= 1)
+    return not (np.fmin.reduce(low) < 0 or np.fmax.reduce(high) > 1)
 
 
 def shape_of(X) -> tuple:

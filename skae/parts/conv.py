@@ -208,6 +208,10 @@ class ConvCodec(nn.Module):
         self.to_code = None if n_components is None else Full(n_map, n_components)
         self.from_code = None if n_components is None else Full(n_components, n_map)
 
+    def decayed_parameters(self) -> list[nn.Parameter]:
+        """The weights; biases are not decayed."""
+        return [layer.weight for layer in self.modules() if isinstance(layer, Layer)]
+
     def encode(self, x: Tensor) -> Tensor:
         """z for flat images x in model units."""
         act = ACTIVATIONS[self.activation].forward

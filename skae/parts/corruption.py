@@ -102,8 +102,10 @@ class GaussianNoise(BaseEstimator):
         Raises
         ------
         ValueError
-            When ``clip`` is no range.
+            When ``level`` is negative or ``clip`` is no range.
         """
+        if not self.level >= 0:
+            raise ValueError(f"The noise level must not be negative; got {self.level}.")
         clip = None
         if self.clip is not None:
             low, high = _range("clip", self.clip)
@@ -132,8 +134,12 @@ class MaskingNoise(BaseEstimator):
         self.fill_value = fill_value
 
     def __call__(self, x: Tensor, generator: Generator | None) -> Tensor:
-        """Return x with entries erased; ``fill_value`` is in the units of x."""
-        fill = 0.0 if self.fill_value == "mean" else self.fill_value
+        """Return x with entries erased; ``fill_value`` is in the units of x.
+
+        The mean is that of this batch.
+        """
+        mean = isinstance(self.fill_value, str)
+        fill = x.mean(-2, keepdim=True) if mean else self.fill_value
         return torch.where(_uniform(x, generator) < self.level, fill, x)
 
     def bind(self, features: Features) -> nn.Module:
@@ -181,6 +187,8 @@ class SaltAndPepperNoise(BaseEstimator):
         """The noise for rows in model units."""
         low = features.low if self.low is None else self.low
         high = features.high if self.high is None else self.high
+        if not (torch.as_tensor(low) <= torch.as_tensor(high)).all():
+            raise ValueError(f"low={self.low} must not exceed high={self.high}.")
         extremes = features.to_model(low), features.to_model(high)
         return _BoundSaltAndPepper(_share(self.level), *extremes)
 

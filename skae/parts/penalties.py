@@ -22,7 +22,7 @@ _SMALLEST = 1e-6
 class KLSparsity(BaseEstimator):
     """Keeps the mean activity of each code unit near a target (Ng 2011, CS294A notes).
 
-    The activity rho_hat is the mean over the batch; each unit pays
+    The activity rho_hat is the weighted mean over the batch; each unit pays
     KL(Bernoulli(target) || Bernoulli(rho_hat)), which is shared out evenly over rows.
 
     Parameters
@@ -44,7 +44,12 @@ class KLSparsity(BaseEstimator):
     def __call__(self, state) -> Tensor:
         """The weighted divergence, the same for each row of the batch."""
         rho = self.target
-        active = state.h.mean(-2).clamp(_SMALLEST, 1 - _SMALLEST)
+        if state.weight is None:
+            active = state.h.mean(-2)
+        else:
+            weight = state.weight / state.weight.sum(-1, keepdim=True)
+            active = (state.h * weight.unsqueeze(-1)).sum(-2)
+        active = active.clamp(_SMALLEST, 1 - _SMALLEST)
         divergence = rho * torch.log(rho / active)
         divergence = divergence + (1 - rho) * torch.log((1 - rho) / (1 - active))
         total = self.weight * divergence.sum(-1, keepdim=True)

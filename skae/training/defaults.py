@@ -1,7 +1,9 @@
 """What "auto" means: network size, batch, rate and length from the shape of the data.
 
-The figures suit tables of 80 to 50,000 rows; benchmarks/pca_ratio.py measures them;
-estimators pass explicit values through unchanged.
+One rule for each kind of model, with figures that benchmarks/ measured: pca_ratio.py
+for models that start as PCA, representations.py for dense ones from random weights,
+denoise_images.py for images, sequences.py for sequences. Estimators pass explicit
+values through unchanged.
 """
 
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "Defaults",
     "defaults_for",
+    "defaults_for_images",
     "defaults_for_sequences",
     "defaults_from_random",
 ]

@@ -30,6 +30,8 @@ class State:
         With ``encode`` and ``decode``.
     generator : torch.Generator or None
         Where the pass draws from.
+    weight : Tensor of shape (..., batch) or None
+        Of the rows, in means over the batch.
     """
 
     x: Tensor
@@ -39,6 +41,7 @@ class State:
     raw: Tensor
     codec: nn.Module
     generator: Generator | None = None
+    weight: Tensor | None = None
 
 
 class Autoencoder(nn.Module):
@@ -67,6 +70,7 @@ class Autoencoder(nn.Module):
         x: Tensor,
         generator: Generator | None = None,
         x_tilde: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> Tensor:
         """Objective of each row, shape ``(..., batch)``, in nats.
 
@@ -78,8 +82,11 @@ class Autoencoder(nn.Module):
             Where corruption, prior and penalties draw from.
         x_tilde : Tensor of x's shape, optional
             What the encoder sees; the corrupted target where left out.
+        weight : Tensor of shape (..., batch), optional
+            Of the rows, for penalties on means over the batch; the objectives
+            themselves are not weighted.
         """
-        state = self.run(x, generator, x_tilde)
+        state = self.run(x, generator, x_tilde, weight)
         loss = self.likelihood.nll(state.raw, x) + self.prior.divergence(state.h)
         for penalty in self.penalties:
             loss = loss + penalty(state)
@@ -90,6 +97,7 @@ class Autoencoder(nn.Module):
         x: Tensor,
         generator: Generator | None = None,
         x_tilde: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> State:
         """One pass through corruption, encoder, prior and decoder."""
         if x_tilde is None:
@@ -97,7 +105,7 @@ class Autoencoder(nn.Module):
         h = self.codec.encode(x_tilde)
         z = self.prior.draw(h, generator)
         raw = self.codec.decode(z)
-        return State(x, x_tilde, h, z, raw, self.codec, generator)
+        return State(x, x_tilde, h, z, raw, self.codec, generator, weight)
 
     def nll(self, x: Tensor) -> Tensor:
         """Reconstruction term alone, of the clean rows, shape ``(..., batch)``."""

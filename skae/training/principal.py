@@ -229,9 +229,11 @@ def _from_sparse_pca(X, n_components, random_state) -> Principal:
 
 def _unit(X) -> float:
     values = X.data if sparse.issparse(X) else X
-    largest = max(float(values.max()), -float(values.min())) if values.size else 0.0
-    if np.isnan(largest):
-        largest = float(np.nanmax(np.abs(values)))
+    largest = 0.0
+    if values.size:
+        # NaN, where sequences end, does not count.
+        high, low = (f.reduce(f.reduce(values, axis=0)) for f in (np.fmax, np.fmin))
+        largest = max(float(high), -float(low))
     extreme = largest > 0 and not 1e-12 < largest < 1e12
     return float(2.0 ** np.round(np.log2(largest))) if extreme else 1.0
 

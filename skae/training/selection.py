@@ -111,11 +111,14 @@ class HoldOut(Judge):
     def row_loss(self, model: Autoencoder) -> Tensor:
         generator = _generator(self.x)
         x = self.x.split(_PART)
-        x_tilde = [None] * len(x) if self.x_tilde is None else self.x_tilde.split(_PART)
+        x_tilde, weight = (
+            [None] * len(x) if rows is None else rows.split(_PART)
+            for rows in (self.x_tilde, self.weight)
+        )
         with torch.no_grad():
             losses = [
-                model(part, generator, seen)
-                for part, seen in zip(x, x_tilde, strict=True)
+                model(part, generator, seen, w)
+                for part, seen, w in zip(x, x_tilde, weight, strict=True)
             ]
         return torch.cat(losses)
 

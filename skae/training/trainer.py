@@ -242,7 +242,7 @@ class Trainer(NeuralNet):
         x_tilde: Tensor | None = None,
     ) -> Tensor:
         self.flat_.grad.zero_()
-        loss = self.module_(x, self.generator, x_tilde)
+        loss = self.module_(x, self.generator, x_tilde, weight)
         loss = loss.mean(-1) if weight is None else (loss * weight).mean(-1)
         loss.backward(torch.ones_like(loss))
         return loss.detach().sum()

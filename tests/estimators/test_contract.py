@@ -5,6 +5,7 @@ A new estimator is checked the moment it is exported.
 
 import inspect
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skae
+from skae.estimators.base import BaseAutoencoder
 
 ESTIMATORS = [
     value
@@ -46,6 +48,39 @@ def test_parameters_are_documented_and_constrained(estimator):
         if " : " in line and line.startswith("    ") and not line.startswith("     ")
     ]
     assert documented == parameters
+
+
+SHARED = (
+    "learning_rate_init",
+    "n_iter_no_change",
+    "tol",
+    "warm_start",
+    "device",
+    "callbacks",
+    "verbose",
+    "random_state",
+)
+
+
+def described(estimator):
+    """Parameter names and what the docstring says of each."""
+    text = estimator.__doc__.split("Attributes")[0]
+    entries = re.split(r"(?m)^    (?=\w+ : )", text)[1:]
+    return {
+        entry.split(" : ")[0]: " ".join(entry.replace("samples", "rows").split())
+        for entry in entries
+    }
+
+
+def test_shared_parameters_are_described_alike():
+    plain, *others = (
+        described(estimator)
+        for estimator in ESTIMATORS
+        if issubclass(estimator, BaseAutoencoder)
+    )
+    for other in others:
+        for name in (*SHARED, "batch_size"):
+            assert other[name].split(".")[0] == plain[name].split(".")[0]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)

@@ -114,8 +114,12 @@ class TestBadInput:
             small(channels=channels).fit(digits.images)
 
     def test_pairs_of_another_shape(self, digits):
-        with pytest.raises(ValueError, match=r"must have the shape of X, \(1797, 64\)"):
+        with pytest.raises(ValueError, match=r"of those of X, \(8, 8\); got \(4, 8\)"):
             small().fit(digits.images, digits.images[:, :4])
+
+    def test_pairs_of_as_many_pixels(self):
+        with pytest.raises(ValueError, match=r"of those of X, \(3, 4\); got \(2, 6\)"):
+            small().fit(images(20, 3, 4), images(20, 2, 6))
 
     def test_five_axes(self):
         with pytest.raises(ValueError, match="sample"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn.datasets import load_digits
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -196,26 +197,74 @@ def test_decoding_undoes_encoding_for_every_unit_of_x(digits):
 def test_the_same_corruption_in_the_transformer(digits):
     X = digits[0][:300]
     transformer = AutoencoderTransformer(
-        24,
-        init="random",
-        hidden_layer_sizes=(),
-        activation="relu",
-        code_activation="relu",
-        corruption=GaussianNoise(0.5),
-        alpha=0.0,
-        batch_size=32,
-        learning_rate_init=1e-3,
-        max_iter=3,
-        random_state=0,
+        24, corruption=GaussianNoise(0.5), max_iter=1, random_state=0
     ).fit(X)
-    preset = quick(batch_size=32, learning_rate_init=1e-3, alpha=0.0).fit(X)
-    for mine, theirs in zip(
-        preset.net_.parameters(), transformer.net_.parameters(), strict=True
-    ):
-        assert mine.shape == theirs.shape
-    assert np.mean((transformer.reconstruct(X) - X) ** 2) == pytest.approx(
-        np.mean((preset.reconstruct(X) - X) ** 2), rel=0.2
-    )
+    preset = quick(noise_level=0.5).fit(X)
+    stds = [
+        ae.net_.corruption.std.numpy() * ae._units.scale for ae in (transformer, preset)
+    ]
+    np.testing.assert_allclose(*stds, rtol=1e-5)
+
+
+def test_more_noise_costs_more_in_training(digits):
+    losses = [quick(noise_level=v).fit(digits[0]).loss_curve_[-1] for v in (0.1, 2.0)]
+    assert losses[1] > 1.5 * losses[0]
+
+
+class TestScore:
+    def test_clean_samples_are_what_counts(self, digits):
+        X = digits[0]
+        Y = noisy(X, 1.0)
+        denoiser = DenoisingAE(64, random_state=0).fit(Y, X)
+        copier = DenoisingAE(64, noise=None, random_state=0).fit(Y)
+        assert denoiser.score(Y, X) > copier.score(Y, X) + 0.1
+        expected = 1 - np.sum((denoiser.denoise(Y) - X) ** 2) / np.sum(
+            (X - denoiser.mean_) ** 2
+        )
+        assert denoiser.score(Y, X) == pytest.approx(expected, rel=1e-6)
+        assert denoiser.score(Y, digits[1]) == denoiser.score(Y)
+
+    def test_a_search_over_pairs_scores_against_clean_samples(self, digits):
+        X = digits[0][:300]
+        scores = cross_val_score(quick(), noisy(X, 0.3), X, cv=2)
+        assert (scores < 1).all()
+
+    def test_grey_levels_judge_noisy_input(self, digits):
+        X = digits[0][:200] / 16
+        Y = noisy(X, 0.3)
+        ae = quick(likelihood="bernoulli").fit(Y, X)
+        assert ae.score(Y, X) < 1
+
+    def test_weights_count_samples(self, digits):
+        X = digits[0][:200]
+        Y, weight = noisy(X, 0.5), np.arange(200) % 3
+        ae = quick().fit(Y, X)
+        kept = np.repeat(np.arange(200), weight)
+        found = ae.score(Y, X, sample_weight=weight)
+        assert found == pytest.approx(ae.score(Y[kept], X[kept]))
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_going_on_takes_up_changed_noise(digits, method):
+    X = digits[0][:200]
+    ae = quick(noise_level=0.1, warm_start=True)
+    getattr(ae, method)(X)
+    getattr(ae.set_params(noise_level=0.9), method)(X)
+    std = ae.net_.corruption.std.numpy() * ae._units.scale
+    np.testing.assert_allclose(std, 0.9 * X.std(axis=0), rtol=1e-5)
+
+
+def test_going_on_without_pairs_makes_noise(digits):
+    X = digits[0][:200]
+    ae = quick().partial_fit(noisy(X, 0.1), X).partial_fit(X)
+    x = torch.zeros(3, 64)
+    assert not torch.equal(ae.net_.run(x, torch.Generator()).x_tilde, x)
+
+
+def test_a_single_weight_serves_all_pairs(digits):
+    X = digits[0][:200]
+    one = quick().fit(noisy(X, 0.1), X, sample_weight=1.0)
+    assert np.array_equal(one.transform(X), quick().fit(noisy(X, 0.1), X).transform(X))
 
 
 def test_a_code_activation_needs_a_random_start(digits):

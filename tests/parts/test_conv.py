@@ -141,3 +141,10 @@ def test_the_generator_decides_the_weights():
     )
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["down.0.weight"], other["down.0.weight"])
+
+
+def test_biases_are_not_decayed():
+    codec = Conv((1, 8, 8), kernel_size=2, stride=2).build(64, 3, generator=seeded())
+    decayed = {id(parameter) for parameter in codec.decayed_parameters()}
+    for name, parameter in codec.named_parameters():
+        assert (id(parameter) in decayed) == name.endswith("weight")

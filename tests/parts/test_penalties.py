@@ -68,6 +68,14 @@ class TestKLSparsity:
         assert found.isfinite().all()
         assert h.grad.isfinite().all()
 
+    def test_a_weight_stands_for_repeated_rows(self):
+        h = torch.rand(12, 3, generator=seeded(), dtype=torch.float64)
+        weight = torch.arange(12) % 3
+        again = h.repeat_interleave(weight, dim=0)
+        repeated = KLSparsity()(State(h, h, again, h, h, codec=None))[0]
+        weighted = State(h, h, h, h, h, codec=None, weight=weight.double())
+        torch.testing.assert_close(KLSparsity()(weighted)[0], repeated)
+
     def test_members_are_measured_apart(self):
         h = torch.rand(2, 20, 3, generator=seeded())
         both = KLSparsity()(State(h, h, h, h, h, codec=None))
