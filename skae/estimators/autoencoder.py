@@ -228,7 +228,12 @@ default="relu"
 
     def _parts(self, X):
         pair = _pair(self.architecture)
-        if self.code_activation != "identity" and self.init == "pca" and not pair:
+        if pair and (self.code_activation != "identity" or self.tied_weights):
+            raise ValueError(
+                "code_activation and tied_weights are for architecture='dense'; a pair "
+                "of modules has its own."
+            )
+        if self.code_activation != "identity" and self.init == "pca":
             raise ValueError(
                 f"code_activation={self.code_activation!r} needs init='random': PCA's "
                 "start has a linear code."

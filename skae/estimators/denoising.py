@@ -132,6 +132,14 @@ class Denoising:
     def _targets(self, y, shape):
         if y is None or _is_labels(y):
             return None
+        names, given = (
+            getattr(y, "columns", None),
+            self.__dict__.get("feature_names_in_"),
+        )
+        if names is not None and given is not None and list(names) != list(given):
+            raise ValueError(
+                f"The columns of y, {list(names)}, must be those of X, {list(given)}."
+            )
         y = self._flattened(y, reset=False, name="y")
         return target_rows(y, shape, allow_nan=self._allows_nan)
 

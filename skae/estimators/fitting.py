@@ -173,7 +173,7 @@ class Fit:
         """Fit on from the weights of a fitted estimator (``warm_start``)."""
         if hasattr(fitted, "components_"):
             return self.run()
-        self._check_same_width(fitted)
+        self._check_same_network(fitted)
         model = copy.deepcopy(fitted.net_).to(self.device)
         start = self._restart(fitted, model)
         trainer, _ = self._train(start)
@@ -190,7 +190,7 @@ class Fit:
             linear = self._is_linear() and self._is_anchored()
             start = self._start(found, linear=linear)
         else:
-            self._check_same_width(fitted)
+            self._check_same_network(fitted)
             # The trainer, lost in pickling, holds the optimiser's moments.
             trainer = self._usable_trainer(fitted)
             model = trainer.module_ if trainer else copy.deepcopy(fitted.net_)
@@ -485,9 +485,13 @@ class Fit:
 
     def _attributes(self, model, units, mean, departure) -> dict:
         model.eval()
+        architecture = self.parts.architecture
         return {
             "net_": model,
             "_units": units,
+            "_network": (
+                architecture.get_params() if hasattr(architecture, "get_params") else {}
+            ),
             "mean_": mean,
             "n_components_": _width(model.codec, self.n_features),
             "departure_": departure,
@@ -605,7 +609,8 @@ class Fit:
         on_cpu = double and self.device.type == "mps"
         return torch.device("cpu") if on_cpu else self.device
 
-    def _check_same_width(self, fitted) -> None:
+    def _check_same_network(self, fitted) -> None:
+        """Raise where parameters ask for another network than the fitted one."""
         asked = self.parts.n_components
         if asked is not None and asked >= 1 and asked != fitted.n_components_:
             raise ValueError(
@@ -613,6 +618,14 @@ class Fit:
                 "components of the fitted model that is to be continued. Set "
                 "warm_start=False or use a new estimator."
             )
+        for name, value in fitted._network.items():
+            asked = self.parts.architecture.get_params()[name]
+            if asked != value:
+                raise ValueError(
+                    f"{name}={asked!r} differs from the {value!r} of the fitted model "
+                    "that is to be continued. Set warm_start=False or use a new "
+                    "estimator."
+                )
 
 
 class _Start(NamedTuple):

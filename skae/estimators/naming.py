@@ -14,10 +14,16 @@ __all__ = ["hidden_widths", "noise_of", "part_of"]
 
 
 def part_of(value, names=None, default=None):
-    """A part by name, a copy of the user's object, or the default."""
-    if isinstance(value, str):
+    """A part by name, a copy of the user's object, or the default.
+
+    Raises
+    ------
+    ValueError
+        When a class came instead of an object.
+    """
+    if isinstance(value, str) and names is not None:
         return names[value]()
-    return default() if value is None else clone(value, safe=False)
+    return default() if value is None else _copied(value)
 
 
 def noise_of(noise, level):
@@ -31,13 +37,22 @@ def noise_of(noise, level):
     if noise is None:
         return NoCorruption()
     if not isinstance(noise, str):
-        return clone(noise, safe=False)
+        return _copied(noise)
     if noise != "gaussian" and level > 1:
         raise ValueError(
             f"noise_level of noise={noise!r} is a share of the features and must be in "
             f"[0, 1]; got {level!r}."
         )
     return CORRUPTIONS[noise](level)
+
+
+def _copied(part):
+    if isinstance(part, type) or isinstance(part, str):
+        raise ValueError(
+            f"A part must be an object, such as {getattr(part, '__name__', 'L1Sparsity')}"
+            f"(); got {part!r}."
+        )
+    return clone(part, safe=False)
 
 
 def hidden_widths(sizes, activation) -> tuple[int, ...] | str:

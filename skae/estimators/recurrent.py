@@ -269,7 +269,8 @@ default=None
                 raise ValueError(
                     f"This {type(self).__name__} takes sequences of up to {shape[0]} "
                     f"steps of {shape[1]} features; the longest in the list has "
-                    f"{n_steps} steps of {width}."
+                    f"{n_steps} steps of {width}. Give sample_shape=(n_steps, "
+                    "n_step_features) to allow for longer ones than in training."
                 )
             return _padded(sequences, shape[0])
         # Arrays of another form, with the same features, may follow the list.

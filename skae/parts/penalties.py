@@ -42,7 +42,22 @@ class KLSparsity(BaseEstimator):
         self.weight = weight
 
     def __call__(self, state) -> Tensor:
-        """The weighted divergence, the same for each row of the batch."""
+        """The weighted divergence, the same for each row of the batch.
+
+        Raises
+        ------
+        ValueError
+            When the parameters are out of range or the code is no activity in (0, 1).
+        """
+        _check_weight(self.weight)
+        if not 0 < self.target < 1:
+            raise ValueError(f"target must be in (0, 1); got {self.target!r}.")
+        activation = getattr(state.codec, "code_activation", "logistic")
+        if activation != "logistic":
+            raise ValueError(
+                "KLSparsity needs code_activation='logistic', whose activities lie in "
+                f"(0, 1); got {activation!r}. Use L1Sparsity with it."
+            )
         rho = self.target
         if state.weight is None:
             active = state.h.mean(-2)
@@ -74,6 +89,7 @@ class L1Sparsity(BaseEstimator):
 
     def __call__(self, state) -> Tensor:
         """The weighted sum for each row."""
+        _check_weight(self.weight)
         return self.weight * state.h.abs().sum(-1)
 
 
@@ -102,6 +118,7 @@ class Contraction(BaseEstimator):
 
     def __call__(self, state) -> Tensor:
         """The weighted norm of each row's Jacobian."""
+        _check_weight(self.weight)
         if _is_one_layer(state.codec):
             return self.weight * _closed_form(state.codec, state.h)
         with torch.enable_grad():
@@ -121,6 +138,11 @@ class Contraction(BaseEstimator):
         norm = vjp.square().sum(-1)
         norm = norm.mean(0) if wide else norm.sum(0)
         return self.weight * norm
+
+
+def _check_weight(weight: float) -> None:
+    if not weight >= 0:
+        raise ValueError(f"The weight of a penalty must be at least 0; got {weight!r}.")
 
 
 def _is_one_layer(codec: nn.Module) -> bool:

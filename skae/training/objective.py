@@ -102,6 +102,11 @@ class Autoencoder(nn.Module):
         """One pass through corruption, encoder, prior and decoder."""
         if x_tilde is None:
             x_tilde = self.corruption(x, generator)
+            if x_tilde.shape != x.shape:
+                raise ValueError(
+                    "corruption must return a tensor of the shape that came, "
+                    f"{tuple(x.shape)}; it returned {tuple(x_tilde.shape)}."
+                )
         h = self.codec.encode(x_tilde)
         z = self.prior.draw(h, generator)
         raw = self.codec.decode(z)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -15,8 +16,9 @@ from sklearn.model_selection import train_test_split
 from skorch.callbacks import Callback
 from torch import nn
 
-from skae import AutoencoderTransformer
-from skae.parts.corruption import NoCorruption
+from skae import AutoencoderTransformer, ConvAE, DenoisingAE, RecurrentAE
+from skae.parts.corruption import GaussianNoise, NoCorruption, SaltAndPepperNoise
+from skae.parts.penalties import Contraction, KLSparsity, L1Sparsity
 
 FAST = {"max_iter": 3, "random_state": 0}
 
@@ -460,3 +462,66 @@ def test_iris_script_for_pca_reads_on():
         assert estimator.explained_variance_ratio_.sum() > 0.97
         back = estimator.inverse_transform(codes)
         assert np.square(X - back).mean() < 0.03
+
+
+class TestPartsThatCannotWork:
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"penalty": L1Sparsity(-1)}, "at least 0; got -1"),
+            ({"penalty": Contraction(-1)}, "at least 0; got -1"),
+            ({"penalty": L1Sparsity}, r"an object, such as L1Sparsity\(\)"),
+            ({"penalty": ["l1"]}, "must be an object"),
+            ({"corruption": GaussianNoise}, r"an object, such as GaussianNoise\(\)"),
+            ({"corruption": GaussianNoise(-1)}, "must not be negative; got -1"),
+            (
+                {"corruption": SaltAndPepperNoise(0.2, low=1, high=0)},
+                "low=1 must not exceed high=0",
+            ),
+            ({"corruption": lambda x, g: x[..., :3]}, "of the shape that came"),
+            ({"penalty": KLSparsity(0.1)}, "needs code_activation='logistic'"),
+            (
+                {
+                    "penalty": KLSparsity(2),
+                    "code_activation": "logistic",
+                    "init": "random",
+                },
+                r"target must be in \(0, 1\); got 2",
+            ),
+        ],
+    )
+    def test_they_are_named_and_leave_an_earlier_fit(self, parameters, message):
+        X = load_digits().data[:100]
+        ae = AutoencoderTransformer(3, max_iter=2, random_state=0).fit(X)
+        before = ae.transform(X)
+        with pytest.raises(ValueError, match=message):
+            ae.set_params(**parameters).fit(X)
+        np.testing.assert_array_equal(ae.transform(X), before)
+
+    @pytest.mark.parametrize(
+        "parameters", [{"code_activation": "relu"}, {"tied_weights": True}]
+    )
+    def test_pairs_of_modules_have_their_own(self, parameters):
+        pair = torch.nn.Linear(64, 4), torch.nn.Linear(4, 64)
+        ae = AutoencoderTransformer(architecture=pair, init="random", **parameters)
+        with pytest.raises(ValueError, match="a pair of modules has its own"):
+            ae.fit(load_digits().data)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "changed"),
+    [
+        (DenoisingAE(8), {"hidden_layer_sizes": (5,)}),
+        (DenoisingAE(8), {"activation": "tanh"}),
+        (ConvAE(kernel_size=2, stride=2, channels=4), {"channels": (8,)}),
+        (ConvAE(kernel_size=2, stride=2, channels=4), {"n_residual_layers": 2}),
+        (RecurrentAE(hidden_size=4), {"cell": "gru"}),
+    ],
+)
+def test_another_network_can_not_be_continued(estimator, changed):
+    X = load_digits().data[:60]
+    estimator = clone(estimator).set_params(max_iter=1, warm_start=True).fit(X)
+    with pytest.raises(ValueError, match="that is to be continued"):
+        estimator.set_params(**changed).fit(X)
+    with pytest.raises(ValueError, match="that is to be continued"):
+        estimator.partial_fit(X)

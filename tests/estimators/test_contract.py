@@ -79,7 +79,7 @@ def test_shared_parameters_are_described_alike():
         if issubclass(estimator, BaseAutoencoder)
     )
     for other in others:
-        for name in (*SHARED, "batch_size"):
+        for name in SHARED:
             assert other[name].split(".")[0] == plain[name].split(".")[0]
 
 
