@@ -132,10 +132,8 @@ class Denoising:
     def _targets(self, y, shape):
         if y is None or _is_labels(y):
             return None
-        names, given = (
-            getattr(y, "columns", None),
-            self.__dict__.get("feature_names_in_"),
-        )
+        names = getattr(y, "columns", None)
+        given = getattr(self, "feature_names_in_", None)
         if names is not None and given is not None and list(names) != list(given):
             raise ValueError(
                 f"The columns of y, {list(names)}, must be those of X, {list(given)}."

@@ -47,11 +47,9 @@ def noise_of(noise, level):
 
 
 def _copied(part):
-    if isinstance(part, type) or isinstance(part, str):
-        raise ValueError(
-            f"A part must be an object, such as {getattr(part, '__name__', 'L1Sparsity')}"
-            f"(); got {part!r}."
-        )
+    if isinstance(part, type | str):
+        name = part if isinstance(part, str) else part.__name__
+        raise ValueError(f"A part must be an object, such as {name}(); got {part!r}.")
     return clone(part, safe=False)
 
 

@@ -471,7 +471,7 @@ class TestPartsThatCannotWork:
             ({"penalty": L1Sparsity(-1)}, "at least 0; got -1"),
             ({"penalty": Contraction(-1)}, "at least 0; got -1"),
             ({"penalty": L1Sparsity}, r"an object, such as L1Sparsity\(\)"),
-            ({"penalty": ["l1"]}, "must be an object"),
+            ({"penalty": ["l1"]}, r"an object, such as l1\(\); got 'l1'"),
             ({"corruption": GaussianNoise}, r"an object, such as GaussianNoise\(\)"),
             ({"corruption": GaussianNoise(-1)}, "must not be negative; got -1"),
             (
