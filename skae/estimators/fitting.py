@@ -509,6 +509,7 @@ class Fit:
             )
         rounds = [row for row in history if "train_loss" in row]
         return {
+            "_kept_round": trainer.kept_round_,
             "n_iter_": len(rounds),
             "loss_curve_": [row["train_loss"] for row in rounds],
             "validation_scores_": (

@@ -83,8 +83,9 @@ class HistoryDisplay:
             )
         scores = getattr(estimator, "validation_scores_", None)
         held_out = None if scores is None else -np.asarray(scores)
-        kept = _kept_round(estimator, losses if held_out is None else held_out)
-        return cls(loss_curve=losses, validation_loss=held_out, kept=kept).plot(ax)
+        return cls(
+            loss_curve=losses, validation_loss=held_out, kept=_kept_round(estimator)
+        ).plot(ax)
 
     def plot(self, ax=None):
         """Draw the losses.
@@ -122,14 +123,11 @@ class HistoryDisplay:
         return self
 
 
-def _kept_round(estimator, monitored):
-    """The round of the lowest loss, where the model's weights are one round's."""
+def _kept_round(estimator):
+    """The round whose weights the model has; None if PCA's, the start's or the last."""
     start_kept = (
         getattr(estimator, "init", None) == "pca"
         and getattr(estimator, "departure_", 1) == 0
     )
     streaming = getattr(estimator, "_trainer", None) is not None
-    finite = np.isfinite(monitored)
-    if start_kept or streaming or not finite.any():
-        return None
-    return int(np.argmin(np.where(finite, monitored, np.inf))) + 1
+    return None if start_kept or streaming else estimator._kept_round or None

@@ -90,6 +90,9 @@ class Trainer(NeuralNet):
         ``train_loss`` and, with ``evaluate``, ``valid_loss`` of every round.
     interrupted_ : bool
         Whether Ctrl-C ended the training.
+    kept_round_ : int
+        The round whose weights are left in the module; 0 where no round was better than
+        the start.
     """
 
     def __init__(
@@ -176,7 +179,7 @@ class Trainer(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.interrupted_ = False
-        self._retries = self._n_finite = 0
+        self._retries = self._n_finite = self.kept_round_ = 0
         self._best = float("inf")
         self._best_weights = self.optimizer_.average.clone()
         self.module_.eval()
@@ -261,6 +264,7 @@ class Trainer(NeuralNet):
         if loss < self._best:
             self._best = loss
             self._best_weights.copy_(self.optimizer_.average)
+            self.kept_round_ = len(self.history)
         if self.on_round is not None:
             with self._averaged():
                 stop = self.on_round(len(self.history), self.module_)

@@ -51,10 +51,12 @@ def test_the_last_round_of_partial_fit_is_not_marked_as_chosen():
     assert legend_of(HistoryDisplay.from_estimator(ae).ax_) == ["training"]
 
 
-def test_lost_rounds_are_never_marked():
-    ae = DenoisingAE(3, max_iter=3, random_state=0).fit(X)
-    ae.validation_scores_ = [-np.nan, -2.0, -3.0]
-    assert HistoryDisplay.from_estimator(ae).kept == 2
+def test_no_round_is_marked_where_the_start_was_best():
+    ae = DenoisingAE(3, max_iter=20, random_state=0).fit(X)
+    before = ae.transform(X)
+    ae.set_params(warm_start=True, max_iter=2, learning_rate_init=50.0).fit(X)
+    assert np.array_equal(ae.transform(X), before)
+    assert HistoryDisplay.from_estimator(ae).kept is None
 
 
 def test_steep_curves_are_drawn_on_a_logarithmic_scale():
