@@ -16,8 +16,7 @@ from sklearn.utils._param_validation import (
 from torch import nn
 
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.fitting import Parts
-from skae.estimators.naming import hidden_widths, part_of
+from skae.estimators.naming import Parts, hidden_widths, part_of
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Dense

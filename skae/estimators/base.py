@@ -24,7 +24,8 @@ from sklearn.utils.validation import (
 )
 
 from skae.estimators.callbacks import CallbackSupport, with_callbacks
-from skae.estimators.fitting import Fit, Parts
+from skae.estimators.fitting import Fit
+from skae.estimators.naming import Parts
 from skae.estimators.validation import (
     check_unit_interval,
     fitted_rows,

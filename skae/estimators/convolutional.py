@@ -7,8 +7,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.denoising import Denoising
-from skae.estimators.fitting import Parts
-from skae.estimators.naming import noise_of, part_of
+from skae.estimators.naming import Parts, noise_of, part_of
 from skae.estimators.shaped import Shaped
 from skae.estimators.validation import in_unit_interval
 from skae.parts.activations import ACTIVATIONS

@@ -12,8 +12,7 @@ from scipy import sparse
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.fitting import Parts
-from skae.estimators.naming import hidden_widths, noise_of, part_of
+from skae.estimators.naming import Parts, hidden_widths, noise_of, part_of
 from skae.estimators.validation import shape_of, target_rows
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.corruption import CORRUPTIONS

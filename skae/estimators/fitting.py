@@ -7,20 +7,18 @@ train and returns a dictionary; the estimator takes it over only when all went w
 import copy
 import math
 import warnings
-from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import linalg
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skae.estimators.callbacks import FitProgress
+from skae.estimators.linear_models import LinearModels
 from skae.estimators.validation import check_unit_interval, feature_ranges
 from skae.parts.corruption import Features, KeepMissing, NoCorruption
 from skae.parts.dense import Anchor, Dense, DenseCodec
@@ -38,7 +36,6 @@ from skae.training.anchoring import (
 )
 from skae.training.batches import Batches, Rows, resolve_device
 from skae.training.defaults import Defaults
-from skae.training.linear import fit_linear, rotated
 from skae.training.objective import Autoencoder
 from skae.training.principal import (
     Moments,
@@ -46,15 +43,13 @@ from skae.training.principal import (
     moments,
     principal,
     sequence_moments,
-    share,
 )
 from skae.training.selection import Folds, HoldOut, choose_departure
 from skae.training.trainer import Schedule, Trainer
 
-__all__ = ["Fit", "Parts"]
+__all__ = ["Fit"]
 
 _MAX_HELD_OUT = 1000
-_LINEAR_ITERATIONS = 2000
 _FEWEST_ROWS = 8
 _WATCHED_ROWS = 50_000
 _WATCHED_ENTRIES = 4_000_000
@@ -62,39 +57,7 @@ _STREAMING_RATE = 1e-3
 _CORRUPTED_FLOOR = 0.01
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What an estimator's parameters say of its model.
-
-    Attributes
-    ----------
-    architecture : part
-        With ``build``. Hidden widths of "auto" in a `Dense` one are those of
-        ``defaults``.
-    n_components : int, float or None
-        None where the architecture decides.
-    defaults : callable
-        ``defaults(n_samples, n_features, n_components)``: what "auto" means.
-    likelihood, corruption, prior : parts
-    penalties : tuple of parts
-    init : {"pca", "random"}
-    period : int, optional
-        Rows are sequences laid out flat: columns that are this far apart are one
-        feature at successive steps, and NaN are steps that are not there.
-    """
-
-    architecture: Any
-    n_components: Any
-    defaults: Callable[[int, int, int], Defaults]
-    likelihood: Any = Gaussian()
-    corruption: Any = NoCorruption()
-    prior: Any = NoPrior()
-    penalties: tuple = ()
-    init: str = "random"
-    period: int | None = None
-
-
-class Fit:
+class Fit(LinearModels):
     """A fit of an autoencoder to validated rows.
 
     Parameters
@@ -453,34 +416,6 @@ class Fit:
             start.noisy,
         )
 
-    def _fit_linear(self) -> dict:
-        """Gradient descent on the covariance from random weights."""
-        found = moments(self.X, self.weight, covariance=True)
-        n_components = self.parts.n_components
-        if n_components < 1:
-            values = linalg.eigvalsh(found.covariance)[::-1]
-            n_components = share(np.maximum(values, 0), n_components)
-        limit = self.estimator.max_iter or _LINEAR_ITERATIONS
-        encoder, decoder, losses = fit_linear(
-            found.covariance,
-            n_components,
-            tied=self.parts.architecture.tied_weights,
-            random_state=self.random_state,
-            max_iter=limit,
-        )
-        if len(losses) >= limit:
-            warnings.warn(
-                f"The linear autoencoder did not converge in max_iter={limit} "
-                "iterations. Raise max_iter.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        return {
-            **self._rotated_attributes(encoder, decoder, found),
-            "n_iter_": len(losses),
-            "loss_curve_": losses,
-        }
-
     # Fitted attributes
 
     def _attributes(self, model, units, mean, departure) -> dict:
@@ -518,47 +453,6 @@ class Fit:
                 else None
             ),
         }
-
-    def _principal_attributes(self, found: Principal, encoder=None) -> dict:
-        """PCA itself, or a rotated linear autoencoder, as a codec in float64."""
-        axes = found.axes if encoder is None else encoder
-        units = units_of(found.mean, found.unit, found.variance)
-        codec = DenseCodec([self.n_features, axes.shape[1]], "identity").double()
-        with torch.no_grad():
-            codec.encoder_weights[0].copy_(torch.from_numpy(axes.copy()))
-            codec.decoder_weights[0].copy_(torch.from_numpy(found.axes.T.copy()))
-        # Apple's devices have no float64.
-        codec.to("cpu" if self.device.type == "mps" else self.device)
-        total, variance = found.variance.sum(), found.axis_variance
-        to_sample = self.n_samples / (self.n_samples - 1)
-        return {
-            **self._attributes(self._module(codec), units, found.mean, 0.0),
-            "components_": found.axes.T.copy(),
-            "explained_variance_": variance * found.unit**2 * to_sample,
-            "explained_variance_ratio_": variance / (total or 1.0),
-            "n_iter_": 0,
-            "loss_curve_": [],
-            "validation_scores_": None,
-        }
-
-    def _rotated_attributes(self, encoder, decoder, found: Moments) -> dict:
-        encoder, components, variance = rotated(encoder, decoder, found.covariance)
-        turned = Principal(
-            found.mean, found.unit, components.T, variance, found.variance
-        )
-        return self._principal_attributes(turned, encoder)
-
-    def _collapsed(self, codec: DenseCodec) -> dict:
-        """A deep linear codec as one matrix each way, turned to principal axes."""
-        codec = copy.deepcopy(codec).cpu().double()
-        encoder = torch.diag(codec.input_scale)
-        for weight, _ in codec.encoder_layers():
-            encoder = encoder @ weight.detach()
-        decoder = torch.eye(encoder.shape[1], dtype=torch.float64)
-        for weight, _ in codec.decoder_layers():
-            decoder = decoder @ weight.detach()
-        found = moments(self.X, self.weight, covariance=True)
-        return self._rotated_attributes(encoder.numpy(), decoder.numpy(), found)
 
     # Small pieces
 

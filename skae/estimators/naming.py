@@ -1,16 +1,55 @@
 """From the strings and numbers that users write to parts.
 
-Estimators call these in ``_parts``. User-facing defaults are strings, numbers, tuples
-or None; objects are accepted wherever strings are.
+Estimators fill in `Parts` in ``_parts``; `Fit` makes a model of it. User-facing
+defaults are strings, numbers, tuples or None; objects are accepted wherever strings
+are.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 from sklearn.base import clone
 
 from skae.parts.corruption import CORRUPTIONS, NoCorruption
+from skae.parts.likelihoods import Gaussian
+from skae.parts.priors import NoPrior
+from skae.training.defaults import Defaults
 
-__all__ = ["hidden_widths", "noise_of", "part_of"]
+__all__ = ["Parts", "hidden_widths", "noise_of", "part_of"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an estimator's parameters say of its model.
+
+    Attributes
+    ----------
+    architecture : part
+        With ``build``. Hidden widths of "auto" in a `Dense` one are those of
+        ``defaults``.
+    n_components : int, float or None
+        None where the architecture decides.
+    defaults : callable
+        ``defaults(n_samples, n_features, n_components)``: what "auto" means.
+    likelihood, corruption, prior : parts
+    penalties : tuple of parts
+    init : {"pca", "random"}
+    period : int, optional
+        Rows are sequences laid out flat: columns that are this far apart are one
+        feature at successive steps, and NaN are steps that are not there.
+    """
+
+    architecture: Any
+    n_components: Any
+    defaults: Callable[[int, int, int], Defaults]
+    likelihood: Any = Gaussian()
+    corruption: Any = NoCorruption()
+    prior: Any = NoPrior()
+    penalties: tuple = ()
+    init: str = "random"
+    period: int | None = None
 
 
 def part_of(value, names=None, default=None):

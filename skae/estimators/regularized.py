@@ -6,8 +6,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.fitting import Parts
-from skae.estimators.naming import hidden_widths, part_of
+from skae.estimators.naming import Parts, hidden_widths, part_of
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
