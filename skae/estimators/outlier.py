@@ -234,7 +234,8 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            At least two rows.
+            At least two rows. NaN, a missing value, counts as the feature's median;
+            an ``estimator`` may refuse it.
         y : Ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative; rows of weight zero are left out. Autoencoders train on the
@@ -254,7 +255,9 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             self.warm_start and self.estimator is None and hasattr(self, "estimators_")
         )
         with unchanged_on_error(self):
-            X, weight = training_rows(self, X, sample_weight, reset=not adding)
+            X, weight = training_rows(
+                self, X, sample_weight, reset=not adding, allow_nan=True
+            )
             if self.estimator is None:
                 fitted = self._fit_ensemble(X, weight, adding)
             else:
@@ -285,7 +288,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             typical row's: about -2 for typical rows, 0 at best. Those of an
             ``estimator`` are its log-likelihoods.
         """
-        rows = fitted_rows(self, X)
+        rows = fitted_rows(self, X, allow_nan=True)
         return self._scorer.scores(rows, self.n_jobs)
 
     def decision_function(self, X):
@@ -394,7 +397,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         >>> detector.explain(row, top=1)["feature"].item()
         'alcohol'
         """
-        rows = fitted_rows(self, X)
+        rows = fitted_rows(self, X, allow_nan=True)
         scorer = self._scorer
         contributions = scorer.contributions(rows, self.n_jobs)
         frame = hasattr(X, "iloc")
@@ -603,6 +606,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
         return tags
 
 

@@ -46,7 +46,8 @@ class RobustUnits:
 
     @classmethod
     def of(cls, X: np.ndarray) -> "RobustUnits":
-        """The units of rows, shape ``(n_samples, n_features)``."""
+        """The units of rows, shape ``(n_samples, n_features)``; NaN is left out."""
+        X = _filled(X)
         least, low, center, high, most = np.percentile(X, [1, 25, 50, 75, 99], axis=0)
         width = (high - low) / 1.349
         # One wild value must not decide the spread of a column, unless there is no
@@ -60,17 +61,33 @@ class RobustUnits:
         return cls(center, np.where(constant, 1.0, scale))
 
     def to_model(self, X: np.ndarray) -> Tensor:
-        """Rows in robust units, float32 and contiguous."""
+        """Rows in robust units, float32 and contiguous; NaN counts as the median."""
         z = np.empty(X.shape, dtype=np.float32)
         with np.errstate(over="ignore"):
             np.divide(X - self.center, _KNEE * self.scale, out=z, casting="unsafe")
         u = torch.from_numpy(z).clamp_(-_LARGEST, _LARGEST).asinh_().mul_(_KNEE)
         # Adding zero turns -0.0 into 0.0.
-        return u.add_(0.0)
+        return u.nan_to_num_(0.0).add_(0.0)
 
     def to_x(self, u: np.ndarray) -> np.ndarray:
         """Rows of robust units back in X's units, float64."""
         return self.center + self.scale * _KNEE * np.sinh(u / _KNEE)
+
+
+def _filled(X: np.ndarray) -> np.ndarray:
+    """X with quantiles of each column in the place of its NaN, zero if there are none.
+
+    Evenly spread quantiles leave the distribution of the column as it is.
+    """
+    missing = np.isnan(X)
+    columns = np.flatnonzero(missing.any(axis=0))
+    X = X.copy() if len(columns) else X
+    for column in columns:
+        lost = missing[:, column]
+        known = X[~lost, column]
+        middles = (np.arange(lost.sum()) + 0.5) / lost.sum()
+        X[lost, column] = np.quantile(known, middles) if len(known) else 0.0
+    return X
 
 
 def _deviation(X: np.ndarray) -> np.ndarray:

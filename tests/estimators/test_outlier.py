@@ -391,9 +391,9 @@ class TestBadInput:
             fitted.score_samples(FRESH), detector.score_samples(FRESH)
         )
 
-    def test_not_a_number_is_refused(self):
-        with pytest.raises(ValueError, match="NaN"):
-            AEOutlierDetector().fit(np.where(X > 3, np.nan, X))
+    def test_infinity_is_refused(self):
+        with pytest.raises(ValueError, match="infinity"):
+            AEOutlierDetector().fit(np.where(X > 3, np.inf, X))
 
 
 def test_works_in_a_pipeline_and_in_cross_validation():
@@ -540,3 +540,41 @@ def test_frames_and_a_fitted_autoencoder_agree_on_columns():
     assert fitted.predict(frame).shape == (len(X),)
     with pytest.raises(ValueError, match="columns of X"):
         AEOutlierDetector(estimator=base).fit(frame[list("bacdef")])
+
+
+class TestMissingValues:
+    @staticmethod
+    def holed(X, share, seed=0):
+        missing = np.random.default_rng(seed).random(X.shape) < share
+        return np.where(missing, np.nan, X)
+
+    def test_rows_with_missing_values_are_ranked(self):
+        X, y = load_breast_cancer(return_X_y=True)
+        whole = AEOutlierDetector(random_state=0).fit(X[y == 1][:200])
+        holed = AEOutlierDetector(random_state=0).fit(self.holed(X[y == 1][:200], 0.1))
+        aucs = [
+            roc_auc_score(y == 0, -model.score_samples(rows))
+            for model, rows in ((whole, X), (holed, self.holed(X, 0.1, seed=1)))
+        ]
+        assert aucs[1] > aucs[0] - 0.03
+
+    def test_a_missing_value_counts_as_the_median(self):
+        fitted = AEOutlierDetector(random_state=0).fit(self.holed(X, 0.05))
+        medians = fitted._scorer.units.center
+        row = FRESH[:1].copy()
+        row[0, 2] = medians[2]
+        expected = fitted.score_samples(row)
+        row[0, 2] = np.nan
+        np.testing.assert_array_equal(fitted.score_samples(row), expected)
+
+    def test_a_feature_that_is_always_missing_says_nothing(self):
+        rows = np.c_[X, np.full(len(X), np.nan)]
+        fitted = AEOutlierDetector(random_state=0).fit(rows)
+        assert np.isfinite(fitted.score_samples(rows)).all()
+        assert fitted.explain(rows[:5])[:, -1].max() <= 0
+
+    def test_the_stated_rate_holds(self):
+        rng = np.random.default_rng(0)
+        train, fresh = (self.holed(rng.normal(size=(2000, 5)), 0.2, s) for s in (0, 1))
+        fitted = AEOutlierDetector(random_state=0).fit(train)
+        assert abs((fitted.predict(fresh) == -1).mean() - 0.05) < 0.02

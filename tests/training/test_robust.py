@@ -121,6 +121,16 @@ class TestRobustUnits:
         np.testing.assert_allclose(disturbed.scale, units.scale, rtol=0.02)
         np.testing.assert_allclose(disturbed.center, units.center, atol=0.02)
 
+    def test_missing_values_leave_the_units_as_they_are(self):
+        X = random().standard_normal((2000, 2))
+        holed = X.copy()
+        holed[random(1).random(2000) < 0.3, 0] = np.nan
+        units, of_holed = RobustUnits.of(X), RobustUnits.of(holed)
+        np.testing.assert_allclose(of_holed.scale, units.scale, rtol=0.06)
+        np.testing.assert_allclose(of_holed.center, units.center, atol=0.06)
+        assert of_holed.scale[1] == units.scale[1]
+        assert (of_holed.to_model(holed)[np.isnan(holed)] == 0).all()
+
 
 class TestNearestOther:
     @pytest.mark.parametrize("d", [1, 4])
