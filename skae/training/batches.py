@@ -1,8 +1,9 @@
 """Rows on their way to the model: devices, threads, scaling and seeded batches.
 
 `Rows` turns any validated input (array, memory map, sparse matrix) into scaled tensors
-on the device; `Batches` slices them by permutations of a seeded generator. Neither
-knows what is trained.
+on the device; `Batches` slices them by permutations of a seeded generator; `map_rows`
+fills an array with a function of rows. All of it runs `isolated` from the process's
+settings, and nothing here knows what is trained.
 """
 
 import functools
@@ -17,7 +18,15 @@ from scipy import sparse
 from threadpoolctl import ThreadpoolController
 from torch import Generator, Tensor
 
-__all__ = ["Batches", "Rows", "chunks", "isolated", "map_rows", "resolve_device"]
+__all__ = [
+    "Batches",
+    "Rows",
+    "chunks",
+    "isolated",
+    "map_rows",
+    "product_rows",
+    "resolve_device",
+]
 
 _RESIDENT_BYTES = 128 * 2**20
 _BLOCK_BYTES = 16 * 2**20
@@ -115,6 +124,11 @@ def chunks(n_rows: int, n_features: int) -> Iterator[slice]:
         yield slice(start, min(start + size, n_rows))
 
 
+def product_rows(device: torch.device) -> int:
+    """Rows of every product of `map_rows` on a device."""
+    return _PRODUCT_ROWS.get(device.type, 256)
+
+
 def map_rows(
     X,
     to_model: Callable[[np.ndarray], Tensor],
@@ -137,8 +151,13 @@ def map_rows(
         Where the function works.
     n_jobs : int, optional
         Chunks at a time, as in joblib; the result is the same.
+
+    Returns
+    -------
+    out : ndarray
+        The array that came.
     """
-    n_rows = _PRODUCT_ROWS.get(device.type, 256)
+    n_rows = product_rows(device)
 
     def fill(rows):
         block = X[rows].toarray() if sparse.issparse(X) else X[rows]

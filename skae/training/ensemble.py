@@ -23,6 +23,7 @@ from skae.parts.corruption import GaussianNoise, NoCorruption
 from skae.parts.dense import Dense, DenseCodec
 from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
+from skae.training.batches import product_rows
 from skae.training.explicit import ExplicitGradient
 from skae.training.flat import FlatAdamW, FlatParameters
 from skae.training.objective import Autoencoder
@@ -321,7 +322,8 @@ class Ensemble:
         for sizes, alike in groupby(members, lambda member: member.codec.sizes):
             group = list(alike)
             widest = max(*sizes, *(len(member.codes) for member in group))
-            together = max(1, _ENTRIES // (256 * widest))
+            n_rows = product_rows(group[0].codes.device)
+            together = max(1, _ENTRIES // (n_rows * widest))
             for start in range(0, len(group), together):
                 self._groups.append(_Group(group[start : start + together]))
 
