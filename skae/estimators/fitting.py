@@ -45,7 +45,7 @@ from skae.training.principal import (
     sequence_moments,
 )
 from skae.training.selection import Folds, HoldOut, choose_departure
-from skae.training.trainer import Schedule, Trainer
+from skae.training.trainer import Schedule, Trainer, check_callbacks
 
 __all__ = ["Fit"]
 
@@ -84,6 +84,7 @@ class Fit(LinearModels):
         # Weights and batches are drawn on the CPU: alike on every device.
         self.generator = torch.Generator().manual_seed(seed)
         self.noise = torch.Generator(self.device).manual_seed(seed)
+        check_callbacks(estimator.callbacks)
         self.parts = estimator._parts(X if clean is None else clean)
         self.likelihood = self.parts.likelihood
         self.corruption = self.parts.corruption

@@ -78,7 +78,7 @@ default="logistic"
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     callbacks : list of skorch callbacks, default=None
         Notified by the training loop. The learning rate follows the estimator's own
-        schedule; callbacks that change it have nothing to act on.
+        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
     verbose : int, default=0
         One shows a progress bar.
     random_state : int, RandomState or None, default=None
@@ -244,7 +244,7 @@ default="relu"
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     callbacks : list of skorch callbacks, default=None
         Notified by the training loop. The learning rate follows the estimator's own
-        schedule; callbacks that change it have nothing to act on.
+        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
     verbose : int, default=0
         One shows a progress bar.
     random_state : int, RandomState or None, default=None

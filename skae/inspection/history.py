@@ -108,7 +108,9 @@ class HistoryDisplay:
         curves = {"training": self.loss_curve, "held out": self.validation_loss}
         drawn = {name: loss for name, loss in curves.items() if loss is not None}
         for name, loss in drawn.items():
-            ax.plot(np.arange(1, len(loss) + 1), loss, label=name)
+            # A single round is no line.
+            mark = "o" if len(loss) == 1 else None
+            ax.plot(np.arange(1, len(loss) + 1), loss, marker=mark, label=name)
         if self.kept is not None:
             label = f"kept: round {self.kept}"
             ax.axvline(self.kept, color="black", linestyle="--", label=label)

@@ -15,7 +15,13 @@ from dataclasses import dataclass
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EarlyStopping, PassthroughScoring
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+    PassthroughScoring,
+)
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -24,7 +30,7 @@ from skae.training.explicit import ExplicitGradient, supports
 from skae.training.flat import FlatAdamW, FlatParameters
 from skae.training.objective import Autoencoder
 
-__all__ = ["Schedule", "Trainer"]
+__all__ = ["Schedule", "Trainer", "check_callbacks"]
 
 _BACK_OFF = 0.1
 _RETRIES = 3
@@ -60,6 +66,34 @@ class Schedule:
     patience: int | None = None
     tol: float = 1e-4
     constant: bool = False
+
+
+_UNSUPPORTED = {
+    EpochScoring: "there is no dataset to predict on; score in on_epoch_end of a "
+    "callback of your own, or with scikit-learn's set_callbacks",
+    LRScheduler: "the learning rate follows the estimator's own schedule; set "
+    "learning_rate_init and max_iter",
+}
+
+
+def check_callbacks(callbacks) -> None:
+    """Refuse what the training loop can not notify.
+
+    Raises
+    ------
+    ValueError
+        When an entry is no skorch callback, or one that has nothing to act on.
+    """
+    for entry in callbacks or ():
+        callback = entry[1] if isinstance(entry, tuple) and len(entry) == 2 else entry
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                f"callbacks must be a list of skorch callbacks; got {entry!r} in it."
+            )
+        for unsupported, reason in _UNSUPPORTED.items():
+            if issubclass(kind, unsupported):
+                raise ValueError(f"{kind.__name__} can not be used: {reason}.")
 
 
 class Trainer(NeuralNet):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback, Checkpoint, GradientNormClipping
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EpochScoring,
+    GradientNormClipping,
+    LRScheduler,
+)
 from torch import nn
 
 from skae.parts.corruption import NoCorruption
@@ -15,7 +21,7 @@ from skae.parts.priors import NoPrior
 from skae.training.batches import Batches, Rows
 from skae.training.explicit import ExplicitGradient
 from skae.training.objective import Autoencoder
-from skae.training.trainer import Schedule, Trainer
+from skae.training.trainer import Schedule, Trainer, check_callbacks
 
 N, D, K = 64, 6, 2
 ROWS = Rows(
@@ -266,3 +272,23 @@ class TestAccidents:
 
         with pytest.raises(RuntimeError, match="mine"):
             train(trainer_of(callbacks=[AtStep(2, fail)]))
+
+
+@pytest.mark.parametrize(
+    ("callback", "message"),
+    [
+        (3, "list of skorch callbacks; got 3"),
+        (LRScheduler(), "LRScheduler can not be used: the learning rate follows"),
+        (EpochScoring("accuracy"), "EpochScoring can not be used: there is no dataset"),
+        (("named", EpochScoring("accuracy")), "EpochScoring can not be used"),
+        (LRScheduler, "LRScheduler can not be used"),
+    ],
+)
+def test_callbacks_that_can_not_work_are_refused(callback, message):
+    with pytest.raises(ValueError, match=message):
+        check_callbacks([callback])
+
+
+def test_other_callbacks_are_welcome():
+    check_callbacks(None)
+    check_callbacks([Checkpoint(), ("named", Checkpoint()), Checkpoint])
