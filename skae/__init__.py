@@ -10,6 +10,7 @@ from skae.estimators.denoising import DenoisingAE
 from skae.estimators.outlier import AEOutlierDetector
 from skae.estimators.recurrent import RecurrentAE
 from skae.estimators.regularized import ContractiveAE, SparseAE
+from skae.estimators.stacked import StackedAEClassifier
 
 __all__ = [
     "AEOutlierDetector",
@@ -19,6 +20,7 @@ __all__ = [
     "DenoisingAE",
     "RecurrentAE",
     "SparseAE",
+    "StackedAEClassifier",
     "__version__",
 ]
 

@@ -324,13 +324,14 @@ class BaseAutoencoder(
     def _code_scale(self):
         return self._units.scale if self.net_.codec.keeps_units else 1.0
 
-    def _encoded(self, rows):
+    def _encoded(self, rows, out=None):
+        """Codes of validated rows, written into ``out`` where it is given."""
         scale = self._code_scale
 
         def encode(x):
             return self.net_.codec.encode(x).cpu().double() * scale
 
-        return self._map_rows(rows, encode, self.n_components_)
+        return self._map_rows(rows, encode, self.n_components_, out=out)
 
     @property
     def _n_features_out(self):
@@ -350,7 +351,9 @@ class BaseAutoencoder(
     def _reconstruct(self, x):
         return self._to_x(self.net_.codec.decode(self.net_.codec.encode(x)))
 
-    def _map_rows(self, X, function, width, *, center=None, scale=None, dtype=None):
+    def _map_rows(
+        self, X, function, width, *, center=None, scale=None, dtype=None, out=None
+    ):
         """Apply a function of scaled rows to chunks of X.
 
         Parameters
@@ -363,11 +366,15 @@ class BaseAutoencoder(
             Instead of the estimator's units.
         dtype : optional
             Of the result; X's when left out.
+        out : ndarray of shape (n_samples, width), optional
+            Where the result goes.
         """
         center = self._units.center if center is None else center
         scale = self._units.scale if scale is None else scale
         parameter = next(self.net_.parameters())
-        out = np.empty((X.shape[0], width), dtype=X.dtype if dtype is None else dtype)
+        if out is None:
+            dtype = X.dtype if dtype is None else dtype
+            out = np.empty((X.shape[0], width), dtype=dtype)
 
         def to_model(block):
             # Sums follow the memory layout, which frames and slices bring along.

@@ -25,21 +25,22 @@ __all__ = ["CallbackSupport", "FitProgress", "with_callbacks"]
 class FitProgress:
     """Tells scikit-learn's callbacks of the fit and of each of its rounds.
 
-    X is its own target: scoring callbacks skip fits without one.
-
     Parameters
     ----------
     estimator : estimator
     X : array of shape (n_samples, n_features)
+    y : array of shape (n_samples,), optional
+        X is its own target where left out: scoring callbacks skip fits without one.
     """
 
-    def __init__(self, estimator, X):
+    def __init__(self, estimator, X, y=None):
         self.estimator = estimator
         self.X = X
+        self.y = X if y is None else y
         self.context = None
         if getattr(estimator, "_skl_callbacks", None):
             self.context = estimator._init_callback_context(max_subtasks=None)
-            self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=X)
+            self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=self.y)
 
     def round(self, attributes: Callable[[], dict]) -> bool:
         """One round has ended; ``attributes()`` would be the fitted state.
@@ -52,11 +53,11 @@ class FitProgress:
         if self.context is None:
             return False
         task = self.context.subcontext(task_name="round")
-        task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.X)
+        task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
         return task.call_on_fit_task_end(
             estimator=self.estimator,
             X=self.X,
-            y=self.X,
+            y=self.y,
             reconstruction_attributes=attributes,
         )
 
@@ -66,6 +67,6 @@ class FitProgress:
             self.context.call_on_fit_task_end(
                 estimator=self.estimator,
                 X=self.X,
-                y=self.X,
+                y=self.y,
                 reconstruction_attributes=attributes,
             )

@@ -327,9 +327,7 @@ class Fit(LinearModels):
         trainer = self._trainer(start, schedule, judge)
         with self._own_randomness():
             trainer.train(self._batches(start, index, schedule, weight))
-        # Views of one buffer would each be pickled with all of it.
-        for parameter in start.model.parameters():
-            parameter.data, parameter.grad = parameter.data.clone(), None
+        trainer.release()
         return trainer, judge
 
     def _split(self, start: "_Start", weight):
@@ -446,6 +444,7 @@ class Fit(LinearModels):
         rounds = [row for row in history if "train_loss" in row]
         return {
             "_kept_round": trainer.kept_round_,
+            "_interrupted": trainer.interrupted_,
             "n_iter_": len(rounds),
             "loss_curve_": [row["train_loss"] for row in rounds],
             "validation_scores_": (

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from skae.parts.activations import ACTIVATIONS, Activation
 
-__all__ = ["Anchor", "Dense", "DenseCodec", "Guard"]
+__all__ = ["Anchor", "Dense", "DenseCodec", "Guard", "product"]
 
 # Products of other widths take up rows one by one in kernels of their own.
 _STEADY_WIDTH = 16
@@ -91,13 +91,13 @@ class Guard(nn.Module):
     def code(self, x: Tensor, scaled: Tensor, code: Tensor) -> Tensor:
         """The code, moved towards the anchor's where the row is far out."""
         center, scale = _row(self.center, self.axes), _row(self.scale, self.axes)
-        start = _product(x - center, self.axes) / scale
+        start = product(x - center, self.axes) / scale
         return start + _trust(scaled, self.input_limit) * (code - start)
 
     def raw(self, z: Tensor, code: Tensor, raw: Tensor) -> Tensor:
         """The raw output, moved towards the anchor's where the code is far out."""
         slope = _row(self.raw_slope, self.axes)
-        start = _product(z, self.axes.mT) * slope + _row(self.raw_center, self.axes)
+        start = product(z, self.axes.mT) * slope + _row(self.raw_center, self.axes)
         return start + _trust(code, self.code_limit) * (raw - start)
 
     def member(self, index: int) -> "Guard":
@@ -290,7 +290,9 @@ class DenseCodec(nn.Module):
             for weights, biases in stacks:
                 for weight, bias in zip(weights, biases, strict=True):
                     shape = weight.shape[-2:] if alike else weight.shape
-                    std = (gain / shape[-2]) ** 0.5
+                    # Transposes decode as well: from a wide code at its scale.
+                    fan = max(shape[-2:]) if self.tied else shape[-2]
+                    std = (gain / fan) ** 0.5
                     weight.copy_(torch.randn(shape, generator=generator) * std)
                     bias.zero_()
                 for bias in biases[:-1]:
@@ -354,7 +356,7 @@ class DenseCodec(nn.Module):
         code = _perceptron(self._bounded(scaled), self.encoder_layers(), self._act)
         code = ACTIVATIONS[self.code_activation].forward(code)
         if self.anchored:
-            code = code + _product(x, self.encoder_path) / sigma
+            code = code + product(x, self.encoder_path) / sigma
         if self.guard is not None and not self.training:
             code = self.guard.code(x, scaled, code)
         return code * sigma if self.anchored else code
@@ -364,7 +366,7 @@ class DenseCodec(nn.Module):
         code = z / self._per_row(self.code_scale) if self.anchored else z
         raw = _perceptron(self._bounded(code), self.decoder_layers(), self._act)
         if self.anchored:
-            raw = raw + _product(z, self.decoder_axes())
+            raw = raw + product(z, self.decoder_axes())
         if self.guard is not None and not self.training:
             raw = self.guard.raw(z, code, raw)
         return raw
@@ -460,12 +462,12 @@ def _perceptron(x: Tensor, layers: Layers, activation: Activation) -> Tensor:
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if x.ndim == weight.ndim == 2:
         if _is_unsteady(weight):
-            return _product(x, weight) + bias
+            return product(x, weight) + bias
         return torch.addmm(bias, x, weight)
     return x @ weight + (bias if weight.ndim == 2 else bias.unsqueeze(-2))
 
 
-def _product(x: Tensor, weight: Tensor) -> Tensor:
+def product(x: Tensor, weight: Tensor) -> Tensor:
     """x @ weight; without gradients, each row alike wherever in x it stands."""
     if x.ndim == weight.ndim == 2 and _is_unsteady(weight):
         n_out = weight.shape[1]

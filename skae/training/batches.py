@@ -24,6 +24,7 @@ __all__ = [
     "chunks",
     "isolated",
     "map_rows",
+    "on_all_threads",
     "product_rows",
     "resolve_device",
 ]
@@ -66,6 +67,7 @@ class _Isolation:
     def __init__(self):
         self.lock = threading.Lock()
         self.active = 0
+        self.openmp_threads: int | None = None
         # torch counts threads for each Python thread apart.
         self.mine = threading.local()
 
@@ -77,6 +79,8 @@ class _Isolation:
                 torch.set_default_dtype(torch.float32)
                 self.blas = _blas().limit(limits=1)
                 self.blas.__enter__()
+                found = self.blas.get_original_num_threads()
+                self.openmp_threads = found["openmp"] or 1
             self.active += 1
             self.mine.depth = getattr(self.mine, "depth", 0) + 1
             torch.set_num_threads(1)
@@ -115,6 +119,16 @@ def isolated() -> Iterator[None]:
             yield
     finally:
         _isolation.leave()
+
+
+@contextmanager
+def on_all_threads() -> Iterator[None]:
+    """Inside `isolated`, give scikit-learn's OpenMP loops the process's threads back.
+
+    For work whose result does not depend on them, such as finding neighbours.
+    """
+    with _blas().limit(limits=_isolation.openmp_threads, user_api="openmp"):
+        yield
 
 
 def chunks(n_rows: int, n_features: int) -> Iterator[slice]:

@@ -2,18 +2,21 @@
 
 One rule for each kind of model, with figures that benchmarks/ measured: pca_ratio.py
 for models that start as PCA, representations.py for dense ones from random weights,
-denoise_images.py for images, sequences.py for sequences. Estimators pass explicit
-values through unchanged.
+denoise_images.py for images, sequences.py for sequences, few_labels.py for classifiers.
+Estimators pass explicit values through unchanged.
 """
 
 from dataclasses import dataclass
 
 __all__ = [
     "Defaults",
+    "Training",
     "defaults_for",
     "defaults_for_images",
     "defaults_for_sequences",
     "defaults_from_random",
+    "training_of_labels",
+    "training_with_unlabelled",
 ]
 
 _SMALL = 600
@@ -93,3 +96,38 @@ def _length(n_samples: int, batch: int, most: int = 6000) -> int:
     """Steps from random weights: 2,000, fewer for few rows and more for many."""
     least = min(2000, max(400, 20 * n_samples))
     return min(most, max(least, 8 * n_samples // batch))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a stage of a classifier is trained.
+
+    Attributes
+    ----------
+    batch_sizes : (int, int)
+        Labelled rows and all rows of a step.
+    n_steps : int
+    rate : float
+        Peak learning rate.
+    ema_decay : float
+    """
+
+    batch_sizes: tuple[int, int]
+    n_steps: int
+    rate: float
+    ema_decay: float = 0.998
+
+
+def training_of_labels(n_labelled: int, *, is_whole: bool) -> Training:
+    """For labelled rows alone: the whole training, or a stage before it."""
+    batch = 128 if n_labelled >= 5000 else 64
+    epochs, least, most = (15, 1000, 7000) if is_whole else (10, 200, 1000)
+    n_steps = min(most, max(least, epochs * n_labelled // batch))
+    return Training((batch, 0), n_steps, 2e-3, 0.998 if is_whole else 0.98)
+
+
+def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:
+    """For labelled rows beside all rows."""
+    n_steps = min(3500, max(1500, n_samples // 10))
+    enough = training_of_labels(n_labelled, is_whole=True).n_steps
+    return Training((64, 128), max(n_steps, enough), 2e-3)

@@ -7,7 +7,7 @@ same calls. The trainer asks `supports` and falls back to autograd by itself.
 """
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.dense import DenseCodec
@@ -17,10 +17,11 @@ from skae.training.objective import Autoencoder
 __all__ = ["ExplicitGradient", "supports"]
 
 
-def supports(model: Autoencoder) -> bool:
+def supports(model: nn.Module) -> bool:
     """Whether `ExplicitGradient` computes this model's objective."""
     return (
-        type(model.codec) is DenseCodec
+        isinstance(model, Autoencoder)
+        and type(model.codec) is DenseCodec
         and getattr(model.likelihood, "canonical", False)
         and type(model.prior) is NoPrior
         and not model.penalties

@@ -49,6 +49,14 @@ class FlatParameters:
                 for flat in (values, slopes)
             )
         self.decayed = self.data[: sum(p.numel() for p in first.values())]
+        self._parameters = parameters
+
+    def like(self, values: dict[nn.Parameter, float] | None) -> torch.Tensor | None:
+        """A tensor of ``data``'s shape with each parameter's value, one where none."""
+        if values is None:
+            return None
+        parts = [torch.full((p.numel(),), values.get(p, 1.0)) for p in self._parameters]
+        return torch.cat(parts).to(self.data)
 
 
 def _by_columns(parameter: torch.Tensor) -> bool:
@@ -62,8 +70,8 @@ def _by_columns(parameter: torch.Tensor) -> bool:
 class FlatAdamW:
     """AdamW (Loshchilov and Hutter 2019) with warm-up, cosine decay and averaging.
 
-    The rate rises linearly over the first 5% of the steps and falls as a cosine to
-    0.1% of its peak. ``average`` is the exponential moving average of the weights,
+    The rate rises linearly over the first 5% of the steps and falls as a cosine, then
+    or after a plateau, to 0.1% of its peak. ``average`` is the exponential moving average of the weights,
     debiased, which is what is evaluated and kept.
 
     Parameters
@@ -80,6 +88,10 @@ class FlatAdamW:
     betas : tuple of float, default=(0.9, 0.95)
     constant : bool, default=False
         Keep the rate at ``lr`` throughout.
+    plateau : float, default=0.05
+        Share of the steps after which the rate falls, at least the warm-up's.
+    shares : Tensor of shape (n_parameters,), optional
+        Share of each step that an entry takes, in [0, 1].
     """
 
     def __init__(
@@ -92,6 +104,8 @@ class FlatAdamW:
         ema_decay: float = 0.98,
         betas: tuple[float, float] = (0.9, 0.95),
         constant: bool = False,
+        plateau: float = 0.05,
+        shares: torch.Tensor | None = None,
     ):
         self.flat = flat
         self.lr = lr
@@ -100,6 +114,8 @@ class FlatAdamW:
         self.ema_decay = ema_decay
         self.betas = betas
         self.constant = constant
+        self.plateau = plateau
+        self.shares = shares
         self.average = flat.data.clone()
         self.restart(1.0)
 
@@ -119,13 +135,16 @@ class FlatAdamW:
         warm = max(1, round(0.05 * self.n_steps))
         if self.step_count < warm:
             return self.lr * self.factor * (self.step_count + 1) / warm
-        done = min(1.0, (self.step_count - warm) / max(1, self.n_steps - warm))
+        kept = max(warm, round(self.plateau * self.n_steps))
+        done = (self.step_count - kept) / max(1, self.n_steps - kept)
+        done = min(1.0, max(0.0, done))
         cosine = 0.5 * (1 + math.cos(math.pi * done))
         return self.lr * self.factor * (0.001 + 0.999 * cosine)
 
     def step(self) -> None:
         """One update from ``flat.grad``."""
         rate = self.rate()
+        before = None if self.shares is None else self.flat.data.clone()
         if self.weight_decay:
             self.flat.decayed.mul_(1 - rate * self.weight_decay)
         self._step += 1
@@ -145,6 +164,8 @@ class FlatAdamW:
             amsgrad=False,
             maximize=False,
         )
+        if before is not None:
+            torch.lerp(before, self.flat.data, self.shares, out=self.flat.data)
         self.step_count += 1
         # A growing window first: early averages would otherwise remember the start.
         decay = min(self.ema_decay, self.step_count / (self.step_count + 9))

@@ -2,7 +2,7 @@
 
 `Autoencoder` is the module that the trainer optimises and that estimators keep as
 ``net_``: one codec with its corruption, prior, likelihood and penalties. It returns
-nats per sample; weighting, averaging and stepping happen elsewhere.
+nats per sample; what a training step minimises is ``batch_loss``.
 """
 
 from collections.abc import Sequence
@@ -91,6 +91,28 @@ class Autoencoder(nn.Module):
         for penalty in self.penalties:
             loss = loss + penalty(state)
         return loss
+
+    def batch_loss(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        x_tilde: Tensor | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Weighted mean of the objective over a batch, for each member."""
+        loss = self(x, generator, x_tilde, weight)
+        return loss.mean(-1) if weight is None else (loss * weight).mean(-1)
+
+    @property
+    def members(self) -> int | None:
+        """How many models the codec holds along a leading axis."""
+        return getattr(self.codec, "members", None)
+
+    def decayed_parameters(self) -> list[nn.Parameter]:
+        """Those under weight decay: all, unless the codec knows better."""
+        codec = self.codec
+        return list(getattr(codec, "decayed_parameters", codec.parameters)())
 
     def run(
         self,

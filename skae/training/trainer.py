@@ -1,16 +1,18 @@
 """The training loop: skorch's net with its overhead taken out.
 
-The only file that imports skorch. `Trainer` optimises any `Autoencoder` module; batches
-are slices of tensors on the device, losses stay there until the end of a round, and the
-step is `ExplicitGradient` where that applies and autograd where not. A round is what
+The only file that imports skorch. `Trainer` optimises any module with a ``batch_loss``,
+in practice an `Autoencoder` or a `Classification`; batches are slices of tensors on the
+device, losses stay there until the end of a round, and the step is `ExplicitGradient`
+where that applies and autograd where not. A round is what
 skorch calls an epoch: some training steps, then one evaluation. What is evaluated and
 kept is the moving average of the weights.
 """
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
@@ -22,13 +24,11 @@ from skorch.callbacks import (
     LRScheduler,
     PassthroughScoring,
 )
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from skae.training.batches import Batches
 from skae.training.explicit import ExplicitGradient, supports
 from skae.training.flat import FlatAdamW, FlatParameters
-from skae.training.objective import Autoencoder
 
 __all__ = ["Schedule", "Trainer", "check_callbacks"]
 
@@ -55,6 +55,8 @@ class Schedule:
         Relative improvement that counts.
     constant : bool
         No warm-up, no decay: for training that has no known end.
+    plateau : float
+        Share of the steps before the rate falls.
     """
 
     n_rounds: int
@@ -66,6 +68,7 @@ class Schedule:
     patience: int | None = None
     tol: float = 1e-4
     constant: bool = False
+    plateau: float = 0.05
 
 
 _UNSUPPORTED = {
@@ -97,12 +100,14 @@ def check_callbacks(callbacks) -> None:
 
 
 class Trainer(NeuralNet):
-    """Optimise an `Autoencoder`, keeping its best weights.
+    """Optimise a module, keeping its best weights.
 
     Parameters
     ----------
-    module : Autoencoder
-        Trained in place.
+    module : Module
+        Trained in place. ``batch_loss(*batch, generator)`` is its loss, of shape
+        ``()`` or ``(members,)``, ``decayed_parameters()`` are under weight decay, and
+        ``members`` is their number or None.
     schedule : Schedule
     generator : torch.Generator
         On the module's device; corruption and prior draw from it.
@@ -114,6 +119,11 @@ class Trainer(NeuralNet):
     on_round : callable, optional
         ``on_round(round_number, module)`` after each round, with the averaged weights
         in the module; returning True stops the training.
+    rates : dict of Parameter to float, optional
+        Share of the learning rate that a parameter moves at; one where left out.
+    keep_last : bool, default=False
+        Keep the last finite weights instead of the best, for losses that change their
+        meaning during the training.
     callbacks : list of skorch callbacks, optional
     verbose : int, default=0
         One shows a progress bar.
@@ -131,13 +141,15 @@ class Trainer(NeuralNet):
 
     def __init__(
         self,
-        module: Autoencoder,
+        module: nn.Module,
         *,
         schedule: Schedule,
         generator: torch.Generator,
-        evaluate: Callable[[Autoencoder], float] | None = None,
+        evaluate: Callable[[Any], float] | None = None,
         autograd: bool = False,
-        on_round: Callable[[int, Autoencoder], object] | None = None,
+        on_round: Callable[[int, Any], object] | None = None,
+        rates: dict[nn.Parameter, float] | None = None,
+        keep_last: bool = False,
         callbacks=None,
         verbose: int = 0,
     ):
@@ -146,6 +158,8 @@ class Trainer(NeuralNet):
         self.evaluate = evaluate
         self.autograd = autograd
         self.on_round = on_round
+        self.rates = rates
+        self.keep_last = keep_last
         super().__init__(
             module,
             criterion=None,
@@ -181,8 +195,7 @@ class Trainer(NeuralNet):
 
     def initialize_module(self):
         self.module_ = self.module
-        codec = self.module_.codec
-        decayed = getattr(codec, "decayed_parameters", codec.parameters)()
+        decayed = self.module_.decayed_parameters()
         self.flat_ = FlatParameters(self.module_, decayed)
         explicit = not self.autograd and supports(self.module_)
         self.gradient_ = (
@@ -205,10 +218,12 @@ class Trainer(NeuralNet):
             weight_decay=schedule.weight_decay,
             ema_decay=schedule.ema_decay,
             constant=schedule.constant,
+            plateau=schedule.plateau,
+            shares=self.flat_.like(self.rates),
         )
         return self
 
-    def train(self, batches: Batches) -> "Trainer":
+    def train(self, batches: Sized) -> "Trainer":
         """Run the schedule and leave the best weights in the module."""
         if not self.initialized_:
             self.initialize()
@@ -226,6 +241,14 @@ class Trainer(NeuralNet):
             self.flat_.data.copy_(self._best_weights)
         self._raise_if_lost()
         return self
+
+    def release(self) -> None:
+        """Give each parameter memory of its own.
+
+        Views of one buffer would each be pickled with all of it.
+        """
+        for parameter in self.module_.parameters():
+            parameter.data, parameter.grad = parameter.data.clone(), None
 
     def check_data(self, X, y=None):
         """Rows are validated before they come here."""
@@ -269,18 +292,12 @@ class Trainer(NeuralNet):
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
         self.module_.eval()
-        n_members = getattr(self.module_.codec, "members", None) or 1
+        n_members = self.module_.members or 1
         self.history.record("train_loss", total.item() / len(batches) / n_members)
 
-    def _autograd_step(
-        self,
-        x: Tensor,
-        weight: Tensor | None = None,
-        x_tilde: Tensor | None = None,
-    ) -> Tensor:
+    def _autograd_step(self, *batch) -> Tensor:
         self.flat_.grad.zero_()
-        loss = self.module_(x, self.generator, x_tilde, weight)
-        loss = loss.mean(-1) if weight is None else (loss * weight).mean(-1)
+        loss = self.module_.batch_loss(*batch, generator=self.generator)
         loss.backward(torch.ones_like(loss))
         return loss.detach().sum()
 
@@ -295,7 +312,7 @@ class Trainer(NeuralNet):
             self._back_off()
             return
         self._n_finite += 1
-        if loss < self._best:
+        if loss < self._best or self.keep_last:
             self._best = loss
             self._best_weights.copy_(self.optimizer_.average)
             self.kept_round_ = len(self.history)

@@ -1,0 +1,607 @@
+"""`StackedAEClassifier`: learns the data layer by layer, then the labels on top.
+
+This file declares and documents the parameters, checks X and y, and predicts; what
+happens in between is `StackedFit`'s.
+"""
+
+import copy
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import compute_class_weight
+from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from skae.estimators.base import BaseAutoencoder
+from skae.estimators.callbacks import CallbackSupport, with_callbacks
+from skae.estimators.denoising import Denoising
+from skae.estimators.stages import StackedFit
+from skae.estimators.validation import fitted_rows, unchanged_on_error
+from skae.training.batches import isolated, map_rows
+
+__all__ = ["StackedAEClassifier"]
+
+_FLOATS = [np.float64, np.float32]
+
+
+class StackedAEClassifier(
+    CallbackSupport,
+    ClassNamePrefixFeaturesOutMixin,
+    ClassifierMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
+    """Classifier that learns from rows without labels too.
+
+    First every layer of the encoder is trained as an autoencoder of the codes of the
+    layer below it, on all rows (Bengio et al. 2006). Then a head is trained on the
+    frozen encoder with the labelled rows, layers are released from the top, and at last
+    the whole network learns from labels and, where there are any, from rows without:
+    they are to be reconstructed from noise at every level (the ladder network, Rasmus
+    et al. 2015, arXiv 1507.02672), to be judged alike with and without noise, and to
+    take over labels that spread along their nearest neighbours (Zhou et al. 2004),
+    unless held-out labels say that neighbours mislead.
+
+    Features should be on comparable scales, as for `MLPClassifier`; use StandardScaler
+    unless they share a unit, as pixels do.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or tuple of int, default=(500, 250, 100)
+        Widths of the encoder's layers; the last is the code.
+    head_layer_sizes : int or tuple of int, default=()
+        Widths between the code and the output.
+    encoder : fitted estimator, default=None
+        A fitted autoencoder of skae or another StackedAEClassifier, on which the layers
+        of ``hidden_layer_sizes``, which may then be (), are put. It is copied.
+    pretrain : bool, default=True
+        Whether layers are pretrained. Without, all of them start from random weights
+        and are trained at once.
+    noise : {"gaussian", "masking", "salt_and_pepper"}, corruption part or None, \
+default="gaussian"
+        What is done to rows in all training; as in `DenoisingAE`.
+    noise_level : float, default=1.0
+        Standard deviation of the Gaussian noise: in standard deviations of each feature
+        in pretraining, of their root mean square afterwards. For others the share of
+        the features in [0, 1]. Ignored if ``noise`` is None or a part.
+    hidden_noise_level : float, default=0.3
+        Standard deviation of Gaussian noise on the units of each layer, in their own
+        standard deviations.
+    tied_weights : bool, default=True
+        Whether decoders of the pretraining use the transposes of the encoders' weights.
+    unfreeze_layers : "all" or int, default="all"
+        Encoder layers, nearest the code first, that are released one after the other
+        once the head has settled, each with half the learning rate of the one above.
+        0 leaves the encoder as it was pretrained.
+    semi_supervised : bool, default=True
+        Whether rows without labels take part in the last stage too, not in pretraining
+        alone.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes in the loss of labelled rows, as in scikit-learn.
+    alpha : "auto" or float, default="auto"
+        Decoupled weight decay of the weights, per unit of learning rate. Raise it
+        against overfitting.
+    batch_size : "auto" or int, default="auto"
+        Rows a training step, of labelled rows and of all rows each.
+    learning_rate_init : "auto" or float, default="auto"
+        Peak learning rate of AdamW after pretraining; it rises over the first 5% of the
+        steps and falls as a cosine in the second half.
+    pretrain_max_iter : int, default=None
+        Epochs of each layer's pretraining. None takes one, and at least 400 steps.
+    max_iter : int, default=None
+        Epochs of the last stage, passes over all rows if those without labels take
+        part; earlier stages take no more. None takes a number of steps that suits the
+        numbers of rows.
+    early_stopping : bool, default=False
+        Hold out labelled rows to choose the weights of the best epoch of the last stage
+        and to stop.
+    validation_fraction : float, default=0.1
+        Share of the labelled rows held out, class by class.
+    n_iter_no_change : int, default=10
+        Evaluations without improvement by ``tol`` after which training stops.
+    tol : float, default=1e-4
+        Relative improvement of the held-out loss that counts.
+    warm_start : bool, default=False
+        Continue from the previous fit's weights.
+    device : str, default="auto"
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    callbacks : list of skorch callbacks, default=None
+        Notified by the training loop. The learning rate follows the estimator's own
+        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
+    verbose : int, default=0
+        One shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Decides everything random.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels of the classes, in order.
+    n_components_ : int
+        Width of the code.
+    autoencoders_ : list of AutoencoderTransformer
+        The layers as they were pretrained, nearest the rows first.
+    pretraining_curves_ : list of list of float
+        Training loss of each layer after each epoch of its pretraining.
+    encoder_ : Module
+        The stack after all stages; it sees centred rows divided by one scalar.
+    net_ : Module
+        The same with the head; its output are logits.
+    stages_ : list of (str, int)
+        Names of the stages and how many entries of ``pretraining_curves_`` or
+        ``loss_curve_`` are theirs.
+    loss_curve_ : list of float
+        Training loss of the stages after pretraining, round after round. A round is an
+        epoch in stages that ``max_iter`` governs, else a fixed number of steps.
+    validation_scores_ : list of float or None
+        Minus the held-out log-loss after each round of the last stage; None without
+        held-out rows.
+    n_iter_ : int
+        Rounds of training, the length of ``loss_curve_``.
+    graph_used_ : bool
+        Whether labels spread along neighbours.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only when X has string column names.
+
+    See Also
+    --------
+    sklearn.semi_supervised.SelfTrainingClassifier : Learns from its own predictions.
+    DenoisingAE : One layer of the encoder, on its own.
+
+    Notes
+    -----
+    y holds -1 for rows without a label, as in scikit-learn; in an array of strings or
+    floats also None or NaN. Nothing of y is used in pretraining.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import StackedAEClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> y_seen = np.where(np.arange(len(y)) < 100, y, -1)
+    >>> model = StackedAEClassifier((100, 50), random_state=0).fit(X, y_seen)
+    >>> bool(model.score(X[100:], y[100:]) > 0.9)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **BaseAutoencoder._parameter_constraints,
+        **Denoising._noise_constraints,
+        "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
+        "head_layer_sizes": [tuple, list, np.ndarray, Integral],
+        "encoder": [None, HasMethods(["transform"])],
+        "pretrain": ["boolean"],
+        "hidden_noise_level": [Interval(Real, 0, None, closed="left")],
+        "tied_weights": ["boolean"],
+        "unfreeze_layers": [
+            StrOptions({"all"}),
+            Interval(Integral, 0, None, closed="left"),
+        ],
+        "semi_supervised": ["boolean"],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "pretrain_max_iter": [None, Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes=(500, 250, 100),
+        *,
+        head_layer_sizes=(),
+        encoder=None,
+        pretrain=True,
+        noise="gaussian",
+        noise_level=1.0,
+        hidden_noise_level=0.3,
+        tied_weights=True,
+        unfreeze_layers="all",
+        semi_supervised=True,
+        class_weight=None,
+        alpha="auto",
+        batch_size="auto",
+        learning_rate_init="auto",
+        pretrain_max_iter=None,
+        max_iter=None,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.head_layer_sizes = head_layer_sizes
+        self.encoder = encoder
+        self.pretrain = pretrain
+        self.noise = noise
+        self.noise_level = noise_level
+        self.hidden_noise_level = hidden_noise_level
+        self.tied_weights = tied_weights
+        self.unfreeze_layers = unfreeze_layers
+        self.semi_supervised = semi_supervised
+        self.class_weight = class_weight
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.pretrain_max_iter = pretrain_max_iter
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None):
+        """Learn from all rows, then from the labelled ones.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Labels; -1, None or NaN for rows without one. Each class at least twice.
+        sample_weight : array-like of shape (n_samples,), optional
+            Non-negative; rows of weight zero are left out.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When X, y or a parameter does not fit, before any training.
+        FloatingPointError
+            When training diverges at every learning rate tried.
+        """
+        resuming = self.warm_start and hasattr(self, "net_")
+        with unchanged_on_error(self), isolated():
+            X, y, known, weight = self._validated(X, y, sample_weight, not resuming)
+            classes = np.unique(y[known])
+            if resuming and not np.array_equal(classes, self.classes_):
+                raise ValueError(
+                    f"y has the classes {classes.tolist()}, but the fitted model that "
+                    f"is to be continued has {self.classes_.tolist()}. Set "
+                    "warm_start=False."
+                )
+            labels = _numbers(y, known, classes)
+            _check_counts(labels, classes)
+            fitting = self._fit_of(X, labels, classes, weight)
+            fitted = fitting.resume(self) if resuming else fitting.run()
+            fitted["classes_"] = classes
+            vars(self).update(fitted)
+            fitting.end(fitted)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train for one epoch on these rows, at a constant learning rate.
+
+        The first call also pretrains each layer for one epoch, and sets centre, scale
+        and the statistics of the layers. Later calls learn from labelled rows only.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            As in ``fit``; a class may be missing or come once.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come; required in the first call.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When a label is not among the classes, or X or a parameter does not fit.
+        """
+        first = not hasattr(self, "net_")
+        with unchanged_on_error(self), isolated():
+            classes = self._all_classes(classes, first)
+            X, y, known, weight = self._validated(
+                X, y, sample_weight, first, any_y=True
+            )
+            unseen = np.setdiff1d(y[known], classes)
+            if len(unseen):
+                raise ValueError(
+                    f"y has the labels {unseen.tolist()}, which are not among classes="
+                    f"{classes.tolist()}. Name all of them in the first call."
+                )
+            labels = _numbers(y, known, classes)
+            fitting = self._fit_of(X, labels, classes, weight)
+            fitted = fitting.continue_epoch(None if first else self)
+            fitted["classes_"] = classes
+            vars(self).update(fitted)
+        return self
+
+    def _all_classes(self, classes, first):
+        if first:
+            if classes is None:
+                raise ValueError("The first call of partial_fit needs classes.")
+            found = np.unique(classes)
+            if len(found) < 2:
+                raise ValueError(
+                    f"classes must name at least two classes; got {found.tolist()}."
+                )
+            return found
+        if classes is not None and not np.array_equal(
+            np.unique(classes), self.classes_
+        ):
+            raise ValueError(
+                f"classes={np.unique(classes).tolist()} differs from those of the first "
+                f"call, {self.classes_.tolist()}."
+            )
+        return self.classes_
+
+    def _validated(self, X, y, sample_weight, reset, any_y=False):
+        """Rows and labels without rows of weight zero, and which have a label."""
+        if y is None:
+            raise ValueError(
+                "This StackedAEClassifier estimator requires y to be passed, but the "
+                "target y is None; use -1 for rows without a label."
+            )
+        X = validate_data(
+            self,
+            X,
+            accept_sparse="csr",
+            dtype=_FLOATS,
+            ensure_min_samples=1 if any_y else 2,
+            reset=reset,
+        )
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(X, y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+            used = sample_weight > 0
+            if not used.all():
+                X, y, sample_weight = X[used], y[used], sample_weight[used]
+        known = ~_is_missing(y)
+        if not any_y:
+            _check_labels(y, known)
+        return X, y, known, sample_weight
+
+    def _fit_of(self, X, labels, classes, weight) -> StackedFit:
+        if self.encoder is not None:
+            self._check_encoder()
+        known = labels >= 0
+        balance = np.ones(len(classes))
+        if self.class_weight is not None and known.any():
+            balance = compute_class_weight(
+                self.class_weight, classes=classes, y=classes[labels[known]]
+            )
+        return StackedFit(self, X, labels, len(classes), weight, balance)
+
+    def _check_encoder(self):
+        encoder = self.encoder
+        if not (hasattr(encoder, "net_") and hasattr(encoder, "_units")):
+            raise ValueError(
+                "encoder must be a fitted autoencoder of skae or a fitted "
+                f"StackedAEClassifier; got {encoder!r}."
+            )
+        if encoder.n_features_in_ != self.n_features_in_:
+            raise ValueError(
+                f"X has {self.n_features_in_} features, but encoder was fitted to "
+                f"{encoder.n_features_in_}."
+            )
+
+    def predict(self, X):
+        """The likeliest class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+        """
+        return self.classes_[self._logits(X).argmax(axis=1)]
+
+    def predict_proba(self, X):
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        P : ndarray of shape (n_samples, n_classes), float64
+            Columns in the order of ``classes_``.
+        """
+        return np.exp(self.predict_log_proba(X))
+
+    def predict_log_proba(self, X):
+        """Logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        log_P : ndarray of shape (n_samples, n_classes), float64
+        """
+        logits = self._logits(X)
+        logits = logits - logits.max(axis=1, keepdims=True)
+        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    def transform(self, X):
+        """The code of each row, after all stages.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components_)
+            In X's dtype.
+        """
+        X = self._rows(X)
+        return self._mapped(X, self.encoder_, self.n_components_, X.dtype)
+
+    def reconstruct(self, X):
+        """Rows through the pretrained layers up to the code and back.
+
+        Labels changed the encoder afterwards; what they changed is not used here.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_hat : ndarray of shape (n_samples, n_features)
+            In X's units.
+
+        Raises
+        ------
+        ValueError
+            When no layer was pretrained.
+        """
+        X = self._rows(X)
+        if not self.autoencoders_:
+            raise ValueError(
+                "reconstruct needs pretrained layers; this StackedAEClassifier was "
+                "fitted with pretrain=False or without hidden layers."
+            )
+        for autoencoder in self._pretrained_path():
+            X = autoencoder.transform(X)
+        for autoencoder in reversed(self._pretrained_path()):
+            X = autoencoder.inverse_transform(X)
+        return X
+
+    def _pretrained_path(self):
+        starts = [] if self.encoder is None else [self.encoder]
+        return [*starts, *self.autoencoders_]
+
+    def _rows(self, X):
+        check_is_fitted(self)
+        return fitted_rows(self, X)
+
+    def _logits(self, X):
+        X = self._rows(X)
+        return self._mapped(X, self.net_, len(self.classes_), np.float64)
+
+    def _mapped(self, X, module, width, dtype):
+        units = self._units
+        out = np.empty((X.shape[0], width), dtype=dtype)
+
+        def to_model(block):
+            scaled = np.ascontiguousarray((block - units.center) / units.scale)
+            return torch.from_numpy(scaled).float()
+
+        device = next(self.net_.parameters()).device
+        return map_rows(X, to_model, module, out, device)
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        net = state.get("net_")
+        if net is not None and next(net.parameters()).device.type != "cpu":
+            net = copy.deepcopy(net).cpu()
+            encoder = net.below(len(state["encoder_"]))
+            state = {**state, "net_": net, "encoder_": encoder}
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _is_missing(y) -> np.ndarray:
+    """Which labels are -1, None or NaN."""
+    if y.dtype.kind in "biu":
+        return y == -1 if y.dtype.kind == "i" else np.zeros(len(y), dtype=bool)
+    if y.dtype.kind == "f":
+        return np.isnan(y) | (y == -1)
+    if y.dtype.kind != "O":
+        return np.zeros(len(y), dtype=bool)
+    return np.array([_is_missing_label(label) for label in y], dtype=bool)
+
+
+def _is_missing_label(label) -> bool:
+    if label is None or (isinstance(label, Real) and label == -1):
+        return True
+    # NaN and pandas.NA are unequal to themselves, the latter in its own way.
+    return not isinstance(label, str) and (label is not label or not _equals(label))
+
+
+def _equals(label) -> bool:
+    try:
+        return bool(label == label)
+    except TypeError:
+        return False
+
+
+def _check_labels(y, known):
+    if not known.any():
+        raise ValueError(
+            f"y has no label: all {len(y)} rows are marked as unlabelled (-1, None or "
+            "NaN). Label at least two rows of each class."
+        )
+    labels = y[known]
+    check_classification_targets(labels.tolist() if y.dtype.kind == "O" else labels)
+
+
+def _numbers(y, known, classes) -> np.ndarray:
+    """Labels as places in classes, -1 where there is none."""
+    labels = np.full(len(y), -1)
+    labels[known] = np.searchsorted(classes, y[known])
+    return labels
+
+
+def _check_counts(labels, classes):
+    counts = np.bincount(labels[labels >= 0], minlength=len(classes))
+    if len(classes) < 2:
+        raise ValueError(
+            f"The labels must name at least two classes; got one class, "
+            f"{classes.tolist()}."
+        )
+    rare = classes[counts < 2]
+    if len(rare):
+        raise ValueError(
+            f"Each class needs at least two labelled rows; {rare.tolist()} came once. "
+            "Label more rows or mark these as unlabelled (-1)."
+        )
