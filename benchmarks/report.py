@@ -17,7 +17,15 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
-__all__ = ["machine", "one_thread", "print_table", "progress", "save", "seconds"]
+__all__ = [
+    "machine",
+    "merge",
+    "one_thread",
+    "print_table",
+    "progress",
+    "save",
+    "seconds",
+]
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("skae", "torch", "scikit-learn", "skorch", "numpy", "scipy", "pyod")
@@ -93,6 +101,17 @@ def save(name, **figures):
         + ", ".join(f"{k} {v}" for k, v in here["packages"].items() if v)
         + f"\nwritten to {os.path.relpath(path)}"
     )
+
+
+def merge(name, figures):
+    """`figures` beside those that an earlier run of another part has saved."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return figures
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for key in ("date", "machine"):
+        before.pop(key, None)
+    return {**before, **figures}
 
 
 def progress(message):

@@ -33,7 +33,7 @@ from skae.training.defaults import (
     training_of_labels,
     training_with_unlabelled,
 )
-from skae.training.graph import is_as_good, neighbour_graph, spread
+from skae.training.graph import is_better, neighbour_graph, spread
 from skae.training.principal import moments, principal
 from skae.training.trainer import Schedule, Trainer, check_callbacks
 
@@ -556,7 +556,7 @@ class _Graph:
         )
         self.affinity = neighbour_graph(self._comparable())
         known = np.flatnonzero(self.labels >= 0)
-        if not is_as_good(
+        if not is_better(
             self.affinity,
             self.labels,
             rows[known].cpu().numpy(),

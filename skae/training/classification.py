@@ -7,7 +7,7 @@ here are codes of the frozen part, or the data themselves where nothing is froze
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -79,7 +79,9 @@ class Classification(nn.Module):
         self.noise = noise
         self.n_steps = n_steps
         self.terms = list(terms)
-        self.decoder = LadderDecoder(stack.sizes, generator) if self.terms else None
+        self.decoder: Any = None
+        if self.terms:
+            self.decoder = LadderDecoder(stack.sizes, generator)
         self.is_settled = is_settled
         self._step = 0
 
