@@ -361,8 +361,8 @@ default="gaussian"
             np.unique(classes), self.classes_
         ):
             raise ValueError(
-                f"classes={np.unique(classes).tolist()} differs from those of the first "
-                f"call, {self.classes_.tolist()}."
+                f"classes={np.unique(classes).tolist()} differs from those of the "
+                f"first call, {self.classes_.tolist()}."
             )
         return self.classes_
 

@@ -71,8 +71,8 @@ class FlatAdamW:
     """AdamW (Loshchilov and Hutter 2019) with warm-up, cosine decay and averaging.
 
     The rate rises linearly over the first 5% of the steps and falls as a cosine, then
-    or after a plateau, to 0.1% of its peak. ``average`` is the exponential moving average of the weights,
-    debiased, which is what is evaluated and kept.
+    or after a plateau, to 0.1% of its peak. ``average`` is the exponential moving
+    average of the weights, debiased, which is what is evaluated and kept.
 
     Parameters
     ----------
