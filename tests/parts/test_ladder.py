@@ -76,8 +76,14 @@ def test_levels_have_the_shapes_of_the_stack_input_first():
 
 
 def test_the_untrained_decoder_guesses_the_mean():
-    for estimate in decoder_of(trained=False)(pass_of()):
+    decoder = decoder_of(trained=False)
+    for estimate in decoder(pass_of()):
         assert (estimate == 0).all()
+    # Two sigmoids of slope one that do not count yet, for every unit.
+    start = torch.tensor([0.0, 1, 0, 0, 0, 0, 1, 0, 0, 0]).double()
+    for size, combinator in zip(SIZES, decoder.combinators, strict=True):
+        expected = start[:, None].expand(10, size)
+        assert torch.equal(combinator.parameters_of_units, expected)
 
 
 def test_weights_start_with_variance_one_over_the_upper_width():

@@ -37,13 +37,13 @@ def stack_of():
 
 
 def labelled_of(n=9, seed=10):
-    weight = torch.linspace(0.5, 1.5, n, dtype=torch.float64)
+    weight = torch.linspace(0.5, 2.5, n, dtype=torch.float64)
     return Labelled(drawn(n, D, seed=seed), torch.arange(n) % K, weight)
 
 
 def unlabelled_of(n=16, seed=20, graph=False):
     x = drawn(n, D, seed=seed)
-    weight = torch.linspace(0.5, 1.5, n, dtype=torch.float64)
+    weight = torch.linspace(0.5, 2.5, n, dtype=torch.float64)
     if not graph:
         return Unlabelled(x, weight)
     target = drawn(n, K, seed=seed + 1).softmax(1)

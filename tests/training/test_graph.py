@@ -151,8 +151,10 @@ class TestSpread:
         np.testing.assert_array_equal(found.target[known], np.eye(2)[labels[known]])
         assert (found.confidence[known] == 1).all()
 
-    def test_confidence_is_the_share_of_rows_with_at_least_the_entropy(self):
-        Z, y = blobs(40)
+    # Far apart, each component knows one class, and all rows are equally certain.
+    @pytest.mark.parametrize("distance", [2.0, 1000.0])
+    def test_confidence_is_the_share_of_rows_with_at_least_the_entropy(self, distance):
+        Z, y = blobs(40, distance)
         affinity, labels = neighbour_graph(Z), few(y)
         found = spread(affinity, labels, 2).confidence
         entropy = entropy_of(by_dense_iterations(affinity.toarray(), labels, 2))
@@ -173,7 +175,6 @@ class TestSpread:
         np.testing.assert_array_equal(found.target, [[0, 1], [0.5, 0.5], [1, 0]])
         np.testing.assert_array_equal(found.confidence, [1, 0, 1])
 
-    # Far apart, each component knows one class, and all rows are equally certain.
     @pytest.mark.parametrize("distance", [2.0, 1000.0])
     def test_permuting_the_rows_permutes_the_result(self, distance):
         Z, y = blobs(40, distance)
