@@ -44,7 +44,7 @@ def pretrain(
     weight : ndarray of shape (n_samples,), optional
     **parameters
         Of `AutoencoderTransformer`; ``max_iter=None`` trains for one epoch and at least
-        400 steps.
+        400 steps, fewer for fewer than 100 rows.
 
     Yields
     ------
@@ -83,7 +83,7 @@ def _schedule(shape, parameters):
     chosen |= {name: value for name, value in parameters.items() if value is not None}
     if chosen.get("max_iter") is None:
         n_batches = max(1, n_samples // chosen["batch_size"])
-        chosen["max_iter"] = math.ceil(_STEPS / n_batches)
+        chosen["max_iter"] = math.ceil(min(_STEPS, 4 * n_samples) / n_batches)
     return chosen
 
 

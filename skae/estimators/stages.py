@@ -42,7 +42,7 @@ __all__ = ["StackedFit"]
 _SETTLING_ROWS = 10_000
 _GRAPH_ROWS = 65_536
 _GRAPH_WIDTH = 50
-_REBUILDS = (0.3, 0.5, 0.7)
+_REBUILDS = (0.35, 0.65)
 # A layer moves at half the rate of the one above it.
 _AGEING = 0.5
 _STREAMING_RATE = 1e-3
@@ -325,7 +325,7 @@ class StackedFit:
         def on_round(number, module):
             if graph is not None and number in graph.rebuilds(schedule.n_rounds):
                 self._settle(module.stack, 0, rows)
-                graph.rebuild(lambda x: _hidden(module.stack, x), rows)
+                graph.rebuild(module.stack.below(len(module.stack) - 1), rows)
             return self.progress.round(lambda: self._snapshot(stack, rows, n_frozen))
 
         trainer = Trainer(
@@ -590,13 +590,14 @@ class _Graph:
 
     @torch.no_grad()
     def rebuild(self, features, rows):
-        """Neighbours by what the network has learned."""
+        """Add neighbours by what the network has learned."""
         step = 4096
         parts = [
             features(rows[self.index[start : start + step]])
             for start in range(0, len(self.index), step)
         ]
-        self._spread(neighbour_graph(torch.cat(parts).cpu().numpy()))
+        learned = neighbour_graph(torch.cat(parts).cpu().numpy())
+        self._spread((self.affinity + learned).tocsr())
 
     def _spread(self, affinity):
         found = spread(affinity, self.labels, self.fitting.n_classes)
@@ -616,13 +617,6 @@ class _Plain:
 
 
 _PLAIN = _Plain()
-
-
-def _hidden(stack, x):
-    """The last layer's input."""
-    for layer in list(stack)[:-1]:
-        x = layer(x)
-    return x
 
 
 def _layers_of_estimator(encoder):

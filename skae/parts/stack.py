@@ -91,7 +91,9 @@ class Layer(nn.Module):
         self.n_out = n_out
         self.activation = activation
         self.gain = nn.Parameter(torch.ones(n_out))
-        self.shift = nn.Parameter(torch.zeros(n_out) if shift is None else shift)
+        self.shift = nn.Parameter(
+            torch.zeros(n_out) if shift is None else shift.clone()
+        )
         self.register_buffer("mean", torch.zeros(n_out))
         self.register_buffer("var", torch.ones(n_out))
 

@@ -45,6 +45,9 @@ class Evidence(NamedTuple):
 class LadderReconstruction:
     """Squared error of the ladder's estimates (Rasmus et al. 2015, equation 3).
 
+    Estimates are compared as they are; the paper normalises them by the clean pass's
+    statistics first.
+
     Parameters
     ----------
     input, first, rest : float

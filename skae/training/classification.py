@@ -118,7 +118,7 @@ class Classification(nn.Module):
         """A noisy and a clean pass of the same rows, the latter without gradient."""
         noisy = self._noisy(rows.x, generator)
         with torch.no_grad():
-            clean = self.stack.run(rows.x)
+            clean = self.stack.run(rows.x, is_settled=self.is_settled)
         return Evidence(
             clean, noisy, self.decoder, rows.x, rows.target, rows.confidence
         )

@@ -121,13 +121,14 @@ class Training:
 def training_of_labels(n_labelled: int, *, is_whole: bool) -> Training:
     """For labelled rows alone: the whole training, or a stage before it."""
     batch = 128 if n_labelled >= 5000 else 64
-    epochs, least, most = (15, 1000, 7000) if is_whole else (10, 200, 1000)
+    epochs, most = (15, 7000) if is_whole else (10, 1000)
+    least = min(most // 7, max(100, 5 * n_labelled))
     n_steps = min(most, max(least, epochs * n_labelled // batch))
     return Training((batch, 0), n_steps, 2e-3, 0.998 if is_whole else 0.98)
 
 
 def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:
     """For labelled rows beside all rows."""
-    n_steps = min(3500, max(1500, n_samples // 10))
+    n_steps = min(3000, max(1500, n_samples // 10), 10 * n_samples)
     enough = training_of_labels(n_labelled, is_whole=True).n_steps
     return Training((64, 128), max(n_steps, enough), 2e-3)

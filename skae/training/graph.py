@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedShuffleSplit
 from sklearn.neighbors import NearestNeighbors
@@ -107,8 +108,8 @@ def spread(
     target = np.full_like(found, 1 / n_classes)
     target[reached] = found[reached] / mass[reached, None]
     entropy = -(target * np.log(np.maximum(target, 1e-12))).sum(axis=1)
-    order = np.argsort(np.argsort(-entropy, kind="stable"), kind="stable")
-    confidence = np.where(reached, order / len(labels), 0).astype(np.float32)
+    share = rankdata(-entropy, method="max") / len(labels)
+    confidence = np.where(reached, share, 0).astype(np.float32)
     target[known], confidence[known] = source[known], 1
     return SpreadLabels(target, confidence)
 

@@ -101,6 +101,84 @@ def test_the_rate_warms_up_and_falls_as_a_cosine():
     assert rates[100] == pytest.approx(2.0 * 0.001)
 
 
+@pytest.mark.parametrize("plateau", [0.3, 0.5, 1.0])
+def test_the_rate_stays_at_its_peak_for_the_plateau(plateau):
+    flat = FlatParameters(network())
+    optimizer = FlatAdamW(flat, lr=2.0, n_steps=100, plateau=plateau)
+    rates = []
+    for step in range(101):
+        optimizer.step_count = step
+        rates.append(optimizer.rate())
+    end = round(100 * plateau)
+    assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
+    assert rates[4 : end + 1] == [2.0] * (end - 3)
+    done = torch.linspace(0, 1, 101 - end, dtype=torch.float64)
+    cosine = 0.5 * (1 + torch.cos(torch.pi * done))
+    assert rates[end:] == pytest.approx((2 * (0.001 + 0.999 * cosine)).tolist())
+
+
+def test_a_plateau_shorter_than_the_warm_up_is_none():
+    optimizers = (
+        FlatAdamW(FlatParameters(network()), lr=2.0, n_steps=100, plateau=plateau)
+        for plateau in (0.0, 0.05)
+    )
+    none, shortest = optimizers
+    for step in range(101):
+        none.step_count = shortest.step_count = step
+        assert none.rate() == shortest.rate()
+
+
+class TestShares:
+    """Of one step from the same weights, gradients and moments."""
+
+    @staticmethod
+    def stepped(shares, n_steps=1):
+        net = network()
+        flat = FlatParameters(net, weights(net))
+        start = flat.data.clone()
+        optimizer = FlatAdamW(
+            flat, lr=0.1, n_steps=30, weight_decay=0.3, ema_decay=0.0, shares=shares
+        )
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(n_steps):
+            flat.grad.copy_(torch.randn(len(start), generator=generator))
+            optimizer.step()
+        return start, flat.data, optimizer.average
+
+    def test_a_share_of_one_is_the_plain_step(self):
+        plain = self.stepped(None, 5)
+        whole = self.stepped(torch.ones(len(plain[0]), dtype=torch.float64), 5)
+        for one, other in zip(plain, whole, strict=True):
+            assert torch.equal(one, other)
+
+    def test_an_entry_with_share_zero_keeps_its_bits(self):
+        plain = self.stepped(None, 5)
+        shares = (torch.arange(len(plain[0])) % 2).double()
+        start, end, average = self.stepped(shares, 5)
+        assert torch.equal(end[::2], start[::2])
+        assert torch.equal(average[::2], start[::2])
+        # Neither do the others notice.
+        assert torch.equal(end[1::2], plain[1][1::2])
+        assert (end[1::2] != start[1::2]).all()
+
+    def test_a_share_in_between_moves_by_that_share(self):
+        start, whole, _ = self.stepped(None)
+        shares = torch.linspace(0, 1, len(start), dtype=torch.float64)
+        _, end, _ = self.stepped(shares)
+        torch.testing.assert_close(end - start, shares * (whole - start))
+
+    def test_values_of_parameters_are_laid_out_as_the_parameters_are(self):
+        net = network()
+        # Stored column by column, as the flat buffer then stores it.
+        net[0].weight.data = net[0].weight.data.T.contiguous().T
+        flat = FlatParameters(net, weights(net))
+        values = {net[0].weight: 0.5, net[2].bias: 0.0}
+        flat.data.copy_(flat.like(values))
+        for parameter in net.parameters():
+            assert (parameter == values.get(parameter, 1.0)).all()
+        assert flat.like(None) is None
+
+
 def test_the_average_is_the_moving_average_of_the_weights():
     net = network()
     flat = FlatParameters(net)

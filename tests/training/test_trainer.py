@@ -156,6 +156,56 @@ def test_a_frozen_module_stays_as_it_was():
     assert torch.equal(codec.encoder.weight, before)
 
 
+def test_a_share_of_the_rate_is_what_a_parameter_moves_at():
+    model = autoencoder()
+    frozen, slow, *_ = parameters = list(model.parameters())
+    start = [p.detach().clone() for p in parameters]
+    options = {"n_rounds": 1, "keep_last": True}
+    train(trainer_of(model, rates={frozen: 0.0, slow: 0.01}, **options))
+    plain = train(trainer_of(**options)).module_
+    assert torch.equal(frozen, start[0])
+    moved, alone = (
+        (found - start[1]).abs().mean() for found in (slow, list(plain.parameters())[1])
+    )
+    assert 0 < moved < 0.1 * alone
+
+
+class TestRelease:
+    """After training, what was one buffer is ordinary parameters."""
+
+    @pytest.fixture
+    def trainer(self):
+        # Tied weights: one of the parameters is stored column by column.
+        return train(trainer_of(autoencoder(tied=True)))
+
+    def test_each_parameter_gets_memory_of_its_own(self, trainer):
+        parameters = list(trainer.module_.parameters())
+        buffer = trainer.flat_.data.untyped_storage().data_ptr()
+        places = {p.untyped_storage().data_ptr() for p in parameters}
+        assert places == {buffer}
+        before = weights(trainer.module_)
+        trainer.release()
+        places = {p.untyped_storage().data_ptr() for p in parameters}
+        assert len(places) == len(parameters)
+        assert buffer not in places
+        for parameter in parameters:
+            assert parameter.untyped_storage().nbytes() == 8 * parameter.numel()
+            assert parameter.grad is None
+        assert torch.equal(weights(trainer.module_), before)
+
+    def test_the_buffer_is_then_without_effect(self, trainer):
+        trainer.release()
+        before = weights(trainer.module_)
+        trainer.flat_.data.zero_()
+        assert torch.equal(weights(trainer.module_), before)
+
+    def test_the_same_module_can_be_trained_again(self, trainer):
+        trainer.release()
+        before = held_out(trainer.module_)
+        train(trainer_of(trainer.module_, n_rounds=20))
+        assert held_out(trainer.module_) < before
+
+
 class TestStopping:
     def test_the_best_weights_are_restored(self):
         judge = Scripted(9, 5, 3, 4, 8)
@@ -168,6 +218,47 @@ class TestStopping:
         start = weights(model)
         train(trainer_of(model, evaluate=Scripted(1, 2, 3, 4, 5)))
         assert torch.equal(weights(model), start)
+
+    @pytest.mark.parametrize("losses", [(9, 5, 3, 4, 8), (1, 2, 3, 4, 5)])
+    def test_the_last_weights_are_kept_on_request(self, losses):
+        judge = Scripted(*losses)
+        trainer = train(trainer_of(evaluate=judge, keep_last=True))
+        assert torch.equal(weights(trainer.module_), judge.seen[4])
+        assert not torch.equal(weights(trainer.module_), judge.seen[3])
+        assert trainer.kept_round_ == 4
+
+    def test_the_last_weights_are_those_of_the_last_finite_round(self):
+        judge = Scripted(9, 5, 6, float("nan"), float("nan"))
+        with pytest.warns(ConvergenceWarning, match="lower learning rate"):
+            trainer = train(trainer_of(evaluate=judge, keep_last=True))
+        assert torch.equal(weights(trainer.module_), judge.seen[2])
+        assert trainer.kept_round_ == 2
+
+    @pytest.mark.parametrize(("keep_last", "kept"), [(True, 4), (False, 1)])
+    def test_of_a_training_loss_that_rises_the_last_round_is_kept_on_request(
+        self, keep_last, kept
+    ):
+        class Rising(Autoencoder):
+            steps = 0
+
+            def batch_loss(self, *batch, generator):
+                self.steps += 1
+                nats = super().batch_loss(*batch, generator=generator)
+                return nats + 100 * self.steps
+
+        seen = []
+        model = Rising(autoencoder().codec, Gaussian(), NoCorruption(), NoPrior())
+        trainer = trainer_of(
+            model,
+            autograd=True,
+            keep_last=keep_last,
+            on_round=lambda number, module: seen.append(weights(module)),
+        )
+        train(trainer)
+        losses = trainer.history[:, "train_loss"]
+        assert losses == sorted(losses)
+        assert trainer.kept_round_ == kept
+        assert torch.equal(weights(model), seen[kept - 1])
 
     def test_patience_ends_the_training(self):
         judge = Scripted(9, 5, 3, 3, 4, 5, 6, 7)
