@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import make_moons
 
 from skae.training import graph
-from skae.training.graph import is_as_good, neighbour_graph, spread
+from skae.training.graph import is_better, neighbour_graph, spread
 
 
 def rng(seed=0):
@@ -205,7 +205,7 @@ class TestIsAsGood:
     def judge(self, Z, labels, X, seed=0):
         known = labels >= 0
         state = np.random.RandomState(seed)
-        return is_as_good(neighbour_graph(Z), labels, X[known], state)
+        return is_better(neighbour_graph(Z), labels, X[known], state)
 
     @pytest.fixture(params=[0, 1, 2])
     def moons(self, request):
@@ -240,4 +240,4 @@ def test_two_labels_a_class_are_enough_to_judge():
     Z, y = blobs(40, distance=1000)
     labels = few(y, 2)
     state = np.random.RandomState(0)
-    assert is_as_good(neighbour_graph(Z), labels, Z[labels >= 0], state) is True
+    assert is_better(neighbour_graph(Z), labels, Z[labels >= 0], state) is True
