@@ -121,10 +121,10 @@ class Training:
 def training_of_labels(n_labelled: int, *, is_whole: bool) -> Training:
     """For labelled rows alone: the whole training, or a stage before it."""
     batch = 128 if n_labelled >= 5000 else 64
-    epochs, most = (15, 7000) if is_whole else (10, 1000)
-    least = min(most // 7, max(100, 5 * n_labelled))
-    n_steps = min(most, max(least, epochs * n_labelled // batch))
-    return Training((batch, 0), n_steps, 2e-3, 0.998 if is_whole else 0.98)
+    epochs, most = (20, 9000) if is_whole else (10, 1000)
+    n_steps = max(min(1000, max(100, 5 * n_labelled)), epochs * n_labelled // batch)
+    rate = 4e-3 if n_labelled >= 5000 else 2e-3
+    return Training((batch, 0), min(most, n_steps), rate, 0.998 if is_whole else 0.98)
 
 
 def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:

@@ -201,7 +201,7 @@ def max_judged(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("max_judged")
-class TestIsAsGood:
+class TestIsBetter:
     def judge(self, Z, labels, X, seed=0):
         known = labels >= 0
         state = np.random.RandomState(seed)
@@ -214,7 +214,12 @@ class TestIsAsGood:
 
     def test_yes_where_clusters_follow_the_labels(self, moons):
         X, labels = moons
-        assert self.judge(X, labels, X) is True
+        assert self.judge(X, labels, X[:, :1]) is True
+
+    def test_no_where_the_rows_alone_do_as_well(self, moons):
+        X, labels = moons
+        separated = X + 100 * (labels >= 0)[:, None] * labels[:, None]
+        assert self.judge(X, labels, separated) is False
 
     def test_no_where_the_graph_joins_rows_at_random(self, moons):
         X, labels = moons
@@ -240,4 +245,5 @@ def test_two_labels_a_class_are_enough_to_judge():
     Z, y = blobs(40, distance=1000)
     labels = few(y, 2)
     state = np.random.RandomState(0)
-    assert is_better(neighbour_graph(Z), labels, Z[labels >= 0], state) is True
+    blind = rng().standard_normal((4, 2))
+    assert is_better(neighbour_graph(Z), labels, blind, state) is True
