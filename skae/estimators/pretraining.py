@@ -17,10 +17,10 @@ from skae.estimators.autoencoder import AutoencoderTransformer
 from skae.parts.corruption import GaussianNoise
 from skae.parts.dense import DenseCodec
 from skae.parts.stack import Layer, Product
+from skae.training.defaults import defaults_from_random
 
 __all__ = ["layers_of", "pretrain"]
 
-_RATE = 2e-3
 _STEPS = 400
 
 
@@ -52,7 +52,7 @@ def pretrain(
         Fitted, the layer nearest the rows first.
     """
     codes, noise = X, corruption
-    if first is not None:
+    if first is not None and len(widths):
         codes, noise = codes_of(first, X), GaussianNoise(hidden_noise)
     for number, width in enumerate(widths):
         autoencoder = AutoencoderTransformer(
@@ -70,6 +70,8 @@ def pretrain(
 
 def codes_of(autoencoder, X) -> np.ndarray:
     """Codes of the rows in single precision, in one pass."""
+    if not hasattr(autoencoder, "_encoded"):
+        return np.asarray(autoencoder.transform(X), dtype=np.float32)
     width = autoencoder.n_components_
     codes = np.empty((X.shape[0], width), dtype=np.float32)
     return autoencoder._encoded(X, out=codes)
@@ -79,7 +81,7 @@ def _schedule(shape, parameters):
     n_samples = shape[0]
     batch_size = min(128 if n_samples > 4000 else 32, n_samples)
     chosen = {"alpha": 0.0, "early_stopping": False, "batch_size": batch_size}
-    chosen["learning_rate_init"] = _RATE
+    chosen["learning_rate_init"] = defaults_from_random(*shape, 1).lr
     chosen |= {name: value for name, value in parameters.items() if value is not None}
     if chosen.get("max_iter") is None:
         n_batches = max(1, n_samples // chosen["batch_size"])
@@ -109,11 +111,11 @@ def layers_of(autoencoder, units=None) -> list[Layer]:
     slope, offset = _into(own, units, codec.input_scale)
     layers = []
     for (weight, bias), name in zip(codec.encoder_layers(), names, strict=True):
-        weight, bias = weight.detach(), bias.detach()
+        weight, bias = weight.detach().float(), bias.detach().float()
         if not layers:
             bias = bias + offset.to(weight) @ weight
             weight = slope.to(weight)[:, None] * weight
-        layers.append(Layer(Product(weight), *weight.shape, name, bias.clone()))
+        layers.append(Layer(Product(weight), *weight.shape, name, bias))
     return layers
 
 

@@ -496,20 +496,19 @@ default="gaussian"
             When no layer was pretrained.
         """
         X = self._rows(X)
-        if not self.autoencoders_:
+        first = [] if self._first is None else [self._first]
+        path = [*first, *self.autoencoders_]
+        if not path or not all(hasattr(each, "inverse_transform") for each in path):
             raise ValueError(
-                "reconstruct needs pretrained layers; this StackedAEClassifier was "
-                "fitted with pretrain=False or without hidden layers."
+                "reconstruct needs pretrained layers with a decoder; this "
+                "StackedAEClassifier was fitted with pretrain=False, or on the encoder "
+                "of a classifier, which has none."
             )
-        for autoencoder in self._pretrained_path():
+        for autoencoder in path:
             X = autoencoder.transform(X)
-        for autoencoder in reversed(self._pretrained_path()):
+        for autoencoder in reversed(path):
             X = autoencoder.inverse_transform(X)
         return X
-
-    def _pretrained_path(self):
-        starts = [] if self.encoder is None else [self.encoder]
-        return [*starts, *self.autoencoders_]
 
     def _rows(self, X):
         check_is_fitted(self)

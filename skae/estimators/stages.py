@@ -107,7 +107,7 @@ class StackedFit:
         check_callbacks(estimator.callbacks)
         self.progress = FitProgress(estimator, X, labels)
         self.autoencoders: list = []
-        self.first = estimator.encoder
+        self.first = copy.deepcopy(estimator.encoder)
         self.loss_curve: list[float] = []
         self.validation_scores: list[float] | None = None
         self.stages: list[tuple[str, int]] = []
@@ -238,7 +238,7 @@ class StackedFit:
 
     def _take(self, fitted):
         """Go on from what a fitted classifier knows."""
-        self.autoencoders = fitted.autoencoders_
+        self.autoencoders, self.first = fitted.autoencoders_, fitted._first
         self.units = fitted._units
         self.n_encoder = len(fitted.encoder_)
         asked = [*self.widths, *self.head_widths, self.n_classes]
@@ -523,6 +523,7 @@ class StackedFit:
             "n_iter_": len(self.loss_curve),
             "graph_used_": self.graph_used,
             "_units": self.units,
+            "_first": self.first,
         }
 
 

@@ -1,0 +1,527 @@
+"""`StackedAEClassifier`: what each stage may touch, labels of every kind, bad input."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_classification
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import GridSearchCV
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback
+
+from skae import AutoencoderTransformer, DenoisingAE, StackedAEClassifier
+from skae.estimators.pretraining import codes_of, layers_of
+from skae.estimators.stages import StackedFit
+
+FAST = {"pretrain_max_iter": 2, "max_iter": 2, "random_state": 0, "device": "cpu"}
+
+
+def small(**parameters):
+    return StackedAEClassifier((12, 6), **{**FAST, **parameters})
+
+
+@pytest.fixture(scope="module")
+def rows():
+    X, y = make_classification(
+        120, 8, n_informative=5, n_classes=3, class_sep=2, random_state=0
+    )
+    return StandardScaler().fit_transform(X), y
+
+
+@pytest.fixture(scope="module")
+def partly(rows):
+    X, y = rows
+    return X, np.where(np.arange(len(y)) < 40, y, -1)
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """The weights of the whole stack before and after each stage."""
+    seen = {}
+    run = StackedFit._run
+
+    def recorded(self, stage, stack):
+        before = state_of(stack)
+        run(self, stage, stack)
+        seen[stage.name] = before, state_of(stack)
+
+    monkeypatch.setattr(StackedFit, "_run", recorded)
+    return seen
+
+
+def state_of(stack):
+    return [
+        {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+        for layer in stack
+    ]
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def weights(estimator):
+    return [p.detach().clone() for p in estimator.net_.parameters()]
+
+
+def alike(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class TestStages:
+    def test_frozen_layers_are_bit_identical_after_the_head(self, partly, stages):
+        small().fit(*partly)
+        before, after = stages["head"]
+        assert same(before[0], after[0])
+        assert same(before[1], after[1])
+        assert not same(before[2], after[2])
+
+    def test_layers_are_released_from_the_top(self, partly, stages):
+        small().fit(*partly)
+        before, after = stages["1 layer released"]
+        assert same(before[0], after[0])
+        assert not torch.equal(before[1]["pre.weight"], after[1]["pre.weight"])
+        before, after = stages["fine-tuning"]
+        assert not torch.equal(before[0]["pre.weight"], after[0]["pre.weight"])
+
+    def test_as_many_layers_are_released_as_were_asked_for(self, partly, stages):
+        small(unfreeze_layers=1).fit(*partly)
+        before, after = stages["fine-tuning"]
+        assert same(before[0], after[0])
+        assert not same(before[1], after[1])
+
+    def test_without_release_the_encoder_stays_as_it_was_pretrained(self, partly):
+        X, y = partly
+        model = small(unfreeze_layers=0).fit(X, y)
+        codes = X
+        for autoencoder in model.autoencoders_:
+            codes = autoencoder.transform(codes)
+        np.testing.assert_allclose(model.transform(X), codes, rtol=1e-4, atol=1e-5)
+        assert [name for name, _ in model.stages_] == ["layer 1", "layer 2", "head"]
+
+    def test_older_layers_move_less(self, partly, stages):
+        X, y = partly
+        small(semi_supervised=False, max_iter=1, hidden_noise_level=0).fit(X, y)
+        before, after = stages["fine-tuning"]
+        moved = [
+            (after[i]["pre.weight"] - before[i]["pre.weight"]).abs().max()
+            for i in range(2)
+        ]
+        # The first steps of Adam are the rate's size.
+        assert moved[0] < 0.7 * moved[1]
+
+    def test_without_pretraining_all_layers_are_trained_at_once(self, partly):
+        model = small(pretrain=False).fit(*partly)
+        assert model.stages_ == [("fine-tuning", 2)]
+        assert model.autoencoders_ == []
+        assert model.pretraining_curves_ == []
+
+    def test_curves_are_as_long_as_the_stages(self, partly):
+        model = small(pretrain_max_iter=3).fit(*partly)
+        assert [len(curve) for curve in model.pretraining_curves_] == [3, 3]
+        after = [n for name, n in model.stages_ if not name.startswith("layer ")]
+        assert sum(after) == len(model.loss_curve_) == model.n_iter_
+        assert dict(model.stages_)["fine-tuning"] == 2
+
+
+class TestPretraining:
+    def test_labels_are_never_seen(self, rows):
+        X, y = rows
+        other = np.roll(y, 7)
+        one = small().fit(X, y)
+        two = small().fit(X, other)
+        for a, b in zip(one.autoencoders_, two.autoencoders_, strict=True):
+            assert alike(weights(a), weights(b))
+
+    def test_a_layer_is_the_transformer_of_the_same_codes(self, partly):
+        X, y = partly
+        first, second = small().fit(X, y).autoencoders_
+        assert type(second) is AutoencoderTransformer
+        assert alike(weights(clone(first).fit(X)), weights(first))
+        codes = codes_of(first, X)
+        assert alike(weights(clone(second).fit(codes)), weights(second))
+
+    def test_codes_are_computed_once_a_layer(self, partly, monkeypatch):
+        calls = []
+        encoded = AutoencoderTransformer._encoded
+        monkeypatch.setattr(
+            AutoencoderTransformer,
+            "_encoded",
+            lambda self, X, out: calls.append(len(X)) or encoded(self, X, out),
+        )
+        X, y = partly
+        StackedAEClassifier((12, 8, 6), **FAST).fit(X, y)
+        assert calls == [len(X), len(X)]
+
+    def test_layers_compute_what_the_autoencoders_do(self, rows):
+        X, _ = rows
+        deep = DenoisingAE(4, hidden_layer_sizes=(7,), max_iter=2, random_state=0)
+        deep.fit(X)
+        x = torch.as_tensor((X - deep._units.center) / deep._units.scale).float()
+        for layer in layers_of(deep):
+            x = layer(x)
+        np.testing.assert_allclose(x.detach().numpy(), deep.transform(X), atol=1e-5)
+
+    def test_reconstructions_go_through_the_mirrored_stack(self, partly):
+        X, y = partly
+        model = small().fit(X, y)
+        first, second = model.autoencoders_
+        codes = second.transform(first.transform(X))
+        expected = first.inverse_transform(second.inverse_transform(codes))
+        np.testing.assert_array_equal(model.reconstruct(X), expected)
+        assert model.reconstruct(X).shape == X.shape
+
+    def test_nothing_pretrained_nothing_reconstructed(self, partly):
+        X, y = partly
+        model = small(pretrain=False).fit(X, y)
+        with pytest.raises(ValueError, match="needs pretrained layers"):
+            model.reconstruct(X)
+
+    def test_a_longer_pretraining_reconstructs_better(self):
+        X, y = load_digits(return_X_y=True)
+        X, y = X[:300], y[:300]
+        errors = [
+            np.mean((small(pretrain_max_iter=n).fit(X, y).reconstruct(X) - X) ** 2)
+            for n in (1, 30)
+        ]
+        assert errors[1] < 0.7 * errors[0]
+        assert errors[1] < 0.7 * X.var(axis=0).mean()
+
+
+class TestGivenEncoder:
+    @pytest.mark.parametrize(
+        "encoder",
+        [
+            AutoencoderTransformer(5, max_iter=2, random_state=0),
+            DenoisingAE(5, hidden_layer_sizes=(7,), max_iter=2, random_state=0),
+            StackedAEClassifier((7, 5), **FAST),
+        ],
+        ids=["anchored", "dense", "stacked"],
+    )
+    def test_frozen_it_gives_its_own_codes(self, encoder, partly):
+        X, y = partly
+        encoder = clone(encoder).fit(X, y)
+        model = StackedAEClassifier(
+            (), encoder=encoder, unfreeze_layers=0, **FAST
+        ).fit(X, y)
+        scale = encoder._units.scale if encoder.n_components_ == 5 else 1
+        codes = encoder.transform(X)
+        if isinstance(encoder, AutoencoderTransformer):
+            codes = codes / scale
+        np.testing.assert_allclose(model.transform(X), codes, rtol=1e-3, atol=1e-4)
+
+    def test_it_is_copied(self, partly):
+        X, y = partly
+        encoder = StackedAEClassifier((7, 5), **FAST).fit(X, y)
+        before = weights(encoder)
+        StackedAEClassifier((), encoder=encoder, **FAST).fit(X, y)
+        assert alike(before, weights(encoder))
+
+    def test_layers_are_put_on_it(self, partly):
+        X, y = partly
+        encoder = DenoisingAE(7, max_iter=2, random_state=0).fit(X)
+        model = StackedAEClassifier((6, 4), encoder=encoder, **FAST).fit(X, y)
+        assert model.encoder_.sizes == [8, 7, 6, 4]
+        assert len(model.autoencoders_) == 2
+        assert model.transform(X).shape == (len(X), 4)
+        assert model.reconstruct(X).shape == X.shape
+
+    def test_one_that_is_not_fitted_is_refused(self, partly):
+        with pytest.raises(ValueError, match="encoder must be a fitted"):
+            small(encoder=DenoisingAE()).fit(*partly)
+
+    def test_one_of_other_features_is_refused(self, partly):
+        X, y = partly
+        encoder = DenoisingAE(3, max_iter=1).fit(X[:, :4])
+        with pytest.raises(ValueError, match="8 features, but encoder was fitted to 4"):
+            small(encoder=encoder).fit(X, y)
+
+
+class TestLabels:
+    @pytest.mark.parametrize("missing", [None, np.nan, -1])
+    def test_strings_mark_missing_ones_too(self, partly, missing):
+        X, y = partly
+        names = np.array(["ant", "bee", "cat"], dtype=object)
+        strings = names[y]
+        strings[y == -1] = missing
+        model = small().fit(X, strings)
+        numbers = small().fit(X, y)
+        assert model.classes_.tolist() == ["ant", "bee", "cat"]
+        np.testing.assert_array_equal(
+            model.predict(X), names[numbers.predict(X)].astype(object)
+        )
+
+    def test_floats_mark_missing_ones_with_nan(self, partly):
+        X, y = partly
+        floats = np.where(y == -1, np.nan, y)
+        np.testing.assert_array_equal(
+            small().fit(X, floats).predict(X), small().fit(X, y).predict(X)
+        )
+
+    def test_two_classes_of_any_name(self, rows):
+        X, y = rows
+        model = small().fit(X, y == 1)
+        assert model.predict(X).dtype == bool
+        assert model.predict_proba(X).shape == (len(X), 2)
+
+    def test_probabilities_sum_to_one(self, partly):
+        X, y = partly
+        model = small().fit(X, y)
+        P = model.predict_proba(X)
+        np.testing.assert_allclose(P.sum(axis=1), 1, atol=1e-12)
+        np.testing.assert_allclose(np.log(P), model.predict_log_proba(X))
+        np.testing.assert_array_equal(
+            model.classes_[P.argmax(axis=1)], model.predict(X)
+        )
+
+    def test_class_weight_shifts_predictions(self, rows):
+        X, y = rows
+        rng = np.random.default_rng(0)
+        noisy = rng.integers(0, 2, len(y))
+        heavy = small(class_weight={0: 20, 1: 1}, max_iter=100).fit(X, noisy)
+        assert (heavy.predict(X) == 0).mean() > 0.8
+
+    def test_rows_of_weight_zero_are_left_out(self, partly):
+        X, y = partly
+        weight = np.ones(len(X))
+        weight[::3] = 0
+        one = small().fit(X, y, sample_weight=weight)
+        two = small().fit(X[weight > 0], y[weight > 0], sample_weight=weight[weight > 0])
+        assert alike(weights(one), weights(two))
+
+
+class TestLearning:
+    def test_unlabelled_rows_help(self):
+        X, y = load_digits(return_X_y=True)
+        rng = np.random.default_rng(0)
+        order = rng.permutation(len(y))
+        X, y = X[order], y[order]
+        seen = np.full(1200, -1)
+        for c in range(10):
+            seen[np.flatnonzero(y[:1200] == c)[:5]] = c
+        semi = StackedAEClassifier((64, 32), random_state=0, max_iter=60)
+        semi.fit(X[:1200], seen)
+        alone = clone(semi).set_params(semi_supervised=False, pretrain=False)
+        alone.set_params(max_iter=None).fit(X[:1200], seen)
+        assert semi.graph_used_
+        assert not alone.graph_used_
+        gain = semi.score(X[1200:], y[1200:]) - alone.score(X[1200:], y[1200:])
+        assert gain > 0.03
+        losses = [log_loss(y[1200:], m.predict_proba(X[1200:])) for m in (semi, alone)]
+        assert losses[0] < losses[1]
+
+    def test_with_all_labels_it_is_no_worse_than_a_perceptron(self):
+        X, y = load_digits(return_X_y=True)
+        X = X / 16
+        train, test = slice(0, 1200), slice(1200, None)
+        mine = StackedAEClassifier((64, 32), random_state=0).fit(X[train], y[train])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            theirs = MLPClassifier((64, 32), random_state=0).fit(X[train], y[train])
+        assert mine.score(X[test], y[test]) >= theirs.score(X[test], y[test]) - 0.01
+
+    def test_early_stopping_holds_labelled_rows_out(self, partly):
+        X, y = partly
+        model = small(early_stopping=True, max_iter=30, n_iter_no_change=2).fit(X, y)
+        assert len(model.validation_scores_) <= 30
+        assert small().fit(X, y).validation_scores_ is None
+
+    def test_the_order_of_the_unlabelled_rows_matters_to_the_shuffle_alone(self, rows):
+        X, y = rows
+        seen = np.where(np.arange(len(y)) < 60, y, -1)
+        order = np.r_[:60, 60 + np.random.default_rng(0).permutation(60)]
+        parameters = {"noise": None, "hidden_noise_level": 0, "pretrain": False}
+        model = small(**parameters, batch_size=len(y), max_iter=20)
+        one = clone(model).fit(X, seen).predict_proba(X)
+        two = clone(model).fit(X[order], seen[order]).predict_proba(X)
+        np.testing.assert_allclose(one, two, atol=0.02)
+
+    def test_the_same_seed_gives_the_same_bits(self, partly):
+        one, two = small().fit(*partly), small().fit(*partly)
+        assert alike(weights(one), weights(two))
+        assert not alike(weights(one), weights(small(random_state=1).fit(*partly)))
+
+    def test_global_generators_are_left_alone(self, partly):
+        before = torch.get_rng_state(), np.random.get_state()[1].copy()
+        small().fit(*partly)
+        assert torch.equal(before[0], torch.get_rng_state())
+        np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+
+    def test_sparse_rows_are_as_good_as_dense_ones(self, partly):
+        X, y = partly
+        X = np.where(np.abs(X) < 0.5, 0, X)
+        dense = small().fit(X, y).predict_proba(X)
+        of_sparse = small().fit(sparse.csr_array(X), y)
+        np.testing.assert_allclose(
+            of_sparse.predict_proba(sparse.csr_array(X)), dense, atol=1e-3
+        )
+
+    def test_predictions_do_not_depend_on_the_other_rows(self, partly):
+        X, y = partly
+        model = small().fit(X, y)
+        np.testing.assert_array_equal(
+            model.predict_proba(X)[3:4], model.predict_proba(X[3:4])
+        )
+
+    def test_pickles_predict_alike(self, partly):
+        X, y = partly
+        model = small().fit(X, y)
+        again = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+        np.testing.assert_array_equal(again.reconstruct(X), model.reconstruct(X))
+
+    def test_searches_in_a_pipeline(self, partly):
+        X, y = partly
+        known = y >= 0
+        pipeline = make_pipeline(StandardScaler(), small())
+        grid = {
+            "stackedaeclassifier__hidden_layer_sizes": [(6,), (12, 6)],
+            "stackedaeclassifier__noise_level": [0.1, 1.0],
+        }
+        search = GridSearchCV(pipeline, grid, cv=2).fit(X[known], y[known])
+        assert search.predict(X).shape == (len(X),)
+
+    def test_codes_serve_another_classifier(self, partly):
+        X, y = partly
+        model = make_pipeline(small(), LogisticRegression())
+        known = y >= 0
+        assert model.fit(X[known], y[known]).score(X[known], y[known]) > 0.5
+        names = small().fit(X, y).get_feature_names_out()
+        assert names[0] == "stackedaeclassifier0"
+        assert len(names) == 6
+
+
+class TestContinuing:
+    def test_warm_start_goes_on_from_the_weights(self, partly):
+        X, y = partly
+        model = small(warm_start=True).fit(X, y)
+        layers = [weights(each) for each in model.autoencoders_]
+        loss = model.loss_curve_[-1]
+        model.set_params(max_iter=20).fit(X, y)
+        assert model.loss_curve_[-1] < loss
+        assert [weights(each) for each in model.autoencoders_][0][0].equal(layers[0][0])
+        assert [name for name, _ in model.stages_] == ["fine-tuning"]
+
+    def test_warm_start_refuses_another_network(self, partly):
+        model = small(warm_start=True).fit(*partly)
+        with pytest.raises(ValueError, match="but the fitted model"):
+            model.set_params(hidden_layer_sizes=(12, 5)).fit(*partly)
+
+    def test_warm_start_refuses_other_classes(self, partly):
+        X, y = partly
+        model = small(warm_start=True).fit(X, y)
+        with pytest.raises(ValueError, match="y has the classes"):
+            model.fit(X, np.where(y == 2, 5, y))
+
+    def test_streams_learn(self, rows):
+        X, y = rows
+        model = small(learning_rate_init=1e-2)
+        for _ in range(60):
+            model.partial_fit(X, y, classes=[0, 1, 2])
+        assert model.score(X, y) > 0.7
+        assert model.n_features_in_ == 8
+
+    def test_streams_need_all_classes_first(self, rows):
+        X, y = rows
+        with pytest.raises(ValueError, match="needs classes"):
+            small().partial_fit(X, y)
+        model = small().partial_fit(X[:50], y[:50] % 2, classes=[0, 1])
+        with pytest.raises(ValueError, match=r"labels \[2\]"):
+            model.partial_fit(X, y)
+        with pytest.raises(ValueError, match="differs from those of the first call"):
+            model.partial_fit(X, y % 2, classes=[0, 1, 2])
+
+    def test_a_chunk_without_labels_changes_nothing_after_the_first(self, rows):
+        X, y = rows
+        model = small().partial_fit(X, y, classes=[0, 1, 2])
+        before = weights(model)
+        model.partial_fit(X, np.full(len(y), -1))
+        assert alike(before, weights(model))
+
+
+class TestBadInput:
+    def test_no_label_at_all(self, rows):
+        X, y = rows
+        with pytest.raises(ValueError, match="y has no label: all 120 rows"):
+            small().fit(X, np.full(len(y), -1))
+
+    def test_a_class_with_one_row(self, rows):
+        X, y = rows
+        y = np.where(np.arange(len(y)) == 5, 9, y)
+        with pytest.raises(ValueError, match=r"at least two labelled rows; \[9\]"):
+            small().fit(X, y)
+
+    def test_one_class(self, rows):
+        X, _ = rows
+        with pytest.raises(ValueError, match="at least two classes"):
+            small().fit(X, np.zeros(len(X), dtype=int))
+
+    def test_y_of_another_length(self, rows):
+        X, y = rows
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            small().fit(X, y[:-1])
+
+    @pytest.mark.parametrize("sizes", [(0,), (5, 0), (2.5,)])
+    def test_layers_of_no_width(self, rows, sizes):
+        with pytest.raises(ValueError, match="hidden_layer_sizes must be positive"):
+            StackedAEClassifier(sizes).fit(*rows)
+
+    def test_no_layer(self, rows):
+        with pytest.raises(ValueError, match="hidden_layer_sizes must name"):
+            StackedAEClassifier(()).fit(*rows)
+
+    def test_numbers_that_are_no_classes(self, rows):
+        X, _ = rows
+        with pytest.raises(ValueError, match="Unknown label type"):
+            small().fit(X, X[:, 0])
+
+    @pytest.mark.parametrize("noise", ["masking", "salt_and_pepper"])
+    def test_a_share_beyond_one(self, rows, noise):
+        with pytest.raises(ValueError, match="share of the features"):
+            small(noise=noise, noise_level=1.5).fit(*rows)
+
+    def test_a_failed_fit_leaves_the_earlier_one(self, rows):
+        X, y = rows
+        model = small().fit(X, y)
+        before = model.predict(X)
+        with pytest.raises(ValueError, match="no label"):
+            model.fit(X[:, :3], np.full(len(y), -1))
+        np.testing.assert_array_equal(model.predict(X), before)
+
+
+class Stop(Callback):
+    """Ctrl-C in the given training of a fit."""
+
+    def __init__(self, number):
+        self.number = number
+        self.started = 0
+
+    def on_train_begin(self, net, **kwargs):
+        self.started += 1
+
+    def on_batch_end(self, net, **kwargs):
+        if self.started == self.number:
+            raise KeyboardInterrupt
+
+
+class TestInterruption:
+    @pytest.mark.parametrize(
+        ("number", "reached"),
+        [(1, "pretraining of layer 1"), (3, "'head'"), (5, "'fine-tuning'")],
+    )
+    @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+    def test_what_was_learned_is_kept(self, partly, number, reached):
+        X, y = partly
+        model = small(callbacks=[Stop(number)], pretrain_max_iter=3, max_iter=3)
+        with pytest.warns(ConvergenceWarning, match=reached):
+            model.fit(X, y)
+        assert np.isfinite(model.predict_proba(X)).all()
