@@ -167,7 +167,8 @@ default="gaussian"
     Notes
     -----
     y holds -1 for rows without a label, as in scikit-learn; in an array of strings or
-    floats also None or NaN. Nothing of y is used in pretraining.
+    floats also None or NaN. Where y holds -1 and 1 alone, they are two classes: one
+    could not be learned. Nothing of y is used in pretraining.
 
     Examples
     --------
@@ -391,6 +392,8 @@ default="gaussian"
             if not used.all():
                 X, y, sample_weight = X[used], y[used], sample_weight[used]
         known = ~_is_missing(y)
+        if len(np.unique(y[known])) == 1 and not any_y and _are_signs(y):
+            known[:] = True
         if not any_y:
             _check_labels(y, known)
         return X, y, known, sample_weight
@@ -430,7 +433,8 @@ default="gaussian"
         -------
         y : ndarray of shape (n_samples,)
         """
-        return self.classes_[self._logits(X).argmax(axis=1)]
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X):
         """Probability of each class.
@@ -558,6 +562,11 @@ def _is_missing(y) -> np.ndarray:
     if y.dtype.kind != "O":
         return np.zeros(len(y), dtype=bool)
     return np.array([_is_missing_label(label) for label in y], dtype=bool)
+
+
+def _are_signs(y) -> bool:
+    """Whether y holds -1 and 1 alone: two classes, as one can not be learned."""
+    return y.dtype.kind in "if" and np.isin(y, (-1, 1)).all()
 
 
 def _is_missing_label(label) -> bool:

@@ -267,6 +267,11 @@ class TestLabels:
             small().fit(X, floats).predict(X), small().fit(X, y).predict(X)
         )
 
+    def test_signs_alone_are_two_classes(self, rows):
+        X, y = rows
+        model = small().fit(X, np.where(y == 1, 1, -1))
+        assert model.classes_.tolist() == [-1, 1]
+
     def test_two_classes_of_any_name(self, rows):
         X, y = rows
         model = small().fit(X, y == 1)
