@@ -79,7 +79,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sets", nargs="+", help="parts of names")
-    parser.add_argument("--labels", type=int, nargs="+", help="numbers of labels")
+    parser.add_argument("--labels", type=int, nargs="+", help="0 for all")
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--tables", nargs="+", default=["few", "stages"])
     options = parser.parse_args()
@@ -98,7 +98,7 @@ def wanted(tasks, options):
         task
         for task in tasks
         if is_wanted(task.name, options.sets)
-        and (not options.labels or task.n_labels in options.labels)
+        and (not options.labels or (task.n_labels or 0) in options.labels)
     ]
 
 
@@ -130,7 +130,7 @@ def models(draw, seed):
         **(
             {
                 "SelfTrainingClassifier(SVC)": SelfTrainingClassifier(
-                    CalibratedClassifierCV(SVC(), cv=2, ensemble=False)
+                    CalibratedClassifierCV(SVC(), ensemble=False)
                 ),
                 "LabelSpreading": LabelSpreading(kernel="knn", n_neighbors=7),
             }
