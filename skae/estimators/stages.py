@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import normalize
 from sklearn.utils import check_random_state
 
 from skae.estimators.callbacks import FitProgress
@@ -26,22 +24,21 @@ from skae.parts.corruption import Features, GaussianNoise
 from skae.parts.stack import Layer, Product, Stack
 from skae.parts.terms import Consistency, GraphLabels, LadderReconstruction
 from skae.training.anchoring import units_of
-from skae.training.batches import Rows, chunks, map_rows, resolve_device
+from skae.training.batches import Rows, map_rows, resolve_device
 from skae.training.classification import Classification, PartlyLabelled
 from skae.training.defaults import (
     Training,
     training_of_labels,
     training_with_unlabelled,
 )
-from skae.training.graph import is_better, neighbour_graph, spread
-from skae.training.principal import moments, principal
+from skae.training.neighbours import NeighbourLabels
+from skae.training.principal import moments
 from skae.training.trainer import Schedule, Trainer, check_callbacks
 
 __all__ = ["StackedFit"]
 
 _SETTLING_ROWS = 10_000
-_GRAPH_ROWS = 65_536
-_GRAPH_WIDTH = 50
+# Shares of the last stage after which neighbours are looked for anew.
 _REBUILDS = (0.35, 0.65)
 # A layer moves at half the rate of the one above it.
 _AGEING = 0.5
@@ -317,15 +314,19 @@ class StackedFit:
             terms if is_joint else (),
         ).to(self.device)
         batches = self._batches(rows, index, defaults, schedule)
-        graph = None
-        if is_joint:
-            graph = _Graph(self, batches)
+        graph = NeighbourLabels(self.X, self.labels, self.seed) if is_joint else None
+        if graph is not None and graph.judge():
+            self.graph_used = True
+            batches.spread = graph.spread()
         judge = self._judge(stack, n_frozen, rows) if stage.is_last else None
 
+        rebuilds = {max(1, round(at * schedule.n_rounds)) for at in _REBUILDS}
+
         def on_round(number, module):
-            if graph is not None and number in graph.rebuilds(schedule.n_rounds):
+            if self.graph_used and number in rebuilds:
                 self._settle(module.stack, 0, rows)
-                graph.rebuild(module.stack.below(len(module.stack) - 1), rows)
+                hidden = module.stack.below(len(module.stack) - 1)
+                batches.spread = graph.spread(hidden, rows)
             return self.progress.round(lambda: self._snapshot(stack, rows, n_frozen))
 
         trainer = Trainer(
@@ -525,90 +526,6 @@ class StackedFit:
             "_units": self.units,
             "_first": self.first,
         }
-
-
-class _Graph:
-    """The labels that spread to a joint stage's batches."""
-
-    def __init__(self, fitting: StackedFit, batches: PartlyLabelled):
-        self.fitting = fitting
-        self.batches = batches
-        labels = fitting.labels
-        known = labels >= 0
-        self.index = np.arange(len(labels))
-        if len(labels) > _GRAPH_ROWS:
-            order = fitting.random_state.permutation(len(labels))
-            first = np.argsort(~known[order], kind="stable")[:_GRAPH_ROWS]
-            self.index = np.sort(order[first])
-        self.labels = labels[self.index]
-        self.is_used = known.sum() <= len(labels) / 2 and self._is_worth_it()
-        fitting.graph_used = self.is_used
-
-    def _is_worth_it(self):
-        fitting = self.fitting
-        counts = np.bincount(self.labels[self.labels >= 0])
-        if counts.min() < 2 or len(self.index) < 3:
-            return False
-        rows = Rows(
-            fitting.X[self.index],
-            fitting.units.center,
-            fitting.units.scale,
-            fitting.device,
-        )
-        self.affinity = neighbour_graph(self._comparable())
-        known = np.flatnonzero(self.labels >= 0)
-        if not is_better(
-            self.affinity,
-            self.labels,
-            rows[known].cpu().numpy(),
-            np.random.RandomState(fitting.seed),
-        ):
-            return False
-        self._spread(self.affinity)
-        return True
-
-    def _comparable(self):
-        """Rows in which neighbours are looked for, on principal axes if they are wide.
-
-        Rows without negative values (intensities, counts) are compared by direction:
-        how bright an image is, or how long a text, says little about its class.
-        """
-        X = self.fitting.X[self.index]
-        if feature_ranges(X)[0].min() >= 0:
-            X = normalize(X)
-        if X.shape[1] <= _GRAPH_WIDTH:
-            return X.toarray() if sparse.issparse(X) else X
-        state = np.random.RandomState(self.fitting.seed)
-        found = principal(X, _GRAPH_WIDTH, None, state)
-        parts = [X[rows] @ found.axes for rows in chunks(*X.shape)]
-        return np.concatenate(parts).astype(np.float32)
-
-    def rebuilds(self, n_rounds):
-        """The rounds after which the graph is built anew."""
-        if not self.is_used:
-            return ()
-        return [max(1, round(share * n_rounds)) for share in _REBUILDS]
-
-    @torch.no_grad()
-    def rebuild(self, features, rows):
-        """Add neighbours by what the network has learned."""
-        step = 4096
-        parts = [
-            features(rows[self.index[start : start + step]])
-            for start in range(0, len(self.index), step)
-        ]
-        learned = neighbour_graph(torch.cat(parts).cpu().numpy())
-        self._spread((self.affinity + learned).tocsr())
-
-    def _spread(self, affinity):
-        found = spread(affinity, self.labels, self.fitting.n_classes)
-        everyone = len(self.fitting.labels)
-        if len(self.index) < everyone:
-            target = np.full((everyone, found.target.shape[1]), 1, dtype=np.float32)
-            confidence = np.zeros(everyone, dtype=np.float32)
-            target[self.index], confidence[self.index] = found.target, found.confidence
-            found = type(found)(target / target.sum(1, keepdims=True), confidence)
-        self.batches.spread = found
 
 
 @dataclass(frozen=True)

@@ -210,9 +210,9 @@ class TestGivenEncoder:
     def test_frozen_it_gives_its_own_codes(self, encoder, partly):
         X, y = partly
         encoder = clone(encoder).fit(X, y)
-        model = StackedAEClassifier(
-            (), encoder=encoder, unfreeze_layers=0, **FAST
-        ).fit(X, y)
+        model = StackedAEClassifier((), encoder=encoder, unfreeze_layers=0, **FAST).fit(
+            X, y
+        )
         scale = encoder._units.scale if encoder.n_components_ == 5 else 1
         codes = encoder.transform(X)
         if isinstance(encoder, AutoencoderTransformer):
@@ -300,7 +300,9 @@ class TestLabels:
         weight = np.ones(len(X))
         weight[::3] = 0
         one = small().fit(X, y, sample_weight=weight)
-        two = small().fit(X[weight > 0], y[weight > 0], sample_weight=weight[weight > 0])
+        two = small().fit(
+            X[weight > 0], y[weight > 0], sample_weight=weight[weight > 0]
+        )
         assert alike(weights(one), weights(two))
 
 
@@ -356,10 +358,10 @@ class TestLearning:
         assert not alike(weights(one), weights(small(random_state=1).fit(*partly)))
 
     def test_global_generators_are_left_alone(self, partly):
-        before = torch.get_rng_state(), np.random.get_state()[1].copy()
+        before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
         small().fit(*partly)
         assert torch.equal(before[0], torch.get_rng_state())
-        np.testing.assert_array_equal(before[1], np.random.get_state()[1])
+        np.testing.assert_array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
 
     def test_sparse_rows_are_as_good_as_dense_ones(self, partly):
         X, y = partly
