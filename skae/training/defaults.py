@@ -129,6 +129,6 @@ def training_of_labels(n_labelled: int, *, is_whole: bool) -> Training:
 
 def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:
     """For labelled rows beside all rows."""
-    n_steps = min(3000, max(1500, n_samples // 10), 10 * n_samples)
+    n_steps = min(3000, 10 * n_samples)
     enough = training_of_labels(n_labelled, is_whole=True).n_steps
     return Training((64, 128), max(n_steps, enough), 2e-3)
