@@ -2,7 +2,9 @@
 
 import re
 import sys
+from functools import partial
 
+import numpy as np
 import pytest
 
 from skae import __main__ as demo
@@ -10,15 +12,18 @@ from skae import __main__ as demo
 
 @pytest.fixture
 def small(monkeypatch, tmp_path):
-    """A grid of one width, so that the jobs take seconds; runs in an empty folder."""
+    """One width, split and draw, so that the jobs take seconds, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "N_COMPONENTS", (2,))
     monkeypatch.setattr(demo, "N_FOLDS", 2)
     monkeypatch.setattr(demo, "N_SPLITS", 1)
+    monkeypatch.setattr(demo, "N_DRAWS", 1)
+    brief = partial(demo.StackedAEClassifier, max_iter=20)
+    monkeypatch.setattr(demo, "StackedAEClassifier", brief)
     return tmp_path
 
 
-def test_prints_both_jobs_and_draws_the_pictures(small, capsys):
+def test_prints_every_job_and_draws_the_pictures(small, capsys):
     pytest.importorskip("matplotlib")
     demo.main([])
     printed = capsys.readouterr()
@@ -28,6 +33,9 @@ def test_prints_both_jobs_and_draws_the_pictures(small, capsys):
     assert variance["AutoencoderTransformer"] > variance["PCA"]
     detectors = [row[-4] for row in rows if len(row) > 4 and row[-5] == "benign"]
     assert detectors == ["IsolationForest", "AEOutlierDetector"]
+    accuracy = {row[0]: float(row[1]) for row in rows if "Classifier" in row[0]}
+    assert accuracy["StackedAEClassifier"] > accuracy["MLPClassifier"]
+    assert accuracy["SelfTrainingClassifier"] > accuracy["MLPClassifier"]
     assert "skae-digits.png" in printed.out
     assert "fit/s" in printed.err
     pictures = sorted(path.name for path in small.iterdir())
@@ -56,6 +64,16 @@ def test_a_malignant_sample_is_flagged_and_explained(monkeypatch):
     score, offset = map(float, re.findall(r"(?:scores|below) (-[\d.]+)[; ]", report))
     assert score < offset
     assert "area error" in report
+
+
+def test_few_labels_are_as_many_of_each_class_and_change_with_the_seed():
+    y = demo._load(None).y
+    few, others = (demo._few_labelled(y, seed) for seed in (0, 1))
+    labelled = few != -1
+    np.testing.assert_array_equal(few[labelled], y[labelled])
+    np.testing.assert_array_equal(np.bincount(few[labelled]), [5] * 10)
+    assert (few != others).any()
+    np.testing.assert_array_equal(few, demo._few_labelled(y, 0))
 
 
 def test_output_must_be_a_folder_that_exists(small, capsys):
