@@ -532,3 +532,22 @@ class TestInterruption:
         with pytest.warns(ConvergenceWarning, match=reached):
             model.fit(X, y)
         assert np.isfinite(model.predict_proba(X)).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+class TestGPU:
+    def test_it_learns_there_and_predicts_here(self, partly):
+        X, y = partly
+        model = small(device="cuda", max_iter=20).fit(X, y)
+        assert next(model.net_.parameters()).is_cuda
+        here = pickle.loads(pickle.dumps(model))
+        assert not next(here.net_.parameters()).is_cuda
+        np.testing.assert_allclose(
+            here.predict_proba(X), model.predict_proba(X), atol=1e-4
+        )
+        assert alike(weights(here), weights(pickle.loads(pickle.dumps(here))))
+
+    def test_the_same_seed_gives_the_same_bits(self, partly):
+        one, two = (small(device="cuda").fit(*partly) for _ in range(2))
+        assert alike(weights(one), weights(two))
