@@ -13,14 +13,11 @@ samples RssAnon every 5 ms. The table has the peaks above the note, and for
 
 import argparse
 import json
-import re
-import subprocess
-import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import numpy as np
+from anonymous_memory import Peak, in_fresh_process, is_measurable, rss_anon_mb
 
 N_FEATURES, N_COMPONENTS = 100, 10
 CHUNK = 50_000
@@ -39,7 +36,7 @@ def main():
     if options.measure:
         print(json.dumps(measure(options.measure)))
         return
-    if not Path("/proc/self/status").exists():
+    if not is_measurable():
         parser.error("RssAnon is read from /proc/self/status, which only Linux has")
 
     from report import print_table, progress, save
@@ -49,13 +46,7 @@ def main():
         progress(f"writing {options.rows} x {N_FEATURES} float32 to {path}")
         write_map(path, options.rows)
         progress("fitting and transforming it in a fresh process")
-        child = subprocess.run(
-            [sys.executable, __file__, "--measure", str(path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-    rows = json.loads(child.stdout.splitlines()[-1])
+        rows = in_fresh_process(__file__, "--measure", path)
     print_table(f"A {options.rows} x {N_FEATURES} float32 memory map", rows)
     is_full = options.rows == 2_000_000
     save("memory" if is_full else "memory-partial", n_rows=options.rows, rows=rows)
@@ -114,31 +105,6 @@ def measure(path):
             "without output MB": transform_peak.mb - baseline - output,
         },
     ]
-
-
-class Peak:
-    """The largest RssAnon, in MB, that a thread sees while the block runs."""
-
-    def __enter__(self):
-        self.mb = rss_anon_mb()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-        self._thread.start()
-        return self
-
-    def _sample(self):
-        while not self._stop.wait(0.005):
-            self.mb = max(self.mb, rss_anon_mb())
-
-    def __exit__(self, *exception):
-        self._stop.set()
-        self._thread.join()
-        self.mb = max(self.mb, rss_anon_mb())
-
-
-def rss_anon_mb():
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) / 1024
 
 
 if __name__ == "__main__":
