@@ -38,9 +38,11 @@ from skae.training.trainer import Schedule, Trainer, check_callbacks
 __all__ = ["StackedFit"]
 
 _SETTLING_ROWS = 10_000
+_SETTLING_ENTRIES = 10_000_000
 # Shares of the last stage after which neighbours are looked for anew.
 _REBUILDS = (0.35, 0.65)
-# A layer moves at half the rate of the one above it.
+# A layer moves at half the rate of the one above it. Not where rows without labels
+# take part: there are more of them than could wreck it, and it has much to learn.
 _AGEING = 0.5
 _STREAMING_RATE = 1e-3
 
@@ -335,7 +337,7 @@ class StackedFit:
             generator=self.noise,
             evaluate=judge,
             on_round=on_round,
-            rates=self._rates(stack, n_frozen),
+            rates=None if is_joint else self._rates(stack, n_frozen),
             keep_last=judge is None,
             callbacks=self.estimator.callbacks,
             verbose=self.estimator.verbose,
@@ -482,8 +484,10 @@ class StackedFit:
         return noise.bind(features).to(self.device)
 
     def _sample(self, rows):
-        step = max(1, len(rows) // _SETTLING_ROWS)
-        return rows[np.arange(0, len(rows), step)[:_SETTLING_ROWS]]
+        """Rows from everywhere among the rows, as many as statistics need."""
+        most = min(_SETTLING_ROWS, max(1000, _SETTLING_ENTRIES // rows.n_features))
+        index = np.linspace(0, len(rows) - 1, min(len(rows), most))
+        return rows[index.astype(int)]
 
     def _settle(self, stack, n_frozen, rows, *, alike=False):
         stack.above(n_frozen).settle(self._sample(rows), alike=alike)
