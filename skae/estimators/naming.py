@@ -92,13 +92,13 @@ def _copied(part):
     return clone(part, safe=False)
 
 
-def hidden_widths(sizes, activation) -> tuple[int, ...] | str:
+def hidden_widths(
+    sizes, activation, name="hidden_layer_sizes"
+) -> tuple[int, ...] | str:
     """Widths as a tuple of int; "auto" is left to the defaults of non-linear models."""
     if isinstance(sizes, str):
         return () if activation == "identity" else "auto"
     sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
     if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
-        raise ValueError(
-            f"hidden_layer_sizes must be positive integers, got {sizes!r}."
-        )
+        raise ValueError(f"{name} must be positive integers, got {sizes!r}.")
     return tuple(int(size) for size in sizes)

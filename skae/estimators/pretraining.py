@@ -97,10 +97,12 @@ def layers_of(autoencoder, units=None) -> list[Layer]:
 
     Parameters
     ----------
-    autoencoder : fitted autoencoder
+    autoencoder : fitted autoencoder or StackedAEClassifier
     units : Units, optional
         Of the rows that the layers will see, where those are not the autoencoder's.
     """
+    if hasattr(autoencoder, "encoder_"):
+        return list(copy.deepcopy(autoencoder.encoder_))
     codec = autoencoder.net_.codec
     own = autoencoder._units
     if units is None:
@@ -115,27 +117,33 @@ def layers_of(autoencoder, units=None) -> list[Layer]:
         if not layers:
             bias = bias + offset.to(weight) @ weight
             weight = slope.to(weight)[:, None] * weight
+        if len(layers) == len(names) - 1:
+            scale = autoencoder._code_scale
+            weight, bias = weight * scale, bias * scale
         layers.append(Layer(Product(weight), *weight.shape, name, bias))
     return layers
 
 
 def _into(own, units, input_scale):
     """What the encoder sees of a row is slope * x + offset of a row x in ``units``."""
-    scale = input_scale.double().cpu()
+    scale = input_scale.cpu().double()
     slope = scale * (units.scale / own.scale)
     offset = scale * torch.as_tensor((units.center - own.center) / own.scale)
     return slope, offset
 
 
 class _Encoder(torch.nn.Module):
-    """The encoder of any codec, in evaluation mode also where its layer is trained."""
+    """The codes of any codec, in evaluation mode also where its layer is trained."""
 
-    def __init__(self, codec):
+    def __init__(self, codec, scale: float):
         super().__init__()
         self.codec = copy.deepcopy(codec).eval()
+        self.scale = scale
 
     def forward(self, x):
-        return self.codec.encode(x)
+        # cuDNN has no gradient of recurrent layers in evaluation mode.
+        with torch.backends.cudnn.flags(enabled=not torch.is_grad_enabled()):
+            return self.codec.encode(x) * self.scale
 
     def train(self, mode=True):
         return self
@@ -143,6 +151,6 @@ class _Encoder(torch.nn.Module):
 
 def _whole(autoencoder) -> Layer:
     codec = autoencoder.net_.codec
-    encoder = _Encoder(codec).float().requires_grad_(True)
+    encoder = _Encoder(codec, autoencoder._code_scale).float().requires_grad_(True)
     n_in, n_out = autoencoder.n_features_in_, autoencoder.n_components_
     return Layer(encoder, n_in, n_out, "identity")

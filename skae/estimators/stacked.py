@@ -8,7 +8,6 @@ import copy
 from numbers import Integral, Real
 
 import numpy as np
-import torch
 from sklearn.base import (
     BaseEstimator,
     ClassifierMixin,
@@ -68,17 +67,19 @@ class StackedAEClassifier(
         Widths between the code and the output.
     encoder : fitted estimator, default=None
         A fitted autoencoder of skae or another StackedAEClassifier, on which the layers
-        of ``hidden_layer_sizes``, which may then be (), are put. It is copied.
+        of ``hidden_layer_sizes``, which may then be (), are put. It is copied. Wrap it
+        in `sklearn.frozen.FrozenEstimator` for searches, which clone.
     pretrain : bool, default=True
         Whether layers are pretrained. Without, all of them start from random weights
         and are trained at once.
     noise : {"gaussian", "masking", "salt_and_pepper"}, corruption part or None, \
 default="gaussian"
         What is done to rows in all training; as in `DenoisingAE`.
-    noise_level : float, default=1.0
+    noise_level : "auto" or float, default="auto"
         Standard deviation of the Gaussian noise: in standard deviations of each feature
         in pretraining, of their root mean square afterwards. For others the share of
-        the features in [0, 1]. Ignored if ``noise`` is None or a part.
+        the features in [0, 1]. "auto" is 1.0, and 0.25 as a share. Ignored if ``noise``
+        is None or a part.
     hidden_noise_level : float, default=0.3
         Standard deviation of Gaussian noise on the units of each layer, in their own
         standard deviations.
@@ -95,10 +96,12 @@ default="gaussian"
     class_weight : dict, "balanced" or None, default=None
         Weights of the classes in the loss of labelled rows, as in scikit-learn.
     alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the weights, per unit of learning rate. Raise it
-        against overfitting.
+        Decoupled weight decay of the weights after pretraining, per unit of learning
+        rate; "auto" is none. Raise it against overfitting.
     batch_size : "auto" or int, default="auto"
-        Rows a training step, of labelled rows and of all rows each.
+        Rows a training step, of labelled rows and of all rows each, at least 2: layers
+        are normalised by the batch. "auto" is 64 labelled and 128 of all, or 128
+        labelled where there are 5,000 and more.
     learning_rate_init : "auto" or float, default="auto"
         Peak learning rate of AdamW after pretraining; it rises over the first 5% of the
         steps and falls as a cosine in the second half.
@@ -168,7 +171,8 @@ default="gaussian"
     Notes
     -----
     y holds -1 for rows without a label, as in scikit-learn; in an array of strings or
-    floats also None or NaN. Where y holds -1 and 1 alone, they are two classes: one
+    floats also None or NaN. Every layer's pretraining and every stage is a training of
+    its own to callbacks. Where y holds -1 and 1 alone, they are two classes: one
     could not be learned. Nothing of y is used in pretraining.
 
     Examples
@@ -188,6 +192,10 @@ default="gaussian"
         **Denoising._noise_constraints,
         "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
         "head_layer_sizes": [tuple, list, np.ndarray, Integral],
+        "noise_level": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="left"),
+        ],
         "encoder": [None, HasMethods(["transform"])],
         "pretrain": ["boolean"],
         "hidden_noise_level": [Interval(Real, 0, None, closed="left")],
@@ -198,6 +206,10 @@ default="gaussian"
         ],
         "semi_supervised": ["boolean"],
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 2, None, closed="left"),
+        ],
         "pretrain_max_iter": [None, Interval(Integral, 1, None, closed="left")],
         "n_iter_no_change": [
             Interval(Integral, 1, None, closed="left"),
@@ -213,7 +225,7 @@ default="gaussian"
         encoder=None,
         pretrain=True,
         noise="gaussian",
-        noise_level=1.0,
+        noise_level="auto",
         hidden_noise_level=0.3,
         tied_weights=True,
         unfreeze_layers="all",
@@ -299,7 +311,6 @@ default="gaussian"
             _check_counts(labels, classes)
             fitting = self._fit_of(X, labels, classes, weight)
             fitted = fitting.resume(self) if resuming else fitting.run()
-            fitted["classes_"] = classes
             vars(self).update(fitted)
             fitting.end(fitted)
         return self
@@ -308,8 +319,9 @@ default="gaussian"
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one epoch on these rows, at a constant learning rate.
 
-        The first call also pretrains each layer for one epoch, and sets centre, scale
-        and the statistics of the layers. Later calls learn from labelled rows only.
+        The first call also pretrains each layer, for one epoch unless
+        ``pretrain_max_iter`` says otherwise, and sets centre, scale and the statistics
+        of the layers. Later calls learn from labelled rows only.
 
         Parameters
         ----------
@@ -331,6 +343,11 @@ default="gaussian"
             When a label is not among the classes, or X or a parameter does not fit.
         """
         first = not hasattr(self, "net_")
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                "class_weight='balanced' is not for partial_fit, which does not know "
+                "the rows to come; give a dict."
+            )
         with unchanged_on_error(self), isolated():
             classes = self._all_classes(classes, first)
             X, y, known, weight = self._validated(
@@ -345,7 +362,6 @@ default="gaussian"
             labels = _numbers(y, known, classes)
             fitting = self._fit_of(X, labels, classes, weight)
             fitted = fitting.continue_epoch(None if first else self)
-            fitted["classes_"] = classes
             vars(self).update(fitted)
         return self
 
@@ -354,9 +370,10 @@ default="gaussian"
             if classes is None:
                 raise ValueError("The first call of partial_fit needs classes.")
             found = np.unique(classes)
-            if len(found) < 2:
+            if len(found) < 2 or (found.dtype.kind in "if" and -1 in found):
                 raise ValueError(
-                    f"classes must name at least two classes; got {found.tolist()}."
+                    "classes must name at least two classes, and not -1, which marks "
+                    f"rows without a label; got {found.tolist()}."
                 )
             return found
         if classes is not None and not np.array_equal(
@@ -380,11 +397,14 @@ default="gaussian"
             X,
             accept_sparse="csr",
             dtype=_FLOATS,
-            ensure_min_samples=1 if any_y else 2,
+            ensure_min_samples=2 if reset else 1,
             reset=reset,
         )
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(_as_labels(y), warn=True)
         check_consistent_length(X, y)
+        known = ~_is_missing(y)
+        if len(np.unique(y[known])) == 1 and not any_y and _are_signs(y):
+            known[:] = True
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
@@ -392,9 +412,7 @@ default="gaussian"
             used = sample_weight > 0
             if not used.all():
                 X, y, sample_weight = X[used], y[used], sample_weight[used]
-        known = ~_is_missing(y)
-        if len(np.unique(y[known])) == 1 and not any_y and _are_signs(y):
-            known[:] = True
+                known = known[used]
         if not any_y:
             _check_labels(y, known)
         return X, y, known, sample_weight
@@ -405,17 +423,32 @@ default="gaussian"
         known = labels >= 0
         balance = np.ones(len(classes))
         if self.class_weight is not None and known.any():
-            balance = compute_class_weight(
-                self.class_weight, classes=classes, y=classes[labels[known]]
+            balance = self._balance(classes, classes[labels[known]])
+        return StackedFit(self, X, labels, classes, weight, balance)
+
+    def _balance(self, classes, y):
+        """The weight of each class."""
+        try:
+            found = compute_class_weight(self.class_weight, classes=classes, y=y)
+            found = np.asarray(found, dtype=np.float64)
+            is_usable = np.isfinite(found).all() and (found >= 0).all() and found.any()
+        except (TypeError, ValueError):
+            is_usable = False
+        if not is_usable:
+            raise ValueError(
+                "class_weight must be 'balanced' or a dict of non-negative, finite "
+                f"weights of classes in {classes.tolist()}, one of them positive; got "
+                f"{self.class_weight!r}."
             )
-        return StackedFit(self, X, labels, len(classes), weight, balance)
+        return found
 
     def _check_encoder(self):
         encoder = self.encoder
         if not (hasattr(encoder, "net_") and hasattr(encoder, "_units")):
             raise ValueError(
                 "encoder must be a fitted autoencoder of skae or a fitted "
-                f"StackedAEClassifier; got {encoder!r}."
+                f"StackedAEClassifier; got {encoder!r}. Searches and clones drop what "
+                "was fitted: wrap it in sklearn.frozen.FrozenEstimator."
             )
         if encoder.n_features_in_ != self.n_features_in_:
             raise ValueError(
@@ -524,15 +557,9 @@ default="gaussian"
         return self._mapped(X, self.net_, len(self.classes_), np.float64)
 
     def _mapped(self, X, module, width, dtype):
-        units = self._units
         out = np.empty((X.shape[0], width), dtype=dtype)
-
-        def to_model(block):
-            scaled = np.ascontiguousarray((block - units.center) / units.scale)
-            return torch.from_numpy(scaled).float()
-
         device = next(self.net_.parameters()).device
-        return map_rows(X, to_model, module, out, device)
+        return map_rows(X, self._units.to_model, module, out, device)
 
     @property
     def _n_features_out(self):
@@ -552,6 +579,22 @@ default="gaussian"
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _as_labels(y):
+    """y, where a list of strings keeps the markers of missing labels apart."""
+    if isinstance(y, list | tuple) and any(isinstance(label, str) for label in y):
+        if not all(isinstance(label, str) for label in y):
+            return np.array(y, dtype=object)
+    if isinstance(y, np.ndarray) and y.dtype.kind == "U":
+        marks = np.intersect1d(y, ["-1", "nan", "None"])
+        if len(marks):
+            raise ValueError(
+                f"y is an array of strings with {marks.tolist()} among them, which can "
+                "not mark rows without a label. Make it an array of objects, "
+                "y.astype(object), with None for these rows."
+            )
+    return y
 
 
 def _is_missing(y) -> np.ndarray:

@@ -37,6 +37,12 @@ class Units:
     center: np.ndarray
     scale: float
 
+    def to_model(self, block: np.ndarray) -> Tensor:
+        """Rows of X as float32 rows of the model."""
+        # Sums follow the memory layout, which frames and slices bring along.
+        scaled = np.ascontiguousarray((block - self.center) / self.scale)
+        return torch.from_numpy(scaled).float()
+
 
 def units_of(mean, unit, variance, residual=None, *, centred=True) -> Units:
     """Model units from moments in X's units.

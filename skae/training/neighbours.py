@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
 from sklearn.preprocessing import normalize
 from torch import Tensor
 
@@ -25,25 +26,28 @@ _MAX_WIDTH = 50
 class NeighbourLabels:
     """Labels that spread over the nearest neighbours of rows.
 
-    Of more than 65,536 rows, that many are taken, labelled ones first; the others get
-    no label.
+    Of more than 65,536 rows, that many are taken, among them up to half labelled ones;
+    the others get no label.
 
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
     labels : ndarray of int of shape (n_samples,)
         Class numbers, -1 for rows without a label.
+    n_classes : int
     seed : int
     """
 
-    def __init__(self, X, labels: np.ndarray, seed: int):
+    def __init__(self, X, labels: np.ndarray, n_classes: int, seed: int):
         self.everyone = len(labels)
+        self.n_classes = n_classes
         self.state = np.random.RandomState(seed)
         self.index = np.arange(len(labels))
         if len(labels) > _MAX_ROWS:
             order = self.state.permutation(len(labels))
-            first = np.argsort(labels[order] < 0, kind="stable")[:_MAX_ROWS]
-            self.index = np.sort(order[first])
+            known = order[labels[order] >= 0][: _MAX_ROWS // 2]
+            others = order[labels[order] < 0][: _MAX_ROWS - len(known)]
+            self.index = np.sort(np.concatenate([known, others]))
             X = X[self.index]
         self.X = X
         self.labels = labels[self.index]
@@ -54,8 +58,8 @@ class NeighbourLabels:
         No, where most rows are labelled or too few to ask.
         """
         known = np.flatnonzero(self.labels >= 0)
-        counts = np.bincount(self.labels[known])
-        if len(known) > self.everyone / 2 or counts.min() < 2:
+        counts = np.bincount(self.labels[known], minlength=self.n_classes)
+        if len(known) > len(self.labels) / 2 or counts.min() < 2:
             return False
         self.affinity = neighbour_graph(self._comparable())
         X = self.X[known]
@@ -85,7 +89,7 @@ class NeighbourLabels:
                 for block in chunks(len(self.index), rows.n_features)
             ]
             affinity = affinity + neighbour_graph(torch.cat(parts).cpu().numpy())
-        found = spread(affinity.tocsr(), self.labels, self.labels.max() + 1)
+        found = spread(affinity.tocsr(), self.labels, self.n_classes)
         if len(self.index) == self.everyone:
             return found
         target = np.full((self.everyone, found.target.shape[1]), 1, dtype=np.float32)
@@ -103,6 +107,8 @@ class NeighbourLabels:
         X = normalize(self.X) if self.X.min() >= 0 else self.X
         if X.shape[1] <= _MAX_WIDTH:
             return X.toarray() if sparse.issparse(X) else X
+        if sparse.issparse(X):
+            return TruncatedSVD(_MAX_WIDTH, random_state=self.state).fit_transform(X)
         found = principal(X, _MAX_WIDTH, None, self.state)
         parts = [X[rows] @ found.axes for rows in chunks(*X.shape)]
         return np.concatenate(parts).astype(np.float32)

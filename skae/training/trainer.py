@@ -160,6 +160,7 @@ class Trainer(NeuralNet):
         self.on_round = on_round
         self.rates = rates
         self.keep_last = keep_last
+        self.interrupted_ = False
         super().__init__(
             module,
             criterion=None,
@@ -317,8 +318,12 @@ class Trainer(NeuralNet):
             self._best_weights.copy_(self.optimizer_.average)
             self.kept_round_ = len(self.history)
         if self.on_round is not None:
-            with self._averaged():
-                stop = self.on_round(len(self.history), self.module_)
+            try:
+                with self._averaged():
+                    stop = self.on_round(len(self.history), self.module_)
+            except KeyboardInterrupt:
+                self.interrupted_ = True
+                raise
             if stop:
                 raise KeyboardInterrupt
 

@@ -10,17 +10,28 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_classification
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
 
-from skae import AutoencoderTransformer, DenoisingAE, StackedAEClassifier
+from skae import (
+    AutoencoderTransformer,
+    ConvAE,
+    DenoisingAE,
+    StackedAEClassifier,
+)
+from skae.estimators import stage_training
 from skae.estimators.pretraining import codes_of, layers_of
 from skae.estimators.stages import StackedFit
+from skae.training.batches import Rows
+from skae.training.classification import PartlyLabelled
+from skae.training.neighbours import NeighbourLabels
+from skae.training.trainer import Trainer
 
 FAST = {"pretrain_max_iter": 2, "max_iter": 2, "random_state": 0, "device": "cpu"}
 
@@ -213,11 +224,40 @@ class TestGivenEncoder:
         model = StackedAEClassifier((), encoder=encoder, unfreeze_layers=0, **FAST).fit(
             X, y
         )
-        scale = encoder._units.scale if encoder.n_components_ == 5 else 1
         codes = encoder.transform(X)
-        if isinstance(encoder, AutoencoderTransformer):
-            codes = codes / scale
         np.testing.assert_allclose(model.transform(X), codes, rtol=1e-3, atol=1e-4)
+
+    def test_layers_above_were_pretrained_on_its_codes(self, partly):
+        X, y = partly
+        for encoder in (
+            AutoencoderTransformer(5, max_iter=2),
+            ConvAE(n_components=5, max_iter=2),
+        ):
+            encoder.set_params(random_state=0).fit(7 * X + 3)
+            model = StackedAEClassifier(
+                (6,), encoder=encoder, unfreeze_layers=0, **FAST
+            ).fit(7 * X + 3, y)
+            codes = model.autoencoders_[0].transform(encoder.transform(7 * X + 3))
+            np.testing.assert_allclose(
+                model.transform(7 * X + 3), codes, rtol=1e-3, atol=1e-3
+            )
+
+    def test_frozen_it_is_searched_with(self, partly):
+        X, y = partly
+        known = y >= 0
+        encoder = FrozenEstimator(DenoisingAE(5, max_iter=2, random_state=0).fit(X))
+        model = StackedAEClassifier((), encoder=encoder, **FAST)
+        scores = cross_val_score(model, X[known], y[known], cv=2)
+        assert np.isfinite(scores).all()
+
+    def test_without_release_it_stays_as_it_is_under_new_layers(self, partly):
+        X, y = partly
+        encoder = StackedAEClassifier((7, 5), **FAST).fit(X, y)
+        model = StackedAEClassifier(
+            (4,), encoder=encoder, pretrain=False, unfreeze_layers=0, **FAST
+        ).fit(X, y)
+        kept = list(model.encoder_.below(2).parameters())
+        assert alike(kept, encoder.encoder_.parameters())
 
     def test_it_is_copied(self, partly):
         X, y = partly
@@ -342,6 +382,35 @@ class TestLearning:
         assert len(model.validation_scores_) <= 30
         assert small().fit(X, y).validation_scores_ is None
 
+    def test_held_out_rows_take_no_part(self, rows, monkeypatch):
+        X, y = rows
+        drawn = []
+        init = PartlyLabelled.__init__
+
+        def noted(self, rows, labels, *args):
+            drawn.append((len(rows), int((labels < 0).sum())))
+            init(self, rows, labels, *args)
+
+        monkeypatch.setattr(PartlyLabelled, "__init__", noted)
+        small(early_stopping=True, validation_fraction=0.25).fit(X, y)
+        assert drawn[-1] == (90, 0)
+
+    def test_statistics_reach_all_rows(self, monkeypatch):
+        monkeypatch.setattr(stage_training, "_SETTLING_ROWS", 100)
+        X = np.arange(199.0)[:, None]
+        rows = Rows(X, np.zeros(1), 1.0, torch.device("cpu"))
+        assert stage_training.sample(rows).max() == 198
+        assert len(stage_training.sample(rows)) == 100
+
+    def test_epochs_are_passes_whatever_the_batch(self, rows):
+        steps = {}
+        for size in (10, 60):
+            counter = Counter()
+            alone = {"pretrain": False, "semi_supervised": False}
+            small(**alone, batch_size=size, callbacks=[counter]).fit(*rows)
+            steps[size] = counter.steps
+        assert steps == {10: 24, 60: 4}
+
     def test_the_order_of_the_unlabelled_rows_matters_to_the_shuffle_alone(self, rows):
         X, y = rows
         seen = np.where(np.arange(len(y)) < 60, y, -1)
@@ -416,11 +485,12 @@ class TestContinuing:
         model.set_params(max_iter=20).fit(X, y)
         assert model.loss_curve_[-1] < loss
         assert [weights(each) for each in model.autoencoders_][0][0].equal(layers[0][0])
-        assert [name for name, _ in model.stages_] == ["fine-tuning"]
+        names = [name for name, _ in model.stages_]
+        assert names == ["layer 1", "layer 2", "fine-tuning"]
 
     def test_warm_start_refuses_another_network(self, partly):
         model = small(warm_start=True).fit(*partly)
-        with pytest.raises(ValueError, match="but the fitted model"):
+        with pytest.raises(ValueError, match="another network than the fitted one"):
             model.set_params(hidden_layer_sizes=(12, 5)).fit(*partly)
 
     def test_warm_start_refuses_other_classes(self, partly):
@@ -447,6 +517,33 @@ class TestContinuing:
         with pytest.raises(ValueError, match="differs from those of the first call"):
             model.partial_fit(X, y % 2, classes=[0, 1, 2])
 
+    def test_frozen_layers_stay_frozen_in_streams(self, rows):
+        X, y = rows
+        model = small(unfreeze_layers=0).partial_fit(X, y, classes=[0, 1, 2])
+        codes = model.transform(X)
+        model.partial_fit(X, y)
+        np.testing.assert_array_equal(model.transform(X), codes)
+
+    def test_chunks_do_not_repeat_their_noise(self, rows, monkeypatch):
+        states = []
+        init = Trainer.__init__
+
+        def noted(self, *args, generator, **parameters):
+            states.append(generator.get_state())
+            init(self, *args, generator=generator, **parameters)
+
+        monkeypatch.setattr(Trainer, "__init__", noted)
+        X, y = rows
+        model = small(pretrain=False)
+        model.partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y).partial_fit(X, y)
+        assert not torch.equal(states[1], states[2])
+        assert model.n_iter_ == len(model.loss_curve_) == 3
+
+    def test_the_mark_of_unlabelled_rows_is_no_class(self, rows):
+        X, y = rows
+        with pytest.raises(ValueError, match="not -1"):
+            small().partial_fit(X, np.where(y == 1, 1, -1), classes=[-1, 1])
+
     def test_a_chunk_without_labels_changes_nothing_after_the_first(self, rows):
         X, y = rows
         model = small().partial_fit(X, y, classes=[0, 1, 2])
@@ -456,6 +553,30 @@ class TestContinuing:
 
 
 class TestBadInput:
+    def test_marks_among_strings(self, partly):
+        X, y = partly
+        with pytest.raises(ValueError, match=r"\['-1'\] among them"):
+            small().fit(X, y.astype(str))
+        mixed = [None if label == -1 else "abc"[label] for label in y]
+        assert small().fit(X, mixed).classes_.tolist() == ["a", "b", "c"]
+
+    @pytest.mark.parametrize("weight", [{0: np.nan}, {0: -1.0}, {0: "a"}, {77: 2.0}])
+    def test_weights_of_classes_that_are_none(self, rows, weight):
+        with pytest.raises(ValueError, match="class_weight must be 'balanced' or"):
+            small(class_weight=weight).fit(*rows)
+
+    def test_balance_of_chunks_is_not_known(self, rows):
+        with pytest.raises(ValueError, match="not for partial_fit"):
+            small(class_weight="balanced").partial_fit(*rows, classes=[0, 1, 2])
+
+    def test_a_head_of_no_width(self, rows):
+        with pytest.raises(ValueError, match="head_layer_sizes must be positive"):
+            small(head_layer_sizes=(0,)).fit(*rows)
+
+    def test_a_batch_of_one_row(self, rows):
+        with pytest.raises(ValueError, match="'batch_size'"):
+            small(batch_size=1).fit(*rows)
+
     def test_no_label_at_all(self, rows):
         X, y = rows
         with pytest.raises(ValueError, match="y has no label: all 120 rows"):
@@ -505,6 +626,15 @@ class TestBadInput:
         np.testing.assert_array_equal(model.predict(X), before)
 
 
+class Counter(Callback):
+    """Counts training steps."""
+
+    steps = 0
+
+    def on_batch_end(self, net, **kwargs):
+        self.steps += 1
+
+
 class Stop(Callback):
     """Ctrl-C in the given training of a fit."""
 
@@ -531,6 +661,16 @@ class TestInterruption:
         model = small(callbacks=[Stop(number)], pretrain_max_iter=3, max_iter=3)
         with pytest.warns(ConvergenceWarning, match=reached):
             model.fit(X, y)
+        assert np.isfinite(model.predict_proba(X)).all()
+
+    def test_it_may_come_while_neighbours_are_looked_for(self, partly, monkeypatch):
+        def stopped(self):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(NeighbourLabels, "judge", stopped)
+        X, y = partly
+        with pytest.warns(ConvergenceWarning, match="'fine-tuning'"):
+            model = small().fit(X, y)
         assert np.isfinite(model.predict_proba(X)).all()
 
 
