@@ -12,7 +12,7 @@ Each runs in a fresh process that opens the map, notes its anonymous memory and 
 samples it. Greedy training should need one copy of the rows coded by its first layer
 more than training end to end, which needs batches only. Linux only.
 
-Five epochs, because at `pretrain`'s rate of 2e-3 one of 200,000 rows is too short for
+Five epochs, because at a rate of 2e-3 one of 200,000 rows is too short for
 both: after as many steps on fewer rows greedy training lost 0.09 of the variance and
 training end to end 0.08. What lags is the narrow layer: with no more units than
 directions nearly all units have to be active for every row; 83% were after those steps,
