@@ -45,7 +45,7 @@ N_EXPLAINED = 4
 N_CLASSIFIERS = 3
 N_HIDDEN = 100
 N_LABELLED = 5
-N_DRAWS = 3
+N_DRAWS = 2
 NO_PICTURE = 'No picture without matplotlib: pip install "skae[plot]"'
 
 
