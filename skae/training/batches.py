@@ -77,10 +77,9 @@ class _Isolation:
                 self.torch_threads = torch.get_num_threads()
                 self.dtype = torch.get_default_dtype()
                 torch.set_default_dtype(torch.float32)
+                self.openmp_threads = _openmp_threads()
                 self.blas = _blas().limit(limits=1)
                 self.blas.__enter__()
-                found = self.blas.get_original_num_threads()
-                self.openmp_threads = found["openmp"] or 1
             self.active += 1
             self.mine.depth = getattr(self.mine, "depth", 0) + 1
             torch.set_num_threads(1)
@@ -103,6 +102,16 @@ _isolation = _Isolation()
 def _blas() -> ThreadpoolController:
     # Looking for the loaded libraries takes longer than a small fit.
     return ThreadpoolController()
+
+
+def _openmp_threads() -> int:
+    """The largest number that a loaded OpenMP library would use."""
+    found = [
+        library.get_num_threads()
+        for library in _blas().lib_controllers
+        if library.user_api == "openmp"
+    ]
+    return max(found, default=1)
 
 
 @contextmanager
