@@ -402,6 +402,11 @@ default="gaussian"
         )
         y = column_or_1d(_as_labels(y), warn=True)
         check_consistent_length(X, y)
+        if y.dtype.kind == "f" and np.isinf(y).any():
+            raise ValueError(
+                "Input y contains infinity or a value too large for "
+                f"dtype({str(y.dtype)!r})."
+            )
         known = ~_is_missing(y)
         if len(np.unique(y[known])) == 1 and not any_y and _are_signs(y):
             known[:] = True

@@ -25,7 +25,7 @@ _DENSITY = 0.7
 _ALPHA = 0.99
 _STEPS = 60
 _FOLDS = 5
-_LEAD = 0.85
+_LEAD = 0.9
 _FEW = 200
 _MAX_JUDGED = 2000
 
@@ -129,7 +129,7 @@ def is_better(
     All judges see the same labels in repeated cross-validation: labels that spread over
     the graph, a support vector machine and a logistic regression on the labelled rows.
     Neighbours that mislead cost more than good ones bring where the rows alone do well,
-    so the graph has to leave 15% fewer errors than the better of the other two, and at
+    so the graph has to leave 10% fewer errors than the better of the other two, and at
     least one labelled row's.
 
     Parameters
