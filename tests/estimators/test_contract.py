@@ -10,7 +10,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skae
@@ -95,9 +95,14 @@ def test_clone_and_html_repr(estimator):
 def test_settings_of_the_process_change_nothing(estimator, setting):
     X = np.random.default_rng(0).normal(size=(60, 4))
 
+    y = np.arange(60) % 3 - 1
+
     def scores():
-        model = estimator(max_iter=3, random_state=0).fit(X)
-        return pickle.loads(pickle.dumps(model)).score_samples(X)
+        model = estimator(max_iter=3, random_state=0)
+        if is_classifier(model):
+            model.fit(X, y)
+            return pickle.loads(pickle.dumps(model)).predict_log_proba(X)
+        return pickle.loads(pickle.dumps(model.fit(X))).score_samples(X)
 
     expected = scores()
     if setting == "float64":
