@@ -16,12 +16,10 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.utils import compute_class_weight
-from sklearn.utils._param_validation import HasMethods, Interval, Options, StrOptions
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_consistent_length,
-    check_is_fitted,
     column_or_1d,
     validate_data,
 )
@@ -29,6 +27,14 @@ from sklearn.utils.validation import (
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.callbacks import CallbackSupport, with_callbacks
 from skae.estimators.denoising import Denoising
+from skae.estimators.labels import (
+    are_signs,
+    as_labels,
+    check_counts,
+    check_labels,
+    class_numbers,
+    is_missing,
+)
 from skae.estimators.stages import StackedFit
 from skae.estimators.validation import fitted_rows, unchanged_on_error
 from skae.training.batches import isolated, map_rows
@@ -211,10 +217,6 @@ default="gaussian"
             Interval(Integral, 2, None, closed="left"),
         ],
         "pretrain_max_iter": [None, Interval(Integral, 1, None, closed="left")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
     }
 
     def __init__(
@@ -307,8 +309,8 @@ default="gaussian"
                     f"is to be continued has {self.classes_.tolist()}. Set "
                     "warm_start=False."
                 )
-            labels = _numbers(y, known, classes)
-            _check_counts(labels, classes)
+            labels = class_numbers(y, known, classes)
+            check_counts(labels, classes)
             fitting = self._fit_of(X, labels, classes, weight)
             fitted = fitting.resume(self) if resuming else fitting.run()
             vars(self).update(fitted)
@@ -359,7 +361,7 @@ default="gaussian"
                     f"y has the labels {unseen.tolist()}, which are not among classes="
                     f"{classes.tolist()}. Name all of them in the first call."
                 )
-            labels = _numbers(y, known, classes)
+            labels = class_numbers(y, known, classes)
             fitting = self._fit_of(X, labels, classes, weight)
             fitted = fitting.continue_epoch(None if first else self)
             vars(self).update(fitted)
@@ -400,15 +402,15 @@ default="gaussian"
             ensure_min_samples=2 if reset else 1,
             reset=reset,
         )
-        y = column_or_1d(_as_labels(y), warn=True)
+        y = column_or_1d(as_labels(y), warn=True)
         check_consistent_length(X, y)
         if y.dtype.kind == "f" and np.isinf(y).any():
             raise ValueError(
                 "Input y contains infinity or a value too large for "
                 f"dtype({str(y.dtype)!r})."
             )
-        known = ~_is_missing(y)
-        if len(np.unique(y[known])) == 1 and not any_y and _are_signs(y):
+        known = ~is_missing(y)
+        if len(np.unique(y[known])) == 1 and not any_y and are_signs(y):
             known[:] = True
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
@@ -419,7 +421,7 @@ default="gaussian"
                 X, y, sample_weight = X[used], y[used], sample_weight[used]
                 known = known[used]
         if not any_y:
-            _check_labels(y, known)
+            check_labels(y, known)
         return X, y, known, sample_weight
 
     def _fit_of(self, X, labels, classes, weight) -> StackedFit:
@@ -516,7 +518,7 @@ default="gaussian"
         Z : ndarray of shape (n_samples, n_components_)
             In X's dtype.
         """
-        X = self._rows(X)
+        X = fitted_rows(self, X)
         return self._mapped(X, self.encoder_, self.n_components_, X.dtype)
 
     def reconstruct(self, X):
@@ -538,7 +540,7 @@ default="gaussian"
         ValueError
             When no layer was pretrained.
         """
-        X = self._rows(X)
+        X = fitted_rows(self, X)
         first = [] if self._first is None else [self._first]
         path = [*first, *self.autoencoders_]
         if not path or not all(hasattr(each, "inverse_transform") for each in path):
@@ -553,12 +555,8 @@ default="gaussian"
             X = autoencoder.inverse_transform(X)
         return X
 
-    def _rows(self, X):
-        check_is_fitted(self)
-        return fitted_rows(self, X)
-
     def _logits(self, X):
-        X = self._rows(X)
+        X = fitted_rows(self, X)
         return self._mapped(X, self.net_, len(self.classes_), np.float64)
 
     def _mapped(self, X, module, width, dtype):
@@ -584,81 +582,3 @@ default="gaussian"
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _as_labels(y):
-    """y, where a list of strings keeps the markers of missing labels apart."""
-    if isinstance(y, list | tuple) and any(isinstance(label, str) for label in y):
-        if not all(isinstance(label, str) for label in y):
-            return np.array(y, dtype=object)
-    if isinstance(y, np.ndarray) and y.dtype.kind == "U":
-        marks = np.intersect1d(y, ["-1", "nan", "None"])
-        if len(marks):
-            raise ValueError(
-                f"y is an array of strings with {marks.tolist()} among them, which can "
-                "not mark rows without a label. Make it an array of objects, "
-                "y.astype(object), with None for these rows."
-            )
-    return y
-
-
-def _is_missing(y) -> np.ndarray:
-    """Which labels are -1, None or NaN."""
-    if y.dtype.kind in "biu":
-        return y == -1 if y.dtype.kind == "i" else np.zeros(len(y), dtype=bool)
-    if y.dtype.kind == "f":
-        return np.isnan(y) | (y == -1)
-    if y.dtype.kind != "O":
-        return np.zeros(len(y), dtype=bool)
-    return np.array([_is_missing_label(label) for label in y], dtype=bool)
-
-
-def _are_signs(y) -> bool:
-    """Whether y holds -1 and 1 alone: two classes, as one can not be learned."""
-    return y.dtype.kind in "if" and np.isin(y, (-1, 1)).all()
-
-
-def _is_missing_label(label) -> bool:
-    if label is None or (isinstance(label, Real) and label == -1):
-        return True
-    # NaN and pandas.NA are unequal to themselves, the latter in its own way.
-    return not isinstance(label, str) and (label is not label or not _equals(label))
-
-
-def _equals(label) -> bool:
-    try:
-        return bool(label == label)
-    except TypeError:
-        return False
-
-
-def _check_labels(y, known):
-    if not known.any():
-        raise ValueError(
-            f"y has no label: all {len(y)} rows are marked as unlabelled (-1, None or "
-            "NaN). Label at least two rows of each class."
-        )
-    labels = y[known]
-    check_classification_targets(labels.tolist() if y.dtype.kind == "O" else labels)
-
-
-def _numbers(y, known, classes) -> np.ndarray:
-    """Labels as places in classes, -1 where there is none."""
-    labels = np.full(len(y), -1)
-    labels[known] = np.searchsorted(classes, y[known])
-    return labels
-
-
-def _check_counts(labels, classes):
-    counts = np.bincount(labels[labels >= 0], minlength=len(classes))
-    if len(classes) < 2:
-        raise ValueError(
-            f"The labels must name at least two classes; got one class, "
-            f"{classes.tolist()}."
-        )
-    rare = classes[counts < 2]
-    if len(rare):
-        raise ValueError(
-            f"Each class needs at least two labelled rows; {rare.tolist()} came once. "
-            "Label more rows or mark these as unlabelled (-1)."
-        )
