@@ -5,12 +5,31 @@ number of layers. Parameters stay ordinary `nn.Parameter` objects: they are view
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["FlatAdamW", "FlatParameters"]
+__all__ = ["FlatAdamW", "FlatGroup", "FlatParameters"]
+
+
+class FlatGroup(NamedTuple):
+    """A stretch of the buffer that an optimiser of its own moves.
+
+    Attributes
+    ----------
+    data, grad : Tensor of shape (n_parameters,)
+    decayed : Tensor
+        The leading part of ``data`` that is under weight decay.
+    place : slice
+        Where the stretch lies in the buffer.
+    """
+
+    data: Tensor
+    grad: Tensor
+    decayed: Tensor
+    place: slice
 
 
 class FlatParameters:
@@ -21,37 +40,62 @@ class FlatParameters:
     module : Module
         Its trainable parameters are moved into the buffer in place.
     decayed : iterable of Parameter, default=()
-        Those under weight decay; they come first in the buffer.
+        Those under weight decay; they come first in the buffer, or in their group.
+    groups : sequence of iterables of Parameter, optional
+        Parameters that lie side by side, each in one group; all are one group where
+        left out.
 
     Attributes
     ----------
     data, grad : Tensor of shape (n_parameters,)
     decayed : Tensor
-        The leading part of ``data``.
+        The leading part of ``data``, of the first group.
+    groups : list of FlatGroup
     """
 
-    def __init__(self, module: nn.Module, decayed: Iterable[nn.Parameter] = ()):
-        first = {id(p): p for p in decayed if p.requires_grad}
-        rest = [
-            p for p in module.parameters() if p.requires_grad and id(p) not in first
+    def __init__(
+        self,
+        module: nn.Module,
+        decayed: Iterable[nn.Parameter] = (),
+        groups: Sequence[Iterable[nn.Parameter]] | None = None,
+    ):
+        is_decayed = {id(p): p for p in decayed if p.requires_grad}
+        firsts, rests = [], []
+        for group in [module.parameters()] if groups is None else groups:
+            members = {id(p): p for p in group if p.requires_grad}
+            # In the order in which decayed ones came.
+            firsts.append([p for i, p in is_decayed.items() if i in members])
+            rests.append([p for i, p in members.items() if i not in is_decayed])
+        parameters = [
+            p
+            for parts in zip(firsts, rests, strict=True)
+            for part in parts
+            for p in part
         ]
-        parameters = [*first.values(), *rest]
         sizes = [parameter.numel() for parameter in parameters]
         in_memory = [p.mT if _by_columns(p) else p for p in parameters]
         self.data = torch.cat([p.detach().flatten() for p in in_memory])
         self.grad = torch.zeros_like(self.data)
-        data, grad = self.data.split(sizes), self.grad.split(sizes)
-        for parameter, values, slopes in zip(parameters, data, grad, strict=True):
+        both = zip(self.data.split(sizes), self.grad.split(sizes), strict=True)
+        for parameter, (values, slopes) in zip(parameters, both, strict=True):
             parameter.data, parameter.grad = (
                 flat.view(parameter.mT.shape).mT
                 if _by_columns(parameter)
                 else flat.view(parameter.shape)
                 for flat in (values, slopes)
             )
-        self.decayed = self.data[: sum(p.numel() for p in first.values())]
+        self.groups: list[FlatGroup] = []
+        start = 0
+        for first, rest in zip(firsts, rests, strict=True):
+            n_decayed = sum(p.numel() for p in first)
+            place = slice(start, start + n_decayed + sum(p.numel() for p in rest))
+            data, grad = self.data[place], self.grad[place]
+            self.groups.append(FlatGroup(data, grad, data[:n_decayed], place))
+            start = place.stop
+        self.decayed = self.groups[0].decayed
         self._parameters = parameters
 
-    def like(self, values: dict[nn.Parameter, float] | None) -> torch.Tensor | None:
+    def like(self, values: dict[nn.Parameter, float] | None) -> Tensor | None:
         """A tensor of ``data``'s shape with each parameter's value, one where none."""
         if values is None:
             return None
@@ -59,7 +103,7 @@ class FlatParameters:
         return torch.cat(parts).to(self.data)
 
 
-def _by_columns(parameter: torch.Tensor) -> bool:
+def _by_columns(parameter: Tensor) -> bool:
     return (
         parameter.ndim > 1
         and not parameter.is_contiguous()
@@ -76,7 +120,7 @@ class FlatAdamW:
 
     Parameters
     ----------
-    flat : FlatParameters
+    flat : FlatParameters or FlatGroup
     lr : float
         Peak learning rate.
     n_steps : int
@@ -92,11 +136,13 @@ class FlatAdamW:
         Share of the steps after which the rate falls, at least the warm-up's.
     shares : Tensor of shape (n_parameters,), optional
         Share of each step that an entry takes, in [0, 1].
+    average : Tensor of shape (n_parameters,), optional
+        Where the average is kept; memory of its own where left out.
     """
 
     def __init__(
         self,
-        flat: FlatParameters,
+        flat: FlatParameters | FlatGroup,
         *,
         lr: float,
         n_steps: int,
@@ -105,7 +151,8 @@ class FlatAdamW:
         betas: tuple[float, float] = (0.9, 0.95),
         constant: bool = False,
         plateau: float = 0.05,
-        shares: torch.Tensor | None = None,
+        shares: Tensor | None = None,
+        average: Tensor | None = None,
     ):
         self.flat = flat
         self.lr = lr
@@ -116,7 +163,7 @@ class FlatAdamW:
         self.constant = constant
         self.plateau = plateau
         self.shares = shares
-        self.average = flat.data.clone()
+        self.average = flat.data.clone() if average is None else average
         self.restart(1.0)
 
     def restart(self, factor: float) -> None:

@@ -172,6 +172,9 @@ class Trainer(NeuralNet):
             verbose=0,
         )
 
+    # What the history records of a round and has to be finite.
+    _LOSSES: tuple[str, ...] = ("train_loss", "valid_loss")
+
     def _own_callbacks(self, verbose):
         monitored = "valid_loss" if self.evaluate else "train_loss"
         own = []
@@ -284,17 +287,24 @@ class Trainer(NeuralNet):
         for batch in batches:
             if notify:
                 notify("on_batch_begin", batch=batch, training=True)
-            loss = self.gradient_(*batch)
-            if notify:
-                named = list(self.module_.named_parameters())
-                notify("on_grad_computed", named_parameters=named, training=True)
-            self.optimizer_.step()
+            loss = self._step(batch, notify)
             total += loss
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
         self.module_.eval()
         n_members = self.module_.members or 1
         self.history.record("train_loss", total.item() / len(batches) / n_members)
+
+    def _step(self, batch, notify) -> Tensor:
+        """One training step; its loss, summed over members."""
+        loss = self.gradient_(*batch)
+        self._notify_of_gradient(notify, self.module_.named_parameters())
+        self.optimizer_.step()
+        return loss
+
+    def _notify_of_gradient(self, notify, named):
+        if notify:
+            notify("on_grad_computed", named_parameters=list(named), training=True)
 
     def _autograd_step(self, *batch) -> Tensor:
         self.flat_.grad.zero_()
@@ -309,12 +319,12 @@ class Trainer(NeuralNet):
         loss = last[monitored]
         # What skorch's checkpoints look for.
         self.history.record(f"{monitored}_best", loss < self._best)
-        if not torch.isfinite(torch.tensor([loss, last["train_loss"]])).all():
+        if not self._is_finite(last):
             self._back_off()
             return
         self._n_finite += 1
-        if loss < self._best or self.keep_last:
-            self._best = loss
+        if self._is_kept(loss):
+            self._best = loss if self.keep_last else min(loss, self._best)
             self._best_weights.copy_(self.optimizer_.average)
             self.kept_round_ = len(self.history)
         if self.on_round is not None:
@@ -326,6 +336,14 @@ class Trainer(NeuralNet):
                 raise
             if stop:
                 raise KeyboardInterrupt
+
+    def _is_finite(self, row) -> bool:
+        """Whether training can go on from the round that a row of the history tells."""
+        return all(math.isfinite(row[n]) for n in self._LOSSES if n in row)
+
+    def _is_kept(self, loss: float) -> bool:
+        """Whether a round of this monitored loss is better than those before."""
+        return loss < self._best or self.keep_last
 
     def _back_off(self):
         self._retries += 1
