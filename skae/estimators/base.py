@@ -148,7 +148,10 @@ class BaseAutoencoder(
         clean = self._targets(y, (n_samples, rows.shape[1]))
         if clean is not None and sample_weight is not None:
             clean = clean[_check_sample_weight(sample_weight, clean) > 0]
-        return Fit(self, rows, weight, clean)
+        context = self._context_of(y, n_samples, reset=reset)
+        if context is not None and sample_weight is not None:
+            context = context[_check_sample_weight(sample_weight, context) > 0]
+        return Fit(self, rows, weight, clean, context)
 
     # Hooks for estimators whose samples are no flat rows, or have targets.
     _allows_nan = False
@@ -163,6 +166,10 @@ class BaseAutoencoder(
 
     def _targets(self, y, shape):
         """Clean rows of this shape for pair training, or None."""
+        return None
+
+    def _context_of(self, y, n_samples, *, reset):
+        """What the model is told of each row, ``(n_samples, n_context)``, or None."""
         return None
 
     def _parts(self, X) -> Parts:
@@ -329,7 +336,7 @@ class BaseAutoencoder(
         scale = self._code_scale
 
         def encode(x):
-            return self.net_.codec.encode(x).cpu().double() * scale
+            return self.net_.code(x).cpu().double() * scale
 
         return self._map_rows(rows, encode, self.n_components_, out=out)
 
@@ -349,7 +356,7 @@ class BaseAutoencoder(
         return x * self._units.scale + center
 
     def _reconstruct(self, x):
-        return self._to_x(self.net_.codec.decode(self.net_.codec.encode(x)))
+        return self._to_x(self.net_.reconstruct(x))
 
     def _map_rows(
         self, X, function, width, *, center=None, scale=None, dtype=None, out=None

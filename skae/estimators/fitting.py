@@ -21,7 +21,7 @@ from skae.estimators.callbacks import FitProgress
 from skae.estimators.linear_models import LinearModels
 from skae.estimators.validation import check_unit_interval, feature_ranges
 from skae.parts.corruption import Features, KeepMissing, NoCorruption
-from skae.parts.dense import Anchor, Dense, DenseCodec
+from skae.parts.dense import Anchor, Dense
 from skae.parts.likelihoods import Bernoulli, Gaussian, unmasked
 from skae.parts.modules import ModulePair
 from skae.parts.priors import NoPrior
@@ -69,12 +69,15 @@ class Fit(LinearModels):
         Positive, of mean one.
     clean : ndarray or CSR matrix of X's shape, optional
         The targets, where X is not its own.
+    context : ndarray of shape (n_samples, n_context), optional
+        What the model is told of each row.
     """
 
-    def __init__(self, estimator, X, weight, clean=None):
+    def __init__(self, estimator, X, weight, clean=None, context=None):
         self.estimator = estimator
         self.X = X
         self.clean = clean
+        self.context = context
         self.weight = weight
         self.n_samples, self.n_features = X.shape
         self.random_state = check_random_state(estimator.random_state)
@@ -89,6 +92,8 @@ class Fit(LinearModels):
         self.likelihood = self.parts.likelihood
         self.corruption = self.parts.corruption
         self.is_dense = isinstance(self.parts.architecture, Dense)
+        if hasattr(self.likelihood, "bind"):
+            self.likelihood = self.likelihood.bind(self.n_features).to(self.device)
         self.is_plain = (
             isinstance(self.likelihood, Gaussian)
             and isinstance(self.parts.corruption, NoCorruption)
@@ -163,7 +168,7 @@ class Fit(LinearModels):
                 start = start._replace(model=trainer.module_)
         rate = self.estimator.learning_rate_init
         # Batches of nearly the size asked for that leave no row out.
-        n_batches = max(1, round(self.n_samples / self._batch_size(start.model.codec)))
+        n_batches = max(1, round(self.n_samples / self._batch_size(start.model)))
         schedule = Schedule(
             n_rounds=1,
             n_batches=n_batches,
@@ -234,13 +239,16 @@ class Fit(LinearModels):
             found.unit,
             found.variance,
             self._residual(found) if anchored else None,
-            centred=isinstance(unmasked(self.likelihood), Gaussian),
+            centred=isinstance(unmasked(self.parts.likelihood), Gaussian),
         )
         rows, noisy = self._targets_and_inputs(units)
         self.corruption = self._bound_corruption(found, units)
         if not self.is_dense:
             codec = self.parts.architecture.build(
-                self.n_features, self.parts.n_components, generator=self.generator
+                self.n_features,
+                self.parts.n_components,
+                generator=self.generator,
+                **self._widths(self.parts.n_components),
             )
             model = self._module(codec.to(self.device))
             return _Start(model, units, found.mean, rows, noisy=noisy)
@@ -274,9 +282,20 @@ class Fit(LinearModels):
             bound=defaults.bound if anchored else None,
             members=None if folds is None else folds.n_folds + 1,
             device=self.device,
+            **self._widths(n_components),
         )
         model = self._module(codec)
         return _Start(model, units, found.mean, rows, anchor, folds, noisy)
+
+    def _widths(self, n_components) -> dict:
+        """Of the encoder's output and the context, where they are not as usual."""
+        prior, context = self.parts.prior, self.context
+        widths = {}
+        if not isinstance(prior, NoPrior):
+            widths["n_outputs"] = prior.n_outputs(n_components)
+        if context is not None:
+            widths["n_context"] = context.shape[1]
+        return widths
 
     def _restart(self, fitted, model) -> "_Start":
         """A fitted codec with the rows and the parts of this fit."""
@@ -284,6 +303,8 @@ class Fit(LinearModels):
         if hasattr(self.parts.corruption, "bind"):
             found = self._moments()
             self.corruption = self._bound_corruption(found, units)
+        if isinstance(model.likelihood, torch.nn.Module):
+            self.likelihood = model.likelihood
         model = self._module(model.codec)
         rows, noisy = self._targets_and_inputs(units, next(model.parameters()).dtype)
         return _Start(model, units, fitted.mean_, rows, noisy=noisy)
@@ -314,7 +335,7 @@ class Fit(LinearModels):
 
     def _train(self, start: "_Start"):
         """Train on all rows but the held-out ones; the trainer and the judge."""
-        defaults = self._defaults(_width(start.model.codec, self.n_features))
+        defaults = self._defaults(_width(start.model, self.n_features))
         weight = self._tensor(self.weight)
         if start.folds is not None:
             index, judge = np.arange(self.n_samples), start.folds
@@ -348,6 +369,7 @@ class Fit(LinearModels):
             None if weight is None else weight[out],
             watched,
             None if start.noisy is None else start.noisy[out],
+            None if self.context is None else self._tensor(self.context[out]),
         )
         return index, judge
 
@@ -355,7 +377,7 @@ class Fit(LinearModels):
         """How much of the departure from the anchor to keep."""
         if start.anchor is None or judge is None:
             return 1.0
-        defaults = self._defaults(_width(start.model.codec, self.n_features))
+        defaults = self._defaults(_width(start.model, self.n_features))
         choice = choose_departure(
             start.model, judge, start.anchor, always_guard=defaults.always_guard
         )
@@ -369,16 +391,20 @@ class Fit(LinearModels):
             def attributes():
                 codec = copy.deepcopy(module.codec)
                 codec = codec.member(0) if start.folds is not None else codec
-                snapshot = self._module(codec)
+                snapshot = self._module(codec, copy.deepcopy(module.likelihood))
                 return self._attributes(snapshot, start.units, start.mean, 1.0)
 
             return self.progress.round(attributes)
 
+        n_steps = 0 if schedule.constant else schedule.n_rounds * schedule.n_batches
+        model.warmup_steps = warmup = round(self.parts.warmup * n_steps)
         return Trainer(
             model,
             schedule=schedule,
             generator=self.noise,
             evaluate=judge,
+            # The loss of the warm-up is not to be compared with what comes after.
+            keep_last=judge is None and warmup > 0,
             on_round=on_round if self.progress.context is not None else None,
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
@@ -413,6 +439,7 @@ class Fit(LinearModels):
             self.generator,
             weight,
             start.noisy,
+            None if self.context is None else Rows(self.context, 0.0, 1.0, self.device),
         )
 
     # Fitted attributes
@@ -427,7 +454,7 @@ class Fit(LinearModels):
                 architecture.get_params() if hasattr(architecture, "get_params") else {}
             ),
             "mean_": mean,
-            "n_components_": _width(model.codec, self.n_features),
+            "n_components_": _width(model, self.n_features),
             "departure_": departure,
         }
 
@@ -456,10 +483,15 @@ class Fit(LinearModels):
 
     # Small pieces
 
-    def _module(self, codec) -> Autoencoder:
+    def _module(self, codec, likelihood=None) -> Autoencoder:
         parts = self.parts
         return Autoencoder(
-            codec, self.likelihood, self.corruption, parts.prior, parts.penalties
+            codec,
+            self.likelihood if likelihood is None else likelihood,
+            self.corruption,
+            parts.prior,
+            parts.penalties,
+            hidden_context=parts.hidden_context,
         )
 
     def _rows(self, X, units: Units, dtype=torch.float32) -> Rows:
@@ -468,8 +500,8 @@ class Fit(LinearModels):
     def _defaults(self, n_components) -> Defaults:
         return self.parts.defaults(self.n_samples, self.n_features, n_components)
 
-    def _batch_size(self, codec) -> int:
-        defaults = self._defaults(_width(codec, self.n_features))
+    def _batch_size(self, model) -> int:
+        defaults = self._defaults(_width(model, self.n_features))
         asked = _given(self.estimator.batch_size, defaults.batch_size)
         return min(asked, self.n_samples)
 
@@ -548,9 +580,12 @@ def _given(value, default):
     return default if isinstance(value, str) else value
 
 
-def _width(codec, n_features) -> int:
-    """n_components of a codec."""
-    if isinstance(codec, DenseCodec):
-        return codec.sizes[-1]
+def _width(model, n_features) -> int:
+    """n_components of a model."""
+    codec = model.codec
+    known = getattr(codec, "n_components", None)
+    if known is not None:
+        return known
     with torch.no_grad():
-        return codec.encode(next(codec.parameters()).new_zeros(2, n_features)).shape[1]
+        rows = next(codec.parameters()).new_zeros(2, n_features)
+        return model.code(rows).shape[1]

@@ -39,6 +39,10 @@ class Parts:
     period : int, optional
         Rows are sequences laid out flat: columns that are this far apart are one
         feature at successive steps, and NaN are steps that are not there.
+    warmup : float
+        Share of the training over which the prior's divergence comes in.
+    hidden_context : float
+        Share of the rows whose context the encoder does not see in training.
     """
 
     architecture: Any
@@ -50,6 +54,8 @@ class Parts:
     penalties: tuple = ()
     init: str = "random"
     period: int | None = None
+    warmup: float = 0.0
+    hidden_context: float = 0.0
 
 
 def part_of(value, names=None, default=None):

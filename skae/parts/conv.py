@@ -15,6 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.dense import joined
 
 __all__ = ["Conv", "ConvCodec", "Window"]
 
@@ -130,6 +131,8 @@ class Conv(BaseEstimator):
         n_components: int | None,
         *,
         generator: Generator,
+        n_outputs: int | None = None,
+        n_context: int = 0,
     ) -> "ConvCodec":
         """Draw the weights of a codec.
 
@@ -141,13 +144,18 @@ class Conv(BaseEstimator):
             Width of the code; None keeps the feature map.
         generator : torch.Generator
             On the CPU.
+        n_outputs : int, optional
+            What the encoder gives, if not n_components.
+        n_context : int, default=0
+            Width of the context, which joins the feature map on its way to the code,
+            and the code. Needs n_components.
 
         Raises
         ------
         ValueError
             When the image is too small for the layers.
         """
-        codec = ConvCodec(self, n_components)
+        codec = ConvCodec(self, n_components, n_outputs, n_context)
         gain = ACTIVATIONS[self.activation].gain
         for layer in codec.modules():
             if isinstance(layer, Layer):
@@ -161,22 +169,33 @@ class ConvCodec(nn.Module):
     Shape
     -----
     ``encode`` maps ``(batch, n_channels * height * width)`` to
-    ``(batch, n_components)`` and ``decode`` back.
+    ``(batch, n_outputs)`` and ``decode`` maps ``(batch, n_components)`` back; both also
+    take a context ``(batch, n_context)``.
 
     Parameters
     ----------
     conv : Conv
     n_components : int or None
+    n_outputs : int, optional
+    n_context : int, default=0
 
     Attributes
     ----------
     code_shape : tuple
         Shape of the smallest feature map.
+    n_components : int
+        Width of the code.
     """
 
     keeps_units = False
 
-    def __init__(self, conv: Conv, n_components: int | None):
+    def __init__(
+        self,
+        conv: Conv,
+        n_components: int | None,
+        n_outputs: int | None = None,
+        n_context: int = 0,
+    ):
         super().__init__()
         self.sample_shape = tuple(conv.sample_shape)
         n_channels, *sizes = self.sample_shape
@@ -205,15 +224,18 @@ class ConvCodec(nn.Module):
         self.encoder_residuals = nn.ModuleList(Same(deep, deep, 3) for _ in n_residual)
         self.decoder_residuals = nn.ModuleList(Same(deep, deep, 3) for _ in n_residual)
         n_map = math.prod(self.code_shape)
-        self.to_code = None if n_components is None else Full(n_map, n_components)
-        self.from_code = None if n_components is None else Full(n_components, n_map)
+        self.n_components = n_components or n_map
+        self.to_code = self.from_code = None
+        if n_components is not None:
+            self.to_code = Full(n_map + n_context, n_outputs or n_components)
+            self.from_code = Full(n_components + n_context, n_map)
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights; biases are not decayed."""
         return [layer.weight for layer in self.modules() if isinstance(layer, Layer)]
 
-    def encode(self, x: Tensor) -> Tensor:
-        """z for flat images x in model units."""
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """h for flat images x in model units; z, where it is not drawn from h."""
         act = ACTIVATIONS[self.activation].forward
         h = _images(x, self.sample_shape)
         for down in self.down:
@@ -221,12 +243,12 @@ class ConvCodec(nn.Module):
         for residual in self.encoder_residuals:
             h = h + act(residual(h))
         h = h.flatten(1)
-        return h if self.to_code is None else self.to_code(h)
+        return h if self.to_code is None else self.to_code(joined(h, context))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Raw output, flat images, for codes z."""
         act = ACTIVATIONS[self.activation].forward
-        h = z if self.from_code is None else act(self.from_code(z))
+        h = z if self.from_code is None else act(self.from_code(joined(z, context)))
         h = _images(h, self.code_shape)
         for residual in self.decoder_residuals:
             h = h + act(residual(h))

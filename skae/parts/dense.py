@@ -9,7 +9,8 @@
 with trained E and D that start as the anchor's axes, and perceptrons f and g whose last
 layers start at zero, so that the untrained codec is the anchor. Without an anchor the
 codec is c = s(f(x r)), raw = g(c), where s is the activation of the code, the identity
-unless asked otherwise. With ``members`` every weight carries a leading axis and the
+unless asked otherwise; a context joins the inputs of f and g. With ``members`` every
+weight carries a leading axis and the
 codec is that many independent models, evaluated together.
 """
 
@@ -23,7 +24,7 @@ from torch.nn import functional as F
 
 from skae.parts.activations import ACTIVATIONS, Activation
 
-__all__ = ["Anchor", "Dense", "DenseCodec", "Guard", "product"]
+__all__ = ["Anchor", "Dense", "DenseCodec", "Guard", "joined", "product"]
 
 # Products of other widths take up rows one by one in kernels of their own.
 _STEADY_WIDTH = 16
@@ -155,6 +156,8 @@ class Dense(BaseEstimator):
         members: int | None = None,
         alike: bool = True,
         device: torch.device | str = "cpu",
+        n_outputs: int | None = None,
+        n_context: int = 0,
     ) -> "DenseCodec":
         """Draw the weights of a codec.
 
@@ -175,6 +178,10 @@ class Dense(BaseEstimator):
             its own.
         device : torch.device, default="cpu"
             Where the codec and the anchor are.
+        n_outputs : int, optional
+            What the encoder gives, if not n_components.
+        n_context : int, default=0
+            Width of the context.
 
         Returns
         -------
@@ -189,6 +196,8 @@ class Dense(BaseEstimator):
             members=members,
             bound=bound,
             code_activation=self.code_activation,
+            n_outputs=n_outputs,
+            n_context=n_context,
         ).to(device)
         codec.reset(generator, anchor, input_scale, alike=alike)
         return codec
@@ -202,8 +211,10 @@ class DenseCodec(nn.Module):
 
     Shape
     -----
-    ``encode`` maps ``(..., batch, n_features)`` to ``(..., batch, n_components)`` and
-    ``decode`` back; with ``members`` the leading axis of the result is the member.
+    ``encode`` maps ``(..., batch, n_features)`` to ``(..., batch, n_outputs)`` and
+    ``decode`` ``(..., batch, n_components)`` back; both also take a context
+    ``(..., batch, n_context)``. With ``members`` the leading axis of the result is the
+    member.
 
     Parameters
     ----------
@@ -214,6 +225,11 @@ class DenseCodec(nn.Module):
     members : int, optional
     bound : float, optional
     code_activation : str, default="identity"
+    n_outputs : int, optional
+        Width of what the encoder gives; n_components where left out, and always with an
+        anchor or tied weights.
+    n_context : int, default=0
+        Width of the context; zero with an anchor or tied weights.
     """
 
     encoder_path: Any  # a Parameter, or None without an anchor
@@ -231,12 +247,21 @@ class DenseCodec(nn.Module):
         members: int | None = None,
         bound: float | None = None,
         code_activation: str = "identity",
+        n_outputs: int | None = None,
+        n_context: int = 0,
     ):
         super().__init__()
         if anchored and code_activation != "identity":
             raise ValueError(
                 f"An anchored codec needs code_activation='identity'; got "
                 f"{code_activation!r}."
+            )
+        self.n_outputs = sizes[-1] if n_outputs is None else n_outputs
+        self.n_context = n_context
+        if (anchored or tied) and (self.n_outputs != sizes[-1] or n_context):
+            raise ValueError(
+                "A code that is drawn, and a context, need init='random' and "
+                "tied_weights=False: an anchored or tied decoder mirrors the encoder."
             )
         self.sizes = list(sizes)
         self.activation = activation
@@ -257,8 +282,11 @@ class DenseCodec(nn.Module):
                 return nn.Parameter(torch.zeros(*lead, *shape[::-1]).mT)
             return nn.Parameter(torch.zeros(*lead, *shape))
 
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
-        mirrored = [(after, before) for before, after in reversed(pairs)]
+        inner = self.sizes[1:-1]
+        down = [n_features + n_context, *inner, self.n_outputs]
+        up = [n_components + n_context, *reversed(inner), n_features]
+        pairs = list(zip(down[:-1], down[1:], strict=True))
+        mirrored = list(zip(up[:-1], up[1:], strict=True))
         self.encoder_weights = nn.ParameterList(empty(*pair) for pair in pairs)
         self.encoder_biases = nn.ParameterList(empty(after) for _, after in pairs)
         self.decoder_weights = nn.ParameterList(
@@ -349,11 +377,12 @@ class DenseCodec(nn.Module):
         found = [path for path in paths if path is not None]
         return found + [parameters[-1] for parameters in ends if len(parameters)]
 
-    def encode(self, x: Tensor) -> Tensor:
-        """z for rows x in model units."""
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """h for rows x in model units; z, where it is not drawn from h."""
         sigma = self._per_row(self.code_scale)
         scaled = x * self.input_scale
-        code = _perceptron(self._bounded(scaled), self.encoder_layers(), self._act)
+        seen = joined(self._bounded(scaled), context)
+        code = _perceptron(seen, self.encoder_layers(), self._act)
         code = ACTIVATIONS[self.code_activation].forward(code)
         if self.anchored:
             code = code + product(x, self.encoder_path) / sigma
@@ -361,10 +390,11 @@ class DenseCodec(nn.Module):
             code = self.guard.code(x, scaled, code)
         return code * sigma if self.anchored else code
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Raw output for codes z."""
         code = z / self._per_row(self.code_scale) if self.anchored else z
-        raw = _perceptron(self._bounded(code), self.decoder_layers(), self._act)
+        known = joined(self._bounded(code), context)
+        raw = _perceptron(known, self.decoder_layers(), self._act)
         if self.anchored:
             raw = raw + product(z, self.decoder_axes())
         if self.guard is not None and not self.training:
@@ -400,6 +430,8 @@ class DenseCodec(nn.Module):
             anchored=self.anchored,
             bound=self.bound,
             code_activation=self.code_activation,
+            n_outputs=self.n_outputs,
+            n_context=self.n_context,
         )
         mine = {
             name: tensor if name == "input_scale" else tensor[index]
@@ -424,6 +456,8 @@ class DenseCodec(nn.Module):
             members=len(codecs),
             bound=like.bound,
             code_activation=like.code_activation,
+            n_outputs=like.n_outputs,
+            n_context=like.n_context,
         ).to(like.input_scale)
         states = [one.state_dict() for one in codecs]
         codec.load_state_dict(
@@ -437,9 +471,14 @@ class DenseCodec(nn.Module):
         return codec.requires_grad_(False)
 
     @property
+    def n_components(self) -> int:
+        """Width of the code."""
+        return self.sizes[-1]
+
+    @property
     def keeps_units(self) -> bool:
         """Whether codes are in the units of the rows."""
-        return self.code_activation == "identity"
+        return self.code_activation == "identity" and self.n_outputs == self.sizes[-1]
 
     @property
     def _act(self) -> Activation:
@@ -465,6 +504,11 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             return product(x, weight) + bias
         return torch.addmm(bias, x, weight)
     return x @ weight + (bias if weight.ndim == 2 else bias.unsqueeze(-2))
+
+
+def joined(x: Tensor, context: Tensor | None) -> Tensor:
+    """Rows with their context in columns after their own."""
+    return x if context is None else torch.cat([x, context], dim=-1)
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:

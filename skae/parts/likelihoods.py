@@ -1,17 +1,32 @@
 """Likelihoods: how a reconstruction is judged.
 
 Each maps the decoder's raw output to a distribution of the row. The objective adds up
-``nll``; estimators call ``mean`` for reconstructions. Both families here use their
-canonical link, so the gradient of ``nll`` with respect to ``raw`` is
-``mean(raw) - x``, which the hand-written gradient relies on.
+``nll``; estimators call ``mean`` for reconstructions and ``draw`` for samples. One that
+is ``canonical`` uses its canonical link, so the gradient of ``nll`` with respect to
+``raw`` is ``mean(raw) - x``, which the hand-written gradient relies on. One that has
+something to learn is bound to a number of features, as a module, before training.
 """
+
+import math
 
 import torch
 from sklearn.base import BaseEstimator
-from torch import Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian", "Masked", "unmasked"]
+__all__ = [
+    "LIKELIHOODS",
+    "Bernoulli",
+    "BoundGaussian",
+    "Gaussian",
+    "LearnedGaussian",
+    "Masked",
+    "unmasked",
+]
+
+_LOG_2_PI = math.log(2 * math.pi)
+# Of the standard deviation, in model units: features without noise have no density.
+_FLOOR = 1e-3
 
 
 class Gaussian(BaseEstimator):
@@ -39,6 +54,10 @@ class Gaussian(BaseEstimator):
     def mean(self, raw: Tensor) -> Tensor:
         """The mean is the raw output itself."""
         return raw
+
+    def draw(self, raw: Tensor, generator: Generator) -> Tensor:
+        """The mean with noise of unit variance."""
+        return self.mean(raw) + torch.randn(raw.shape, generator=generator).to(raw)
 
     def link(self, mean: Tensor) -> Tensor:
         """The raw output with this mean."""
@@ -79,6 +98,10 @@ class Bernoulli(BaseEstimator):
         """The probability of a one."""
         return torch.sigmoid(raw)
 
+    def draw(self, raw: Tensor, generator: Generator) -> Tensor:
+        """Zeros and ones."""
+        return torch.bernoulli(self.mean(raw), generator=generator)
+
     def link(self, mean: Tensor) -> Tensor:
         """The logit of the mean, kept within +-log(99)."""
         return torch.logit(mean, eps=self._margin)
@@ -87,6 +110,79 @@ class Bernoulli(BaseEstimator):
         """d logit / d mean = 1 / (mean (1 - mean)), likewise bounded."""
         mean = mean.clamp(self._margin, 1 - self._margin)
         return 1 / (mean * (1 - mean))
+
+
+class LearnedGaussian(Gaussian):
+    """Normal distribution whose variance is learned, or given.
+
+    Parameters
+    ----------
+    variance : {"shared", "per_feature"} or float, default="shared"
+        One for all features, as in probabilistic PCA, one for each, as in factor
+        analysis, or a fixed value in model units.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.likelihoods import LearnedGaussian
+    >>> likelihood = LearnedGaussian().bind(2)
+    >>> likelihood.nll(torch.zeros(1, 2), torch.zeros(1, 2))  # log(2 pi)
+    tensor([1.8379], grad_fn=<SumBackward1>)
+    """
+
+    canonical = False
+
+    def __init__(self, variance="shared"):
+        self.variance = variance
+
+    def bind(self, n_features: int) -> "BoundGaussian":
+        """With parameters for so many features."""
+        fixed = not isinstance(self.variance, str)
+        shape = n_features if self.variance == "per_feature" else 1
+        bound = BoundGaussian(shape)
+        if fixed:
+            nn.init.constant_(bound.log_std, 0.5 * math.log(self.variance))
+            bound.log_std.requires_grad_(False)
+        return bound
+
+
+class BoundGaussian(nn.Module):
+    """Normal distribution with parameters of its own, see `LearnedGaussian`.
+
+    Parameters
+    ----------
+    n_variances : int
+        One, or n_features.
+
+    Shape
+    -----
+    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample, with all
+    constants.
+    """
+
+    canonical = False
+
+    def __init__(self, n_variances: int):
+        super().__init__()
+        self.log_std = nn.Parameter(torch.zeros(n_variances))
+
+    def std(self) -> Tensor:
+        """Of each feature, or of all."""
+        return self.log_std.clamp_min(math.log(_FLOOR)).exp()
+
+    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Minus the log-density of each row."""
+        std = self.std()
+        entry = 0.5 * ((raw - x) / std) ** 2 + (std.log() + 0.5 * _LOG_2_PI)
+        return entry.sum(-1)
+
+    def mean(self, raw: Tensor) -> Tensor:
+        """The mean is the raw output itself."""
+        return raw
+
+    def draw(self, raw: Tensor, generator: Generator) -> Tensor:
+        """The mean with noise."""
+        return raw + self.std() * torch.randn(raw.shape, generator=generator).to(raw)
 
 
 class Masked(BaseEstimator):

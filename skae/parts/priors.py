@@ -1,13 +1,17 @@
 """Priors: how the code is drawn from what the encoder says, and what that costs.
 
-``draw(h, generator) -> z`` and ``divergence(h) -> (batch,)`` in nats per sample enter
-the objective.
+The encoder gives ``n_outputs(n_components)`` numbers h for each row. ``draw(h,
+generator) -> z`` and ``divergence(h) -> (batch,)``, in nats per sample, enter the
+objective; ``location(h)`` is the code without chance, which estimators call for
+everything but training; ``sample(n_samples, n_components, generator) -> z`` draws codes
+that belong to no row, where the prior is a distribution.
 """
 
+import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor
 
-__all__ = ["NoPrior"]
+__all__ = ["NoPrior", "StandardNormal"]
 
 
 class NoPrior(BaseEstimator):
@@ -18,6 +22,14 @@ class NoPrior(BaseEstimator):
     h, z : ``(..., n_components)``; divergence : ``(...,)``
     """
 
+    def n_outputs(self, n_components: int) -> int:
+        """As many as the code has."""
+        return n_components
+
+    def location(self, h: Tensor) -> Tensor:
+        """Return ``h``, the same tensor."""
+        return h
+
     def draw(self, h: Tensor, generator: Generator | None) -> Tensor:
         """Return ``h``, the same tensor."""
         return h
@@ -25,3 +37,75 @@ class NoPrior(BaseEstimator):
     def divergence(self, h: Tensor) -> Tensor:
         """Zero for each row."""
         return h.new_zeros(h.shape[:-1])
+
+
+class StandardNormal(BaseEstimator):
+    """A standard normal code with a Gaussian posterior (Kingma and Welling 2014).
+
+    The encoder gives mu and log sigma^2 of q(z | x) = N(mu, diag(sigma^2)), arXiv
+    1312.6114; z is drawn as mu + sigma epsilon, so that gradients reach both.
+
+    Parameters
+    ----------
+    beta : float, default=1.0
+        Weight of the divergence (Higgins et al. 2017, ICLR); one makes the objective
+        the negative evidence lower bound.
+
+    Shape
+    -----
+    h : ``(..., 2 n_components)``, mu before log sigma^2; z : ``(..., n_components)``;
+    divergence : ``(...,)``, nats per sample.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.priors import StandardNormal
+    >>> StandardNormal().divergence(torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
+    tensor([2.5000])
+    """
+
+    def __init__(self, beta=1.0):
+        self.beta = beta
+
+    def n_outputs(self, n_components: int) -> int:
+        """A mean and a log-variance for each entry of the code."""
+        return 2 * n_components
+
+    def location(self, h: Tensor) -> Tensor:
+        """mu."""
+        return h.chunk(2, -1)[0]
+
+    def scale(self, h: Tensor) -> Tensor:
+        """sigma."""
+        return torch.exp(0.5 * h.chunk(2, -1)[1])
+
+    def draw(self, h: Tensor, generator: Generator | None) -> Tensor:
+        """mu + sigma epsilon."""
+        mu = self.location(h)
+        return torch.addcmul(mu, self.scale(h), self.noise(mu, generator))
+
+    def noise(self, like: Tensor, generator: Generator | None) -> Tensor:
+        """epsilon, standard normal."""
+        device = like.device if generator is None else generator.device
+        return torch.randn(like.shape, generator=generator, device=device).to(like)
+
+    def divergence(self, h: Tensor) -> Tensor:
+        """beta KL(q(z | x) || N(0, 1)), in closed form."""
+        mu, log_var = h.chunk(2, -1)
+        return self.beta * 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(-1)
+
+    def divergence_slope(self, h: Tensor) -> Tensor:
+        """d divergence / d h, of h's shape."""
+        mu, log_var = h.chunk(2, -1)
+        return torch.cat([mu, 0.5 * (log_var.exp() - 1)], -1).mul_(self.beta)
+
+    def log_ratio(self, z: Tensor, h: Tensor) -> Tensor:
+        """log p(z) - log q(z | x) of drawn codes, shape ``(...,)``."""
+        mu, log_var = h.chunk(2, -1)
+        epsilon = (z - mu) * torch.exp(-0.5 * log_var)
+        return 0.5 * (epsilon**2 + log_var - z**2).sum(-1)
+
+    def sample(self, n_samples: int, n_components: int, generator: Generator) -> Tensor:
+        """Codes, shape ``(n_samples, n_components)``."""
+        shape = n_samples, n_components
+        return torch.randn(shape, generator=generator, device=generator.device)

@@ -271,13 +271,24 @@ class Batches:
         Weights of all rows of ``rows``.
     inputs : Rows, optional
         What the encoder sees of each row, where that is not for the model to corrupt.
+    context : Rows, optional
+        What else is known of each row.
     """
 
     def __init__(
-        self, rows, index, batch_size, n_batches, generator, weight=None, inputs=None
+        self,
+        rows,
+        index,
+        batch_size,
+        n_batches,
+        generator,
+        weight=None,
+        inputs=None,
+        context=None,
     ):
         self.rows = rows
         self.inputs = inputs
+        self.context = context
         self.index = index
         self.batch_size = min(batch_size, len(index))
         self.n_batches = n_batches
@@ -295,14 +306,22 @@ class Batches:
         while left:
             drawn = self._draw(min(left, block))
             x = self.rows[drawn]
-            x_tilde = None if self.inputs is None else self.inputs[drawn]
+            known = [
+                None if rows is None else rows[drawn]
+                for rows in (self.inputs, self.context)
+            ]
+            while known and known[-1] is None:
+                known.pop()
             w = None
             if self.weight is not None:
                 w = self.weight[..., torch.as_tensor(drawn, device=self.rows.device)]
             for start in range(0, len(drawn), size):
                 part = slice(start, start + size)
-                batch = x[part], None if w is None else w[..., part]
-                yield batch if x_tilde is None else (*batch, x_tilde[part])
+                yield (
+                    x[part],
+                    None if w is None else w[..., part],
+                    *(None if rows is None else rows[part] for rows in known),
+                )
             left -= len(drawn) // size
 
     def _draw(self, n_batches: int) -> np.ndarray:

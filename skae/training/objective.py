@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Generator, Tensor, nn
 
 __all__ = ["Autoencoder", "State"]
@@ -32,6 +33,8 @@ class State:
         Where the pass draws from.
     weight : Tensor of shape (..., batch) or None
         Of the rows, in means over the batch.
+    context : Tensor of shape (..., batch, n_context) or None
+        What is known of the rows.
     """
 
     x: Tensor
@@ -42,6 +45,7 @@ class State:
     codec: nn.Module
     generator: Generator | None = None
     weight: Tensor | None = None
+    context: Tensor | None = None
 
 
 class Autoencoder(nn.Module):
@@ -50,13 +54,27 @@ class Autoencoder(nn.Module):
     Parameters
     ----------
     codec : Module
-        ``encode(x) -> h`` and ``decode(z) -> raw``.
+        ``encode(x) -> h`` and ``decode(z) -> raw``; with a context both take it as a
+        second argument.
     likelihood, corruption, prior : parts
     penalties : sequence of parts, default=()
+    warmup_steps : int, default=0
+        Training steps over which the divergence's weight rises to one.
+    hidden_context : float, default=0.0
+        Share of the rows whose context the encoder does not see in training, so that it
+        can do without.
     """
 
     def __init__(
-        self, codec: nn.Module, likelihood, corruption, prior, penalties: Sequence = ()
+        self,
+        codec: nn.Module,
+        likelihood,
+        corruption,
+        prior,
+        penalties: Sequence = (),
+        *,
+        warmup_steps: int = 0,
+        hidden_context: float = 0.0,
     ):
         super().__init__()
         self.codec: Any = codec
@@ -64,6 +82,9 @@ class Autoencoder(nn.Module):
         self.corruption = corruption
         self.prior = prior
         self.penalties = list(penalties)
+        self.warmup_steps = warmup_steps
+        self.hidden_context = hidden_context
+        self._n_steps = 0
 
     def forward(
         self,
@@ -71,6 +92,7 @@ class Autoencoder(nn.Module):
         generator: Generator | None = None,
         x_tilde: Tensor | None = None,
         weight: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """Objective of each row, shape ``(..., batch)``, in nats.
 
@@ -85,9 +107,12 @@ class Autoencoder(nn.Module):
         weight : Tensor of shape (..., batch), optional
             Of the rows, for penalties on means over the batch; the objectives
             themselves are not weighted.
+        context : Tensor of shape (..., batch, n_context), optional
+            What encoder and decoder know of the rows.
         """
-        state = self.run(x, generator, x_tilde, weight)
-        loss = self.likelihood.nll(state.raw, x) + self.prior.divergence(state.h)
+        state = self.run(x, generator, x_tilde, weight, context)
+        divergence = self.prior.divergence(state.h)
+        loss = self.likelihood.nll(state.raw, x) + self.warmth() * divergence
         for penalty in self.penalties:
             loss = loss + penalty(state)
         return loss
@@ -97,11 +122,12 @@ class Autoencoder(nn.Module):
         x: Tensor,
         weight: Tensor | None = None,
         x_tilde: Tensor | None = None,
+        context: Tensor | None = None,
         *,
         generator: Generator | None = None,
     ) -> Tensor:
         """Weighted mean of the objective over a batch, for each member."""
-        loss = self(x, generator, x_tilde, weight)
+        loss = self(x, generator, x_tilde, weight, context)
         return loss.mean(-1) if weight is None else (loss * weight).mean(-1)
 
     @property
@@ -120,6 +146,7 @@ class Autoencoder(nn.Module):
         generator: Generator | None = None,
         x_tilde: Tensor | None = None,
         weight: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> State:
         """One pass through corruption, encoder, prior and decoder."""
         if x_tilde is None:
@@ -129,11 +156,42 @@ class Autoencoder(nn.Module):
                     "corruption must return a tensor of the shape that came, "
                     f"{tuple(x.shape)}; it returned {tuple(x_tilde.shape)}."
                 )
-        h = self.codec.encode(x_tilde)
+        seen = self.seen_context(context, generator)
+        h = self.codec.encode(x_tilde, *_given(seen))
         z = self.prior.draw(h, generator)
-        raw = self.codec.decode(z)
-        return State(x, x_tilde, h, z, raw, self.codec, generator, weight)
+        raw = self.codec.decode(z, *_given(context))
+        return State(x, x_tilde, h, z, raw, self.codec, generator, weight, context)
+
+    def warmth(self) -> float:
+        """Weight of the divergence in the coming training step, else one."""
+        if not self.training or not self.warmup_steps:
+            return 1.0
+        self._n_steps += 1
+        return min(1.0, self._n_steps / self.warmup_steps)
+
+    def seen_context(
+        self, context: Tensor | None, generator: Generator | None
+    ) -> Tensor | None:
+        """What the encoder sees of the context: in training zeros for some rows."""
+        if context is None or not self.training or not self.hidden_context:
+            return context
+        shape = *context.shape[:-1], 1
+        device = context.device if generator is None else generator.device
+        draw = torch.rand(shape, generator=generator, device=device).to(context)
+        return context * (draw >= self.hidden_context)
+
+    def code(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """z of clean rows, without chance."""
+        return self.prior.location(self.codec.encode(x, *_given(context)))
+
+    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Raw output for clean rows, without chance."""
+        return self.codec.decode(self.code(x, context), *_given(context))
 
     def nll(self, x: Tensor) -> Tensor:
         """Reconstruction term alone, of the clean rows, shape ``(..., batch)``."""
-        return self.likelihood.nll(self.codec.decode(self.codec.encode(x)), x)
+        return self.likelihood.nll(self.reconstruct(x), x)
+
+
+def _given(context: Tensor | None) -> tuple[Tensor, ...]:
+    return () if context is None else (context,)

@@ -92,6 +92,7 @@ class HoldOut(Judge):
         Rows that are trained on; needed for anchored models.
     x_tilde : Tensor of shape (n_held_out, n_features), optional
         What the encoder sees of the rows, where the model does not corrupt them.
+    context : Tensor of shape (n_held_out, n_context), optional
     """
 
     trained_on = None
@@ -102,23 +103,25 @@ class HoldOut(Judge):
         weight: Tensor | None = None,
         training_x: Tensor | None = None,
         x_tilde: Tensor | None = None,
+        context: Tensor | None = None,
     ):
         self.x = x
         self.x_tilde = x_tilde
+        self.context = context
         self.weight = weight
         self.training_x = x if training_x is None else training_x
 
     def row_loss(self, model: Autoencoder) -> Tensor:
         generator = _generator(self.x)
         x = self.x.split(_PART)
-        x_tilde, weight = (
+        known = (
             [None] * len(x) if rows is None else rows.split(_PART)
-            for rows in (self.x_tilde, self.weight)
+            for rows in (self.x_tilde, self.weight, self.context)
         )
         with torch.no_grad():
             losses = [
-                model(part, generator, seen, w)
-                for part, seen, w in zip(x, x_tilde, weight, strict=True)
+                model(part, generator, *others)
+                for part, *others in zip(x, *known, strict=True)
             ]
         return torch.cat(losses)
 
