@@ -4,6 +4,7 @@ Swap ``PCA`` for `AutoencoderTransformer`, or ``IsolationForest`` for
 `AEOutlierDetector`, and nothing else in the script changes.
 """
 
+from skae.estimators.adversarial import AdversarialAE
 from skae.estimators.autoencoder import AutoencoderTransformer
 from skae.estimators.convolutional import ConvAE
 from skae.estimators.denoising import DenoisingAE
@@ -14,6 +15,7 @@ from skae.estimators.stacked import StackedAEClassifier
 
 __all__ = [
     "AEOutlierDetector",
+    "AdversarialAE",
     "AutoencoderTransformer",
     "ContractiveAE",
     "ConvAE",

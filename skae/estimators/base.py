@@ -151,7 +151,9 @@ class BaseAutoencoder(
         context = self._context_of(y, n_samples, reset=reset)
         if context is not None and sample_weight is not None:
             context = context[_check_sample_weight(sample_weight, context) > 0]
-        return Fit(self, rows, weight, clean, context)
+        return self._fit_class(self, rows, weight, clean, context)
+
+    _fit_class: type[Fit] = Fit
 
     # Hooks for estimators whose samples are no flat rows, or have targets.
     _allows_nan = False

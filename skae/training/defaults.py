@@ -13,6 +13,7 @@ __all__ = [
     "Training",
     "defaults_for",
     "defaults_for_images",
+    "defaults_for_matching",
     "defaults_for_sequences",
     "defaults_from_random",
     "training_of_labels",
@@ -74,6 +75,19 @@ def defaults_from_random(
     batch, rate = 64, 1e-2 * min(1.0, (100 / n_features) ** 0.5)
     n_steps = _length(n_samples, batch)
     return Defaults((), batch, rate, 0.0, 0.98, n_steps, 30, None, None, False)
+
+
+def defaults_for_matching(
+    n_samples: int, n_features: int, n_components: int
+) -> Defaults:
+    """Defaults for dense autoencoders whose codes are matched to a prior.
+
+    Critics need many codes a step, and more steps than reconstructions do.
+    """
+    hidden = (500, 250) if n_features > 200 else (128, 64)
+    rate = 1e-2 * min(1.0, (30 / n_features) ** 0.5)
+    n_steps = min(3000, max(400, 2 * n_samples))
+    return Defaults(hidden, 256, rate, 0.0, 0.995, n_steps, 30, None, None, False)
 
 
 def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> Defaults:
