@@ -1,0 +1,168 @@
+"""What a conditional model is told of its rows, in numbers.
+
+`context_of` reads off y whether it is classes or numbers and gives a `Classes` or a
+`Numbers`, which turn values of y into the columns that networks see, refuse values that
+do not fit, and draw values as the training rows had them.
+
+Shape
+-----
+``encode(y)`` maps ``(n_samples,)``, or ``(n_samples, n_outputs)`` for several numbers,
+to float32 ``(n_samples, width)``. Columns of zeros mean that nothing is known.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import column_or_1d
+
+__all__ = ["Classes", "Numbers", "context_of"]
+
+_SHOWN = 10
+
+
+def context_of(y, kind="auto") -> "Classes | Numbers":
+    """The context of the training rows.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    kind : {"auto", "classes", "numbers"}, default="auto"
+        "auto" takes strings, booleans and whole numbers in one column for classes.
+
+    Raises
+    ------
+    ValueError
+        When y is of neither kind.
+    """
+    if kind == "auto":
+        y = _array(y)
+        discrete = type_of_target(y, input_name="y") in ("binary", "multiclass")
+        is_flat = y.ndim == 1 or y.shape[1] == 1
+        kind = "classes" if discrete and is_flat else "numbers"
+    return Classes.of(y) if kind == "classes" else Numbers.of(y)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """One of a few classes, as one-hot columns.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+    shares : ndarray of shape (n_classes,)
+        Of the training rows.
+    """
+
+    classes: np.ndarray
+    shares: np.ndarray
+
+    @classmethod
+    def of(cls, y) -> "Classes":
+        """The classes in y."""
+        classes, counts = np.unique(_column(y), return_counts=True)
+        return cls(classes, counts / counts.sum())
+
+    @property
+    def width(self) -> int:
+        """Columns of the context."""
+        return len(self.classes)
+
+    def encode(self, y) -> np.ndarray:
+        """One-hot rows.
+
+        Raises
+        ------
+        ValueError
+            When y has a class that the training rows did not have.
+        """
+        y = _column(y)
+        known = np.isin(y, self.classes)
+        if not known.all():
+            unseen = np.unique(y[~known])[:_SHOWN].tolist()
+            raise ValueError(
+                f"y must be of the classes seen in fit, {self._in_words()}; got "
+                f"{unseen}."
+            )
+        hot = np.searchsorted(self.classes, y)[:, None] == np.arange(self.width)
+        return hot.astype(np.float32)
+
+    def draw(self, n_samples: int, random_state) -> np.ndarray:
+        """Classes as often as in training."""
+        return random_state.choice(self.classes, n_samples, p=self.shares)
+
+    def _in_words(self) -> str:
+        shown = self.classes[:_SHOWN].tolist()
+        return f"{shown}{' and others' if self.width > _SHOWN else ''}"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """One or several numbers, standardised, and a column of ones.
+
+    Attributes
+    ----------
+    mean, scale : ndarray of shape (n_outputs,)
+    values : ndarray of shape (n_samples, n_outputs)
+        Those of the training rows.
+    is_flat : bool
+        Whether y came as one dimension.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    values: np.ndarray
+    is_flat: bool
+
+    @classmethod
+    def of(cls, y) -> "Numbers":
+        """The units of y."""
+        values = _numbers(y)
+        scale = values.std(axis=0)
+        scale = np.where(scale > 0, scale, 1.0)
+        return cls(values.mean(axis=0), scale, values, _array(y).ndim == 1)
+
+    @property
+    def width(self) -> int:
+        """Columns of the context."""
+        return len(self.mean) + 1
+
+    def encode(self, y) -> np.ndarray:
+        """Standardised rows.
+
+        Raises
+        ------
+        ValueError
+            When y has other columns than in training.
+        """
+        values = _numbers(y)
+        if values.shape[1] != len(self.mean):
+            raise ValueError(
+                f"y must have the {len(self.mean)} columns seen in fit; got "
+                f"{values.shape[1]}."
+            )
+        scaled = (values - self.mean) / self.scale
+        ones = np.ones((len(values), 1))
+        return np.hstack([scaled, ones]).astype(np.float32)
+
+    def draw(self, n_samples: int, random_state) -> np.ndarray:
+        """Values of randomly chosen training rows."""
+        drawn = self.values[random_state.randint(len(self.values), size=n_samples)]
+        return drawn[:, 0] if self.is_flat else drawn
+
+
+def _array(y) -> np.ndarray:
+    return y if isinstance(y, np.ndarray) else np.asarray(y)
+
+
+def _column(y) -> np.ndarray:
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("y must not have NaN or infinite values.")
+    return y
+
+
+def _numbers(y) -> np.ndarray:
+    y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+    return y[:, None] if y.ndim == 1 else y
