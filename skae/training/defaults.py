@@ -86,7 +86,7 @@ def defaults_for_matching(
     """
     hidden = (500, 250) if n_features > 200 else (128, 64)
     rate = 1e-2 * min(1.0, (30 / n_features) ** 0.5)
-    n_steps = min(3000, max(400, 2 * n_samples))
+    n_steps = min(2000, max(400, n_samples))
     return Defaults(hidden, 256, rate, 0.0, 0.995, n_steps, 30, None, None, False)
 
 

@@ -18,7 +18,7 @@ from skae.training.two_sample import energy_distance
 __all__ = ["MOVES", "CodeCritic", "HeldOutMatch", "Matching"]
 
 _GRADIENT_PENALTY = 0.02
-_CRITIC_WIDTH = 256
+_CRITIC_WIDTH = 128
 
 # The critic has to keep up with codes that move, and forgets sooner where they were.
 MOVES = {"critic": Move(rate=2.0, betas=(0.5, 0.99), ema_decay=0.0)}
