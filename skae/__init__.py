@@ -11,6 +11,7 @@ from skae.estimators.outlier import AEOutlierDetector
 from skae.estimators.recurrent import RecurrentAE
 from skae.estimators.regularized import ContractiveAE, SparseAE
 from skae.estimators.stacked import StackedAEClassifier
+from skae.estimators.variational import VariationalAE
 
 __all__ = [
     "AEOutlierDetector",
@@ -21,6 +22,7 @@ __all__ = [
     "RecurrentAE",
     "SparseAE",
     "StackedAEClassifier",
+    "VariationalAE",
     "__version__",
 ]
 
