@@ -12,6 +12,7 @@ from skae.estimators.outlier import AEOutlierDetector
 from skae.estimators.recurrent import RecurrentAE
 from skae.estimators.regularized import ContractiveAE, SparseAE
 from skae.estimators.stacked import StackedAEClassifier
+from skae.estimators.variational import VariationalAE
 
 __all__ = [
     "AEOutlierDetector",
@@ -23,6 +24,7 @@ __all__ = [
     "RecurrentAE",
     "SparseAE",
     "StackedAEClassifier",
+    "VariationalAE",
     "__version__",
 ]
 

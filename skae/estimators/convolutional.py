@@ -8,7 +8,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.denoising import Denoising
 from skae.estimators.naming import Parts, noise_of, part_of
-from skae.estimators.shaped import Shaped
+from skae.estimators.shaped import Images, channel_widths
 from skae.estimators.validation import in_unit_interval
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.conv import Conv
@@ -18,7 +18,7 @@ from skae.training.defaults import defaults_for_images
 __all__ = ["ConvAE"]
 
 
-class ConvAE(Denoising, Shaped, BaseAutoencoder):
+class ConvAE(Denoising, Images, BaseAutoencoder):
     """Convolutional autoencoder for images.
 
     Takes arrays of shape ``(n_samples, n_channels, height, width)``, of shape
@@ -200,28 +200,9 @@ default="relu"
         self.verbose = verbose
         self.random_state = random_state
 
-    _n_axes = 3
-    _shape_in_words = "a tuple (n_channels, height, width) of positive int"
-
-    def _full_shape(self, shape):
-        shape = tuple(shape)
-        return (1, *shape) if len(shape) == 2 else shape
-
-    def _shape_of_rows(self, n_features):
-        return 1, 1, n_features
-
     def _parts(self, X):
         shape = self._resolved_shape()
-        kernel, stride = self.kernel_size, self.stride
-        if stride > kernel:
-            raise ValueError(
-                f"stride={stride} must not exceed kernel_size={kernel}: pixels between "
-                "two windows would never be seen."
-            )
-        if self.sample_shape is None and self._given_shape is None:
-            # Rows that nobody called images may be shorter than the kernel.
-            kernel = min(kernel, self.n_features_in_)
-            stride = min(stride, kernel)
+        kernel, stride = self._windows(self.kernel_size, self.stride)
         if self.output_kernel_size is not None and self.output_kernel_size % 2 == 0:
             raise ValueError(
                 "output_kernel_size must be odd, so that the image keeps its size; got "
@@ -229,7 +210,7 @@ default="relu"
             )
         conv = Conv(
             shape,
-            _widths(self.channels),
+            channel_widths(self.channels),
             kernel,
             stride,
             self.n_residual_layers,
@@ -250,12 +231,3 @@ default="relu"
     def _after(self, fitting):
         self.sample_shape_ = self.net_.codec.sample_shape
         self.code_shape_ = self.net_.codec.code_shape
-
-
-def _widths(channels) -> tuple[int, ...]:
-    sizes = (channels,) if isinstance(channels, Integral) else tuple(channels)
-    if not sizes or not all(isinstance(c, Integral) and c >= 1 for c in sizes):
-        raise ValueError(
-            f"channels must be at least one positive int; got {channels!r}."
-        )
-    return tuple(int(size) for size in sizes)

@@ -2,17 +2,18 @@
 
 `Shaped` lets an estimator take arrays of shape ``(n_samples, *sample_shape)`` as well
 as the same samples as flat rows, and gives back reconstructions in the shape in which
-samples came.
+samples came. `Images` are those of one or several channels.
 """
 
 import math
 import operator
+from numbers import Integral
 
 import numpy as np
 
 from skae.estimators.validation import shape_of
 
-__all__ = ["Shaped"]
+__all__ = ["Images", "Shaped", "channel_widths"]
 
 
 class Shaped:
@@ -104,3 +105,53 @@ class Shaped:
             shape = shape_of(X)[1:]
             shape = shape if len(shape) > 1 else None
         return rows if shape is None else rows.reshape(len(rows), *shape)
+
+
+class Images(Shaped):
+    """Samples are images ``(n_channels, height, width)``, or ``(height, width)``."""
+
+    _n_axes = 3
+    _shape_in_words = "a tuple (n_channels, height, width) of positive int"
+
+    def _full_shape(self, shape):
+        shape = tuple(shape)
+        return (1, *shape) if len(shape) == 2 else shape
+
+    def _shape_of_rows(self, n_features):
+        return 1, 1, n_features
+
+    def _windows(self, kernel_size, stride):
+        """Kernel size and stride, or what of them fits rows of one line.
+
+        Rows that nobody called images may be shorter than the kernel.
+
+        Raises
+        ------
+        ValueError
+            When pixels between two windows would never be seen.
+        """
+        if stride > kernel_size:
+            raise ValueError(
+                f"stride={stride} must not exceed kernel_size={kernel_size}: pixels "
+                "between two windows would never be seen."
+            )
+        if self.sample_shape is None and self._given_shape is None:
+            kernel_size = min(kernel_size, self.n_features_in_)
+            stride = min(stride, kernel_size)
+        return kernel_size, stride
+
+
+def channel_widths(channels) -> tuple[int, ...]:
+    """Channels of the strided layers as a tuple of int.
+
+    Raises
+    ------
+    ValueError
+        When there is none, or one that is no positive int.
+    """
+    sizes = (channels,) if isinstance(channels, Integral) else tuple(channels)
+    if not sizes or not all(isinstance(c, Integral) and c >= 1 for c in sizes):
+        raise ValueError(
+            f"channels must be at least one positive int; got {channels!r}."
+        )
+    return tuple(int(size) for size in sizes)

@@ -100,7 +100,8 @@ class Bernoulli(BaseEstimator):
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """Zeros and ones."""
-        return torch.bernoulli(self.mean(raw), generator=generator)
+        uniform = torch.rand(raw.shape, generator=generator).to(raw)
+        return (uniform < self.mean(raw)).to(raw)
 
     def link(self, mean: Tensor) -> Tensor:
         """The logit of the mean, kept within +-log(99)."""

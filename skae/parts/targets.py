@@ -44,9 +44,7 @@ class Target(BaseEstimator):
     def check(self, n_components: int) -> None:
         """Raise ValueError where the distribution has no such width."""
 
-    def sample(
-        self, n_samples: int, n_components: int, generator: Generator
-    ) -> Tensor:
+    def sample(self, n_samples: int, n_components: int, generator: Generator) -> Tensor:
         """Codes, ``(n_samples, n_components)``, on the generator's device."""
         raise NotImplementedError
 

@@ -15,6 +15,7 @@ __all__ = [
     "defaults_for_images",
     "defaults_for_matching",
     "defaults_for_sequences",
+    "defaults_for_variational",
     "defaults_from_random",
     "training_of_labels",
     "training_with_unlabelled",
@@ -104,6 +105,15 @@ def defaults_for_sequences(
     batch = 32 if n_samples <= 2000 else 64
     n_steps = min(4000, max(600, 6 * n_samples))
     return Defaults((), batch, 1e-2, 0.2, 0.98, n_steps, 20, None, None, False)
+
+
+def defaults_for_variational(
+    n_samples: int, n_features: int, n_components: int
+) -> Defaults:
+    """Defaults for models whose code is drawn: noise asks for long averages."""
+    batch = 128
+    n_steps = _length(n_samples, batch)
+    return Defaults((), batch, 3e-3, 0.0, 0.99, n_steps, 30, None, None, False)
 
 
 def _length(n_samples: int, batch: int, most: int = 6000) -> int:

@@ -1,0 +1,229 @@
+"""What estimators share that draw samples: sampling, interpolating, augmenting.
+
+`Generative` decodes codes that belong to no row, for autoencoders whose prior can be
+sampled; `Augmenting` draws labelled rows from anything that samples given y.
+"""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from skae.estimators.context import Classes
+from skae.training.batches import isolated
+
+__all__ = ["Augmenting", "Generative", "check_n_samples", "seeded"]
+
+_METHODS = ("spherical", "linear")
+# Below this angle, in radians, the two ways to interpolate are one.
+_SMALLEST_ANGLE = 1e-4
+
+
+class Generative:
+    """Sampling and interpolation for autoencoders whose prior has ``sample``."""
+
+    def sample(self, n_samples=1, *, random_state=None, noise=False):
+        """Draw samples: decoded codes from the prior.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            None takes the estimator's own, so that an int there gives the same samples
+            in every call.
+        noise : bool, default=False
+            Draw from the likelihood too. False gives its mean, as papers show images.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the shape, dtype and units of the training samples.
+
+        Raises
+        ------
+        ValueError
+            When n_samples is no positive integer.
+        """
+        check_is_fitted(self)
+        check_n_samples(n_samples)
+        generator = self._sampling_generator(random_state)
+        Z = self._drawn_codes(n_samples, generator)
+        return self._samples_of(Z, None, generator if noise else None)
+
+    def interpolate(self, a, b, n_steps=10, *, method="spherical"):
+        """Samples on the way from one sample to another, through the code.
+
+        Parameters
+        ----------
+        a, b : array-like of shape (n_features,) or (1, n_features)
+            Single samples.
+        n_steps : int, default=10
+            Samples on the way, the reconstructions of both ends included; at least 2.
+        method : {"spherical", "linear"}, default="spherical"
+            Along a great circle, which keeps codes of a normal prior at their usual
+            distance from zero (White 2016, arXiv 1609.04468), or a straight line.
+
+        Returns
+        -------
+        X : ndarray of shape (n_steps, n_features)
+            In the shape of the training samples.
+        """
+        ends = self._ends(a, b, n_steps, method)
+        codes = np.concatenate([self.transform(end) for end in ends])
+        Z = _PATHS[method](codes[0], codes[1], n_steps)
+        return self._samples_of(Z, None, None)
+
+    def _ends(self, a, b, n_steps, method):
+        """Both ends as samples in arrays of one."""
+        check_is_fitted(self)
+        if not isinstance(n_steps, Integral) or n_steps < 2:
+            raise ValueError(
+                f"n_steps must be an integer of at least 2; got {n_steps}."
+            )
+        if method not in _METHODS:
+            raise ValueError(f"method must be one of {_METHODS}; got {method!r}.")
+        return self._single(a, "a"), self._single(b, "b")
+
+    def _single(self, sample, name):
+        shape = np.shape(sample)
+        if shape == self._sample_shape():
+            return np.asarray(sample)[None]
+        if shape[:1] != (1,) or len(shape) < 2:
+            raise ValueError(
+                f"{name} must be a single sample of shape {self._sample_shape()}; got "
+                f"an array of shape {shape}."
+            )
+        return sample
+
+    def _sample_shape(self):
+        """Of one sample, as it came in fit."""
+        given = getattr(self, "_given_shape", None)
+        return (self.n_features_in_,) if given is None else tuple(given)
+
+    def _sampling_generator(self, random_state):
+        given = self.random_state if random_state is None else random_state
+        return seeded(given)
+
+    def _drawn_codes(self, n_samples, generator):
+        """Codes from the prior."""
+        z = self.net_.prior.sample(n_samples, self.n_components_, generator)
+        return z.double().numpy()
+
+    def _samples_of(self, Z, context, generator):
+        """Decode codes; with a generator, draw from the likelihood.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (n_samples, n_components_)
+        context : ndarray of shape (n_samples, n_context) or None
+        generator : torch.Generator or None
+        """
+        n_codes = self.n_components_
+        known = Z if context is None else np.hstack([Z, context])
+        n_columns = known.shape[1]
+        scale = np.ones(n_columns)
+        scale[:n_codes] = self._code_scale
+
+        def decode(rows):
+            z, told = rows[:, :n_codes], rows[:, n_codes:]
+            told = () if context is None else (told.contiguous(),)
+            return self.net_.codec.decode(z.contiguous(), *told).cpu().double()
+
+        raw = self._map_rows(
+            known, decode, self.n_features_in_, center=np.zeros(n_columns), scale=scale
+        )
+        with isolated(), torch.no_grad():
+            raw = torch.from_numpy(raw).float().to(self._device)
+            likelihood = self.net_.likelihood
+            x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
+            out = self._to_x_scale(x.cpu().double()).numpy()
+        out = out.astype(self._dtype, copy=False)
+        return self._restored(out, None)
+
+    def _after(self, fitting):
+        super()._after(fitting)
+        self._dtype = fitting.X.dtype
+
+
+class Augmenting:
+    """Synthetic labelled rows, for conditional estimators with ``_context``."""
+
+    def augment(self, X, y, n_per_class, *, random_state=None):
+        """Add synthetic rows of each class to labelled ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Classes seen in fit.
+        n_per_class : int
+            Synthetic rows of each class of y.
+        random_state : int, RandomState or None, default=None
+            As in ``sample``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples + n_per_class * n_classes, n_features)
+            The rows that came, and behind them the synthetic ones, class by class.
+        y : ndarray of shape (n_samples + n_per_class * n_classes,)
+
+        Raises
+        ------
+        ValueError
+            When the model was not fitted with classes, y has others, or n_per_class is
+            no positive integer.
+
+        Notes
+        -----
+        Fit the model to training rows only, like everything that a classifier learns
+        from.
+        """
+        check_is_fitted(self)
+        check_n_samples(n_per_class, "n_per_class")
+        if not isinstance(getattr(self, "_context", None), Classes):
+            raise ValueError(
+                f"augment needs a {type(self).__name__} that was fitted with classes "
+                "in y."
+            )
+        X, y = np.asarray(X), np.asarray(y)
+        check_consistent_length(X, y)
+        self._context.encode(y)
+        kinds = np.repeat(np.unique(y), n_per_class)
+        synthetic = self.sample(len(kinds), y=kinds, random_state=random_state)
+        synthetic = synthetic.reshape(len(kinds), *X.shape[1:])
+        return np.concatenate([X, synthetic.astype(X.dtype)]), np.concatenate(
+            [y, kinds]
+        )
+
+
+def check_n_samples(n_samples, name="n_samples") -> None:
+    """Raise unless it is a positive integer."""
+    if not isinstance(n_samples, Integral) or n_samples < 1:
+        raise ValueError(f"{name} must be a positive integer; got {n_samples!r}.")
+
+
+def seeded(random_state) -> torch.Generator:
+    """A generator on the CPU from what scikit-learn takes as random_state."""
+    seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    return torch.Generator().manual_seed(int(seed))
+
+
+def _line(start, end, n_steps):
+    share = np.linspace(0, 1, n_steps)[:, None]
+    return (1 - share) * start + share * end
+
+
+def _great_circle(start, end, n_steps):
+    norms = np.linalg.norm(start) * np.linalg.norm(end)
+    cosine = np.dot(start, end) / norms if norms > 0 else 1.0
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    if min(angle, np.pi - angle) < _SMALLEST_ANGLE:
+        return _line(start, end, n_steps)
+    share = np.linspace(0, 1, n_steps)[:, None]
+    before, after = np.sin((1 - share) * angle), np.sin(share * angle)
+    return (before * start + after * end) / np.sin(angle)
+
+
+_PATHS = {"spherical": _great_circle, "linear": _line}

@@ -1,0 +1,386 @@
+"""`VariationalAE`: the variational autoencoder.
+
+What it shares with `ConditionalVAE`, the model's parts and the bound of the likelihood,
+is `Variational`.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    StrOptions,
+)
+
+from skae.estimators.base import BaseAutoencoder
+from skae.estimators.generative import Generative, seeded
+from skae.estimators.naming import Parts, hidden_widths, part_of
+from skae.estimators.shaped import Images, channel_widths
+from skae.parts.activations import ACTIVATIONS
+from skae.parts.conv import Conv
+from skae.parts.dense import Dense
+from skae.parts.likelihoods import Bernoulli, BoundGaussian, LearnedGaussian
+from skae.parts.priors import StandardNormal
+from skae.training.batches import chunks
+from skae.training.bounds import importance_weighted_bound
+from skae.training.defaults import defaults_for_variational
+
+__all__ = ["Variational", "VariationalAE"]
+
+# Patches, the fastest convolutions.
+_KERNEL = 4
+# Variance of a unit's mean over rows (Burda et al. 2015, section 5).
+_ACTIVE = 0.01
+_WATCHED_ROWS = 10_000
+
+
+class Variational(Generative, Images, BaseAutoencoder):
+    """A code with a Gaussian posterior and a standard normal prior."""
+
+    _parameter_constraints: dict = {
+        **BaseAutoencoder._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "likelihood": [
+            StrOptions({"gaussian", "bernoulli"}),
+            HasMethods(["nll", "mean"]),
+        ],
+        "noise_variance": [
+            StrOptions({"shared", "per_feature"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "kl_warmup": [Interval(Real, 0, 1, closed="left")],
+        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+        "architecture": [StrOptions({"dense", "conv"}), HasMethods(["build"])],
+        "sample_shape": [tuple, list, np.ndarray, None],
+        "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
+        "channels": [Interval(Integral, 1, None, closed="left"), tuple, list],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+    }
+
+    # Share of the rows whose context is hidden from the encoder in training.
+    _hidden_context = 0.0
+
+    def _parts(self, X) -> Parts:
+        return Parts(
+            architecture=self._architecture(),
+            n_components=self.n_components,
+            defaults=defaults_for_variational,
+            likelihood=self._likelihood(),
+            prior=StandardNormal(self.beta),
+            warmup=self.kl_warmup,
+            hidden_context=self._hidden_context,
+        )
+
+    def _architecture(self):
+        if not isinstance(self.architecture, str):
+            return part_of(self.architecture)
+        if self.architecture == "conv":
+            kernel, stride = self._windows(_KERNEL, _KERNEL)
+            channels = channel_widths(self.channels)
+            shape = self._resolved_shape()
+            return Conv(shape, channels, kernel, stride, activation=self.activation)
+        hidden = hidden_widths(self.hidden_layer_sizes, self.activation)
+        return Dense(hidden, self.activation)
+
+    def _likelihood(self):
+        if self.likelihood == "gaussian":
+            return LearnedGaussian(self.noise_variance)
+        if self.likelihood == "bernoulli":
+            return Bernoulli()
+        return part_of(self.likelihood)
+
+    def _after(self, fitting):
+        super()._after(fitting)
+        if self.sample_shape is not None or self._given_shape is not None:
+            self.sample_shape_ = self._resolved_shape()
+        self._bound_seed = seeded(self.random_state).initial_seed()
+        self.__dict__.pop("noise_variance_", None)
+        if isinstance(self.net_.likelihood, BoundGaussian):
+            with torch.no_grad():
+                std = self.net_.likelihood.std().cpu().double().numpy()
+            variance = (std * self._units.scale) ** 2
+            self.noise_variance_ = variance if len(variance) > 1 else variance.item()
+        context = fitting.context
+        context = None if context is None else context[:_WATCHED_ROWS]
+        codes = self._encoded_as(fitting.X[:_WATCHED_ROWS], context)
+        self.active_units_ = codes.var(axis=0) > _ACTIVE
+
+    def _encoded_as(self, rows, context=None, part="location"):
+        """Location or scale of the posterior of validated rows."""
+
+        def encode(x, *told):
+            h = self.net_.codec.encode(x, *told)
+            return getattr(self.net_.prior, part)(h).cpu().double()
+
+        return self._map_known(rows, context, encode, self.n_components_)
+
+    def _bounds(self, rows, context=None):
+        """Importance-weighted bound of each validated row, in nats of X's units."""
+        shape = self.n_importance_samples, self.n_components_
+        generator = torch.Generator().manual_seed(self._bound_seed)
+        epsilon = torch.randn(shape, generator=generator).to(self._device)
+        change = self.n_features_in_ * np.log(self._units.scale)
+
+        def bound(x, *told):
+            found = importance_weighted_bound(self.net_, x, epsilon, *told)
+            return found.cpu().double()[:, None] - change
+
+        return self._map_known(rows, context, bound, 1, dtype=np.float64)[:, 0]
+
+    def _map_known(self, rows, context, function, width, dtype=None):
+        """Apply a function of scaled rows, and of their context where there is one."""
+        if context is None:
+            return self._map_rows(rows, function, width, dtype=dtype)
+        n_features, n_context = rows.shape[1], context.shape[1]
+        zero, one = np.zeros(n_context), np.ones(n_context)
+        center = np.concatenate([self._units.center, zero])
+        scale = np.concatenate([np.full(n_features, self._units.scale), one])
+
+        def told(x):
+            parts = x.split([n_features, n_context], 1)
+            return function(*(part.contiguous() for part in parts))
+
+        out = np.empty((rows.shape[0], width), rows.dtype if dtype is None else dtype)
+        for part in chunks(rows.shape[0], n_features + n_context):
+            block = rows[part].toarray() if sparse.issparse(rows) else rows[part]
+            block = np.hstack([block, context[part].astype(block.dtype)])
+            self._map_rows(
+                block, told, width, center=center, scale=scale, out=out[part]
+            )
+        return out
+
+    def _mean(self, scores, X, sample_weight):
+        """Weighted mean of scores of rows."""
+        return float(np.average(scores, weights=sample_weight))
+
+
+class VariationalAE(Variational):
+    """Variational autoencoder (Kingma and Welling 2014, arXiv 1312.6114).
+
+    The encoder gives a normal distribution of the code, of which one draw is decoded;
+    the objective is the evidence lower bound, in nats per sample summed over features.
+    Codes follow a standard normal distribution, so that decoded draws from it are new
+    samples.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        Width of the code.
+    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
+        How reconstructions are judged: a normal distribution with a variance of its
+        own, or cross-entropy for X in [0, 1].
+    noise_variance : {"shared", "per_feature"} or float, default="shared"
+        Of the Gaussian likelihood: learned, one for all features or one for each, or
+        fixed, in units of the mean variance of the features. A fixed one trades
+        reconstruction against the prior, like ``beta``.
+    beta : float, default=1.0
+        Weight of the divergence from the prior (Higgins et al. 2017, ICLR); above one,
+        fewer units of the code are used, and more independently.
+    kl_warmup : float, default=0.0
+        Share of the training, in [0, 1), over which the weight of the divergence rises
+        to beta. Raise it when too few units are active.
+    n_importance_samples : int, default=50
+        Draws for ``score_samples``, whose bound of the likelihood they tighten.
+    architecture : {"dense", "conv"} or architecture part, default="dense"
+        "conv" is for images: see ``sample_shape``. Of the parts of `skae.parts.dense`
+        and `skae.parts.conv` all choices can be made.
+    sample_shape : tuple (n_channels, height, width), default=None
+        Shape of images that come as flat rows, for ``architecture="conv"``. Images may
+        also come as arrays (n_samples, height, width) or
+        (n_samples, n_channels, height, width), for either architecture.
+    hidden_layer_sizes : int or tuple of int, default=(500,)
+        Widths between the input and the code; the decoder mirrors them. For
+        ``architecture="dense"``.
+    channels : int or tuple of int, default=(64,)
+        Channels of the strided layers, from the image to the code. For
+        ``architecture="conv"``.
+    activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
+default="relu"
+        Activation of the hidden layers. "identity" makes a dense model linear:
+        probabilistic PCA.
+    alpha : "auto" or float, default="auto"
+        Decoupled weight decay of the weights, per unit of learning rate. Raise it
+        against overfitting.
+    batch_size : "auto" or int, default="auto"
+        Samples a training step.
+    learning_rate_init : "auto" or float, default="auto"
+        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
+        as a cosine.
+    max_iter : int, default=None
+        Epochs, passes over the training samples. None takes a number of steps that
+        suits the shape of X.
+    early_stopping : bool, default=True
+        Hold out samples to choose the weights of the best epoch and to stop. False
+        trains on all samples and keeps the epoch of the lowest training loss.
+    validation_fraction : float, default=0.15
+        Share of the samples held out, 1,000 at most.
+    n_iter_no_change : int, default=10
+        Evaluations without improvement by ``tol`` after which training stops.
+    tol : float, default=1e-4
+        Relative improvement of the held-out loss that counts.
+    warm_start : bool, default=False
+        Continue from the previous fit's weights.
+    device : str, default="auto"
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    callbacks : list of skorch callbacks, default=None
+        Notified by the training loop. The learning rate follows the estimator's own
+        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
+    verbose : int, default=0
+        One shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Decides everything random.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Width of the code.
+    active_units_ : ndarray of bool of shape (n_components_,)
+        Whether the mean of a unit varies over training samples by more than 0.01.
+    noise_variance_ : float or ndarray of shape (n_features,)
+        Of the Gaussian likelihood, in X's units squared.
+    sample_shape_ : tuple (n_channels, height, width)
+        Only for images.
+    net_ : Module
+        The trained torch module; it sees centred and scaled rows.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+    n_iter_ : int
+        Rounds of training, the length of ``loss_curve_``. A round is an epoch if
+        max_iter is given, else a fixed number of steps.
+    loss_curve_ : list of float
+        Training loss after each round, nats per sample of the scaled rows.
+    validation_scores_ : list of float or None
+        Minus the held-out loss after each round; None without held-out samples.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only when X has string column names.
+
+    See Also
+    --------
+    ConditionalVAE : Told what to draw.
+    sklearn.decomposition.PCA : Its ``score`` is what the linear model reaches.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import VariationalAE
+    >>> X = load_digits().data / 16
+    >>> vae = VariationalAE(likelihood="bernoulli", random_state=0).fit(X)
+    >>> vae.sample(5).shape
+    (5, 64)
+    >>> mean, std = vae.transform(X, return_std=True)
+    >>> std.shape
+    (1797, 10)
+    """
+
+    def __init__(
+        self,
+        n_components=10,
+        *,
+        likelihood="gaussian",
+        noise_variance="shared",
+        beta=1.0,
+        kl_warmup=0.0,
+        n_importance_samples=50,
+        architecture="dense",
+        sample_shape=None,
+        hidden_layer_sizes=(500,),
+        channels=(64,),
+        activation="relu",
+        alpha="auto",
+        batch_size="auto",
+        learning_rate_init="auto",
+        max_iter=None,
+        early_stopping=True,
+        validation_fraction=0.15,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.likelihood = likelihood
+        self.noise_variance = noise_variance
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.n_importance_samples = n_importance_samples
+        self.architecture = architecture
+        self.sample_shape = sample_shape
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.channels = channels
+        self.activation = activation
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def transform(self, X, return_std=False):
+        """Encode samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        return_std : bool, default=False
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples, n_components_)
+            Mean of the code's posterior.
+        std : ndarray of shape (n_samples, n_components_)
+            Its standard deviation. Only if ``return_std``.
+        """
+        rows = self._rows(X)
+        mean = self._encoded(rows)
+        return (mean, self._encoded_as(rows, part="scale")) if return_std else mean
+
+    def score_samples(self, X):
+        """Bound of the log-likelihood of each sample.
+
+        The importance-weighted one (Burda et al. 2015, arXiv 1509.00519) of
+        ``n_importance_samples`` draws, the same in every call; of a single draw it
+        estimates the evidence lower bound.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+            Nats per sample; of the density of X for a Gaussian likelihood. Higher is
+            more likely.
+        """
+        return self._bounds(self._judged_rows(X))
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean bound of the log-likelihood, see ``score_samples``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : Ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        score : float
+            Nats per sample, comparable with ``PCA.score``.
+        """
+        scores = self.score_samples(X)
+        return self._mean(scores, X, sample_weight)
