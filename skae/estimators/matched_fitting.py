@@ -12,6 +12,9 @@ from skae.training.matching import MOVES, CodeCritic, HeldOutMatch, Matching
 
 __all__ = ["MatchedFit"]
 
+# More than rows are held out: the fewer the rows, the more chance decides already.
+_N_TARGETS = 2000
+
 
 class MatchedFit(Fit):
     """A fit of an `AdversarialAE` to validated rows."""
@@ -44,7 +47,7 @@ class MatchedFit(Fit):
             seed = self.random_state.randint(2**31 - 1)
             generator = torch.Generator().manual_seed(int(seed))
             n_components = start.model.codec.n_components
-            target = self.parts.prior.sample(len(judge.x), n_components, generator)
+            target = self.parts.prior.sample(_N_TARGETS, n_components, generator)
             judge = HeldOutMatch(judge, target.to(self.device))
         return index, judge
 

@@ -134,12 +134,12 @@ class HeldOutMatch(HoldOut):
     """Rows set aside, and how far their codes are from the prior.
 
     The objective of the rows plus ``matching_weight`` times the energy distance of
-    their codes to as many samples of the prior, the same ones in every round.
+    their codes to samples of the prior, the same ones in every round.
 
     Parameters
     ----------
     held_out : HoldOut
-    target : Tensor of shape (n_held_out, n_components)
+    target : Tensor of shape (n_samples, n_components)
     """
 
     def __init__(self, held_out: HoldOut, target: Tensor):
