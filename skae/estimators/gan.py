@@ -435,6 +435,7 @@ default=None
 
     def _context_for(self, y, n_samples, fitted):
         """Columns that say what training rows are, or None."""
+        y = None if y is None else np.asarray(y)
         if fitted is None:
             self._context = None if y is None else context_of(y)
             self.__dict__.pop("classes_", None)

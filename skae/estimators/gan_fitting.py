@@ -34,6 +34,7 @@ _MAX_COMPONENTS = 64
 _REFERENCE_ROWS = 64
 _CRITIC_STEPS = {"wasserstein_gp": 3}
 _PENALTIES = {"non_saturating": 0.01, "hinge": 0.01, "wasserstein_gp": 1.0}
+_CONV_INTERVAL = 4
 _BETAS = (0.0, 0.99)
 
 
@@ -108,6 +109,7 @@ class GANFit:
             _PENALTIES[loss] if isinstance(penalty, str) else penalty,
             _CRITIC_STEPS.get(loss, 1) if isinstance(steps, str) else steps,
             Replay(estimator.replay) if estimator.replay else None,
+            _CONV_INTERVAL if estimator.architecture == "conv" else 1,
         ).to(self.device)
 
     def _players(self, played):

@@ -86,6 +86,10 @@ class Game(nn.Module):
     n_critic_steps : int, default=1
         Turns of the critic in one step.
     replay : Replay, optional
+    penalty_interval : int, default=1
+        Turns of the critic from one with the penalty, as many times heavier, to the
+        next (Karras et al. 2020, arXiv 1912.04958, section 3.1): a slope of slopes
+        costs as much as all the rest.
     """
 
     members = None
@@ -99,6 +103,7 @@ class Game(nn.Module):
         gradient_penalty: float,
         n_critic_steps: int = 1,
         replay: "Replay | None" = None,
+        penalty_interval: int = 1,
     ):
         super().__init__()
         self.generator: Any = generator
@@ -108,6 +113,8 @@ class Game(nn.Module):
         self.gradient_penalty = gradient_penalty
         self.turns = ("critic",) * n_critic_steps + ("generator",)
         self.replay = replay
+        self.penalty_interval = penalty_interval
+        self._n_turns = 0
 
     @property
     def loss(self) -> AdversarialLoss:
@@ -160,8 +167,8 @@ class Game(nn.Module):
         made, made_context, made_weight = self._replayed(
             made, context, weight, generator
         )
-        penalised = self.gradient_penalty > 0
-        at_rows = penalised and not self.loss.interpolated
+        weighs = self._penalty_weight()
+        at_rows = weighs > 0 and not self.loss.interpolated
         x = x.detach().requires_grad_(at_rows)
         value = self.critic(x, context)
         loss = _mean(self.loss.real(value), weight)
@@ -169,11 +176,17 @@ class Game(nn.Module):
         loss = loss + _mean(fake, made_weight)
         if at_rows:
             steepness = slopes(value, x).square()
-            return loss + 0.5 * self.gradient_penalty * _mean(steepness, weight)
-        if penalised:
+            return loss + 0.5 * weighs * _mean(steepness, weight)
+        if weighs > 0:
             penalty = interpolated_penalty(self.critic, x, made, context, generator)
-            return loss + self.gradient_penalty * _mean(penalty, weight)
+            return loss + weighs * _mean(penalty, weight)
         return loss
+
+    def _penalty_weight(self) -> float:
+        """Of the penalty in this turn of the critic."""
+        is_due = self._n_turns % self.penalty_interval == 0
+        self._n_turns += 1
+        return self.gradient_penalty * self.penalty_interval if is_due else 0.0
 
     def generate(
         self,
