@@ -8,6 +8,7 @@ from skae.estimators.adversarial import AdversarialAE
 from skae.estimators.autoencoder import AutoencoderTransformer
 from skae.estimators.convolutional import ConvAE
 from skae.estimators.denoising import DenoisingAE
+from skae.estimators.gan import GAN
 from skae.estimators.outlier import AEOutlierDetector
 from skae.estimators.recurrent import RecurrentAE
 from skae.estimators.regularized import ContractiveAE, SparseAE
@@ -15,6 +16,7 @@ from skae.estimators.stacked import StackedAEClassifier
 from skae.estimators.variational import VariationalAE
 
 __all__ = [
+    "GAN",
     "AEOutlierDetector",
     "AdversarialAE",
     "AutoencoderTransformer",

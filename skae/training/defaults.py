@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "Defaults",
+    "Play",
     "Training",
     "defaults_for",
     "defaults_for_images",
@@ -18,6 +19,7 @@ __all__ = [
     "defaults_for_sequences",
     "defaults_for_variational",
     "defaults_from_random",
+    "training_of_game",
     "training_of_labels",
     "training_with_unlabelled",
 ]
@@ -159,3 +161,27 @@ def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:
     n_steps = min(3000, 10 * n_samples)
     enough = training_of_labels(n_labelled, is_whole=True).n_steps
     return Training((64, 128), max(n_steps, enough), 2e-3)
+
+
+@dataclass(frozen=True)
+class Play:
+    """How a generator and its critic are trained.
+
+    Attributes
+    ----------
+    batch_size, n_steps, n_rounds : int
+    lr : float
+        Peak learning rate of both.
+    """
+
+    batch_size: int
+    n_steps: int
+    n_rounds: int
+    lr: float
+
+
+def training_of_game(n_samples: int, *, is_conv: bool) -> Play:
+    """For rows of any width, or images; steps grow with the rows."""
+    if is_conv:
+        return Play(64, min(6000, max(60, n_samples // 2)), 15, 2e-3)
+    return Play(256, min(8000, max(100, n_samples)), 20, 3e-3)
