@@ -1,4 +1,4 @@
-"""`AdversarialAE`: an autoencoder whose codes follow any distribution to sample from."""
+"""`AdversarialAE`: codes that follow any distribution that can be sampled."""
 
 from numbers import Integral, Real
 

@@ -7,11 +7,13 @@ rows are judged by their codes too.
 import torch
 
 from skae.estimators.fitting import Fit
+from skae.parts.critics import DenseCritic
 from skae.training.alternating import AlternatingTrainer
-from skae.training.matching import MOVES, CodeCritic, HeldOutMatch, Matching
+from skae.training.matching import MOVES, HeldOutMatch, Matching
 
 __all__ = ["MatchedFit"]
 
+_CRITIC_LAYERS = (128, 128)
 # More than rows are held out: the fewer the rows, the more chance decides already.
 _N_TARGETS = 2000
 
@@ -24,7 +26,8 @@ class MatchedFit(Fit):
     def _module(self, codec, likelihood=None):
         parts = self.parts
         if self.critic is None:
-            critic = CodeCritic(codec.n_components, self.generator)
+            critic = DenseCritic(_CRITIC_LAYERS)
+            critic = critic.build(codec.n_components, generator=self.generator)
             self.critic = critic.to(self.device)
         return Matching(
             codec,

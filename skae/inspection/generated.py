@@ -357,4 +357,6 @@ def _check_can(estimator, method, what):
 def check_steps(n_steps, least=2) -> None:
     """Raise unless it is an integer of at least so much."""
     if not isinstance(n_steps, Integral) or n_steps < least:
-        raise ValueError(f"n_steps must be an int of at least {least}; got {n_steps!r}.")
+        raise ValueError(
+            f"n_steps must be an int of at least {least}; got {n_steps!r}."
+        )

@@ -210,7 +210,7 @@ def _first(X, n_samples):
 
 
 def form_of_rows(estimator, rows, sample_shape, kind):
-    """Kind and full shape of a sample, for an estimator and its samples as flat rows."""
+    """Kind and full shape of an estimator's samples, which came as flat rows."""
     own = getattr(estimator, "sample_shape_", None)
     asked = own if sample_shape is None else sample_shape
     shape = rows.shape[1:] if asked is None else tuple(asked)

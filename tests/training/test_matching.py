@@ -5,12 +5,13 @@ import torch
 from torch.nn import functional as F
 
 from skae.parts.corruption import NoCorruption
+from skae.parts.critics import DenseCritic
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import Gaussian
 from skae.parts.penalties import L1Sparsity
 from skae.parts.targets import Normal
 from skae.training.alternating import AlternatingTrainer
-from skae.training.matching import MOVES, CodeCritic, HeldOutMatch, Matching
+from skae.training.matching import MOVES, HeldOutMatch, Matching
 from skae.training.selection import HoldOut
 from skae.training.trainer import Schedule
 from skae.training.two_sample import energy_distance
@@ -32,7 +33,7 @@ def model(weight=2.0, penalties=()):
         NoCorruption(),
         Normal(),
         penalties,
-        critic=CodeCritic(2, generator()),
+        critic=DenseCritic((16, 16)).build(2, generator=generator()),
         matching_weight=weight,
     )
 
@@ -67,7 +68,8 @@ def test_the_critics_loss_is_a_cross_entropy_with_a_gradient_penalty():
     truth = torch.cat([torch.ones(len(x)), torch.zeros(len(x))])
     entropy = 2 * F.binary_cross_entropy_with_logits(odds, truth)
     norms = [
-        torch.autograd.grad(module.critic(real[i : i + 1]).sum(), real)[0][i].norm() ** 2
+        torch.autograd.grad(module.critic(real[i : i + 1]).sum(), real)[0][i].norm()
+        ** 2
         for i in range(len(x))
     ]
     torch.testing.assert_close(loss, entropy + 0.01 * torch.stack(norms).mean())
