@@ -9,16 +9,23 @@ import math
 from numbers import Integral
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from skae.inspection.figures import new_axes
 from skae.inspection.reconstructions import form_of_rows
 from skae.inspection.samples import Bars, Images, Sequences
 
-__all__ = ["InterpolationDisplay", "SampleDisplay", "form_for", "limits_of"]
+__all__ = [
+    "InterpolationDisplay",
+    "SampleDisplay",
+    "check_steps",
+    "form_for",
+    "limits_of",
+]
 
 # Decoded images overshoot a little: all of black and white would turn grey.
-_LIMITS = (1, 99.5)
+_LIMITS = (5, 99.5)
 
 
 class SampleDisplay:
@@ -152,6 +159,9 @@ class SampleDisplay:
                 ax.set_title(str(name), fontsize="small")
         for ax in axes.flat[n_samples:]:
             ax.set_axis_off()
+        for ax in axes.flat[max(0, n_samples - axes.shape[1]) : n_samples]:
+            # The lowest of its column, also where the last row is short.
+            ax.tick_params(labelbottom=True)
         self.axes_, self.figure_ = axes, axes.flat[0].figure
         return self
 
@@ -239,12 +249,18 @@ class InterpolationDisplay:
         """
         check_is_fitted(estimator)
         _check_can(estimator, "interpolate", "Interpolations")
-        starts, ends = _pairs(estimator, a, b)
+        check_steps(n_steps)
+        starts, ends = _singles(estimator, a, "a"), _singles(estimator, b, "b")
+        if len(starts) != len(ends):
+            raise ValueError(
+                "a and b must be one sample each, or as many; got "
+                f"{len(starts)} and {len(ends)}."
+            )
         steps = [
             estimator.interpolate(start, end, n_steps, **options)
             for start, end in zip(starts, ends, strict=True)
         ]
-        drawn = np.concatenate([starts, ends, *steps])
+        drawn = np.concatenate([*starts, *ends, *steps])
         drawn, kind = _formed(estimator, drawn, sample_shape, kind)
         n_strips, shape = len(starts), drawn.shape[1:]
         return cls(
@@ -332,18 +348,20 @@ def _panels(axes, shape, form, needed):
     return np.atleast_2d(axes)
 
 
-def _pairs(estimator, a, b):
-    """Starts and ends as arrays of samples, of equal length."""
+def _singles(estimator, X, name):
+    """Samples as a list of arrays, or frames, of one sample each."""
     given = getattr(estimator, "_given_shape", None)
     n_axes = 1 if given is None else len(given)
-    a, b = np.asarray(a), np.asarray(b)
-    a, b = (x[None] if x.ndim == n_axes else x for x in (a, b))
-    if a.shape != b.shape:
+    if hasattr(X, "to_frame") and np.ndim(X) == 1:
+        X = X.to_frame().T
+    if np.ndim(X) == n_axes:
+        X = np.asarray(X)[None]
+    if np.ndim(X) != n_axes + 1 or not len(X):
         raise ValueError(
-            "a and b must be one sample each, or as many; got arrays of shapes "
-            f"{a.shape} and {b.shape}."
+            f"{name} must be one sample or several, arrays of {n_axes} or {n_axes + 1} "
+            f"axes; got shape {np.shape(X)}."
         )
-    return a, b
+    return [_safe_indexing(X, [place]) for place in range(len(X))]
 
 
 def _check_can(estimator, method, what):

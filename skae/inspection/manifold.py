@@ -105,7 +105,7 @@ class ManifoldDisplay:
                 f"{type(estimator).__name__} has none."
             )
         told = {} if y is None else {"y": y}
-        codes = None if X is None else np.asarray(_coded(estimator, X, told))
+        codes = None if X is None else np.asarray(estimator.transform(X, **told))
         width = estimator.n_components_ if codes is None else codes.shape[1]
         if width != 2:
             raise ValueError(
@@ -220,10 +220,6 @@ def _grid(estimator, codes, n_steps):
     return quantiles, quantiles
 
 
-def _coded(estimator, X, told):
-    return estimator.transform(X, **told)
-
-
 def _decoded(estimator, Z, y):
     """Samples of codes as flat rows."""
     told = {} if y is None else {"y": np.full(len(Z), y)}
@@ -231,7 +227,7 @@ def _decoded(estimator, Z, y):
 
 
 def _ticks(codes):
-    """Places of some codes and what is written there."""
-    step = -(-len(codes) // _MOST_TICKS)
-    places = np.arange(len(codes))[::step]
+    """Places of some codes, both ends among them, and what is written there."""
+    places = np.linspace(0, len(codes) - 1, min(_MOST_TICKS, len(codes)))
+    places = np.unique(np.round(places).astype(int))
     return places, [f"{codes[place]:.2g}" for place in places]
