@@ -5,6 +5,7 @@ Swap ``PCA`` for `AutoencoderTransformer`, or ``IsolationForest`` for
 """
 
 from skae.estimators.autoencoder import AutoencoderTransformer
+from skae.estimators.conditional import ConditionalVAE
 from skae.estimators.convolutional import ConvAE
 from skae.estimators.denoising import DenoisingAE
 from skae.estimators.outlier import AEOutlierDetector
@@ -16,6 +17,7 @@ from skae.estimators.variational import VariationalAE
 __all__ = [
     "AEOutlierDetector",
     "AutoencoderTransformer",
+    "ConditionalVAE",
     "ContractiveAE",
     "ConvAE",
     "DenoisingAE",
