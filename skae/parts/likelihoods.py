@@ -92,7 +92,7 @@ class Bernoulli(BaseEstimator):
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """Cross-entropy of each row."""
-        return (F.softplus(raw) - raw * x).sum(-1)
+        return F.softplus(raw).sum(-1) - torch.linalg.vecdot(raw, x)
 
     def mean(self, raw: Tensor) -> Tensor:
         """The probability of a one."""

@@ -116,9 +116,9 @@ def defaults_for_variational(
     n_samples: int, n_features: int, n_components: int
 ) -> Defaults:
     """Defaults for models whose code is drawn: noise asks for long averages."""
-    batch = 128
+    batch, rate = 128, 1e-2 * min(1.0, (100 / n_features) ** 0.5)
     n_steps = _length(n_samples, batch)
-    return Defaults((), batch, 3e-3, 0.0, 0.99, n_steps, 30, None, None, False)
+    return Defaults((), batch, rate, 0.0, 0.998, n_steps, 30, None, None, False)
 
 
 def _length(n_samples: int, batch: int, most: int = 6000) -> int:
