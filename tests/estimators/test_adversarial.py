@@ -114,6 +114,16 @@ def test_the_history_tells_of_both_players(fitted):
     assert quick(early_stopping=False).fit(TRAIN).validation_scores_ is None
 
 
+def test_without_held_out_rows_the_last_weights_are_kept():
+    ae = quick(early_stopping=False, max_iter=4).fit(TRAIN)
+    assert ae._kept_round == ae.n_iter_ == 4
+
+
+def test_divergence_is_an_error_that_names_the_way_out():
+    with pytest.raises(FloatingPointError, match="smaller learning_rate_init"):
+        quick(learning_rate_init=1e30).fit(TRAIN)
+
+
 def test_warm_start_goes_on_with_the_critic_too():
     ae = quick(warm_start=True).fit(TRAIN)
     critic = ae.net_.critic.head.weight.detach().clone()
