@@ -201,3 +201,14 @@ def test_sampling_needs_a_fit_and_a_number(fitted):
         AdversarialAE().sample()
     with pytest.raises(ValueError, match="n_samples must be a positive integer; got 0"):
         fitted.sample(0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("prior", [*TARGETS, lambda n, random_state: np.zeros((n, 2))])
+def test_on_the_gpu_the_seed_decides_and_pickles_come_back(prior):
+    first, again = (quick(prior, device="cuda").fit(TRAIN) for _ in range(2))
+    np.testing.assert_array_equal(first.transform(TEST), again.transform(TEST))
+    assert np.isfinite(first.sample(4)).all()
+    state = first.__getstate__()
+    assert next(state["net_"].parameters()).device.type == "cpu"
