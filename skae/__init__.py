@@ -4,10 +4,12 @@ Swap ``PCA`` for `AutoencoderTransformer`, or ``IsolationForest`` for
 `AEOutlierDetector`, and nothing else in the script changes.
 """
 
+from skae.estimators.adversarial import AdversarialAE
 from skae.estimators.autoencoder import AutoencoderTransformer
 from skae.estimators.conditional import ConditionalVAE
 from skae.estimators.convolutional import ConvAE
 from skae.estimators.denoising import DenoisingAE
+from skae.estimators.gan import GAN
 from skae.estimators.outlier import AEOutlierDetector
 from skae.estimators.recurrent import RecurrentAE
 from skae.estimators.regularized import ContractiveAE, SparseAE
@@ -15,7 +17,9 @@ from skae.estimators.stacked import StackedAEClassifier
 from skae.estimators.variational import VariationalAE
 
 __all__ = [
+    "GAN",
     "AEOutlierDetector",
+    "AdversarialAE",
     "AutoencoderTransformer",
     "ConditionalVAE",
     "ContractiveAE",

@@ -4,18 +4,13 @@ Subclasses say in ``_parts`` what their parameters mean; `Fit` makes a model of 
 public methods validate X once and then work on chunks of rows.
 """
 
-import copy
-from numbers import Integral, Real
-
 import numpy as np
 import torch
 from sklearn.base import (
-    BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
     _num_samples,
@@ -23,23 +18,23 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skae.estimators.callbacks import CallbackSupport, with_callbacks
+from skae.estimators.callbacks import with_callbacks
 from skae.estimators.fitting import Fit
 from skae.estimators.naming import Parts
+from skae.estimators.trained import TrainedEstimator
 from skae.estimators.validation import (
     check_unit_interval,
-    fitted_rows,
     training_rows,
     unchanged_on_error,
 )
 from skae.parts.likelihoods import Bernoulli, unmasked
-from skae.training.batches import isolated, map_rows
+from skae.training.batches import isolated
 
 __all__ = ["BaseAutoencoder"]
 
 
 class BaseAutoencoder(
-    CallbackSupport, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrainedEstimator
 ):
     """Autoencoders, to be fitted and fitted.
 
@@ -51,32 +46,6 @@ class BaseAutoencoder(
     _units : Units
         The center and scale above.
     """
-
-    # Of the parameters that say how training goes.
-    _parameter_constraints: dict = {
-        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "learning_rate_init": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="neither"),
-        ],
-        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "device": [str, torch.device],
-        "callbacks": [None, list, tuple],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-    }
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -151,18 +120,11 @@ class BaseAutoencoder(
         context = self._context_of(y, n_samples, reset=reset)
         if context is not None and sample_weight is not None:
             context = context[_check_sample_weight(sample_weight, context) > 0]
-        return Fit(self, rows, weight, clean, context)
+        return self._fit_class(self, rows, weight, clean, context)
 
-    # Hooks for estimators whose samples are no flat rows, or have targets.
-    _allows_nan = False
+    _fit_class: type[Fit] = Fit
 
-    def _flattened(self, X, *, reset, name="X"):
-        """Samples as flat rows; X is not validated yet."""
-        return X
-
-    def _restored(self, rows, X):
-        """Flat rows in the shape in which X came."""
-        return rows
+    # Hooks for estimators whose rows have targets or a context.
 
     def _targets(self, y, shape):
         """Clean rows of this shape for pair training, or None."""
@@ -181,12 +143,6 @@ class BaseAutoencoder(
         for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted)
-
-    def _rows(self, X):
-        """X for the fitted estimator, as float array or CSR matrix of rows."""
-        check_is_fitted(self)
-        rows = self._flattened(X, reset=False)
-        return fitted_rows(self, rows, allow_nan=self._allows_nan)
 
     def _judged_rows(self, X):
         """Likewise, within the range of the likelihood."""
@@ -349,61 +305,13 @@ class BaseAutoencoder(
     def _n_features_out(self):
         return self.n_components_
 
-    @property
-    def _device(self):
-        return next(self.net_.parameters()).device
-
     def _to_x(self, raw):
         return self._to_x_scale(self.net_.likelihood.mean(raw).cpu().double())
-
-    def _to_x_scale(self, x):
-        center = torch.as_tensor(self._units.center)
-        return x * self._units.scale + center
 
     def _reconstruct(self, x):
         return self._to_x(self.net_.reconstruct(x))
 
-    def _map_rows(
-        self, X, function, width, *, center=None, scale=None, dtype=None, out=None
-    ):
-        """Apply a function of scaled rows to chunks of X.
-
-        Parameters
-        ----------
-        X : ndarray or CSR matrix of shape (n_samples, n_columns)
-        function : callable
-            Maps a tensor (batch, n_columns) to a tensor (batch, width).
-        width : int
-        center, scale : optional
-            Instead of the estimator's units.
-        dtype : optional
-            Of the result; X's when left out.
-        out : ndarray of shape (n_samples, width), optional
-            Where the result goes.
-        """
-        center = self._units.center if center is None else center
-        scale = self._units.scale if scale is None else scale
-        parameter = next(self.net_.parameters())
-        if out is None:
-            dtype = X.dtype if dtype is None else dtype
-            out = np.empty((X.shape[0], width), dtype=dtype)
-
-        def to_model(block):
-            # Sums follow the memory layout, which frames and slices bring along.
-            scaled = np.ascontiguousarray((block - center) / scale)
-            return torch.from_numpy(scaled).to(parameter.dtype)
-
-        return map_rows(X, to_model, function, out, parameter.device)
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        net = state.get("net_")
-        if net is not None and self._device.type != "cpu":
-            state = {**state, "net_": copy.deepcopy(net).cpu()}
-        return {key: value for key, value in state.items() if key != "_trainer"}
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -398,7 +398,7 @@ class Fit(LinearModels):
 
         n_steps = 0 if schedule.constant else schedule.n_rounds * schedule.n_batches
         model.warmup_steps = warmup = round(self.parts.warmup * n_steps)
-        return Trainer(
+        return self._new_trainer(
             model,
             schedule=schedule,
             generator=self.noise,
@@ -409,6 +409,9 @@ class Fit(LinearModels):
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
         )
+
+    def _new_trainer(self, model, **options) -> Trainer:
+        return Trainer(model, **options)
 
     def _schedule(self, defaults, n_train: int) -> Schedule:
         estimator = self.estimator

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.dense import joined
 
-__all__ = ["Conv", "ConvCodec", "Window"]
+__all__ = ["Conv", "ConvCodec", "Down", "Layer", "Up", "Window", "images"]
 
 
 class Window(NamedTuple):
@@ -237,7 +237,7 @@ class ConvCodec(nn.Module):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """h for flat images x in model units; z, where it is not drawn from h."""
         act = ACTIVATIONS[self.activation].forward
-        h = _images(x, self.sample_shape)
+        h = images(x, self.sample_shape)
         for down in self.down:
             h = act(down(h))
         for residual in self.encoder_residuals:
@@ -249,7 +249,7 @@ class ConvCodec(nn.Module):
         """Raw output, flat images, for codes z."""
         act = ACTIVATIONS[self.activation].forward
         h = z if self.from_code is None else act(self.from_code(joined(z, context)))
-        h = _images(h, self.code_shape)
+        h = images(h, self.code_shape)
         for residual in self.decoder_residuals:
             h = h + act(residual(h))
         for index, up in enumerate(self.up):
@@ -361,7 +361,7 @@ def _in_patches(windows: list[Window]) -> bool:
     return all(window.kernel == window.stride for window in windows)
 
 
-def _images(x: Tensor, shape: tuple) -> Tensor:
+def images(x: Tensor, shape: tuple) -> Tensor:
     """Flat rows as images that are stored channels last, which convolutions prefer."""
     n_channels, *sizes = shape
     if n_channels == 1:

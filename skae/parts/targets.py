@@ -98,21 +98,26 @@ class SwissRoll(Target):
 
 
 class Mixture(Target):
-    """Ten Gaussians, evenly on a circle of the first two directions.
+    """Ten Gaussians, long ones that point away from the origin like petals.
 
-    The circle's radius is the root of two; further directions are standard normal. On a
-    line the Gaussians lie evenly between -1.6 and 1.6.
+    As in Makhzani et al. 2015, figure 4: centres evenly on a circle of the first two
+    directions, which the origin joins more than they join each other; further
+    directions are standard normal. On a line the centres lie evenly between -1.6 and
+    1.6, with standard deviations of ``across``.
 
     Parameters
     ----------
     n_modes : int, default=10
-    spread : float, default=0.1
-        Standard deviation of each Gaussian, a third of that on a line.
+    radius : float, default=1.3
+    along, across : float, default=0.5 and 0.1
+        Standard deviations towards the origin and across.
     """
 
-    def __init__(self, n_modes=10, spread=0.1):
+    def __init__(self, n_modes=10, radius=1.3, along=0.5, across=0.1):
         self.n_modes = n_modes
-        self.spread = spread
+        self.radius = radius
+        self.along = along
+        self.across = across
 
     def sample(self, n_samples, n_components, generator):
         mode = torch.randint(
@@ -121,10 +126,12 @@ class Mixture(Target):
         z = _normal(n_samples, n_components, generator)
         if n_components == 1:
             places = torch.linspace(-1.6, 1.6, self.n_modes, device=generator.device)
-            return places[mode].unsqueeze(1) + self.spread / 3 * z
+            return places[mode].unsqueeze(1) + self.across * z
         angle = mode * (2 * math.pi / self.n_modes)
-        places = math.sqrt(2) * torch.stack([angle.cos(), angle.sin()], dim=1)
-        z[:, :2] = places + self.spread * z[:, :2]
+        outwards = torch.stack([angle.cos(), angle.sin()], dim=1)
+        sideways = torch.stack([-angle.sin(), angle.cos()], dim=1)
+        outwards *= self.radius + self.along * z[:, :1]
+        z[:, :2] = outwards + self.across * z[:, 1:2] * sideways
         return z
 
 

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 
 __all__ = [
     "Defaults",
+    "Play",
     "Training",
     "defaults_for",
     "defaults_for_images",
+    "defaults_for_matching",
     "defaults_for_sequences",
     "defaults_for_variational",
     "defaults_from_random",
+    "training_of_game",
     "training_of_labels",
     "training_with_unlabelled",
 ]
@@ -75,6 +78,19 @@ def defaults_from_random(
     batch, rate = 64, 1e-2 * min(1.0, (100 / n_features) ** 0.5)
     n_steps = _length(n_samples, batch)
     return Defaults((), batch, rate, 0.0, 0.98, n_steps, 30, None, None, False)
+
+
+def defaults_for_matching(
+    n_samples: int, n_features: int, n_components: int
+) -> Defaults:
+    """Defaults for dense autoencoders whose codes are matched to a prior.
+
+    Critics need many codes a step, and more steps than reconstructions do.
+    """
+    hidden = (500, 250) if n_features > 200 else (128, 64)
+    rate = 1e-2 * min(1.0, (30 / n_features) ** 0.5)
+    n_steps = min(2000, max(400, n_samples))
+    return Defaults(hidden, 256, rate, 0.0, 0.995, n_steps, 30, None, None, False)
 
 
 def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> Defaults:
@@ -142,3 +158,27 @@ def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:
     n_steps = min(3000, 10 * n_samples)
     enough = training_of_labels(n_labelled, is_whole=True).n_steps
     return Training((64, 128), max(n_steps, enough), 2e-3)
+
+
+@dataclass(frozen=True)
+class Play:
+    """How a generator and its critic are trained.
+
+    Attributes
+    ----------
+    batch_size, n_steps, n_rounds : int
+    lr : float
+        Peak learning rate of both.
+    """
+
+    batch_size: int
+    n_steps: int
+    n_rounds: int
+    lr: float
+
+
+def training_of_game(n_samples: int, *, is_conv: bool) -> Play:
+    """For rows of any width, or images; steps grow with the rows."""
+    if is_conv:
+        return Play(64, min(6000, max(60, n_samples // 2)), 15, 2e-3)
+    return Play(256, min(8000, max(100, n_samples)), 20, 3e-3)

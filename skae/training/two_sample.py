@@ -22,7 +22,7 @@ _BLOCK_BYTES = 16 * 2**20
 _NARROW = 64
 
 
-def energy_distance(a, b) -> float:
+def energy_distance(a, b, weight=None) -> float:
     """Energy distance of two samples (Szekely and Rizzo 2013, J. Stat. Plan. Infer.).
 
     2 mean|a - b| - mean|a - a'| - mean|b - b'|, over all pairs, with Euclidean
@@ -34,6 +34,8 @@ def energy_distance(a, b) -> float:
     ----------
     a, b : array-like or Tensor of shape (n_samples, n_features)
         Of the same width; numbers of rows may differ.
+    weight : array-like or Tensor of shape (n_samples,), optional
+        How much each row of a counts, non-negative.
 
     Returns
     -------
@@ -51,7 +53,12 @@ def energy_distance(a, b) -> float:
     2.0
     """
     a, b = _samples(a, b)
-    return max(0.0, 2 * _mean_distance(a, b) - _spread(a) - _spread(b))
+    of_a, of_b = a.new_ones(len(a)), b.new_ones(len(b))
+    if weight is not None:
+        of_a = _double(weight).to(a.device)
+    between = _mean_distance(a, b, of_a, of_b)
+    within = _mean_distance(a, a, of_a, of_a) + _mean_distance(b, b, of_b, of_b)
+    return max(0.0, 2 * between - within)
 
 
 def energy_test(a, b, n_permutations: int = 999, random_state=None) -> float:
@@ -190,13 +197,11 @@ def _double(rows) -> Tensor:
     return (rows.cpu() if rows.device.type == "mps" else rows).double()
 
 
-def _mean_distance(a: Tensor, b: Tensor) -> float:
-    total = sum(distances.sum().item() for _, distances in _blocks(a, b))
-    return total / (len(a) * len(b))
-
-
-def _spread(a: Tensor) -> float:
-    return _mean_distance(a, a)
+def _mean_distance(a: Tensor, b: Tensor, of_a: Tensor, of_b: Tensor) -> float:
+    total = sum(
+        (of_a[rows] @ (distances @ of_b)).item() for rows, distances in _blocks(a, b)
+    )
+    return total / (of_a.sum() * of_b.sum()).item()
 
 
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -33,7 +33,10 @@ EXPECTED = {
 
 @parametrize_with_checks(
     [estimator() for estimator in ESTIMATORS],
-    expected_failed_checks=lambda estimator: EXPECTED,
+    # Those compare what estimators say of rows; a GAN has samples only.
+    expected_failed_checks=lambda estimator: (
+        {} if isinstance(estimator, skae.GAN) else EXPECTED
+    ),
 )
 def test_estimator_keeps_the_contract(estimator, check):
     check(estimator)

@@ -49,6 +49,12 @@ def test_a_sample_is_at_no_distance_from_itself():
     assert energy_distance(a, a[::-1].copy()) == pytest.approx(0, abs=1e-7)
 
 
+def test_weights_repeat_rows():
+    a, b = samples(3, 4, 2)
+    repeated = energy_distance(a[[0, 1, 1, 1]], b)
+    assert energy_distance(a, b, [1, 3, 0]) == pytest.approx(repeated, rel=1e-12)
+
+
 def test_far_from_the_origin_nothing_is_lost():
     a, b = samples(20, 20, 70, shift=0.3)
     near = energy_distance(a, b)

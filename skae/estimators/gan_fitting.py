@@ -1,0 +1,289 @@
+"""One fit of a generator and its critic: from parameters and X to fitted attributes.
+
+`GANFit` resolves "auto", holds rows out, trains and looks for mode collapse; it returns
+a dictionary, which the estimator takes over only when all went well.
+"""
+
+import copy
+import math
+import warnings
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skae.estimators.callbacks import FitProgress
+from skae.estimators.validation import in_unit_interval
+from skae.training.adversarial import Game, Replay
+from skae.training.alternating import AlternatingTrainer, Move
+from skae.training.anchoring import units_of
+from skae.training.batches import Batches, Rows, resolve_device
+from skae.training.defaults import training_of_game
+from skae.training.game_judge import Evidence, HeldOutSamples, findings
+from skae.training.principal import moments
+from skae.training.trainer import Schedule, check_callbacks
+from skae.training.two_sample import Modes
+
+__all__ = ["GANFit"]
+
+_MAX_HELD_OUT = 1000
+_MAX_WATCHED = 2000
+_MAX_COMPONENTS = 64
+_REFERENCE_ROWS = 64
+_CRITIC_STEPS = {"wasserstein_gp": 3}
+_PENALTIES = {"non_saturating": 0.03, "hinge": 0.03, "wasserstein_gp": 1.0}
+_CONV_INTERVAL = 4
+_BETAS = (0.0, 0.99)
+
+
+class GANFit:
+    """A fit of a `GAN` to validated rows.
+
+    Parameters
+    ----------
+    estimator : GAN
+        Only its parameters are read.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,) or None
+        Positive, of mean one.
+    context : ndarray of shape (n_samples, n_context) or None
+    """
+
+    def __init__(self, estimator, X, weight, context):
+        self.estimator = estimator
+        self.X = X
+        self.weight = weight
+        self.context = context
+        self.n_samples, self.n_features = X.shape
+        self.random_state = check_random_state(estimator.random_state)
+        seed = self.random_state.randint(np.iinfo(np.int32).max)
+        self.progress = FitProgress(estimator, X)
+        self.device = resolve_device(estimator.device)
+        # Weights and batches are drawn on the CPU: alike on every device.
+        self.generator = torch.Generator().manual_seed(seed)
+        self.noise = torch.Generator(self.device).manual_seed(seed)
+        check_callbacks(estimator.callbacks)
+        self.parts = estimator._parts()
+        n_modes = estimator.n_modes
+        if n_modes is not None and n_modes > self.n_samples:
+            raise ValueError(
+                f"n_modes={n_modes} must not exceed the number of rows, "
+                f"{self.n_samples}."
+            )
+
+    def run(self, fitted=None) -> dict:
+        """Fit from scratch, or on from the weights of a fitted estimator."""
+        if fitted is None:
+            found = moments(self.X, self.weight, covariance=False)
+            self.mean = found.mean
+            self.units = units_of(found.mean, found.unit, found.variance)
+            game = self._game()
+        else:
+            self.mean, self.units = fitted.mean_, fitted._units
+            game = self._game(copy.deepcopy(fitted.net_))
+        rows = Rows(self.X, self.units.center, self.units.scale, self.device)
+        self.told = None
+        if self.context is not None:
+            self.told = Rows(self.context, 0.0, 1.0, self.device)
+        trainer = self._train(game, rows)
+        return self._attributes(game, rows) | self._curves(trainer)
+
+    def end(self, fitted: dict) -> None:
+        """Tell scikit-learn's callbacks that the fit is over."""
+        self.progress.end(lambda: fitted)
+
+    # The players
+
+    def _game(self, played: Game | None = None) -> Game:
+        estimator = self.estimator
+        loss, steps = estimator.loss, estimator.n_critic_steps
+        penalty = estimator.gradient_penalty
+        generator, critic = self._players(played)
+        return Game(
+            generator,
+            critic,
+            loss,
+            self._n_components(),
+            _PENALTIES[loss] if isinstance(penalty, str) else penalty,
+            _CRITIC_STEPS.get(loss, 1) if isinstance(steps, str) else steps,
+            Replay(estimator.replay) if estimator.replay else None,
+            _CONV_INTERVAL if estimator.architecture == "conv" else 1,
+        ).to(self.device)
+
+    def _players(self, played):
+        if played is not None:
+            return played.generator, played.critic
+        made, judged = self.parts
+        widths = {"n_context": 0 if self.context is None else self.context.shape[1]}
+        generator = made.build(
+            self.n_features, self._n_components(), generator=self.generator, **widths
+        )
+        if in_unit_interval(self.X):
+            center = torch.as_tensor(self.units.center / self.units.scale)
+            span = torch.full((), 1 / self.units.scale)
+            generator.confine(-center.float(), span, torch.zeros(self.n_features))
+        critic = judged.build(self.n_features, generator=self.generator, **widths)
+        return generator, critic
+
+    def _n_components(self) -> int:
+        asked = self.estimator.n_components
+        if isinstance(asked, Integral):
+            return int(asked)
+        return min(self.n_features, _MAX_COMPONENTS)
+
+    # Training
+
+    def _train(self, game: Game, rows: Rows) -> AlternatingTrainer:
+        estimator = self.estimator
+        index, judge = self._split(rows)
+        schedule = self._schedule(len(index))
+        self.watched = np.sort(index[: min(len(index), _MAX_WATCHED)])
+        modes, self.coverages = self._modes(rows), []
+
+        def on_round(_, module):
+            if modes is not None:
+                self.coverages.append(self._evidence(module, rows, modes).coverage)
+            return self.progress.round(
+                lambda: self._attributes(copy.deepcopy(module), rows)
+            )
+
+        is_watched = modes is not None or self.progress.context is not None
+        trainer = AlternatingTrainer(
+            game,
+            moves={
+                "critic": Move(betas=_BETAS),
+                "generator": Move(betas=_BETAS, ema_decay=estimator.ema),
+            },
+            slack=0.0 if judge is None else judge.slack,
+            schedule=schedule,
+            generator=self.noise,
+            evaluate=judge,
+            # What players lose says nothing of the samples.
+            keep_last=judge is None,
+            on_round=on_round if is_watched else None,
+            callbacks=estimator.callbacks,
+            verbose=estimator.verbose,
+        )
+        weight = self._tensor(self.weight)
+        batches = Batches(
+            rows,
+            index,
+            schedule.batch_size,
+            schedule.n_batches,
+            self.generator,
+            weight,
+            context=self.told,
+        )
+        trainer.train(batches)
+        trainer.release()
+        game.replay = None
+        game.eval()
+        self._settle(game, rows)
+        self._warn_of(self._evidence(game, rows, modes))
+        return trainer
+
+    def _split(self, rows: Rows):
+        """Training row numbers and the judge of the others."""
+        order = torch.randperm(self.n_samples, generator=self.generator).numpy()
+        if not self.estimator.early_stopping:
+            return order, None
+        held_out = round(self.estimator.validation_fraction * self.n_samples)
+        held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
+        out = np.sort(order[:held_out])
+        weight = None if self.weight is None else self._tensor(self.weight[out])
+        judge = HeldOutSamples(rows[out], weight, self._told_of(out))
+        return order[held_out:], judge
+
+    def _schedule(self, n_train: int) -> Schedule:
+        estimator = self.estimator
+        is_conv = estimator.architecture == "conv"
+        play = training_of_game(self.n_samples, is_conv=is_conv)
+        asked, rate = estimator.batch_size, estimator.learning_rate_init
+        batch_size = min(play.batch_size if isinstance(asked, str) else asked, n_train)
+        if estimator.max_iter is None:
+            n_rounds = play.n_rounds
+            n_batches = math.ceil(play.n_steps / n_rounds)
+        else:
+            n_rounds, n_batches = estimator.max_iter, max(1, n_train // batch_size)
+        patient = estimator.early_stopping and estimator.n_iter_no_change != np.inf
+        return Schedule(
+            n_rounds=n_rounds,
+            n_batches=n_batches,
+            batch_size=batch_size,
+            lr=play.lr if isinstance(rate, str) else rate,
+            ema_decay=estimator.ema,
+            patience=int(estimator.n_iter_no_change) if patient else None,
+            tol=estimator.tol,
+        )
+
+    # What came of it
+
+    def _modes(self, rows: Rows) -> Modes | None:
+        n_modes = self.estimator.n_modes
+        if n_modes is None:
+            return None
+        seed = self.random_state.randint(np.iinfo(np.int32).max)
+        number = min(self.n_samples, max(_MAX_WATCHED, 50 * n_modes))
+        some = rows[np.arange(self.n_samples)[:: max(1, self.n_samples // number)]]
+        return Modes(some.cpu().numpy(), n_modes, seed)
+
+    def _evidence(self, game, rows, modes) -> Evidence:
+        return Evidence.of(game, rows[self.watched], self._told_of(self.watched), modes)
+
+    def _settle(self, game, rows) -> None:
+        """Give the critic rows to compare others with."""
+        game.critic.settle(rows[self.watched[:_REFERENCE_ROWS]])
+
+    def _warn_of(self, evidence: Evidence) -> None:
+        self.coverage = evidence.coverage
+        for finding in findings(evidence):
+            warnings.warn(
+                f"{finding} Remedies: minibatch_discrimination=True, replay=0.5, a "
+                "larger gradient_penalty or batch_size, a smaller learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _attributes(self, game: Game, rows: Rows) -> dict:
+        game.eval()
+        game.replay = None
+        if len(self.watched):
+            self._settle(game, rows)
+        return {
+            "net_": game,
+            "_units": self.units,
+            "_dtype": self.X.dtype,
+            "mean_": self.mean,
+            "n_components_": game.n_components,
+        }
+
+    def _curves(self, trainer) -> dict:
+        if trainer.interrupted_:
+            warnings.warn(
+                f"Training was interrupted in round {len(trainer.history)}; the best "
+                "weights so far are kept.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        rounds = [row for row in trainer.history if "train_loss" in row]
+        judged = trainer.evaluate is not None
+        scores = [-row["valid_loss"] for row in rounds if "valid_loss" in row]
+        return {
+            "_kept_round": trainer.kept_round_,
+            "n_iter_": len(rounds),
+            "loss_curve_": [row["generator_loss"] for row in rounds],
+            "critic_loss_curve_": [row["critic_loss"] for row in rounds],
+            "validation_scores_": scores if judged else None,
+            "mode_coverage_": self.coverage,
+            "mode_coverage_curve_": self.coverages or None,
+        }
+
+    def _told_of(self, index):
+        return None if self.told is None else self.told[index]
+
+    def _tensor(self, weight):
+        if weight is None:
+            return None
+        return torch.as_tensor(weight, dtype=torch.float32, device=self.device)

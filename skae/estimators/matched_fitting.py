@@ -1,0 +1,60 @@
+"""One fit of an autoencoder whose codes a critic matches to a prior.
+
+What differs from `Fit`: the module has a critic, players move in turns, and held-out
+rows are judged by their codes too.
+"""
+
+import torch
+
+from skae.estimators.fitting import Fit
+from skae.training.alternating import AlternatingTrainer
+from skae.training.matching import MOVES, CodeCritic, HeldOutMatch, Matching
+
+__all__ = ["MatchedFit"]
+
+
+class MatchedFit(Fit):
+    """A fit of an `AdversarialAE` to validated rows."""
+
+    critic = None
+
+    def _module(self, codec, likelihood=None):
+        parts = self.parts
+        if self.critic is None:
+            critic = CodeCritic(codec.n_components, self.generator)
+            self.critic = critic.to(self.device)
+        return Matching(
+            codec,
+            self.likelihood if likelihood is None else likelihood,
+            self.corruption,
+            parts.prior,
+            parts.penalties,
+            critic=self.critic,
+            matching_weight=self._matching_weight(),
+        )
+
+    def _restart(self, fitted, model):
+        self.critic = model.critic
+        return super()._restart(fitted, model)
+
+    def _split(self, start, weight):
+        index, judge = super()._split(start, weight)
+        if judge is not None:
+            # As many whatever the fit has drawn before.
+            seed = self.random_state.randint(2**31 - 1)
+            generator = torch.Generator().manual_seed(int(seed))
+            n_components = start.model.codec.n_components
+            target = self.parts.prior.sample(len(judge.x), n_components, generator)
+            judge = HeldOutMatch(judge, target.to(self.device))
+        return index, judge
+
+    def _new_trainer(self, model, **options):
+        return AlternatingTrainer(model, moves=MOVES, **options)
+
+    def _curves(self, trainer):
+        losses = [row["critic_loss"] for row in trainer.history if "critic_loss" in row]
+        return {**super()._curves(trainer), "critic_loss_curve_": losses}
+
+    def _matching_weight(self) -> float:
+        weight = self.estimator.matching_weight
+        return self.n_features / 4 if isinstance(weight, str) else weight

@@ -1,0 +1,127 @@
+"""What estimators share that train a torch module on rows, autoencoders or not.
+
+Parameters of the training, rows in model units, chunks on the device and pickling.
+Nothing here knows what the module computes.
+"""
+
+import copy
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skae.estimators.callbacks import CallbackSupport
+from skae.estimators.validation import fitted_rows
+from skae.training.batches import map_rows
+
+__all__ = ["TrainedEstimator"]
+
+
+class TrainedEstimator(CallbackSupport, BaseEstimator):
+    """Estimators with a trained module.
+
+    Attributes
+    ----------
+    net_ : Module
+        Sees x = (X - center) / scale.
+    _units : Units
+        The center and scale above.
+    """
+
+    # Of the parameters that say how training goes.
+    _parameter_constraints: dict = {
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "batch_size": [
+            StrOptions({"auto"}),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "learning_rate_init": [
+            StrOptions({"auto"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [
+            Interval(Integral, 1, None, closed="left"),
+            Options(Real, {np.inf}),
+        ],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "callbacks": [None, list, tuple],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    # Hooks for estimators whose samples are no flat rows.
+    _allows_nan = False
+
+    def _flattened(self, X, *, reset, name="X"):
+        """Samples as flat rows; X is not validated yet."""
+        return X
+
+    def _restored(self, rows, X):
+        """Flat rows in the shape in which X came."""
+        return rows
+
+    def _rows(self, X):
+        """X for the fitted estimator, as float array or CSR matrix of rows."""
+        check_is_fitted(self)
+        rows = self._flattened(X, reset=False)
+        return fitted_rows(self, rows, allow_nan=self._allows_nan)
+
+    @property
+    def _device(self):
+        return next(self.net_.parameters()).device
+
+    def _to_x_scale(self, x):
+        center = torch.as_tensor(self._units.center)
+        return x * self._units.scale + center
+
+    def _map_rows(
+        self, X, function, width, *, center=None, scale=None, dtype=None, out=None
+    ):
+        """Apply a function of scaled rows to chunks of X.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_columns)
+        function : callable
+            Maps a tensor (batch, n_columns) to a tensor (batch, width).
+        width : int
+        center, scale : optional
+            Instead of the estimator's units.
+        dtype : optional
+            Of the result; X's when left out.
+        out : ndarray of shape (n_samples, width), optional
+            Where the result goes.
+        """
+        center = self._units.center if center is None else center
+        scale = self._units.scale if scale is None else scale
+        parameter = next(self.net_.parameters())
+        if out is None:
+            dtype = X.dtype if dtype is None else dtype
+            out = np.empty((X.shape[0], width), dtype=dtype)
+
+        def to_model(block):
+            # Sums follow the memory layout, which frames and slices bring along.
+            scaled = np.ascontiguousarray((block - center) / scale)
+            return torch.from_numpy(scaled).to(parameter.dtype)
+
+        return map_rows(X, to_model, function, out, parameter.device)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        net = state.get("net_")
+        if net is not None and self._device.type != "cpu":
+            state = {**state, "net_": copy.deepcopy(net).cpu()}
+        return {key: value for key, value in state.items() if key != "_trainer"}
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
