@@ -430,8 +430,9 @@ default=None
 
     def _told(self, y, n_samples):
         """Columns of the context; a single y holds for all rows."""
-        if np.ndim(y) == 0 or (np.ndim(y) == 1 and len(y) == 1):
-            y = np.repeat(np.asarray(y).reshape(1), n_samples)
+        y = np.asarray(y)
+        if y.ndim == 0:
+            y = np.repeat(y, n_samples)
         if _num_samples(y) != n_samples:
             raise ValueError(
                 f"y must have one entry for each of {n_samples} samples; got "

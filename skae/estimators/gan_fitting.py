@@ -33,7 +33,7 @@ _MAX_WATCHED = 2000
 _MAX_COMPONENTS = 64
 _REFERENCE_ROWS = 64
 _CRITIC_STEPS = {"wasserstein_gp": 3}
-_PENALTIES = {"non_saturating": 0.01, "hinge": 0.01, "wasserstein_gp": 1.0}
+_PENALTIES = {"non_saturating": 0.03, "hinge": 0.03, "wasserstein_gp": 1.0}
 _CONV_INTERVAL = 4
 _BETAS = (0.0, 0.99)
 
@@ -123,7 +123,7 @@ class GANFit:
         if in_unit_interval(self.X):
             center = torch.as_tensor(self.units.center / self.units.scale)
             span = torch.full((), 1 / self.units.scale)
-            generator.confine(-center.float(), span)
+            generator.confine(-center.float(), span, torch.zeros(self.n_features))
         critic = judged.build(self.n_features, generator=self.generator, **widths)
         return generator, critic
 

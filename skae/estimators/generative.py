@@ -108,7 +108,8 @@ class Generative:
 
     def _drawn_codes(self, n_samples, generator):
         """Codes from the prior."""
-        z = self.net_.prior.sample(n_samples, self.n_components_, generator)
+        with isolated():
+            z = self.net_.prior.sample(n_samples, self.n_components_, generator)
         return z.double().numpy()
 
     def _samples_of(self, Z, context, generator):

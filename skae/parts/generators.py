@@ -17,6 +17,8 @@ from skae.parts.dense import joined
 
 __all__ = ["ConvGenerator", "DenseGenerator", "GeneratorNet"]
 
+_LEAST_SHARE = 0.02
+
 
 class DenseGenerator(BaseEstimator):
     """Perceptron with rectifiers.
@@ -139,7 +141,8 @@ class GeneratorNet(nn.Module):
 
     Notes
     -----
-    `confine` makes the output lie between bounds: low + span sigmoid(a), for images.
+    `confine` makes the output lie between bounds, low + span sigmoid(a + middle), for
+    images.
     """
 
     def __init__(self, layers, shape):
@@ -148,12 +151,25 @@ class GeneratorNet(nn.Module):
         self.shape = shape
         self.low: Tensor | None
         self.span: Tensor | None
-        self.register_buffer("low", None)
-        self.register_buffer("span", None)
+        self.middle: Tensor | None
+        for name in ("low", "span", "middle"):
+            self.register_buffer(name, None)
 
-    def confine(self, low: Tensor, span: Tensor) -> None:
-        """Let the output lie between ``low`` and ``low + span``."""
+    @property
+    def is_confined(self) -> bool:
+        """Whether the output lies between bounds."""
+        return self.low is not None
+
+    def confine(self, low: Tensor, span: Tensor, mean: Tensor) -> None:
+        """Let the output lie between ``low`` and ``low + span``, first near ``mean``.
+
+        Parameters
+        ----------
+        low, span : Tensor that broadcasts to ``(n_features,)``
+        mean : Tensor of shape (n_features,)
+        """
         self.low, self.span = low, span
+        self.middle = torch.logit((mean - low) / span, eps=_LEAST_SHARE)
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights; biases are not decayed."""
@@ -168,9 +184,9 @@ class GeneratorNet(nn.Module):
                 h = images(h, self.shape)
             h = layer(h)
         x = h.flatten(1)
-        if self.low is None or self.span is None:
+        if self.low is None or self.span is None or self.middle is None:
             return x
-        return self.low + self.span * torch.sigmoid(x)
+        return self.low + self.span * torch.sigmoid(x + self.middle)
 
 
 def _drawn(layers, shape, generator) -> GeneratorNet:
