@@ -23,7 +23,8 @@ class AdversarialAE(Generative, BaseAutoencoder):
 
     The critic learns to tell codes from samples of the prior, the encoder to be
     mistaken (arXiv 1511.05644). Any distribution that can be sampled will do, and
-    decoding its samples gives new rows. The code of a row is deterministic.
+    decoding its samples gives new rows. The code of a row is deterministic, and in the
+    prior's units.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ default="relu"
         suits the shape of X.
     early_stopping : bool, default=True
         Hold out samples to choose the weights of the best epoch and to stop. False
-        trains on all samples and keeps the epoch of the lowest training loss.
+        trains on all samples and keeps the last epoch's weights.
     validation_fraction : float, default=0.15
         Share of the samples held out, 1,000 at most.
     n_iter_no_change : int, default=10

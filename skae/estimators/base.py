@@ -161,7 +161,8 @@ class BaseAutoencoder(
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components_)
-            Codes, in X's dtype; in X's units where the code has no activation.
+            Codes, in X's dtype; in X's units where the code has neither an activation
+            nor a prior.
         """
         return self._encoded(self._rows(X))
 

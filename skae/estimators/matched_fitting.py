@@ -46,7 +46,6 @@ class MatchedFit(Fit):
     def _split(self, start, weight):
         index, judge = super()._split(start, weight)
         if judge is not None:
-            # As many whatever the fit has drawn before.
             seed = self.random_state.randint(2**31 - 1)
             generator = torch.Generator().manual_seed(int(seed))
             n_components = start.model.codec.n_components
@@ -55,6 +54,8 @@ class MatchedFit(Fit):
         return index, judge
 
     def _new_trainer(self, model, **options):
+        # The training loss is low where the critic is weak, not where codes match.
+        options["keep_last"] = options["evaluate"] is None
         return AlternatingTrainer(model, moves=MOVES, **options)
 
     def _curves(self, trainer):

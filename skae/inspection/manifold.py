@@ -104,8 +104,7 @@ class ManifoldDisplay:
                 "A manifold needs an estimator with inverse_transform; "
                 f"{type(estimator).__name__} has none."
             )
-        told = {} if y is None else {"y": y}
-        codes = None if X is None else np.asarray(estimator.transform(X, **told))
+        codes = None if X is None else np.asarray(estimator.transform(X))
         width = estimator.n_components_ if codes is None else codes.shape[1]
         if width != 2:
             raise ValueError(

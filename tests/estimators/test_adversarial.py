@@ -114,6 +114,16 @@ def test_the_history_tells_of_both_players(fitted):
     assert quick(early_stopping=False).fit(TRAIN).validation_scores_ is None
 
 
+def test_without_held_out_rows_the_last_weights_are_kept():
+    ae = quick(early_stopping=False, max_iter=4).fit(TRAIN)
+    assert ae._kept_round == ae.n_iter_ == 4
+
+
+def test_divergence_is_an_error_that_names_the_way_out():
+    with pytest.raises(FloatingPointError, match="smaller learning_rate_init"):
+        quick(learning_rate_init=1e30).fit(TRAIN)
+
+
 def test_warm_start_goes_on_with_the_critic_too():
     ae = quick(warm_start=True).fit(TRAIN)
     critic = ae.net_.critic.head.weight.detach().clone()
@@ -191,3 +201,14 @@ def test_sampling_needs_a_fit_and_a_number(fitted):
         AdversarialAE().sample()
     with pytest.raises(ValueError, match="n_samples must be a positive integer; got 0"):
         fitted.sample(0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("prior", [*TARGETS, lambda n, random_state: np.zeros((n, 2))])
+def test_on_the_gpu_the_seed_decides_and_pickles_come_back(prior):
+    first, again = (quick(prior, device="cuda").fit(TRAIN) for _ in range(2))
+    np.testing.assert_array_equal(first.transform(TEST), again.transform(TEST))
+    assert np.isfinite(first.sample(4)).all()
+    state = first.__getstate__()
+    assert next(state["net_"].parameters()).device.type == "cpu"

@@ -11,9 +11,16 @@ from skae.inspection.figures import new_axes, palette
 ONE = np.ones((2, 1))
 DISPLAYS = {
     "HistoryDisplay": {"loss_curve": [1.0]},
+    "InterpolationDisplay": {"starts": ONE, "ends": ONE, "steps": np.ones((2, 3, 1))},
     "LatentDisplay": {"codes": ONE},
+    "ManifoldDisplay": {
+        "samples": np.ones((2, 2, 1)),
+        "first": [0.0, 1.0],
+        "second": [0.0, 1.0],
+    },
     "OutlierScoreDisplay": {"scores": ONE[:, 0], "offset": 0.0},
     "ReconstructionDisplay": {"original": ONE, "reconstructed": ONE},
+    "SampleDisplay": {"samples": ONE},
 }
 
 

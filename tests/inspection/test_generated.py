@@ -7,7 +7,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.mixture import GaussianMixture
 
-from skae import AdversarialAE, VariationalAE
+from skae import AdversarialAE, ConditionalVAE, VariationalAE
 from skae.inspection import InterpolationDisplay, SampleDisplay
 from skae.inspection.figures import new_axes
 
@@ -79,6 +79,16 @@ def test_scikit_learns_mixtures_can_be_drawn():
 def test_what_was_asked_for_is_written_above():
     display = SampleDisplay(samples=X[:4], y=["a", "b", "a", "b"]).plot()
     assert [ax.get_title() for ax in display.axes_.flat] == ["a", "b", "a", "b"]
+
+
+def test_conditional_estimators_are_told_y():
+    vae = ConditionalVAE(2, max_iter=1, random_state=0).fit(X, np.arange(60) % 3)
+    y = [0, 1, 2, 0]
+    display = SampleDisplay.from_estimator(vae, 4, y=y)
+    np.testing.assert_array_equal(display.samples, vae.sample(4, y=y))
+    assert [ax.get_title() for ax in display.axes_.flat] == ["0", "1", "2", "0"]
+    strip = InterpolationDisplay.from_estimator(vae, X[0], X[1], n_steps=3, y=2)
+    np.testing.assert_allclose(strip.steps[0], vae.interpolate(X[0], X[1], 3, y=2))
 
 
 def test_samples_go_into_given_axes(fitted):

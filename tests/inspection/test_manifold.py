@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
-from skae import AdversarialAE
+from skae import AdversarialAE, ConditionalVAE
 from skae.inspection import ManifoldDisplay
 from skae.inspection.figures import new_axes
 
@@ -67,6 +67,15 @@ def test_bars_have_a_panel_each_the_highest_code_on_top(fitted):
     np.testing.assert_allclose(heights, display.samples[1, 1])
     labels = [ax.get_ylabel() for ax in display.axes_[:, 0]]
     assert float(labels[0]) > float(labels[1])
+
+
+@pytest.mark.parametrize("rows", [None, X])
+def test_conditional_estimators_are_told_y(rows):
+    vae = ConditionalVAE(2, max_iter=1, random_state=0).fit(X, np.arange(60) % 3)
+    display = draw(vae, rows, y=1, n_steps=2)
+    code = [[display.first[0], display.second[0]]]
+    expected = vae.inverse_transform(code, [1])[0]
+    np.testing.assert_allclose(display.samples[0, 0], expected)
 
 
 def test_maps_go_into_given_axes(fitted):
