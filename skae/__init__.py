@@ -6,6 +6,7 @@ Swap ``PCA`` for `AutoencoderTransformer`, or ``IsolationForest`` for
 
 from skae.estimators.adversarial import AdversarialAE
 from skae.estimators.autoencoder import AutoencoderTransformer
+from skae.estimators.conditional import ConditionalVAE
 from skae.estimators.convolutional import ConvAE
 from skae.estimators.denoising import DenoisingAE
 from skae.estimators.gan import GAN
@@ -20,6 +21,7 @@ __all__ = [
     "AEOutlierDetector",
     "AdversarialAE",
     "AutoencoderTransformer",
+    "ConditionalVAE",
     "ContractiveAE",
     "ConvAE",
     "DenoisingAE",

@@ -1,4 +1,4 @@
-"""`AdversarialAE`: an autoencoder whose codes follow any distribution to sample from."""
+"""`AdversarialAE`: codes that follow any distribution that can be sampled."""
 
 from numbers import Integral, Real
 
@@ -101,8 +101,8 @@ default="relu"
         Training loss of the critic likewise; 2 log 2 where it can only guess.
     validation_scores_ : list of float or None
         Minus the held-out loss after each round: the reconstruction's, and
-        matching_weight times the energy distance of held-out codes to as many samples
-        of the prior. None without held-out samples.
+        matching_weight times the energy distance of held-out codes to samples of the
+        prior. None without held-out samples.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only when X has string column names.

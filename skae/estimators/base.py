@@ -177,13 +177,7 @@ class BaseAutoencoder(
         X : ndarray of shape (n_samples, n_features)
             Reconstructions, in X's units and Z's dtype.
         """
-        check_is_fitted(self)
-        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        if Z.shape[1] != self.n_components_:
-            raise ValueError(
-                f"Z has {Z.shape[1]} columns, but the codes of this "
-                f"{type(self).__name__} have n_components_={self.n_components_}."
-            )
+        Z = self._codes(Z)
 
         def decode(z):
             return self._to_x(self.net_.codec.decode(z))
@@ -193,6 +187,17 @@ class BaseAutoencoder(
             Z, decode, self.n_features_in_, center=zero, scale=self._code_scale
         )
         return self._restored(out, None)
+
+    def _codes(self, Z):
+        """Validated codes."""
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
+        if Z.shape[1] != self.n_components_:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, but the codes of this "
+                f"{type(self).__name__} have n_components_={self.n_components_}."
+            )
+        return Z
 
     def reconstruct(self, X):
         """Encode and decode rows.

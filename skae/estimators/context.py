@@ -36,8 +36,9 @@ def context_of(y, kind="auto") -> "Classes | Numbers":
     ValueError
         When y is of neither kind.
     """
+    y = np.asarray(y)
+    _check_finite(y)
     if kind == "auto":
-        y = _array(y)
         discrete = type_of_target(y, input_name="y") in ("binary", "multiclass")
         is_flat = y.ndim == 1 or y.shape[1] == 1
         kind = "classes" if discrete and is_flat else "numbers"
@@ -121,7 +122,7 @@ class Numbers:
         values = _numbers(y)
         scale = values.std(axis=0)
         scale = np.where(scale > 0, scale, 1.0)
-        return cls(values.mean(axis=0), scale, values, _array(y).ndim == 1)
+        return cls(values.mean(axis=0), scale, values, np.ndim(y) == 1)
 
     @property
     def width(self) -> int:
@@ -152,15 +153,15 @@ class Numbers:
         return drawn[:, 0] if self.is_flat else drawn
 
 
-def _array(y) -> np.ndarray:
-    return y if isinstance(y, np.ndarray) else np.asarray(y)
-
-
 def _column(y) -> np.ndarray:
     y = column_or_1d(y, warn=True)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("y must not have NaN or infinite values.")
+    _check_finite(y)
     return y
+
+
+def _check_finite(y) -> None:
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("y must not contain NaN or infinity.")
 
 
 def _numbers(y) -> np.ndarray:

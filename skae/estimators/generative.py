@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from skae.estimators.context import Classes
 from skae.training.batches import isolated
 
-__all__ = ["Augmenting", "Generative", "check_n_samples", "seeded"]
+__all__ = ["Augmenting", "Generative", "check_n_samples", "path", "seeded"]
 
 _METHODS = ("spherical", "linear")
 # Below this angle, in radians, the two ways to interpolate are one.
@@ -71,8 +71,8 @@ class Generative:
             In the shape of the training samples.
         """
         ends = self._ends(a, b, n_steps, method)
-        codes = np.concatenate([self.transform(end) for end in ends])
-        Z = _PATHS[method](codes[0], codes[1], n_steps)
+        codes = [self._encoded(self._rows(end))[0] for end in ends]
+        Z = path(*codes, n_steps, method)
         return self._samples_of(Z, None, None)
 
     def _ends(self, a, b, n_steps, method):
@@ -108,7 +108,8 @@ class Generative:
 
     def _drawn_codes(self, n_samples, generator):
         """Codes from the prior."""
-        z = self.net_.prior.sample(n_samples, self.n_components_, generator)
+        with isolated():
+            z = self.net_.prior.sample(n_samples, self.n_components_, generator)
         return z.double().numpy()
 
     def _samples_of(self, Z, context, generator):
@@ -210,20 +211,13 @@ def seeded(random_state) -> torch.Generator:
     return torch.Generator().manual_seed(int(seed))
 
 
-def _line(start, end, n_steps):
+def path(start, end, n_steps, method) -> np.ndarray:
+    """Codes from one to another, shape ``(n_steps, n_components)``."""
     share = np.linspace(0, 1, n_steps)[:, None]
-    return (1 - share) * start + share * end
-
-
-def _great_circle(start, end, n_steps):
     norms = np.linalg.norm(start) * np.linalg.norm(end)
     cosine = np.dot(start, end) / norms if norms > 0 else 1.0
     angle = np.arccos(np.clip(cosine, -1, 1))
-    if min(angle, np.pi - angle) < _SMALLEST_ANGLE:
-        return _line(start, end, n_steps)
-    share = np.linspace(0, 1, n_steps)[:, None]
+    if method == "linear" or min(angle, np.pi - angle) < _SMALLEST_ANGLE:
+        return (1 - share) * start + share * end
     before, after = np.sin((1 - share) * angle), np.sin(share * angle)
     return (before * start + after * end) / np.sin(angle)
-
-
-_PATHS = {"spherical": _great_circle, "linear": _line}

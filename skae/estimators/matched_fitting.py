@@ -7,10 +7,15 @@ rows are judged by their codes too.
 import torch
 
 from skae.estimators.fitting import Fit
+from skae.parts.critics import DenseCritic
 from skae.training.alternating import AlternatingTrainer
-from skae.training.matching import MOVES, CodeCritic, HeldOutMatch, Matching
+from skae.training.matching import MOVES, HeldOutMatch, Matching
 
 __all__ = ["MatchedFit"]
+
+_CRITIC_LAYERS = (128, 128)
+# More than rows are held out: the fewer the rows, the more chance decides already.
+_N_TARGETS = 2000
 
 
 class MatchedFit(Fit):
@@ -21,7 +26,8 @@ class MatchedFit(Fit):
     def _module(self, codec, likelihood=None):
         parts = self.parts
         if self.critic is None:
-            critic = CodeCritic(codec.n_components, self.generator)
+            critic = DenseCritic(_CRITIC_LAYERS)
+            critic = critic.build(codec.n_components, generator=self.generator)
             self.critic = critic.to(self.device)
         return Matching(
             codec,
@@ -44,7 +50,7 @@ class MatchedFit(Fit):
             seed = self.random_state.randint(2**31 - 1)
             generator = torch.Generator().manual_seed(int(seed))
             n_components = start.model.codec.n_components
-            target = self.parts.prior.sample(len(judge.x), n_components, generator)
+            target = self.parts.prior.sample(_N_TARGETS, n_components, generator)
             judge = HeldOutMatch(judge, target.to(self.device))
         return index, judge
 

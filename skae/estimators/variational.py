@@ -122,7 +122,8 @@ class Variational(Generative, Images, BaseAutoencoder):
         """Importance-weighted bound of each validated row, in nats of X's units."""
         shape = self.n_importance_samples, self.n_components_
         generator = torch.Generator().manual_seed(self._bound_seed)
-        epsilon = torch.randn(shape, generator=generator).to(self._device)
+        epsilon = torch.randn(shape, generator=generator, dtype=torch.float32)
+        epsilon = epsilon.to(self._device)
         change = self.n_features_in_ * np.log(self._units.scale)
 
         def bound(x, *told):

@@ -1,13 +1,18 @@
 """Displays of fitted estimators."""
 
 from skae.inspection.codes import LatentDisplay
+from skae.inspection.generated import InterpolationDisplay, SampleDisplay
 from skae.inspection.history import HistoryDisplay
+from skae.inspection.manifold import ManifoldDisplay
 from skae.inspection.outlier_scores import OutlierScoreDisplay
 from skae.inspection.reconstructions import ReconstructionDisplay
 
 __all__ = [
     "HistoryDisplay",
+    "InterpolationDisplay",
     "LatentDisplay",
+    "ManifoldDisplay",
     "OutlierScoreDisplay",
     "ReconstructionDisplay",
+    "SampleDisplay",
 ]

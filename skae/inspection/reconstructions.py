@@ -18,7 +18,7 @@ from skae.inspection.figures import new_axes
 from skae.inspection.samples import Bars, Images, Sequences, form_of
 from skae.parts.corruption import NoCorruption
 
-__all__ = ["ReconstructionDisplay"]
+__all__ = ["ReconstructionDisplay", "form_of_rows"]
 
 
 class ReconstructionDisplay:
@@ -124,7 +124,7 @@ the estimator takes
             raise ValueError(f"n_samples must be a positive int; got {n_samples!r}.")
         X = _first(X, n_samples)
         original = _flat_rows(estimator, X)
-        kind, shape = _form_of_rows(estimator, original, sample_shape, kind)
+        kind, shape = form_of_rows(estimator, original, sample_shape, kind)
         corrupted = None
         if X_noisy is not None:
             X = _first(X_noisy, n_samples)
@@ -209,8 +209,8 @@ def _first(X, n_samples):
     return _safe_indexing(X, np.arange(min(n_samples, _num_samples(X))))
 
 
-def _form_of_rows(estimator, rows, sample_shape, kind):
-    """Kind and full shape of a sample."""
+def form_of_rows(estimator, rows, sample_shape, kind):
+    """Kind and full shape of an estimator's samples, which came as flat rows."""
     own = getattr(estimator, "sample_shape_", None)
     asked = own if sample_shape is None else sample_shape
     shape = rows.shape[1:] if asked is None else tuple(asked)

@@ -92,7 +92,7 @@ class Bernoulli(BaseEstimator):
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """Cross-entropy of each row."""
-        return (F.softplus(raw) - raw * x).sum(-1)
+        return F.softplus(raw).sum(-1) - torch.linalg.vecdot(raw, x)
 
     def mean(self, raw: Tensor) -> Tensor:
         """The probability of a one."""
@@ -176,6 +176,20 @@ class BoundGaussian(nn.Module):
         std = self.std()
         entry = 0.5 * ((raw - x) / std) ** 2 + (std.log() + 0.5 * _LOG_2_PI)
         return entry.sum(-1)
+
+    def slope(self, raw: Tensor, x: Tensor) -> Tensor:
+        """d nll / d raw, of raw's shape."""
+        return (raw - x) / self.std() ** 2
+
+    def fill_gradient(self, slope: Tensor, share: Tensor | float) -> None:
+        """Set the parameters' gradient of the sum of share * nll over rows."""
+        if self.log_std.grad is None:
+            return
+        # d nll / d log std of an entry is 1 - ((raw - x) / std)^2.
+        entry = (1 - (slope * self.std()) ** 2) * share
+        total = entry.flatten(0, -2).sum(0)
+        total = total.sum().reshape(1) if len(self.log_std) == 1 else total
+        self.log_std.grad.copy_(total * (self.log_std >= math.log(_FLOOR)))
 
     def mean(self, raw: Tensor) -> Tensor:
         """The mean is the raw output itself."""

@@ -100,20 +100,20 @@ class SwissRoll(Target):
 class Mixture(Target):
     """Ten Gaussians, long ones that point away from the origin like petals.
 
-    As in Makhzani et al. 2015, figure 4: centres evenly on a circle of the first two
-    directions, which the origin joins more than they join each other; further
-    directions are standard normal. On a line the centres lie evenly between -1.6 and
-    1.6, with standard deviations of ``across``.
+    After Makhzani et al. 2015, figure 4, with shorter petals that no standard normal
+    code could be taken for. The centres lie evenly on a circle of the first two
+    directions, further ones are standard normal. On a line they lie evenly between -1.6
+    and 1.6, with standard deviations of ``across``.
 
     Parameters
     ----------
     n_modes : int, default=10
-    radius : float, default=1.3
-    along, across : float, default=0.5 and 0.1
+    radius : float, default=1.37
+    along, across : float, default=0.25 and 0.1
         Standard deviations towards the origin and across.
     """
 
-    def __init__(self, n_modes=10, radius=1.3, along=0.5, across=0.1):
+    def __init__(self, n_modes=10, radius=1.37, along=0.25, across=0.1):
         self.n_modes = n_modes
         self.radius = radius
         self.along = along

@@ -1,7 +1,7 @@
 """The gradient of a dense autoencoder written out by hand.
 
-For dense codecs with a canonical likelihood, no penalty and a code that is given or
-drawn from a Gaussian, the backward pass is a handful of batched products into
+For dense codecs with a canonical or Gaussian likelihood, no penalty and a code that is
+given or drawn from a Gaussian, the backward pass is a handful of batched products into
 preallocated gradients, three times faster than autograd for small batches. Codecs with
 members train all of them in the same calls. The trainer asks `supports` and falls back
 to autograd by itself.
@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.dense import DenseCodec, joined
+from skae.parts.likelihoods import BoundGaussian
 from skae.parts.priors import NoPrior, StandardNormal
 from skae.training.objective import Autoencoder
 
@@ -23,10 +24,16 @@ def supports(model: nn.Module) -> bool:
     return (
         isinstance(model, Autoencoder)
         and type(model.codec) is DenseCodec
-        and getattr(model.likelihood, "canonical", False)
+        and _has_slope(model)
         and type(model.prior) in (NoPrior, StandardNormal)
         and not model.penalties
     )
+
+
+def _has_slope(model: Autoencoder) -> bool:
+    if isinstance(model.likelihood, BoundGaussian):
+        return model.members is None
+    return getattr(model.likelihood, "canonical", False)
 
 
 class ExplicitGradient:
@@ -123,9 +130,13 @@ class ExplicitGradient:
         if self.is_drawn:
             warmth = self.model.warmth()
             loss += warmth * self.prior.divergence(h)
-        # In place: nothing reads the raw output after the loss.
-        delta = self.likelihood.mean(raw).sub_(x)
         share = 1 / batch if weight is None else (weight / batch).unsqueeze(-1)
+        if isinstance(self.likelihood, BoundGaussian):
+            delta = self.likelihood.slope(raw, x)
+            self.likelihood.fill_gradient(delta, share)
+        else:
+            # In place: nothing reads the raw output after the loss.
+            delta = self.likelihood.mean(raw).sub_(x)
         delta *= share
         loss = (loss.unsqueeze(-1) * share).sum()
 

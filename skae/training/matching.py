@@ -8,59 +8,29 @@ the rows are.
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
+from skae.training.adversarial import LOSSES, slopes
 from skae.training.alternating import Move
 from skae.training.objective import Autoencoder
 from skae.training.selection import HoldOut
 from skae.training.two_sample import energy_distance
 
-__all__ = ["MOVES", "CodeCritic", "HeldOutMatch", "Matching"]
+__all__ = ["MOVES", "HeldOutMatch", "Matching"]
 
-_GRADIENT_PENALTY = 0.02
-_CRITIC_WIDTH = 128
+_GRADIENT_PENALTY = 0.01
+_LOSS = LOSSES["non_saturating"]
 
 # The critic has to keep up with codes that move, and forgets sooner where they were.
 MOVES = {"critic": Move(rate=2.0, betas=(0.5, 0.99), ema_decay=0.0)}
-
-
-class CodeCritic(nn.Module):
-    """Perceptron that gives the log odds of a code being the prior's.
-
-    Shape
-    -----
-    z : ``(batch, n_components)``; returned ``(batch,)``
-
-    Parameters
-    ----------
-    n_components : int
-    generator : torch.Generator
-        On the CPU; draws the weights.
-    """
-
-    def __init__(self, n_components: int, generator: Generator):
-        super().__init__()
-        sizes = [n_components, _CRITIC_WIDTH, _CRITIC_WIDTH, 1]
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for before, after in zip(sizes[:-1], sizes[1:], strict=True):
-            drawn = torch.randn(before, after, generator=generator)
-            self.weights.append(nn.Parameter(drawn * (2 / before) ** 0.5))
-            self.biases.append(nn.Parameter(torch.zeros(after)))
-
-    def forward(self, z: Tensor) -> Tensor:
-        *hidden, (weight, bias) = zip(self.weights, self.biases, strict=True)
-        for each, shift in hidden:
-            z = F.leaky_relu(torch.addmm(shift, z, each), 0.2)
-        return torch.addmm(bias, z, weight).squeeze(-1)
 
 
 class Matching(Autoencoder):
     """An autoencoder and the critic of its codes, who train in turns.
 
     With D the critic and p the prior, the critic lowers the cross-entropy
-    mean softplus(-D(z ~ p)) + mean softplus(D(encode(x))), with a penalty on the
-    squared norm of its gradient at the prior's samples (Mescheder et al. 2018, arXiv
-    1801.04406, R1); the autoencoder lowers
+    mean softplus(-D(z ~ p)) + mean softplus(D(encode(x))), with a penalty on its
+    squared slope at the prior's samples (Mescheder et al. 2018, arXiv 1801.04406, R1);
+    the autoencoder lowers
     nll(x) + matching_weight softplus(-D(encode(x))), the non-saturating loss.
 
     Parameters
@@ -114,7 +84,7 @@ class Matching(Autoencoder):
         loss = self.likelihood.nll(state.raw, x)
         for penalty in self.penalties:
             loss = loss + penalty(state)
-        loss = loss + self.matching_weight * F.softplus(-self.critic(state.z))
+        loss = loss + self.matching_weight * _LOSS.generated(self.critic(state.z))
         return _mean(loss, weight)
 
     def _critic_loss(self, x, weight, x_tilde, generator) -> Tensor:
@@ -124,22 +94,21 @@ class Matching(Autoencoder):
         real = self.prior.sample(len(x), code.shape[1], generator).to(code)
         real.requires_grad_()
         of_real = self.critic(real)
-        (slope,) = torch.autograd.grad(of_real.sum(), real, create_graph=True)
-        penalty = 0.5 * _GRADIENT_PENALTY * slope.square().sum(1).mean()
-        of_code = _mean(F.softplus(self.critic(code)), weight)
-        return F.softplus(-of_real).mean() + of_code + penalty
+        penalty = 0.5 * _GRADIENT_PENALTY * slopes(of_real, real).square()
+        of_code = _mean(_LOSS.fake(self.critic(code)), weight)
+        return (_LOSS.real(of_real) + penalty).mean() + of_code
 
 
 class HeldOutMatch(HoldOut):
     """Rows set aside, and how far their codes are from the prior.
 
     The objective of the rows plus ``matching_weight`` times the energy distance of
-    their codes to as many samples of the prior, the same ones in every round.
+    their codes to samples of the prior, the same ones in every round.
 
     Parameters
     ----------
     held_out : HoldOut
-    target : Tensor of shape (n_held_out, n_components)
+    target : Tensor of shape (n_samples, n_components)
     """
 
     def __init__(self, held_out: HoldOut, target: Tensor):

@@ -9,7 +9,14 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from skae.parts.likelihoods import LIKELIHOODS, Bernoulli, Gaussian, Masked, unmasked
+from skae.parts.likelihoods import (
+    LIKELIHOODS,
+    Bernoulli,
+    Gaussian,
+    LearnedGaussian,
+    Masked,
+    unmasked,
+)
 
 each_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
 
@@ -128,3 +135,37 @@ def test_masked_rows_without_nan_are_judged_as_ever(name):
 
 def test_masked_likelihoods_have_no_explicit_gradient():
     assert not Masked(Gaussian()).canonical
+
+
+@pytest.mark.parametrize("variance", ["shared", "per_feature", 0.25])
+def test_learned_gaussian_is_the_normal_with_all_constants(variance):
+    raw, x = rows(6, 4)
+    likelihood = clone(LearnedGaussian(variance)).bind(4)
+    if variance != 0.25:
+        std = torch.linspace(0.2, 2, len(likelihood.log_std), dtype=torch.float64)
+        likelihood.log_std = torch.nn.Parameter(std.log())
+    else:
+        std = torch.tensor(0.5)
+        assert not likelihood.log_std.requires_grad
+    expected = -Normal(raw, std.expand(4)).log_prob(x).sum(-1)
+    torch.testing.assert_close(likelihood.nll(raw, x), expected)
+
+
+def test_variance_of_features_without_noise_stays_positive():
+    likelihood = LearnedGaussian().bind(2)
+    torch.nn.init.constant_(likelihood.log_std, -50.0)
+    assert likelihood.std() > 0
+    assert torch.isfinite(likelihood.nll(torch.zeros(1, 2), torch.zeros(1, 2))).all()
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "std"),
+    [(Gaussian(), 1.0), (LearnedGaussian(0.25).bind(3), 0.5), (Bernoulli(), None)],
+)
+def test_draws_have_the_moments_of_the_likelihood(likelihood, std):
+    raw = torch.tensor([-1.0, 0.0, 2.0]).expand(100_000, -1)
+    drawn = likelihood.draw(raw, torch.Generator().manual_seed(0))
+    mean = likelihood.mean(raw)[0]
+    torch.testing.assert_close(drawn.mean(0), mean, rtol=0, atol=0.02)
+    expected = (mean * (1 - mean)).sqrt() if std is None else torch.full((3,), std)
+    torch.testing.assert_close(drawn.std(0), expected, rtol=0, atol=0.02)

@@ -6,9 +6,9 @@ import torch
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Anchor, Dense
-from skae.parts.likelihoods import LIKELIHOODS, Gaussian
+from skae.parts.likelihoods import LIKELIHOODS, Gaussian, LearnedGaussian
 from skae.parts.penalties import L1Sparsity
-from skae.parts.priors import NoPrior
+from skae.parts.priors import NoPrior, StandardNormal
 from skae.training.explicit import ExplicitGradient, supports
 from skae.training.flat import FlatParameters
 from skae.training.objective import Autoencoder
@@ -235,3 +235,43 @@ def test_what_is_supported():
     assert supports(Autoencoder(codec, Gaussian(), Halving(), NoPrior()))
     assert not supports(Autoencoder(codec, Gaussian(), NoCorruption(), Shifted()))
     assert not supports(Autoencoder(torch.nn.Identity(), *plain))
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "shared", "per_feature", 0.3])
+@pytest.mark.parametrize("n_context", [0, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradient_of_a_drawn_code(likelihood, n_context, weighted):
+    codec = Dense((7,), "tanh").build(
+        D,
+        K,
+        generator=torch.Generator().manual_seed(0),
+        n_outputs=2 * K,
+        n_context=n_context,
+    )
+    learned = likelihood != "bernoulli"
+    part = LearnedGaussian(likelihood).bind(D) if learned else LIKELIHOODS[likelihood]()
+    drawn = Autoencoder(
+        codec,
+        part,
+        NoCorruption(),
+        StandardNormal(beta=0.7),
+        warmup_steps=4,
+        hidden_context=0.4 if n_context else 0.0,
+    )
+    drawn.double().train()
+    assert supports(drawn)
+    flat = FlatParameters(drawn, codec.decayed_parameters())
+    x = targets(N).clamp(0, 1)
+    weight = torch.linspace(0.1, 2, N, dtype=torch.float64) if weighted else None
+    context = normal(N, n_context) if n_context else None
+
+    def generator():
+        return torch.Generator().manual_seed(5)
+
+    loss = drawn.batch_loss(x, weight, None, context, generator=generator())
+    loss.backward()
+    expected = flat.grad.clone()
+    drawn._n_steps = 0
+    found = ExplicitGradient(drawn, generator())(x, weight, None, context)
+    torch.testing.assert_close(found, loss.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(flat.grad, expected, rtol=1e-10, atol=1e-12)

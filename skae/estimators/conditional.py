@@ -1,0 +1,467 @@
+"""`ConditionalVAE`: the variational autoencoder that is told what its rows are."""
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from skae.estimators.context import Classes, context_of
+from skae.estimators.generative import Augmenting, check_n_samples, path, seeded
+from skae.estimators.variational import Variational
+
+__all__ = ["ConditionalVAE"]
+
+
+class ConditionalVAE(Augmenting, Variational):
+    """Variational autoencoder of rows given y (Sohn et al. 2015, NeurIPS).
+
+    Encoder and decoder are told y, classes or numbers, so that the code holds what y
+    does not say: style, where y is the digit. Samples are drawn for the y asked for.
+    In training the encoder does without y for a tenth of the rows, so that it can do
+    without it in ``transform``.
+
+    Parameters
+    ----------
+    n_components : int, default=10
+        Width of the code.
+    context : {"auto", "classes", "numbers"}, default="auto"
+        What y is. "auto" takes strings, booleans and whole numbers in one column for
+        classes, everything else for numbers.
+    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
+        How reconstructions are judged: a normal distribution with a variance of its
+        own, or cross-entropy for X in [0, 1].
+    noise_variance : {"shared", "per_feature"} or float, default="shared"
+        Of the Gaussian likelihood: learned, one for all features or one for each, or
+        fixed, in units of the mean variance of the features. A fixed one trades
+        reconstruction against the prior, like ``beta``.
+    beta : float, default=1.0
+        Weight of the divergence from the prior (Higgins et al. 2017, ICLR); above one,
+        fewer units of the code are used, and more independently.
+    kl_warmup : float, default=0.0
+        Share of the training, in [0, 1), over which the weight of the divergence rises
+        to beta. Raise it when too few units are active.
+    n_importance_samples : int, default=50
+        Draws for ``score_samples``, whose bound of the likelihood they tighten.
+    architecture : {"dense", "conv"} or architecture part, default="dense"
+        "conv" is for images: see ``sample_shape``. Of the parts of `skae.parts.dense`
+        and `skae.parts.conv` all choices can be made.
+    sample_shape : tuple (n_channels, height, width), default=None
+        Shape of images that come as flat rows, for ``architecture="conv"``. Images may
+        also come as arrays (n_samples, height, width) or
+        (n_samples, n_channels, height, width), for either architecture.
+    hidden_layer_sizes : int or tuple of int, default=(500,)
+        Widths between the input and the code; the decoder mirrors them. For
+        ``architecture="dense"``.
+    channels : int or tuple of int, default=(64,)
+        Channels of the strided layers, from the image to the code. For
+        ``architecture="conv"``.
+    activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
+default="relu"
+        Activation of the hidden layers.
+    alpha : "auto" or float, default="auto"
+        Decoupled weight decay of the weights, per unit of learning rate. Raise it
+        against overfitting.
+    batch_size : "auto" or int, default="auto"
+        Samples a training step.
+    learning_rate_init : "auto" or float, default="auto"
+        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
+        as a cosine.
+    max_iter : int, default=None
+        Epochs, passes over the training samples. None takes a number of steps that
+        suits the shape of X.
+    early_stopping : bool, default=True
+        Hold out samples to choose the weights of the best epoch and to stop. False
+        trains on all samples and keeps the epoch of the lowest training loss.
+    validation_fraction : float, default=0.15
+        Share of the samples held out, 1,000 at most.
+    n_iter_no_change : int, default=10
+        Evaluations without improvement by ``tol`` after which training stops.
+    tol : float, default=1e-4
+        Relative improvement of the held-out loss that counts.
+    warm_start : bool, default=False
+        Continue from the previous fit's weights.
+    device : str, default="auto"
+        "auto", "cpu", "cuda", "cuda:1" or "mps".
+    callbacks : list of skorch callbacks, default=None
+        Notified by the training loop. The learning rate follows the estimator's own
+        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
+    verbose : int, default=0
+        One shows a progress bar.
+    random_state : int, RandomState or None, default=None
+        Decides everything random.
+
+    Attributes
+    ----------
+    n_components_ : int
+        Width of the code.
+    active_units_ : ndarray of bool of shape (n_components_,)
+        Whether the mean of a unit varies over training samples by more than 0.01.
+    noise_variance_ : float or ndarray of shape (n_features,)
+        Of the Gaussian likelihood, in X's units squared.
+    sample_shape_ : tuple (n_channels, height, width)
+        Only for images.
+    net_ : Module
+        The trained torch module; it sees centred and scaled rows.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+    n_iter_ : int
+        Rounds of training, the length of ``loss_curve_``. A round is an epoch if
+        max_iter is given, else a fixed number of steps.
+    loss_curve_ : list of float
+        Training loss after each round, nats per sample of the scaled rows.
+    validation_scores_ : list of float or None
+        Minus the held-out loss after each round; None without held-out samples.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Only when X has string column names.
+
+    See Also
+    --------
+    VariationalAE : The one that is told nothing.
+
+    Notes
+    -----
+    In a pipeline or a search ``y`` reaches ``transform`` by metadata routing, after
+    ``set_transform_request(y=True)``; without it rows are encoded without y.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import ConditionalVAE
+    >>> X, y = load_digits(return_X_y=True)
+    >>> cvae = ConditionalVAE(likelihood="bernoulli", random_state=0).fit(X / 16, y)
+    >>> cvae.sample(3, y=7).shape
+    (3, 64)
+    >>> more, labels = cvae.augment(X / 16, y, n_per_class=100)
+    >>> more.shape
+    (2797, 64)
+    """
+
+    _parameter_constraints: dict = {
+        **Variational._parameter_constraints,
+        "context": [StrOptions({"auto", "classes", "numbers"})],
+    }
+
+    # Routed only when asked for: without it transform does without y.
+    __metadata_request__transform = {"y": False}
+
+    _hidden_context = 0.1
+
+    def __init__(
+        self,
+        n_components=10,
+        *,
+        context="auto",
+        likelihood="gaussian",
+        noise_variance="shared",
+        beta=1.0,
+        kl_warmup=0.0,
+        n_importance_samples=50,
+        architecture="dense",
+        sample_shape=None,
+        hidden_layer_sizes=(500,),
+        channels=(64,),
+        activation="relu",
+        alpha="auto",
+        batch_size="auto",
+        learning_rate_init="auto",
+        max_iter=None,
+        early_stopping=True,
+        validation_fraction=0.15,
+        n_iter_no_change=10,
+        tol=1e-4,
+        warm_start=False,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.context = context
+        self.likelihood = likelihood
+        self.noise_variance = noise_variance
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        self.n_importance_samples = n_importance_samples
+        self.architecture = architecture
+        self.sample_shape = sample_shape
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.channels = channels
+        self.activation = activation
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.warm_start = warm_start
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def fit(self, X, y, sample_weight=None):
+        """Learn the distribution of X given y.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            At least two rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Classes or numbers, see ``context``.
+        sample_weight : array-like of shape (n_samples,), optional
+            Non-negative; rows of weight zero are left out.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When X, y or a parameter does not fit, before any training.
+        FloatingPointError
+            When training diverges at every learning rate tried.
+        """
+        return super().fit(X, y, sample_weight)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch on these rows, at a constant learning rate.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            The first call has to have all classes, and sets the units of numbers.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+        """
+        return super().partial_fit(X, y, sample_weight)
+
+    def transform(self, X, y=None, return_std=False):
+        """Encode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            What is known of the rows. None encodes them without: the encoder learns
+            that too, a little less exactly.
+        return_std : bool, default=False
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples, n_components_)
+            Mean of the code's posterior.
+        std : ndarray of shape (n_samples, n_components_)
+            Its standard deviation. Only if ``return_std``.
+        """
+        rows = self._rows(X)
+        told = (
+            self._unknown(rows.shape[0]) if y is None else self._told(y, rows.shape[0])
+        )
+        mean = self._encoded_as(rows, told)
+        return (mean, self._encoded_as(rows, told, "scale")) if return_std else mean
+
+    def inverse_transform(self, Z, y):
+        """Decode codes.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components_)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            What the samples are to be; a single value holds for all.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the shape, dtype and units of the training samples.
+        """
+        Z = self._codes(Z)
+        return self._samples_of(Z, self._told(y, len(Z)), None)
+
+    def reconstruct(self, X, y=None):
+        """Encode and decode rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            None takes the likeliest class of each row.
+
+        Returns
+        -------
+        X_hat : ndarray of shape (n_samples, n_features)
+            In X's units and dtype.
+        """
+        rows = self._rows(X)
+        told = self._told_or_likeliest(y, rows)
+
+        def rebuild(x, context):
+            return self._to_x(self.net_.reconstruct(x, context))
+
+        out = self._map_known(rows, told, rebuild, self.n_features_in_)
+        return self._restored(out, X)
+
+    def score_samples(self, X, y=None):
+        """Bound of the log-likelihood of each row given y, or of the row alone.
+
+        The importance-weighted one of ``n_importance_samples`` draws, see
+        `VariationalAE`.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            None sums the densities over the classes, weighted as in training, which
+            takes as many times as long as there are classes.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+            Nats per sample; higher is more likely.
+
+        Raises
+        ------
+        ValueError
+            When y is left out of a model that was fitted with numbers.
+        """
+        rows = self._judged_rows(X)
+        if y is not None:
+            return self._bounds(rows, self._told(y, rows.shape[0]))
+        return logsumexp(self._joint(rows), axis=1)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean bound of the log-likelihood, see ``score_samples``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        score : float
+            Nats per sample.
+        """
+        scores = self.score_samples(X, y)
+        return self._mean(scores, X, sample_weight)
+
+    def sample(self, n_samples=1, *, y=None, random_state=None, noise=False):
+        """Draw samples given y.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        y : scalar or array-like of shape (n_samples,) or (n_samples, n_outputs), \
+default=None
+            What each sample is to be; a single value holds for all, None draws values
+            as the training rows had them.
+        random_state : int, RandomState or None, default=None
+            None takes the estimator's own, so that an int there gives the same samples
+            in every call.
+        noise : bool, default=False
+            Draw from the likelihood too. False gives its mean, as papers show images.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the shape, dtype and units of the training samples.
+
+        Raises
+        ------
+        ValueError
+            When n_samples is no positive integer, or y was not seen in fit.
+        """
+        check_is_fitted(self)
+        check_n_samples(n_samples)
+        given = self.random_state if random_state is None else random_state
+        random = check_random_state(given)
+        generator = seeded(random)
+        if y is None:
+            y = self._context.draw(n_samples, random)
+        told = self._told(y, n_samples)
+        Z = self._drawn_codes(n_samples, generator)
+        return self._samples_of(Z, told, generator if noise else None)
+
+    def interpolate(self, a, b, n_steps=10, *, y=None, method="spherical"):
+        """Samples on the way from one sample to another, through the code.
+
+        Parameters
+        ----------
+        a, b : array-like of shape (n_features,) or (1, n_features)
+            Single samples.
+        n_steps : int, default=10
+            Samples on the way, both ends included; at least 2.
+        y : scalar, default=None
+            What all of them are to be; None takes the likeliest class of ``a``.
+        method : {"spherical", "linear"}, default="spherical"
+            Along a great circle or a straight line.
+
+        Returns
+        -------
+        X : ndarray of shape (n_steps, n_features)
+            In the shape of the training samples.
+        """
+        ends = self._ends(a, b, n_steps, method)
+        told = self._told_or_likeliest(y, self._rows(ends[0]))
+        codes = [self._encoded_as(self._rows(end), told)[0] for end in ends]
+        Z = path(*codes, n_steps, method)
+        return self._samples_of(Z, np.repeat(told, n_steps, axis=0), None)
+
+    def _context_of(self, y, n_samples, *, reset):
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None."
+            )
+        if reset:
+            self._context = context_of(y, self.context)
+        return self._told(y, n_samples)
+
+    def _told(self, y, n_samples):
+        """Columns of the context; a single y holds for all rows."""
+        y = np.asarray(y)
+        if y.ndim == 0:
+            y = np.repeat(y, n_samples)
+        if _num_samples(y) != n_samples:
+            raise ValueError(
+                f"y must have one entry for each of {n_samples} samples; got "
+                f"{_num_samples(y)}."
+            )
+        return self._context.encode(y)
+
+    def _unknown(self, n_samples):
+        return np.zeros((n_samples, self._context.width), dtype=np.float32)
+
+    def _told_or_likeliest(self, y, rows):
+        if y is not None:
+            return self._told(y, rows.shape[0])
+        likeliest = self._joint(rows).argmax(axis=1)
+        return self._context.encode(self._context.classes[likeliest])
+
+    def _joint(self, rows):
+        """log p(x, y) of each row and class, within the bound."""
+        known = self._context
+        if not isinstance(known, Classes):
+            raise ValueError(
+                f"y must be given: this {type(self).__name__} was fitted with numbers, "
+                "over which nothing can be summed."
+            )
+        n_rows = rows.shape[0]
+        bounds = [self._bounds(rows, self._told(c, n_rows)) for c in known.classes]
+        return np.stack(bounds, axis=1) + np.log(known.shares)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags

@@ -1,0 +1,233 @@
+"""A code of two entries as a map: what each place in the plane is decoded to.
+
+Works on any fitted transformer with ``inverse_transform``, PCA too.
+"""
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.utils.validation import check_is_fitted
+
+from skae.inspection.figures import new_axes
+from skae.inspection.generated import check_steps, form_for, limits_of
+from skae.inspection.reconstructions import form_of_rows
+from skae.parts.priors import StandardNormal
+from skae.parts.targets import Normal
+
+__all__ = ["ManifoldDisplay"]
+
+_TAILS = 0.02
+_N_STEPS = {"image": 20, "sequence": 7, "bar": 7}
+_MOST_TICKS = 7
+
+
+class ManifoldDisplay:
+    """Decoded samples on a grid of codes.
+
+    Parameters
+    ----------
+    samples : ndarray of shape (n_rows, n_columns, *sample_shape)
+        Of the codes ``(first[column], second[row])``.
+    first, second : ndarray of shape (n_columns,) and (n_rows,)
+        Codes along both axes.
+    kind : {"image", "sequence", "bar"}, default="bar"
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+        After `plot`: one for all images, or one for each sequence or row of bars, the
+        first row of axes the highest.
+    figure_ : matplotlib Figure
+        Likewise.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skae import AdversarialAE
+    >>> from skae.inspection import ManifoldDisplay
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> ae = AdversarialAE(max_iter=2, random_state=0).fit(X)
+    >>> display = ManifoldDisplay.from_estimator(ae, sample_shape=(8, 8))
+    >>> display.samples.shape
+    (20, 20, 1, 8, 8)
+    """
+
+    def __init__(self, *, samples, first, second, kind="bar"):
+        self.samples = samples
+        self.first = first
+        self.second = second
+        self.kind = kind
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X=None,
+        *,
+        y=None,
+        n_steps=None,
+        sample_shape=None,
+        kind="auto",
+        axes=None,
+    ):
+        """Decode a grid of codes and draw.
+
+        Parameters
+        ----------
+        estimator : fitted transformer with ``inverse_transform``
+            Of two components.
+        X : {array-like, sparse matrix} of shape (n_samples, n_features), optional
+            Rows whose codes say what the grid covers, but for the outermost 2% on each
+            side. Left out, the grid is made of the quantiles of a standard normal code,
+            from 2% to 98%, for estimators with such a prior.
+        y : scalar, optional
+            For conditional estimators, what to decode to.
+        n_steps : int, optional
+            Codes along each axis; 20 for images and 7 for others when left out.
+        sample_shape, kind :
+            As for `ReconstructionDisplay.from_estimator`.
+        axes : matplotlib Axes or ndarray of n_steps * n_steps of them, optional
+            One for images; a new figure's when left out.
+
+        Returns
+        -------
+        display : ManifoldDisplay
+
+        Raises
+        ------
+        ValueError
+            When the code has not two entries, the grid is not known, or shapes or axes
+            do not fit.
+        """
+        check_is_fitted(estimator)
+        if not hasattr(estimator, "inverse_transform"):
+            raise ValueError(
+                "A manifold needs an estimator with inverse_transform; "
+                f"{type(estimator).__name__} has none."
+            )
+        told = {} if y is None else {"y": y}
+        codes = None if X is None else np.asarray(estimator.transform(X, **told))
+        width = estimator.n_components_ if codes is None else codes.shape[1]
+        if width != 2:
+            raise ValueError(
+                "A manifold is drawn of codes of two entries; those of this "
+                f"{type(estimator).__name__} have {width}."
+            )
+        probe = _decoded(estimator, np.zeros((1, 2)), y)
+        kind, shape = form_of_rows(estimator, probe, sample_shape, kind)
+        n_steps = _N_STEPS[kind] if n_steps is None else n_steps
+        check_steps(n_steps)
+        first, second = _grid(estimator, codes, n_steps)
+        grid = np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2)
+        samples = _decoded(estimator, grid, y).reshape(n_steps, n_steps, *shape)
+        return cls(samples=samples, first=first, second=second, kind=kind).plot(axes)
+
+    def plot(self, axes=None):
+        """Draw the grid; both entries of the code grow to the right and upwards.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes or ndarray of them, optional
+
+        Returns
+        -------
+        display : ManifoldDisplay
+
+        Raises
+        ------
+        ValueError
+            When there are not as many axes as needed.
+        ImportError
+            When matplotlib is not installed.
+        """
+        samples = np.asarray(self.samples)
+        draw = self._draw_tiles if self.kind == "image" else self._draw_panels
+        self.axes_ = draw(samples, axes)
+        self.figure_ = self.axes_.flat[0].figure
+        return self
+
+    def _draw_tiles(self, samples, axes):
+        n_rows, n_columns, n_channels, height, width = samples.shape
+        if axes is None:
+            # Tiles of pixels, on a page of five to nine inches.
+            size = np.clip([n_columns * width, n_rows * height], 250, 450) / 50
+            axes = new_axes(figsize=tuple(size + [0.7, 0.5]))
+        axes = np.atleast_1d(np.asarray(axes, dtype=object))
+        if axes.size != 1:
+            raise ValueError(f"Images are drawn on one Axes; got {axes.size}.")
+        low, high = limits_of(samples)
+        # Rows of the grid upwards, pixels of a sample downwards.
+        tiles = samples[::-1].transpose(0, 3, 1, 4, 2)
+        page = tiles.reshape(n_rows * height, n_columns * width, n_channels)
+        page = np.clip((page - low) / ((high - low) or 1), 0, 1)
+        (ax,) = axes.flat
+        ax.imshow(
+            page[..., 0] if n_channels == 1 else page,
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            extent=(-0.5, n_columns - 0.5, -0.5, n_rows - 0.5),
+            aspect=height / width,
+        )
+        ax.set_xticks(*_ticks(self.first))
+        ax.set_yticks(*_ticks(self.second))
+        ax.set(xlabel="code 0", ylabel="code 1")
+        return axes
+
+    def _draw_panels(self, samples, axes):
+        n_rows, n_columns = samples.shape[:2]
+        form = form_for(self.kind, samples)
+        if axes is None:
+            axes = new_axes(
+                n_rows,
+                n_columns,
+                figsize=(1.0 * n_columns + 0.6, 0.8 * n_rows + 0.5),
+                squeeze=False,
+                sharex=True,
+                sharey=True,
+            )
+        axes = np.asarray(axes)
+        if axes.size != n_rows * n_columns:
+            raise ValueError(
+                f"axes must hold {n_rows} x {n_columns} Axes, one for each code; got "
+                f"{axes.size}."
+            )
+        axes = axes.reshape(n_rows, n_columns)
+        for line, row in zip(axes, samples[::-1], strict=True):
+            for ax, sample in zip(line, row, strict=True):
+                form.draw(ax, sample)
+                ax.set(xticks=[], yticks=[])
+        for ax, code in zip(axes[-1], self.first, strict=True):
+            ax.set_xlabel(f"{code:.2g}", fontsize="small")
+        for ax, code in zip(axes[:, 0], self.second[::-1], strict=True):
+            ax.set_ylabel(f"{code:.2g}", fontsize="small")
+        axes[0, 0].figure.supxlabel("code 0", fontsize="medium")
+        axes[0, 0].figure.supylabel("code 1", fontsize="medium")
+        return axes
+
+
+def _grid(estimator, codes, n_steps):
+    """Codes along both axes."""
+    if codes is not None:
+        low, high = np.quantile(codes, [_TAILS, 1 - _TAILS], axis=0)
+        return np.linspace(low, high, n_steps).T
+    prior = getattr(getattr(estimator, "net_", None), "prior", None)
+    if not isinstance(prior, StandardNormal | Normal):
+        raise ValueError(
+            f"The codes of this {type(estimator).__name__} are not standard normal: "
+            "give X, rows whose codes say what the grid covers."
+        )
+    quantiles = norm.ppf(np.linspace(_TAILS, 1 - _TAILS, n_steps))
+    return quantiles, quantiles
+
+
+def _decoded(estimator, Z, y):
+    """Samples of codes as flat rows."""
+    told = {} if y is None else {"y": np.full(len(Z), y)}
+    return np.asarray(estimator.inverse_transform(Z, **told)).reshape(len(Z), -1)
+
+
+def _ticks(codes):
+    """Places of some codes, both ends among them, and what is written there."""
+    places = np.linspace(0, len(codes) - 1, min(_MOST_TICKS, len(codes)))
+    places = np.unique(np.round(places).astype(int))
+    return places, [f"{codes[place]:.2g}" for place in places]

@@ -1,0 +1,153 @@
+"""ConditionalVAE: it draws what it is asked for, and does without y where it can."""
+
+import pickle
+
+import numpy as np
+import pytest
+import sklearn
+from scipy import sparse
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from skae import AEOutlierDetector, ConditionalVAE
+
+X, Y = load_digits(return_X_y=True)
+X = X / 16
+
+
+def small(**parameters):
+    parameters = {"hidden_layer_sizes": (16,), "max_iter": 5, **parameters}
+    return ConditionalVAE(2, likelihood="bernoulli", random_state=0, **parameters)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return ConditionalVAE(likelihood="bernoulli", random_state=0).fit(X, Y)
+
+
+def test_synthetic_rows_train_a_classifier_of_real_ones(digits):
+    y = np.repeat(np.arange(10), 100)
+    classifier = LogisticRegression(max_iter=2000).fit(digits.sample(1000, y=y), y)
+    assert classifier.score(X, Y) > 0.9
+
+
+def test_rows_are_likelier_under_their_own_class(digits):
+    own = digits.score_samples(X[:100], Y[:100])
+    other = digits.score_samples(X[:100], (Y[:100] + 1) % 10)
+    assert np.mean(own > other) > 0.95
+
+
+def test_density_without_y_sums_over_the_classes(digits):
+    shares = np.bincount(Y) / len(Y)
+    joint = [digits.score_samples(X[:20], np.full(20, k)) for k in range(10)]
+    expected = np.log(shares @ np.exp(joint))
+    np.testing.assert_allclose(digits.score_samples(X[:20]), expected)
+
+
+def test_reconstruction_without_y_takes_the_likeliest_class(digits):
+    found = digits.reconstruct(X[:50]) == digits.reconstruct(X[:50], Y[:50])
+    assert np.mean(found.all(axis=1)) > 0.9
+
+
+def test_encoder_does_without_y(digits):
+    told, alone = digits.transform(X, Y), digits.transform(X)
+    assert (told != alone).any()
+    active = digits.active_units_
+    for column in np.flatnonzero(active):
+        assert np.corrcoef(told[:, column], alone[:, column])[0, 1] > 0.8
+
+
+def test_transform_takes_y_by_metadata_routing():
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = small().set_transform_request(y=True)
+        pipeline = make_pipeline(model).fit(X, Y)
+        told = pipeline.transform(X, y=Y)
+        np.testing.assert_array_equal(told, pipeline[-1].transform(X, Y))
+        plain = make_pipeline(small(), LogisticRegression()).fit(X, Y)
+        assert plain.predict(X).shape == Y.shape
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
+def test_sparse_and_dense_rows_give_the_same(kind):
+    dense = small().fit(X, Y)
+    other = small().fit(kind(X), Y)
+    np.testing.assert_allclose(
+        other.transform(kind(X), Y), dense.transform(X, Y), atol=1e-5
+    )
+
+
+def test_augment_adds_rows_of_each_class(digits):
+    more, labels = digits.augment(X[:50], Y[:50], 7, random_state=1)
+    n_classes = len(np.unique(Y[:50]))
+    assert more.shape == (50 + 7 * n_classes, 64)
+    np.testing.assert_array_equal(more[:50], X[:50])
+    np.testing.assert_array_equal(labels[:50], Y[:50])
+    assert (np.bincount(labels[50:]) == 7).all()
+
+
+def test_strings_are_classes():
+    names = np.array(["even", "odd"])[Y % 2]
+    model = small().fit(X, names)
+    assert model.sample(4, y="odd").shape == (4, 64)
+    assert model.sample(2, y=["even", "odd"]).shape == (2, 64)
+
+
+def test_numbers_are_a_context_too():
+    random = np.random.default_rng(0)
+    level = random.uniform(-1, 1, size=1000)
+    rows = np.column_stack([level, -level, np.ones(1000)])
+    rows = rows + 0.1 * random.normal(size=rows.shape)
+    model = ConditionalVAE(1, random_state=0).fit(rows, level)
+    for asked in (-0.5, 0.8):
+        drawn = model.sample(500, y=asked).mean(axis=0)
+        np.testing.assert_allclose(drawn, [asked, -asked, 1], atol=0.15)
+    assert model.sample(3, y=[0.1, 0.2, 0.3]).shape == (3, 3)
+    with pytest.raises(ValueError, match="y must be given"):
+        model.score_samples(rows)
+    with pytest.raises(ValueError, match="fitted with classes"):
+        model.augment(rows, level, 3)
+
+
+def test_same_seed_same_samples(digits):
+    np.testing.assert_array_equal(digits.sample(5), digits.sample(5))
+    loaded = pickle.loads(pickle.dumps(digits))
+    np.testing.assert_array_equal(loaded.sample(5, y=3), digits.sample(5, y=3))
+
+
+def test_interpolation_stays_in_the_class(digits):
+    two = np.flatnonzero(Y == 2)[:2]
+    found = digits.interpolate(X[two[0]], X[two[1]], 5, y=2)
+    np.testing.assert_allclose(
+        found[[0, -1]], digits.reconstruct(X[two], Y[two]), atol=1e-4
+    )
+
+
+def test_images_and_convolutions():
+    images = X.reshape(-1, 8, 8)[:200]
+    model = small(architecture="conv").fit(images, Y[:200])
+    assert model.sample(3, y=1).shape == (3, 8, 8)
+    assert model.augment(images, Y[:200], 2)[0].shape == (220, 8, 8)
+
+
+def test_fitted_one_judges_outliers(digits):
+    detector = AEOutlierDetector(estimator=digits).fit(X[:500])
+    assert detector.predict(1 - X[:5]).tolist() == [-1] * 5
+
+
+def test_missing_and_unseen_y_are_refused(digits):
+    with pytest.raises(ValueError, match="requires y to be passed"):
+        small().fit(X, None)
+    with pytest.raises(ValueError, match="y must be of the classes seen in fit"):
+        digits.sample(2, y=11)
+    with pytest.raises(ValueError, match="one entry for each of 3 samples; got 2"):
+        digits.sample(3, y=[1, 2])
+    with pytest.raises(ValueError, match="n_per_class must be a positive integer"):
+        digits.augment(X, Y, 0)
+
+
+def test_failed_fit_leaves_the_earlier_one(digits):
+    before = digits.sample(3)
+    with pytest.raises(ValueError, match="within"):
+        digits.fit(X * 3, Y)
+    np.testing.assert_array_equal(digits.sample(3), before)
