@@ -17,7 +17,7 @@ __all__ = ["Evidence", "HeldOutSamples", "findings"]
 
 _FEWEST_SAMPLES = 200
 _MOST_SAMPLES = 1000
-_SPREAD = 0.2
+_SPREAD = 0.1
 _STEADY = 1e-6
 _SEED = 0
 
