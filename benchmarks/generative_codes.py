@@ -2,13 +2,14 @@
 
 Codes of 1,000 rows that were not trained on against as many samples of the prior, by a
 permutation test on the energy distance, for three priors and several seeds with one
-setting for all. Beside them the codes of a plain autoencoder of the same size, as they
-are and moved and turned to the prior's mean and covariance, so that only their shape
-counts against them. Each test is repeated on other rows. Rows are MNIST's under
-`SKAE_DATA`, shuffled and split at random (its own test images are by other writers), or
-else scikit-learn's digits. Everything runs on one thread.
+setting for all. Beside them the codes of a plain autoencoder of the same size, trained
+by its own, shorter defaults, as they are and moved and turned to the prior's mean and
+covariance, so that only their shape counts against them. Each test is repeated on other
+rows. Rows are MNIST's under `SKAE_DATA`, shuffled and split at random (its own test
+images are by other writers), or else scikit-learn's digits. Everything runs on one
+thread.
 
-    python benchmarks/generative_codes.py              # about 30 minutes
+    python benchmarks/generative_codes.py              # about 15 minutes
     python benchmarks/generative_codes.py --seeds 0 --priors swiss_roll
 """
 

@@ -108,12 +108,12 @@ class Mixture(Target):
     Parameters
     ----------
     n_modes : int, default=10
-    radius : float, default=1.37
-    along, across : float, default=0.25 and 0.1
+    radius : float, default=1.35
+    along, across : float, default=0.35 and 0.1
         Standard deviations towards the origin and across.
     """
 
-    def __init__(self, n_modes=10, radius=1.37, along=0.25, across=0.1):
+    def __init__(self, n_modes=10, radius=1.35, along=0.35, across=0.1):
         self.n_modes = n_modes
         self.radius = radius
         self.along = along

@@ -21,7 +21,7 @@ _GRADIENT_PENALTY = 0.01
 _LOSS = LOSSES["non_saturating"]
 
 # The critic has to keep up with codes that move, and forgets sooner where they were.
-MOVES = {"critic": Move(rate=2.0, betas=(0.5, 0.99), ema_decay=0.0)}
+MOVES = {"critic": Move(rate=4.0, betas=(0.5, 0.99), ema_decay=0.0)}
 
 
 class Matching(Autoencoder):
