@@ -54,7 +54,7 @@ class ConditionalVAE(Augmenting, Variational):
         Shape of images that come as flat rows, for ``architecture="conv"``. Images may
         also come as arrays (n_samples, height, width) or
         (n_samples, n_channels, height, width), for either architecture.
-    hidden_layer_sizes : int or tuple of int, default=(500,)
+    hidden_layer_sizes : int or tuple of int, default=(256,)
         Widths between the input and the code; the decoder mirrors them. For
         ``architecture="dense"``.
     channels : int or tuple of int, default=(64,)
@@ -165,7 +165,7 @@ default="relu"
         n_importance_samples=50,
         architecture="dense",
         sample_shape=None,
-        hidden_layer_sizes=(500,),
+        hidden_layer_sizes=(256,),
         channels=(64,),
         activation="relu",
         alpha="auto",
