@@ -41,6 +41,10 @@ class ConditionalVAE(Augmenting, Variational):
     kl_warmup : float, default=0.0
         Share of the training, in [0, 1), over which the weight of the divergence rises
         to beta. Raise it when too few units are active.
+    code_density : {"prior", "mixture"}, default="mixture"
+        Where ``sample`` draws codes: the standard normal prior, or mixtures of
+        Gaussians fitted to the codes of the training rows, class by class,
+        whose samples are more like them (Ghosh et al. 2020, arXiv 1903.12436).
     n_importance_samples : int, default=50
         Draws for ``score_samples``, whose bound of the likelihood they tighten.
     architecture : {"dense", "conv"} or architecture part, default="dense"
@@ -50,7 +54,7 @@ class ConditionalVAE(Augmenting, Variational):
         Shape of images that come as flat rows, for ``architecture="conv"``. Images may
         also come as arrays (n_samples, height, width) or
         (n_samples, n_channels, height, width), for either architecture.
-    hidden_layer_sizes : int or tuple of int, default=(500,)
+    hidden_layer_sizes : int or tuple of int, default=(256,)
         Widths between the input and the code; the decoder mirrors them. For
         ``architecture="dense"``.
     channels : int or tuple of int, default=(64,)
@@ -157,10 +161,11 @@ default="relu"
         noise_variance="shared",
         beta=1.0,
         kl_warmup=0.0,
+        code_density="mixture",
         n_importance_samples=50,
         architecture="dense",
         sample_shape=None,
-        hidden_layer_sizes=(500,),
+        hidden_layer_sizes=(256,),
         channels=(64,),
         activation="relu",
         alpha="auto",
@@ -183,6 +188,7 @@ default="relu"
         self.noise_variance = noise_variance
         self.beta = beta
         self.kl_warmup = kl_warmup
+        self.code_density = code_density
         self.n_importance_samples = n_importance_samples
         self.architecture = architecture
         self.sample_shape = sample_shape
@@ -390,7 +396,7 @@ default=None
         if y is None:
             y = self._context.draw(n_samples, random)
         told = self._told(y, n_samples)
-        Z = self._drawn_codes(n_samples, generator)
+        Z = self._drawn_codes(n_samples, generator, told)
         return self._samples_of(Z, told, generator if noise else None)
 
     def interpolate(self, a, b, n_steps=10, *, y=None, method="spherical"):
@@ -439,6 +445,10 @@ default=None
                 f"{_num_samples(y)}."
             )
         return self._context.encode(y)
+
+    def _kinds(self, context):
+        is_classes = isinstance(self._context, Classes)
+        return context.argmax(axis=1) if is_classes else None
 
     def _unknown(self, n_samples):
         return np.zeros((n_samples, self._context.width), dtype=np.float32)

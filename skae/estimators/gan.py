@@ -72,8 +72,8 @@ class GAN(Augmenting, Images, TrainedEstimator):
         not settle, lower it where samples are blurred.
     minibatch_discrimination : bool, default=False
         Let the critic see how like each other the rows of a batch are (Salimans et al.
-        2016, arXiv 1606.03498): a remedy of mode collapse. Makes a step half as long
-        again.
+        2016, arXiv 1606.03498): a remedy of mode collapse. Makes a step of small
+        perceptrons three times as long.
     replay : float, default=0.0
         Share of the generated rows shown to the critic that are of earlier generators,
         in [0, 1) (Shrivastava et al. 2017, arXiv 1612.07828): another remedy, against

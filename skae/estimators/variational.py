@@ -9,6 +9,7 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -16,6 +17,7 @@ from sklearn.utils._param_validation import (
 )
 
 from skae.estimators.base import BaseAutoencoder
+from skae.estimators.code_density import CodeDensity
 from skae.estimators.generative import Generative, seeded
 from skae.estimators.naming import Parts, hidden_widths, part_of
 from skae.estimators.shaped import Images, channel_widths
@@ -53,6 +55,7 @@ class Variational(Generative, Images, BaseAutoencoder):
         ],
         "beta": [Interval(Real, 0, None, closed="left")],
         "kl_warmup": [Interval(Real, 0, 1, closed="left")],
+        "code_density": [StrOptions({"prior", "mixture"})],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
         "architecture": [StrOptions({"dense", "conv"}), HasMethods(["build"])],
         "sample_shape": [tuple, list, np.ndarray, None],
@@ -104,10 +107,33 @@ class Variational(Generative, Images, BaseAutoencoder):
                 std = self.net_.likelihood.std().cpu().double().numpy()
             variance = (std * self._units.scale) ** 2
             self.noise_variance_ = variance if len(variance) > 1 else variance.item()
-        context = fitting.context
-        context = None if context is None else context[:_WATCHED_ROWS]
-        codes = self._encoded_as(fitting.X[:_WATCHED_ROWS], context)
-        self.active_units_ = codes.var(axis=0) > _ACTIVE
+        self._watch_codes(fitting)
+
+    def _watch_codes(self, fitting):
+        """See which units of the code are used, and where codes are."""
+        random = check_random_state(self.random_state)
+        n_samples = fitting.X.shape[0]
+        n_watched = min(n_samples, _WATCHED_ROWS)
+        watched = np.sort(random.choice(n_samples, n_watched, replace=False))
+        rows = fitting.X[watched]
+        context = None if fitting.context is None else fitting.context[watched]
+        mean = self._encoded_as(rows, context).astype(np.float64)
+        self.active_units_ = mean.var(axis=0) > _ACTIVE
+        self._density = None
+        if self.code_density == "mixture":
+            std = self._encoded_as(rows, context, "scale")
+            codes = mean + std * random.normal(size=mean.shape)
+            self._density = CodeDensity.of(codes, self._kinds(context), random)
+
+    def _kinds(self, context):
+        """Number of the class of each row, where a code's density depends on it."""
+        return None
+
+    def _drawn_codes(self, n_samples, generator, context=None):
+        if self._density is None:
+            return super()._drawn_codes(n_samples, generator)
+        random = np.random.RandomState(generator.initial_seed())
+        return self._density.draw(n_samples, self._kinds(context), random)
 
     def _encoded_as(self, rows, context=None, part="location"):
         """Location or scale of the posterior of validated rows."""
@@ -184,6 +210,10 @@ class VariationalAE(Variational):
     kl_warmup : float, default=0.0
         Share of the training, in [0, 1), over which the weight of the divergence rises
         to beta. Raise it when too few units are active.
+    code_density : {"prior", "mixture"}, default="prior"
+        Where ``sample`` draws codes: the standard normal prior, or mixtures of
+        Gaussians fitted to the codes of the training rows,
+        whose samples are more like them (Ghosh et al. 2020, arXiv 1903.12436).
     n_importance_samples : int, default=50
         Draws for ``score_samples``, whose bound of the likelihood they tighten.
     architecture : {"dense", "conv"} or architecture part, default="dense"
@@ -193,7 +223,7 @@ class VariationalAE(Variational):
         Shape of images that come as flat rows, for ``architecture="conv"``. Images may
         also come as arrays (n_samples, height, width) or
         (n_samples, n_channels, height, width), for either architecture.
-    hidden_layer_sizes : int or tuple of int, default=(500,)
+    hidden_layer_sizes : int or tuple of int, default=(256,)
         Widths between the input and the code; the decoder mirrors them. For
         ``architecture="dense"``.
     channels : int or tuple of int, default=(64,)
@@ -286,10 +316,11 @@ default="relu"
         noise_variance="shared",
         beta=1.0,
         kl_warmup=0.0,
+        code_density="prior",
         n_importance_samples=50,
         architecture="dense",
         sample_shape=None,
-        hidden_layer_sizes=(500,),
+        hidden_layer_sizes=(256,),
         channels=(64,),
         activation="relu",
         alpha="auto",
@@ -311,6 +342,7 @@ default="relu"
         self.noise_variance = noise_variance
         self.beta = beta
         self.kl_warmup = kl_warmup
+        self.code_density = code_density
         self.n_importance_samples = n_importance_samples
         self.architecture = architecture
         self.sample_shape = sample_shape

@@ -20,7 +20,7 @@ __all__ = ["ConvCritic", "Critic", "DenseCritic", "MinibatchDiscrimination"]
 
 _LEAK = 0.2
 _GAIN = 2 / (1 + _LEAK**2)
-_GROUP = 64
+_GROUP = 32
 
 
 class DenseCritic(BaseEstimator):
@@ -190,7 +190,7 @@ class MinibatchDiscrimination(nn.Module):
 
     With M_i = T h_i, a matrix of ``n_kernels`` rows, row i gets for each kernel b the
     mean over the other rows j of exp(-|M_ib - M_jb|_1), eq. 3.2 but for the mean, which
-    does not grow with the batch. Rows are compared within groups of at most 64, which
+    does not grow with the batch. Rows are compared within groups of at most 32, which
     keeps the cost linear. Outside training they are compared with rows that `settle`
     has kept, so that no row depends on those that it came with.
 
@@ -201,12 +201,12 @@ class MinibatchDiscrimination(nn.Module):
     Parameters
     ----------
     n_in : int
-    n_kernels : int, default=16
+    n_kernels : int, default=8
     kernel_width : int, default=4
         Columns of M.
     """
 
-    def __init__(self, n_in: int, n_kernels: int = 16, kernel_width: int = 4):
+    def __init__(self, n_in: int, n_kernels: int = 8, kernel_width: int = 4):
         super().__init__()
         self.n_kernels, self.kernel_width = n_kernels, kernel_width
         self.kernels = Linear(n_in, n_kernels * kernel_width)
@@ -215,11 +215,9 @@ class MinibatchDiscrimination(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         m = self._compared(h)
         if self.training:
-            near = torch.cat([_nearness(part) for part in m.split(_GROUP)])
+            near = _nearness(m)
         elif len(self.kept):
-            # Row by row, so that sums do not follow the size of the batch.
-            parts = [_likeness(part, self.kept) for part in m.split(_GROUP)]
-            near = torch.cat(parts).mean(1)
+            near = _likeness(m, self.kept).mean(-1)
         else:
             near = torch.zeros_like(m[..., 0])
         return torch.cat([h, near], dim=1)
@@ -251,13 +249,32 @@ class Linear(Affine):
 
 
 def _likeness(m: Tensor, others: Tensor) -> Tensor:
-    """exp(-|.|_1) of all pairs, ``(batch, n_others, n_kernels)``."""
-    return torch.exp(-(m[:, None] - others[None]).abs().sum(-1))
+    """exp(-|.|_1) of all pairs.
+
+    Shape
+    -----
+    m, others : ``(..., n, n_kernels, kernel_width)``; returned
+    ``(..., n, n_kernels, n_others)``
+    """
+    # Others come last, where memory is contiguous, which is several times faster.
+    columns = zip(m.unbind(-1), others.transpose(-3, -2).unbind(-1), strict=True)
+    parts = [
+        (one.unsqueeze(-1) - other.unsqueeze(-3).contiguous()).abs()
+        for one, other in columns
+    ]
+    return torch.exp(-torch.stack(parts).sum(0))
 
 
 def _nearness(m: Tensor) -> Tensor:
     """Mean likeness of each row to the others of its group."""
-    return (_likeness(m, m).sum(1) - 1) / max(1, len(m) - 1)
+    whole = len(m) // _GROUP * _GROUP
+    groups = [m[:whole].unflatten(0, (-1, _GROUP))] if whole else []
+    groups += [m[None, whole:]] if whole < len(m) else []
+    near = [
+        (_likeness(group, group).sum(-1) - 1) / max(1, group.shape[1] - 1)
+        for group in groups
+    ]
+    return torch.cat([part.flatten(0, 1) for part in near])
 
 
 def _drawn(part, layers, shape, n_hidden, n_context, generator) -> Critic:
