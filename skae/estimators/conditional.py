@@ -453,6 +453,52 @@ default=None
     def _unknown(self, n_samples):
         return np.zeros((n_samples, self._context.width), dtype=np.float32)
 
+    def augment(self, X, y, n_per_class, *, random_state=None):
+        """Add synthetic rows of each class to labelled ones.
+
+        A synthetic row is decoded from between the codes of two rows of X of its class
+        (Chawla et al. 2002, JAIR 16, in the code instead of X), which few rows bear
+        better than samples of a fitted distribution.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Classes seen in fit.
+        n_per_class : int
+            Synthetic rows of each class of y; as many as there are real ones is a good
+            start.
+        random_state : int, RandomState or None, default=None
+            As in ``sample``.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples + n_per_class * n_classes, n_features)
+            The rows that came, and behind them the synthetic ones, class by class.
+        y : ndarray of shape (n_samples + n_per_class * n_classes,)
+
+        Raises
+        ------
+        ValueError
+            When the model was not fitted with classes, y has others, or n_per_class is
+            no positive integer.
+
+        Notes
+        -----
+        Fit the model to training rows only, like everything that a classifier learns
+        from.
+        """
+        return super().augment(X, y, n_per_class, random_state=random_state)
+
+    def _synthetic(self, X, y, kinds, random_state):
+        given = self.random_state if random_state is None else random_state
+        random = check_random_state(given)
+        codes = self.transform(X, y)
+        first, second = (_rows_of(y, kinds, random) for _ in range(2))
+        share = random.uniform(0, 0.5, size=(len(kinds), 1))
+        Z = (1 - share) * codes[first] + share * codes[second]
+        return self.inverse_transform(Z, kinds)
+
     def _told_or_likeliest(self, y, rows):
         if y is not None:
             return self._told(y, rows.shape[0])
@@ -475,3 +521,12 @@ default=None
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         return tags
+
+
+def _rows_of(y, kinds, random) -> np.ndarray:
+    """Number of a random row of each of these classes."""
+    rows = np.empty(len(kinds), dtype=int)
+    for kind in np.unique(kinds):
+        asked = kinds == kind
+        rows[asked] = random.choice(np.flatnonzero(y == kind), asked.sum())
+    return rows

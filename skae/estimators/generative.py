@@ -192,11 +192,15 @@ class Augmenting:
         check_consistent_length(X, y)
         self._context.encode(y)
         kinds = np.repeat(np.unique(y), n_per_class)
-        synthetic = self.sample(len(kinds), y=kinds, random_state=random_state)
+        synthetic = self._synthetic(X, y, kinds, random_state)
         synthetic = synthetic.reshape(len(kinds), *X.shape[1:])
         return np.concatenate([X, synthetic.astype(X.dtype)]), np.concatenate(
             [y, kinds]
         )
+
+    def _synthetic(self, X, y, kinds, random_state):
+        """New samples of these classes, which may lean on the labelled ones."""
+        return self.sample(len(kinds), y=kinds, random_state=random_state)
 
 
 def check_n_samples(n_samples, name="n_samples") -> None:
