@@ -67,7 +67,9 @@ default="relu"
     penalty : penalty part or list of them, default=None
         Called as ``penalty(state)``, nats per sample added to the loss.
     prior : prior part, default=None
-        ``draw`` and ``divergence`` of the code.
+        How the code is drawn from what the encoder gives, and what that costs; see
+        `skae.parts.priors`. One that draws needs ``init="random"``, or modules whose
+        encoder gives what it asks for.
     alpha : "auto" or float, default="auto"
         Decoupled weight decay of the hidden layers' weights, per unit of learning
         rate. Raise it against overfitting.
@@ -169,7 +171,10 @@ default="relu"
         "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
         "corruption": [None, callable],
         "penalty": [None, callable, list, tuple],
-        "prior": [None, HasMethods(["draw", "divergence"])],
+        "prior": [
+            None,
+            HasMethods(["n_outputs", "location", "draw", "divergence"]),
+        ],
     }
 
     def __init__(

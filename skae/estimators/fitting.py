@@ -260,13 +260,13 @@ class Fit(LinearModels):
         defaults = self._defaults(n_components)
         folds = anchor = None
         if anchored:
-            anchor = anchor_of(found, units, self.likelihood)
+            anchor = anchor_of(found, units, self.parts.likelihood)
             enough = self.n_samples >= _FEWEST_ROWS
             if cross_validate and enough and defaults.n_folds:
                 weight = self._tensor(self.weight)
                 folds = Folds(rows[:], defaults.n_folds, self.generator, weight)
                 anchors = fold_anchors(
-                    folds, found, units, self.likelihood, self.random_state
+                    folds, found, units, self.parts.likelihood, self.random_state
                 )
                 anchor = stacked([anchor, *anchors])
             anchor = Anchor(*(part.to(self.device) for part in anchor))
@@ -288,10 +288,15 @@ class Fit(LinearModels):
         return _Start(model, units, found.mean, rows, anchor, folds, noisy)
 
     def _widths(self, n_components) -> dict:
-        """Of the encoder's output and the context, where they are not as usual."""
+        """Of the encoder's output and the context, where they are not as usual.
+
+        Modules that came as a pair have theirs, and only have to fit one another.
+        """
         prior, context = self.parts.prior, self.context
-        widths = {}
-        if not isinstance(prior, NoPrior):
+        widths: dict = {}
+        if isinstance(self.parts.architecture, ModulePair):
+            widths["location"] = prior.location
+        elif not isinstance(prior, NoPrior):
             widths["n_outputs"] = prior.n_outputs(n_components)
         if context is not None:
             widths["n_context"] = context.shape[1]

@@ -5,6 +5,7 @@ it is built, so the user's own are never trained.
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -43,8 +44,12 @@ class ModulePair:
         n_components: int | None = None,
         *,
         generator: Generator | None = None,
+        location: Callable[[Tensor], Tensor] | None = None,
     ) -> "PairCodec":
         """A codec with copies of the modules, which alone decide n_components.
+
+        Where the code is drawn, ``location`` is the prior's map from what the encoder
+        gives to a code.
 
         Raises
         ------
@@ -57,6 +62,7 @@ class ModulePair:
         try:
             with torch.no_grad():
                 code = codec.encode(probe)
+                code = code if location is None else location(code)
                 raw = codec.decode(code)
         except RuntimeError as error:
             raise ValueError(
@@ -66,7 +72,8 @@ class ModulePair:
         if code.ndim != 2 or raw.shape != probe.shape:
             raise ValueError(
                 "The encoder given as architecture must map (batch, n_features) to "
-                "(batch, n_components) and the decoder back; for input of shape "
+                "(batch, n_components), or to what the prior makes that of, and the "
+                "decoder back; for input of shape "
                 f"{tuple(probe.shape)} the code has shape {tuple(code.shape)} and the "
                 f"reconstruction {tuple(raw.shape)}."
             )

@@ -18,7 +18,9 @@ from torch import nn
 
 from skae import AutoencoderTransformer, ConvAE, DenoisingAE, RecurrentAE
 from skae.parts.corruption import GaussianNoise, NoCorruption, SaltAndPepperNoise
+from skae.parts.likelihoods import LearnedGaussian
 from skae.parts.penalties import Contraction, KLSparsity, L1Sparsity
+from skae.parts.priors import StandardNormal
 
 FAST = {"max_iter": 3, "random_state": 0}
 
@@ -525,3 +527,28 @@ def test_another_network_can_not_be_continued(estimator, changed):
         estimator.set_params(**changed).fit(X)
     with pytest.raises(ValueError, match="that is to be continued"):
         estimator.partial_fit(X)
+
+
+@pytest.mark.parametrize(
+    "architecture", ["dense", (nn.Linear(64, 10), nn.Linear(5, 64))], ids=type
+)
+def test_code_can_be_drawn_from_a_prior(architecture):
+    X = load_digits().data
+    prior = StandardNormal(0.01)
+    ae = AutoencoderTransformer(
+        5, architecture=architecture, prior=prior, init="random", random_state=0
+    ).fit(X)
+    assert ae.n_components_ == 5
+    assert ae.transform(X).shape == (len(X), 5)
+    assert ae.score(X) > 0.4
+
+
+def test_drawn_code_and_pca_do_not_go_together():
+    with pytest.raises(ValueError, match="init='random'"):
+        AutoencoderTransformer(5, prior=StandardNormal()).fit(load_digits().data)
+
+
+def test_learned_variance_starts_from_pca_too():
+    X = load_digits().data
+    ae = AutoencoderTransformer(5, likelihood=LearnedGaussian(), random_state=0)
+    assert ae.fit(X).score(X) >= PCA(5).fit(X).explained_variance_ratio_.sum() - 1e-6
