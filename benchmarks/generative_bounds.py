@@ -69,6 +69,7 @@ def estimator(**parameters):
         learning_rate_init=RATE,
         n_iter_no_change=np.inf,
         random_state=0,
+        device="cpu",
         **parameters,
     )
 

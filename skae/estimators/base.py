@@ -117,9 +117,7 @@ class BaseAutoencoder(
         clean = self._targets(y, (n_samples, rows.shape[1]))
         if clean is not None and sample_weight is not None:
             clean = clean[_check_sample_weight(sample_weight, clean) > 0]
-        context = self._context_of(y, n_samples, reset=reset)
-        if context is not None and sample_weight is not None:
-            context = context[_check_sample_weight(sample_weight, context) > 0]
+        context = self._context_of(y, n_samples, sample_weight, reset=reset)
         return self._fit_class(self, rows, weight, clean, context)
 
     _fit_class: type[Fit] = Fit
@@ -130,8 +128,8 @@ class BaseAutoencoder(
         """Clean rows of this shape for pair training, or None."""
         return None
 
-    def _context_of(self, y, n_samples, *, reset):
-        """What the model is told of each row, ``(n_samples, n_context)``, or None."""
+    def _context_of(self, y, n_samples, sample_weight, *, reset):
+        """What the model is told of each row used, ``(n_rows, n_context)``, or None."""
         return None
 
     def _parts(self, X) -> Parts:

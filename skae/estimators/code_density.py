@@ -40,7 +40,7 @@ class CodeDensity:
     n_components: int
 
     @classmethod
-    def of(cls, codes, kinds, random_state) -> "CodeDensity":
+    def of(cls, codes, kinds, n_kinds, random_state) -> "CodeDensity":
         """The density of codes.
 
         Parameters
@@ -49,13 +49,23 @@ class CodeDensity:
             Drawn from the posteriors of rows.
         kinds : ndarray of int of shape (n_samples,) or None
             Number of each row's class.
+        n_kinds : int
+            Classes there are, of which some may have no row here.
         random_state : RandomState
         """
         groups = [codes]
         if kinds is not None:
-            groups = [codes[kinds == kind] for kind in range(kinds.max() + 1)]
+            groups = [codes[kinds == kind] for kind in range(n_kinds)]
         mixtures = [_mixture(group, random_state) for group in groups]
         return cls(mixtures, codes.shape[1])
+
+    def completed(self, earlier: "CodeDensity | None") -> "CodeDensity":
+        """With the earlier mixtures of classes that had too few rows this time."""
+        if earlier is None:
+            return self
+        pairs = zip(self.mixtures, earlier.mixtures, strict=True)
+        mixtures = [old if new is None else new for new, old in pairs]
+        return CodeDensity(mixtures, self.n_components)
 
     def draw(self, n_samples, kinds, random_state) -> np.ndarray:
         """Codes, shape ``(n_samples, n_components)``, of these classes."""

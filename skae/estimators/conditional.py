@@ -4,9 +4,9 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from skae.estimators.context import Classes, context_of
+from skae.estimators.context import Classes, context_of, told
 from skae.estimators.generative import Augmenting, check_n_samples, path, seeded
 from skae.estimators.variational import Variational
 
@@ -40,7 +40,8 @@ class ConditionalVAE(Augmenting, Variational):
         fewer units of the code are used, and more independently.
     kl_warmup : float, default=0.0
         Share of the training, in [0, 1), over which the weight of the divergence rises
-        to beta. Raise it when too few units are active.
+        to beta. Raise it when too few units are active. With it,
+        ``early_stopping=False`` keeps the last epoch.
     code_density : {"prior", "mixture"}, default="mixture"
         Where ``sample`` draws codes: the standard normal prior, or mixtures of
         Gaussians fitted to the codes of the training rows, class by class,
@@ -99,6 +100,8 @@ default="relu"
     ----------
     n_components_ : int
         Width of the code.
+    classes_ : ndarray of shape (n_classes,)
+        Only of a model that was fitted with classes.
     active_units_ : ndarray of bool of shape (n_components_,)
         Whether the mean of a unit varies over training samples by more than 0.01.
     noise_variance_ : float or ndarray of shape (n_features,)
@@ -126,8 +129,10 @@ default="relu"
 
     Notes
     -----
-    In a pipeline or a search ``y`` reaches ``transform`` by metadata routing, after
+    In a pipeline ``y`` reaches ``transform`` by metadata routing, after
     ``set_transform_request(y=True)``; without it rows are encoded without y.
+    ``fit_transform`` encodes without y, so routing is for models that come last: a
+    classifier behind one should not be told y in one call and not in the other.
 
     Examples
     --------
@@ -242,7 +247,9 @@ default="relu"
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The first call has to have all classes, and sets the units of numbers.
+            The first call has to have all classes, and sets the units of numbers. Where
+            codes of a class are is known from the last call with enough rows of it, ten
+            for each entry of the code or so; before, they are drawn from the prior.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -271,11 +278,10 @@ default="relu"
             Its standard deviation. Only if ``return_std``.
         """
         rows = self._rows(X)
-        told = (
-            self._unknown(rows.shape[0]) if y is None else self._told(y, rows.shape[0])
-        )
-        mean = self._encoded_as(rows, told)
-        return (mean, self._encoded_as(rows, told, "scale")) if return_std else mean
+        context = self._told(y, rows)
+        mean = self._encoded_as(rows, context)
+        std = self._encoded_as(rows, context, "scale") if return_std else None
+        return (mean, std) if return_std else mean
 
     def inverse_transform(self, Z, y):
         """Decode codes.
@@ -292,7 +298,7 @@ default="relu"
             In the shape, dtype and units of the training samples.
         """
         Z = self._codes(Z)
-        return self._samples_of(Z, self._told(y, len(Z)), None)
+        return self._samples_of(Z, told(self._context, y, len(Z), single=True), None)
 
     def reconstruct(self, X, y=None):
         """Encode and decode rows.
@@ -309,12 +315,12 @@ default="relu"
             In X's units and dtype.
         """
         rows = self._rows(X)
-        told = self._told_or_likeliest(y, rows)
+        context = self._told_or_likeliest(y, rows)
 
         def rebuild(x, context):
             return self._to_x(self.net_.reconstruct(x, context))
 
-        out = self._map_known(rows, told, rebuild, self.n_features_in_)
+        out = self._map_known(rows, context, rebuild, self.n_features_in_)
         return self._restored(out, X)
 
     def score_samples(self, X, y=None):
@@ -342,7 +348,7 @@ default="relu"
         """
         rows = self._judged_rows(X)
         if y is not None:
-            return self._bounds(rows, self._told(y, rows.shape[0]))
+            return self._bounds(rows, self._told(y, rows))
         return logsumexp(self._joint(rows), axis=1)
 
     def score(self, X, y=None, sample_weight=None):
@@ -360,7 +366,7 @@ default="relu"
             Nats per sample.
         """
         scores = self.score_samples(X, y)
-        return self._mean(scores, X, sample_weight)
+        return self._mean(scores, sample_weight)
 
     def sample(self, n_samples=1, *, y=None, random_state=None, noise=False):
         """Draw samples given y.
@@ -395,9 +401,9 @@ default=None
         generator = seeded(random)
         if y is None:
             y = self._context.draw(n_samples, random)
-        told = self._told(y, n_samples)
-        Z = self._drawn_codes(n_samples, generator, told)
-        return self._samples_of(Z, told, generator if noise else None)
+        context = told(self._context, y, n_samples, single=True)
+        Z = self._drawn_codes(n_samples, generator, context)
+        return self._samples_of(Z, context, generator if noise else None)
 
     def interpolate(self, a, b, n_steps=10, *, y=None, method="spherical"):
         """Samples on the way from one sample to another, through the code.
@@ -419,39 +425,45 @@ default=None
             In the shape of the training samples.
         """
         ends = self._ends(a, b, n_steps, method)
-        told = self._told_or_likeliest(y, self._rows(ends[0]))
-        codes = [self._encoded_as(self._rows(end), told)[0] for end in ends]
+        context = self._told_or_likeliest(y, self._rows(ends[0]))
+        codes = [self._encoded_as(self._rows(end), context)[0] for end in ends]
         Z = path(*codes, n_steps, method)
-        return self._samples_of(Z, np.repeat(told, n_steps, axis=0), None)
+        return self._samples_of(Z, np.repeat(context, n_steps, axis=0), None)
 
-    def _context_of(self, y, n_samples, *, reset):
+    def _context_of(self, y, n_samples, sample_weight, *, reset):
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
-        if reset:
-            self._context = context_of(y, self.context)
-        return self._told(y, n_samples)
+        y, weight = np.asarray(y), None
+        if y.ndim and len(y) == n_samples and sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, y)
+            y, weight = y[weight > 0], weight[weight > 0]
+            n_samples = len(y)
+        if reset and y.ndim:
+            self._context = context_of(y, self.context, weight)
+        return told(getattr(self, "_context", None), y, n_samples)
 
-    def _told(self, y, n_samples):
-        """Columns of the context; a single y holds for all rows."""
-        y = np.asarray(y)
-        if y.ndim == 0:
-            y = np.repeat(y, n_samples)
-        if _num_samples(y) != n_samples:
-            raise ValueError(
-                f"y must have one entry for each of {n_samples} samples; got "
-                f"{_num_samples(y)}."
-            )
-        return self._context.encode(y)
+    def _told(self, y, rows):
+        """Columns of the context, zeros where y is not known."""
+        n_rows = rows.shape[0]
+        if y is None:
+            return np.zeros((n_rows, self._context.width), dtype=np.float32)
+        return told(self._context, y, n_rows)
+
+    def _after(self, fitting):
+        super()._after(fitting)
+        self.__dict__.pop("classes_", None)
+        if isinstance(self._context, Classes):
+            self.classes_ = self._context.classes
+
+    def _n_kinds(self):
+        return self._context.width if isinstance(self._context, Classes) else 1
 
     def _kinds(self, context):
         is_classes = isinstance(self._context, Classes)
         return context.argmax(axis=1) if is_classes else None
-
-    def _unknown(self, n_samples):
-        return np.zeros((n_samples, self._context.width), dtype=np.float32)
 
     def augment(self, X, y, n_per_class, *, random_state=None):
         """Add synthetic rows of each class to labelled ones.
@@ -474,7 +486,8 @@ default=None
         Returns
         -------
         X : ndarray of shape (n_samples + n_per_class * n_classes, n_features)
-            The rows that came, and behind them the synthetic ones, class by class.
+            The rows that came, and behind them the synthetic ones, class by class;
+            float where they were whole numbers.
         y : ndarray of shape (n_samples + n_per_class * n_classes,)
 
         Raises
@@ -501,7 +514,7 @@ default=None
 
     def _told_or_likeliest(self, y, rows):
         if y is not None:
-            return self._told(y, rows.shape[0])
+            return told(self._context, y, rows.shape[0], single=True)
         likeliest = self._joint(rows).argmax(axis=1)
         return self._context.encode(self._context.classes[likeliest])
 
@@ -514,7 +527,10 @@ default=None
                 "over which nothing can be summed."
             )
         n_rows = rows.shape[0]
-        bounds = [self._bounds(rows, self._told(c, n_rows)) for c in known.classes]
+        bounds = [
+            self._bounds(rows, told(known, each, n_rows, single=True))
+            for each in known.classes
+        ]
         return np.stack(bounds, axis=1) + np.log(known.shares)
 
     def __sklearn_tags__(self):

@@ -2,7 +2,8 @@
 
 `context_of` reads off y whether it is classes or numbers and gives a `Classes` or a
 `Numbers`, which turn values of y into the columns that networks see, refuse values that
-do not fit, and draw values as the training rows had them.
+do not fit, and draw values as the training rows had them; `told` does the first for so
+many rows.
 
 Shape
 -----
@@ -17,12 +18,12 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["Classes", "Numbers", "context_of"]
+__all__ = ["Classes", "Numbers", "context_of", "told"]
 
 _SHOWN = 10
 
 
-def context_of(y, kind="auto") -> "Classes | Numbers":
+def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
     """The context of the training rows.
 
     Parameters
@@ -30,6 +31,8 @@ def context_of(y, kind="auto") -> "Classes | Numbers":
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
     kind : {"auto", "classes", "numbers"}, default="auto"
         "auto" takes strings, booleans and whole numbers in one column for classes.
+    weight : ndarray of shape (n_samples,), optional
+        Of the rows.
 
     Raises
     ------
@@ -42,7 +45,38 @@ def context_of(y, kind="auto") -> "Classes | Numbers":
         discrete = type_of_target(y, input_name="y") in ("binary", "multiclass")
         is_flat = y.ndim == 1 or y.shape[1] == 1
         kind = "classes" if discrete and is_flat else "numbers"
-    return Classes.of(y) if kind == "classes" else Numbers.of(y)
+    return (Classes if kind == "classes" else Numbers).of(y, weight)
+
+
+def told(context, y, n_samples, *, single=False) -> np.ndarray:
+    """Columns for so many rows.
+
+    Parameters
+    ----------
+    context : Classes or Numbers
+    y : scalar or array-like
+    n_samples : int
+    single : bool, default=False
+        Whether a single value may stand for all rows.
+
+    Returns
+    -------
+    columns : float32 ndarray of shape (n_samples, width)
+
+    Raises
+    ------
+    ValueError
+        When y has not one entry a row, or values that do not fit.
+    """
+    y = np.asarray(y)
+    if single and y.shape == context.value_shape:
+        y = np.broadcast_to(y, (n_samples, *y.shape))
+    if y.ndim == 0 or len(y) != n_samples:
+        came = "a single value" if y.ndim == 0 else str(len(y))
+        raise ValueError(
+            f"y must have one entry for each of {n_samples} samples; got {came}."
+        )
+    return context.encode(y)
 
 
 @dataclass(frozen=True)
@@ -60,10 +94,13 @@ class Classes:
     shares: np.ndarray
 
     @classmethod
-    def of(cls, y) -> "Classes":
+    def of(cls, y, weight=None) -> "Classes":
         """The classes in y."""
-        classes, counts = np.unique(_column(y), return_counts=True)
+        classes, numbers = np.unique(_column(y), return_inverse=True)
+        counts = np.bincount(numbers, weight)
         return cls(classes, counts / counts.sum())
+
+    value_shape = ()
 
     @property
     def width(self) -> int:
@@ -109,20 +146,29 @@ class Numbers:
         Those of the training rows.
     is_flat : bool
         Whether y came as one dimension.
+    weight : ndarray of shape (n_samples,) or None
+        Of the training rows.
     """
 
     mean: np.ndarray
     scale: np.ndarray
     values: np.ndarray
     is_flat: bool
+    weight: np.ndarray | None = None
 
     @classmethod
-    def of(cls, y) -> "Numbers":
+    def of(cls, y, weight=None) -> "Numbers":
         """The units of y."""
         values = _numbers(y)
-        scale = values.std(axis=0)
+        mean = np.average(values, axis=0, weights=weight)
+        scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
         scale = np.where(scale > 0, scale, 1.0)
-        return cls(values.mean(axis=0), scale, values, np.ndim(y) == 1)
+        return cls(mean, scale, values, np.ndim(y) == 1, weight)
+
+    @property
+    def value_shape(self) -> tuple:
+        """Of the y of one row."""
+        return () if self.is_flat else (len(self.mean),)
 
     @property
     def width(self) -> int:
@@ -149,7 +195,8 @@ class Numbers:
 
     def draw(self, n_samples: int, random_state) -> np.ndarray:
         """Values of randomly chosen training rows."""
-        drawn = self.values[random_state.randint(len(self.values), size=n_samples)]
+        share = None if self.weight is None else self.weight / self.weight.sum()
+        drawn = self.values[random_state.choice(len(self.values), n_samples, p=share)]
         return drawn[:, 0] if self.is_flat else drawn
 
 

@@ -8,6 +8,7 @@ import copy
 import math
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Real
 from typing import NamedTuple
 
@@ -143,6 +144,8 @@ class Fit(LinearModels):
         if hasattr(fitted, "components_"):
             return self.run()
         self._check_same_network(fitted)
+        # The divergence has come in already.
+        self.parts = replace(self.parts, warmup=0.0)
         model = copy.deepcopy(fitted.net_).to(self.device)
         start = self._restart(fitted, model)
         trainer, _ = self._train(start)
@@ -434,8 +437,14 @@ class Fit(LinearModels):
             lr=_given(estimator.learning_rate_init, defaults.lr),
             weight_decay=_given(estimator.alpha, defaults.weight_decay),
             ema_decay=defaults.ema_decay,
-            patience=int(estimator.n_iter_no_change) if patient else None,
+            patience=self._patience(n_rounds) if patient else None,
             tol=estimator.tol,
+        )
+
+    def _patience(self, n_rounds: int) -> int:
+        """Rounds; those in which the divergence comes in do not count."""
+        return int(self.estimator.n_iter_no_change) + round(
+            self.parts.warmup * n_rounds
         )
 
     def _batches(self, start: "_Start", index, schedule, weight) -> Batches:
@@ -458,8 +467,13 @@ class Fit(LinearModels):
         return {
             "net_": model,
             "_units": units,
-            "_network": (
-                architecture.get_params() if hasattr(architecture, "get_params") else {}
+            "_network": {
+                "architecture": type(architecture).__name__,
+                **_hyperparameters(architecture),
+            },
+            "_fitted_likelihood": (
+                type(self.parts.likelihood).__name__,
+                _hyperparameters(self.parts.likelihood),
             ),
             "mean_": mean,
             "n_components_": _width(model, self.n_features),
@@ -553,13 +567,21 @@ class Fit(LinearModels):
                 "components of the fitted model that is to be continued. Set "
                 "warm_start=False or use a new estimator."
             )
-        for name, value in fitted._network.items():
-            asked = self.parts.architecture.get_params()[name]
-            if asked != value:
+        architecture, likelihood = self.parts.architecture, self.parts.likelihood
+        given = {"architecture": type(architecture).__name__}
+        given |= _hyperparameters(architecture)
+        known = dict(fitted._network)
+        known["likelihood"] = fitted._fitted_likelihood
+        given["likelihood"] = (
+            type(likelihood).__name__,
+            _hyperparameters(likelihood),
+        )
+        for name, value in known.items():
+            if given.get(name) != value:
                 raise ValueError(
-                    f"{name}={asked!r} differs from the {value!r} of the fitted model "
-                    "that is to be continued. Set warm_start=False or use a new "
-                    "estimator."
+                    f"{name}={given.get(name)!r} differs from the {value!r} of the "
+                    "fitted model that is to be continued. Set warm_start=False or use "
+                    "a new estimator."
                 )
 
 
@@ -582,6 +604,10 @@ def _choices(estimator) -> dict:
         name: value if isinstance(value, plain) else id(value)
         for name, value in estimator.get_params(deep=False).items()
     }
+
+
+def _hyperparameters(part) -> dict:
+    return part.get_params(deep=False) if hasattr(part, "get_params") else {}
 
 
 def _given(value, default):

@@ -8,8 +8,13 @@ from numbers import Integral
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import (
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+)
 
 from skae.estimators.context import Classes
 from skae.training.batches import isolated
@@ -130,17 +135,19 @@ class Generative:
         def decode(rows):
             z, told = rows[:, :n_codes], rows[:, n_codes:]
             told = () if context is None else (told.contiguous(),)
-            return self.net_.codec.decode(z.contiguous(), *told).cpu().double()
-
-        raw = self._map_rows(
-            known, decode, self.n_features_in_, center=np.zeros(n_columns), scale=scale
-        )
-        with isolated(), torch.no_grad():
-            raw = torch.from_numpy(raw).float().to(self._device)
+            raw = self.net_.codec.decode(z.contiguous(), *told)
             likelihood = self.net_.likelihood
             x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
-            out = self._to_x_scale(x.cpu().double()).numpy()
-        out = out.astype(self._dtype, copy=False)
+            return self._to_x_scale(x.cpu().double())
+
+        out = self._map_rows(
+            known,
+            decode,
+            self.n_features_in_,
+            center=np.zeros(n_columns),
+            scale=scale,
+            dtype=self._dtype,
+        )
         return self._restored(out, None)
 
     def _after(self, fitting):
@@ -167,7 +174,8 @@ class Augmenting:
         Returns
         -------
         X : ndarray of shape (n_samples + n_per_class * n_classes, n_features)
-            The rows that came, and behind them the synthetic ones, class by class.
+            The rows that came, and behind them the synthetic ones, class by class;
+            float where they were whole numbers.
         y : ndarray of shape (n_samples + n_per_class * n_classes,)
 
         Raises
@@ -188,15 +196,19 @@ class Augmenting:
                 f"augment needs a {type(self).__name__} that was fitted with classes "
                 "in y."
             )
-        X, y = np.asarray(X), np.asarray(y)
+        if sparse.issparse(X):
+            raise ValueError(
+                "augment needs a dense X, whose rows come back; use X.toarray()."
+            )
+        X, y = np.asarray(X), column_or_1d(y)
         check_consistent_length(X, y)
         self._context.encode(y)
         kinds = np.repeat(np.unique(y), n_per_class)
         synthetic = self._synthetic(X, y, kinds, random_state)
         synthetic = synthetic.reshape(len(kinds), *X.shape[1:])
-        return np.concatenate([X, synthetic.astype(X.dtype)]), np.concatenate(
-            [y, kinds]
-        )
+        if X.dtype.kind == "f":
+            synthetic = synthetic.astype(X.dtype, copy=False)
+        return np.concatenate([X, synthetic]), np.concatenate([y, kinds])
 
     def _synthetic(self, X, y, kinds, random_state):
         """New samples of these classes, which may lean on the labelled ones."""
@@ -205,7 +217,8 @@ class Augmenting:
 
 def check_n_samples(n_samples, name="n_samples") -> None:
     """Raise unless it is a positive integer."""
-    if not isinstance(n_samples, Integral) or n_samples < 1:
+    is_integer = isinstance(n_samples, Integral) and not isinstance(n_samples, bool)
+    if not is_integer or n_samples < 1:
         raise ValueError(f"{name} must be a positive integer; got {n_samples!r}.")
 
 

@@ -14,7 +14,7 @@ import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -521,6 +521,11 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
             n_held_out = max(1, round(_HELD_OUT * X.shape[0]))
             held_out, rest = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
             estimator = clone(self.estimator)
+            if get_tags(estimator).target_tags.required:
+                raise ValueError(
+                    f"estimator={type(estimator).__name__}() needs y in fit, which "
+                    "a detector does not have; fit it first and pass the fitted one."
+                )
             if "random_state" in estimator.get_params():
                 estimator.set_params(random_state=int(random.integers(2**31)))
             weights = {} if weight is None else {"sample_weight": weight[rest]}

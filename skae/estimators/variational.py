@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
 )
+from sklearn.utils.validation import _check_sample_weight
 
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.code_density import CodeDensity
@@ -24,7 +25,7 @@ from skae.estimators.shaped import Images, channel_widths
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.conv import Conv
 from skae.parts.dense import Dense
-from skae.parts.likelihoods import Bernoulli, BoundGaussian, LearnedGaussian
+from skae.parts.likelihoods import Bernoulli, BoundGaussian, Gaussian, LearnedGaussian
 from skae.parts.priors import StandardNormal
 from skae.training.batches import chunks
 from skae.training.bounds import importance_weighted_bound
@@ -94,7 +95,10 @@ class Variational(Generative, Images, BaseAutoencoder):
             return LearnedGaussian(self.noise_variance)
         if self.likelihood == "bernoulli":
             return Bernoulli()
-        return part_of(self.likelihood)
+        likelihood = part_of(self.likelihood)
+        # With the constants that a density has.
+        is_unit = type(likelihood) is Gaussian
+        return LearnedGaussian(1.0) if is_unit else likelihood
 
     def _after(self, fitting):
         super()._after(fitting)
@@ -114,16 +118,29 @@ class Variational(Generative, Images, BaseAutoencoder):
         random = check_random_state(self.random_state)
         n_samples = fitting.X.shape[0]
         n_watched = min(n_samples, _WATCHED_ROWS)
-        watched = np.sort(random.choice(n_samples, n_watched, replace=False))
+        weight = fitting.weight
+        watched = np.sort(
+            random.choice(n_samples, n_watched, replace=False)
+            if weight is None
+            else random.choice(n_samples, n_watched, p=weight / weight.sum())
+        )
         rows = fitting.X[watched]
         context = None if fitting.context is None else fitting.context[watched]
         mean = self._encoded_as(rows, context).astype(np.float64)
         self.active_units_ = mean.var(axis=0) > _ACTIVE
+        # In partial_fit an earlier batch may have had what this one has not.
+        earlier = getattr(self, "_density", None) if self._trainer else None
         self._density = None
         if self.code_density == "mixture":
             std = self._encoded_as(rows, context, "scale")
             codes = mean + std * random.normal(size=mean.shape)
-            self._density = CodeDensity.of(codes, self._kinds(context), random)
+            kinds, n_kinds = self._kinds(context), self._n_kinds()
+            found = CodeDensity.of(codes, kinds, n_kinds, random)
+            self._density = found.completed(earlier)
+
+    def _n_kinds(self):
+        """Classes that a code's density depends on."""
+        return 1
 
     def _kinds(self, context):
         """Number of the class of each row, where a code's density depends on it."""
@@ -180,8 +197,12 @@ class Variational(Generative, Images, BaseAutoencoder):
             )
         return out
 
-    def _mean(self, scores, X, sample_weight):
+    def _mean(self, scores, sample_weight):
         """Weighted mean of scores of rows."""
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, scores, dtype=np.float64, ensure_non_negative=True
+            )
         return float(np.average(scores, weights=sample_weight))
 
 
@@ -209,7 +230,8 @@ class VariationalAE(Variational):
         fewer units of the code are used, and more independently.
     kl_warmup : float, default=0.0
         Share of the training, in [0, 1), over which the weight of the divergence rises
-        to beta. Raise it when too few units are active.
+        to beta. Raise it when too few units are active. With it,
+        ``early_stopping=False`` keeps the last epoch.
     code_density : {"prior", "mixture"}, default="prior"
         Where ``sample`` draws codes: the standard normal prior, or mixtures of
         Gaussians fitted to the codes of the training rows,
@@ -416,4 +438,4 @@ default="relu"
             Nats per sample, comparable with ``PCA.score``.
         """
         scores = self.score_samples(X)
-        return self._mean(scores, X, sample_weight)
+        return self._mean(scores, sample_weight)

@@ -99,10 +99,9 @@ class StandardNormal(BaseEstimator):
         mu, log_var = h.chunk(2, -1)
         return torch.cat([mu, 0.5 * (log_var.exp() - 1)], -1).mul_(self.beta)
 
-    def log_ratio(self, z: Tensor, h: Tensor) -> Tensor:
-        """log p(z) - log q(z | x) of drawn codes, shape ``(...,)``."""
-        mu, log_var = h.chunk(2, -1)
-        epsilon = (z - mu) * torch.exp(-0.5 * log_var)
+    def log_ratio(self, z: Tensor, h: Tensor, epsilon: Tensor) -> Tensor:
+        """log p(z) - log q(z | x) of z = mu + sigma epsilon, shape ``(...,)``."""
+        _, log_var = h.chunk(2, -1)
         return 0.5 * (epsilon**2 + log_var - z**2).sum(-1)
 
     def sample(self, n_samples: int, n_components: int, generator: Generator) -> Tensor:

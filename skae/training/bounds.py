@@ -49,5 +49,7 @@ def importance_weighted_bound(
         repeated = (c.expand(len(drawn), *c.shape).flatten(0, 1) for c in known)
         raw = model.codec.decode(z.flatten(0, 1), *repeated)
         nll = model.likelihood.nll(raw.unflatten(0, z.shape[:2]), x)
-        weights.append(model.prior.log_ratio(z, h) - nll)
-    return torch.logsumexp(torch.cat(weights), 0) - math.log(len(epsilon))
+        weights.append(model.prior.log_ratio(z, h, drawn.unsqueeze(1)) - nll)
+    bound = torch.logsumexp(torch.cat(weights), 0) - math.log(len(epsilon))
+    # Rows so far out that something overflows have next to no density.
+    return bound.nan_to_num(nan=-math.inf).clamp_min(torch.finfo(bound.dtype).min)

@@ -28,6 +28,7 @@ _FULL_SVD = 500
 # A covariance of more features than this is not formed when rows are fewer.
 _WIDE = 5000
 _EIGEN = 2000
+_ROUNDING = 32 * np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,8 @@ def moments(X, sample_weight=None, *, covariance: bool) -> Moments:
         else:
             second += weight[rows] @ np.square(block)
     variance = np.diag(second).copy() if covariance else second
+    # A constant feature differs from its mean by rounding, which is no variance.
+    variance[variance <= (_ROUNDING * mean) ** 2] = 0
     return Moments(mean * unit, unit, variance, second if covariance else None)
 
 

@@ -68,13 +68,46 @@ def test_transform_takes_y_by_metadata_routing():
         assert plain.predict(X).shape == Y.shape
 
 
-@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array])
-def test_sparse_and_dense_rows_give_the_same(kind):
-    dense = small().fit(X, Y)
-    other = small().fit(kind(X), Y)
+def test_sparse_and_dense_rows_give_the_same():
+    dense, thin = small().fit(X, Y), sparse.csr_array(X)
+    other = small().fit(thin, Y)
     np.testing.assert_allclose(
-        other.transform(kind(X), Y), dense.transform(X, Y), atol=1e-5
+        other.transform(thin, Y), dense.transform(X, Y), atol=1e-5
     )
+
+
+def test_rows_of_weight_zero_are_left_out_with_their_y():
+    weight = (Y < 8).astype(float)
+    model = small().fit(X, Y, weight)
+    same = small().fit(X[Y < 8], Y[Y < 8])
+    np.testing.assert_array_equal(model.sample(5), same.sample(5))
+    with pytest.raises(ValueError, match=r"got \[9\]"):
+        model.sample(2, y=9)
+
+
+def test_classes_are_drawn_as_often_as_they_weigh():
+    model = small().fit(X, Y % 2, np.where(Y % 2, 3.0, 1.0))
+    np.testing.assert_allclose(model._context.shares, [0.25, 0.75], atol=0.02)
+
+
+def test_classes_that_a_chunk_lacks_can_still_be_drawn():
+    model = small().partial_fit(X, Y)
+    model.partial_fit(X[Y < 5], Y[Y < 5])
+    assert np.isfinite(model.sample(20, y=9)).all()
+    assert all(mixture is not None for mixture in model._density.mixtures)
+
+
+def test_augmented_whole_numbers_become_floats(digits):
+    more, _ = digits.augment((X[:50] * 1).astype(np.uint8), Y[:50], 2)
+    assert more.dtype.kind == "f"
+    with pytest.raises(ValueError, match="dense X"):
+        digits.augment(sparse.csr_array(X[:50]), Y[:50], 2)
+
+
+@pytest.mark.parametrize("y", [0, [0], Y[:-1]])
+def test_y_has_one_entry_a_row(y):
+    with pytest.raises(ValueError, match="one entry for each of 1797 samples"):
+        small().fit(X, y)
 
 
 def test_augment_adds_rows_of_each_class(digits):
@@ -103,6 +136,10 @@ def test_numbers_are_a_context_too():
         drawn = model.sample(500, y=asked).mean(axis=0)
         np.testing.assert_allclose(drawn, [asked, -asked, 1], atol=0.15)
     assert model.sample(3, y=[0.1, 0.2, 0.3]).shape == (3, 3)
+    both = ConditionalVAE(1, max_iter=2, random_state=0)
+    both.fit(rows, np.column_stack([level, level**2]))
+    assert both.sample(4, y=[0.5, 0.25]).shape == (4, 3)
+    assert both.sample(2, y=[0.5, 0.25]).shape == (2, 3)
     with pytest.raises(ValueError, match="y must be given"):
         model.score_samples(rows)
     with pytest.raises(ValueError, match="fitted with classes"):
@@ -133,6 +170,11 @@ def test_images_and_convolutions():
 def test_fitted_one_judges_outliers(digits):
     detector = AEOutlierDetector(estimator=digits).fit(X[:500])
     assert detector.predict(1 - X[:5]).tolist() == [-1] * 5
+
+
+def test_one_that_is_not_fitted_needs_more_than_a_detector_has():
+    with pytest.raises(ValueError, match="fit it first"):
+        AEOutlierDetector(estimator=ConditionalVAE()).fit(X)
 
 
 def test_missing_and_unseen_y_are_refused(digits):

@@ -10,6 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import scale
 
 from skae import AEOutlierDetector, VariationalAE
+from skae.parts.likelihoods import Gaussian
 
 DIGITS = load_digits()
 PIXELS = DIGITS.data / 16
@@ -100,9 +101,12 @@ def test_beta_trades_reconstruction_for_the_prior():
 
 
 def test_warmup_ends_at_the_whole_divergence():
-    model = small(kl_warmup=0.5).fit(rows())
-    assert model.net_.warmup_steps > 0
-    assert model.net_.eval().warmth() == 1.0
+    net = small(kl_warmup=0.5, batch_size=17).fit(rows()).net_
+    # 170 rows are trained on, in 5 epochs of 10 steps.
+    assert net.warmup_steps == 25
+    assert net._n_steps == 50
+    shares = [net.train().warmth() for net._n_steps in (0, 4, 24, 40)]
+    assert shares == [1 / 25, 5 / 25, 1.0, 1.0]
 
 
 def test_noise_variance_of_each_feature_is_found():
@@ -227,3 +231,47 @@ def test_bad_input_is_refused_by_name():
         model.interpolate(rows()[0], rows()[1], method="cubic")
     with pytest.raises(ValueError, match="a must be a single sample"):
         model.interpolate(rows()[:2], rows()[1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "conv"},
+        {"likelihood": "bernoulli"},
+        {"noise_variance": "per_feature"},
+        {"hidden_layer_sizes": (8,)},
+    ],
+)
+def test_warm_start_refuses_another_model(change):
+    X = rows() - rows().min()
+    X /= X.max()
+    model = small(warm_start=True).fit(X)
+    with pytest.raises(ValueError, match="differs from"):
+        model.set_params(**change).fit(X)
+
+
+def test_unit_gaussian_has_the_constants_of_a_density():
+    model = small(likelihood=Gaussian(), max_iter=2).fit(rows())
+    same = small(noise_variance=1.0, max_iter=2).fit(rows())
+    np.testing.assert_array_equal(
+        model.score_samples(rows()), same.score_samples(rows())
+    )
+
+
+@pytest.mark.parametrize("factor", [1e2, 1e6, 1e18, 1e30])
+def test_rows_far_out_are_the_least_likely(factor):
+    X = rows()
+    model = VariationalAE(2, random_state=0).fit(X)
+    with np.errstate(over="ignore"):
+        far = model.score_samples(X[:20] * factor)
+    assert not np.isnan(far).any()
+    assert far.max() < model.score_samples(X).min()
+    detector = AEOutlierDetector(estimator=model).fit(X)
+    assert (detector.predict(X[:20] * factor) == -1).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_constant_rows_are_drawn_as_they_are(value):
+    X = np.full((60, 4), value)
+    model = VariationalAE(2, likelihood="bernoulli", random_state=0).fit(X)
+    np.testing.assert_allclose(model.sample(5), X[:5], atol=0.02)
