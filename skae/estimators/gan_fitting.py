@@ -146,7 +146,7 @@ class GANFit:
             if modes is not None:
                 self.coverages.append(self._evidence(module, rows, modes).coverage)
             return self.progress.round(
-                lambda: self._attributes(copy.deepcopy(module), rows)
+                lambda: self._attributes(_without_past(module), rows)
             )
 
         is_watched = modes is not None or self.progress.context is not None
@@ -287,3 +287,8 @@ class GANFit:
         if weight is None:
             return None
         return torch.as_tensor(weight, dtype=torch.float32, device=self.device)
+
+
+def _without_past(game: Game) -> Game:
+    """A copy, but for the replayed rows, which are fifty batches."""
+    return copy.deepcopy(game, {id(game.replay): None})

@@ -56,7 +56,9 @@ class AlternatingTrainer(Trainer):
         - ``turns``: sequence of names, those who move in one step, such as
           ``("critic", "critic", "generator")``;
         - ``turn_loss(name, *batch, generator)``: the scalar that ``name`` lowers;
-        - ``decayed_parameters()`` and ``members = None``, as for `Trainer`.
+        - ``decayed_parameters()`` and ``members = None``, as for `Trainer`;
+        - ``forget()``, where it keeps more than weights from step to step: called when
+          training goes back to the best weights.
     moves : mapping of a name to Move, optional
         How players move who do not move like ``Move()``.
     slack : float, default=0.0
@@ -144,6 +146,11 @@ class AlternatingTrainer(Trainer):
 
     def _is_kept(self, loss: float) -> bool:
         return loss < self._best + self.slack or super()._is_kept(loss)
+
+    def _back_off(self):
+        super()._back_off()
+        if hasattr(self.module_, "forget"):
+            self.module_.forget()
 
 
 class AlternatingAdamW:

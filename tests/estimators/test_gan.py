@@ -14,6 +14,8 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from skae import GAN
+from skae.estimators.gan_fitting import _without_past
+from skae.training.adversarial import Replay
 from skae.training.two_sample import energy_distance
 
 SMALL = {"hidden_layer_sizes": (64, 64), "learning_rate_init": 5e-3, "random_state": 0}
@@ -229,6 +231,15 @@ class TestTraining:
     def test_other_games_train_too(self, X, y, parameters):
         gan = GAN(**parameters, **FAST).fit(X, y)
         assert np.isfinite(gan.sample(10)).all()
+
+    def test_snapshots_leave_out_the_replayed_rows(self):
+        game = torch.nn.Linear(1, 1)
+        game.replay = Replay(0.5)
+        game.replay.past = [torch.zeros(3)]
+        copied = _without_past(game)
+        assert copied.replay is None
+        assert copied.weight is not game.weight
+        assert len(game.replay.past) == 1
 
     def test_warm_start_goes_on(self, X, y):
         gan = GAN(warm_start=True, **FAST).fit(X, y)
