@@ -139,7 +139,8 @@ class GANFit:
         estimator = self.estimator
         index, judge = self._split(rows)
         schedule = self._schedule(len(index))
-        self.watched = np.sort(index[: min(len(index), _MAX_WATCHED)])
+        # In random order: some of them stand for all below.
+        self.watched = index[:_MAX_WATCHED].copy()
         modes, self.coverages = self._modes(rows), []
 
         def on_round(_, module):
@@ -226,8 +227,8 @@ class GANFit:
             return None
         seed = self.random_state.randint(np.iinfo(np.int32).max)
         number = min(self.n_samples, max(_MAX_WATCHED, 50 * n_modes))
-        some = rows[np.arange(self.n_samples)[:: max(1, self.n_samples // number)]]
-        return Modes(some.cpu().numpy(), n_modes, seed)
+        some = check_random_state(seed).permutation(self.n_samples)[:number]
+        return Modes(rows[np.sort(some)].cpu().numpy(), n_modes, seed)
 
     def _evidence(self, game, rows, modes) -> Evidence:
         return Evidence.of(game, rows[self.watched], self._told_of(self.watched), modes)

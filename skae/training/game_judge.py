@@ -89,7 +89,7 @@ class Evidence(NamedTuple):
     def of(
         cls, game: Game, x: Tensor, context: Tensor | None, modes: Modes | None
     ) -> "Evidence":
-        """From training rows x, in model units."""
+        """From training rows x, in model units and in random order."""
         n_samples = max(len(x), 50 * len(modes.centers)) if modes else len(x)
         told = None
         if context is not None:

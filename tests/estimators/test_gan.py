@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from skae import GAN
-from skae.estimators.gan_fitting import _without_past
+from skae.estimators.gan_fitting import GANFit, _without_past
 from skae.training.adversarial import Replay
 from skae.training.two_sample import energy_distance
 
@@ -155,6 +155,15 @@ class TestDiscriminator:
         gan = GAN(loss="non_saturating", **FAST).fit(X)
         found = gan.discriminate(X)
         np.testing.assert_allclose(found, 1 / (1 + np.exp(-gan.score_samples(X))))
+
+    def test_rows_are_compared_with_some_of_every_class(self, rings):
+        X, y = rings
+        order = np.argsort(y)
+        fit = GANFit(GAN(minibatch_discrimination=True, **FAST), X[order], None, None)
+        fit.run()
+        kinds, counts = np.unique(y[order][fit.watched[:64]], return_counts=True)
+        assert len(kinds) == 4
+        assert counts.min() > 6
 
     @pytest.mark.parametrize("minibatch", [False, True])
     def test_no_row_depends_on_the_others(self, X, y, minibatch):
