@@ -85,6 +85,14 @@ class TestSamples:
         high, low = (gan.sample(300, y=value)[:, 0].mean() for value in (0.8, -0.8))
         assert high - low > 3
 
+    def test_several_numbers_hold_for_all_samples(self, X):
+        gan = GAN(**FAST).fit(X, X[:, :2] / 3)
+        for n in (2, 5):
+            each = gan.sample(n, y=np.tile([0.5, 1.0], (n, 1)))
+            np.testing.assert_array_equal(gan.sample(n, y=[0.5, 1.0]), each)
+        with pytest.raises(ValueError, match="2 columns seen in fit; got 1"):
+            gan.sample(2, y=0.5)
+
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_they_are_of_the_rows_dtype_and_finite(self, X, dtype):
         made = GAN(**FAST).fit(X.astype(dtype)).sample(7)
@@ -346,8 +354,15 @@ class TestBadInput:
             GAN(n_modes=151).fit(X)
 
     def test_y_has_a_value_for_each_row(self, X, y):
-        with pytest.raises(ValueError, match="one entry for each"):
-            GAN(**FAST).fit(X, y[:-1])
+        for wrong in (y[:-1], [0], 0):
+            with pytest.raises(ValueError, match="y must have one entry for each"):
+                GAN(**FAST).fit(X, wrong)
+
+    @pytest.mark.parametrize("method", ["score", "score_samples", "discriminate"])
+    def test_a_single_value_of_y_is_none_for_all_rows(self, rings, conditional, method):
+        for wrong in ("a", ["a"]):
+            with pytest.raises(ValueError, match="one entry for each of 1200 .*; got"):
+                getattr(conditional, method)(rings[0], wrong)
 
 
 @pytest.mark.parametrize("architecture", ["dense", "conv"])
