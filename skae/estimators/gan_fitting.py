@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skae.estimators.callbacks import FitProgress
-from skae.estimators.validation import in_unit_interval
+from skae.estimators.validation import feature_ranges, in_unit_interval
 from skae.training.adversarial import Game, Replay
 from skae.training.alternating import AlternatingTrainer, Move
 from skae.training.anchoring import units_of
@@ -81,6 +81,7 @@ class GANFit:
             self.units = units_of(found.mean, found.unit, found.variance)
             game = self._game()
         else:
+            self._check_bounds(fitted.net_)
             self.mean, self.units = fitted.mean_, fitted._units
             game = self._game(copy.deepcopy(fitted.net_))
         rows = Rows(self.X, self.units.center, self.units.scale, self.device)
@@ -93,6 +94,15 @@ class GANFit:
     def end(self, fitted: dict) -> None:
         """Tell scikit-learn's callbacks that the fit is over."""
         self.progress.end(lambda: fitted)
+
+    def _check_bounds(self, game: Game) -> None:
+        if game.generator.is_confined and not in_unit_interval(self.X):
+            low, high = feature_ranges(self.X)
+            raise ValueError(
+                "X must lie in [0, 1], as it did in the fit that is to be continued: "
+                f"samples are confined to it. X ranges from {np.min(low):g} to "
+                f"{np.max(high):g}. Set warm_start=False or use a new estimator."
+            )
 
     # The players
 

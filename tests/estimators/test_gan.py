@@ -268,6 +268,13 @@ class TestTraining:
         with pytest.raises(ValueError, match="hidden_layer_sizes=8 differs"):
             gan.set_params(hidden_layer_sizes=8).fit(X, y)
 
+    def test_rows_beyond_the_bounds_of_the_samples_do_not_go_on(self, X):
+        scaled = (X - X.min(0)) / np.ptp(X, axis=0)
+        gan = GAN(warm_start=True, **FAST).fit(scaled)
+        gan.fit(0.5 * scaled)
+        with pytest.raises(ValueError, match=r"X must lie in \[0, 1\].* from -1 to 1"):
+            gan.fit(2 * scaled - 1)
+
     def test_grid_search_takes_the_score(self, X):
         search = GridSearchCV(GAN(**FAST), {"ema": [0.0, 0.9]}, cv=2).fit(X)
         assert search.best_score_ < 0
