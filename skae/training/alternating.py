@@ -111,7 +111,11 @@ class AlternatingTrainer(Trainer):
     def initialize_optimizer(self, triggered_directly=None):
         """One optimiser a player."""
         self.optimizer_ = AlternatingAdamW(
-            self.flat_, self.schedule, self.module_.turns, self.moves or {}
+            self.flat_,
+            self.schedule,
+            self.module_.turns,
+            self.moves or {},
+            self.flat_.like(self.rates),
         )
         return self
 
@@ -163,6 +167,8 @@ class AlternatingAdamW:
     schedule : Schedule
     turns : sequence of str
     moves : mapping of str to Move
+    shares : Tensor of shape (n_parameters,), optional
+        As for `FlatAdamW`.
 
     Attributes
     ----------
@@ -171,7 +177,7 @@ class AlternatingAdamW:
         Averages of all players' weights.
     """
 
-    def __init__(self, flat: FlatParameters, schedule, turns, moves):
+    def __init__(self, flat: FlatParameters, schedule, turns, moves, shares=None):
         self.average = flat.data.clone()
         n_steps = schedule.n_rounds * schedule.n_batches
         self.players = {}
@@ -187,6 +193,7 @@ class AlternatingAdamW:
                 betas=move.betas,
                 constant=schedule.constant,
                 plateau=schedule.plateau,
+                shares=None if shares is None else shares[group.place],
                 average=self.average[group.place],
             )
 
