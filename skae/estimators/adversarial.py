@@ -187,6 +187,28 @@ default="relu"
         self.verbose = verbose
         self.random_state = random_state
 
+    def sample(self, n_samples=1, *, random_state=None):
+        """Draw samples: decoded samples of the prior.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState or None, default=None
+            None takes the estimator's own, so that an int there gives the same samples
+            in every call.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the shape, dtype and units of the training samples.
+
+        Raises
+        ------
+        ValueError
+            When n_samples is no positive integer.
+        """
+        return super().sample(n_samples, random_state=random_state)
+
     def _parts(self, X):
         name = self.prior
         prior = TARGETS[name]() if isinstance(name, str) else Custom(name)

@@ -15,7 +15,7 @@ from sklearn.utils.validation import (
 )
 
 from skae.estimators.callbacks import with_callbacks
-from skae.estimators.context import context_of
+from skae.estimators.context import Numbers, context_of
 from skae.estimators.gan_fitting import GANFit
 from skae.estimators.generative import Augmenting, check_n_samples, seeded
 from skae.estimators.naming import hidden_widths
@@ -323,7 +323,7 @@ default=None
         generator = seeded(random)
         if y is None and self._context is not None:
             y = self._context.draw(n_samples, random)
-        told = self._told(y, n_samples)
+        told = self._told(self._for_all(y, n_samples), n_samples)
         z = torch.randn(n_samples, self.n_components_, generator=generator).numpy()
         return self._restored(self._generated(z, told), None)
 
@@ -435,7 +435,9 @@ default=None
 
     def _context_for(self, y, n_samples, fitted):
         """Columns that say what training rows are, or None."""
-        y = None if y is None else np.asarray(y)
+        if y is not None:
+            y = np.asarray(y)
+            _check_one_each(y, n_samples)
         if fitted is None:
             self._context = None if y is None else context_of(y)
             self.__dict__.pop("classes_", None)
@@ -460,14 +462,18 @@ default=None
             y = self._context.draw(n_samples, check_random_state(self.random_state))
         if y is None:
             return np.zeros((n_samples, self._context.width), dtype=np.float32)
-        if np.ndim(y) == 0 or (np.ndim(y) == 1 and len(y) == 1):
-            y = np.repeat(np.asarray(y).reshape(1), n_samples)
-        if _num_samples(y) != n_samples:
-            raise ValueError(
-                f"y must have one entry for each of {n_samples} samples; got "
-                f"{_num_samples(y)}."
-            )
+        _check_one_each(y, n_samples)
         return self._context.encode(y)
+
+    def _for_all(self, y, n_samples):
+        """The same value for each sample, where a single one came."""
+        if y is None:
+            return None
+        y = np.asarray(y)
+        several = isinstance(self._context, Numbers) and len(self._context.mean) > 1
+        if y.ndim < (2 if several else 1):
+            y = y[np.newaxis]
+        return np.repeat(y, n_samples, axis=0) if len(y) == 1 else y
 
     # Networks
 
@@ -508,3 +514,13 @@ default=None
                     "that is to be continued. Set warm_start=False or use a new "
                     "estimator."
                 )
+
+
+def _check_one_each(y, n_samples) -> None:
+    """Raise unless y has as many entries as there are samples."""
+    shape = np.shape(y)
+    if shape[:1] != (n_samples,):
+        came = shape[0] if shape else f"the single value {y!s}"
+        raise ValueError(
+            f"y must have one entry for each of {n_samples} samples; got {came}."
+        )

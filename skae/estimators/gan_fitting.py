@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skae.estimators.callbacks import FitProgress
-from skae.estimators.validation import in_unit_interval
+from skae.estimators.validation import feature_ranges, in_unit_interval
 from skae.training.adversarial import Game, Replay
 from skae.training.alternating import AlternatingTrainer, Move
 from skae.training.anchoring import units_of
@@ -81,6 +81,7 @@ class GANFit:
             self.units = units_of(found.mean, found.unit, found.variance)
             game = self._game()
         else:
+            self._check_bounds(fitted.net_)
             self.mean, self.units = fitted.mean_, fitted._units
             game = self._game(copy.deepcopy(fitted.net_))
         rows = Rows(self.X, self.units.center, self.units.scale, self.device)
@@ -93,6 +94,15 @@ class GANFit:
     def end(self, fitted: dict) -> None:
         """Tell scikit-learn's callbacks that the fit is over."""
         self.progress.end(lambda: fitted)
+
+    def _check_bounds(self, game: Game) -> None:
+        if game.generator.is_confined and not in_unit_interval(self.X):
+            low, high = feature_ranges(self.X)
+            raise ValueError(
+                "X must lie in [0, 1], as it did in the fit that is to be continued: "
+                f"samples are confined to it. X ranges from {np.min(low):g} to "
+                f"{np.max(high):g}. Set warm_start=False or use a new estimator."
+            )
 
     # The players
 
@@ -139,14 +149,15 @@ class GANFit:
         estimator = self.estimator
         index, judge = self._split(rows)
         schedule = self._schedule(len(index))
-        self.watched = np.sort(index[: min(len(index), _MAX_WATCHED)])
+        # In random order: some of them stand for all below.
+        self.watched = index[:_MAX_WATCHED].copy()
         modes, self.coverages = self._modes(rows), []
 
         def on_round(_, module):
             if modes is not None:
                 self.coverages.append(self._evidence(module, rows, modes).coverage)
             return self.progress.round(
-                lambda: self._attributes(copy.deepcopy(module), rows)
+                lambda: self._attributes(_without_past(module), rows)
             )
 
         is_watched = modes is not None or self.progress.context is not None
@@ -226,8 +237,8 @@ class GANFit:
             return None
         seed = self.random_state.randint(np.iinfo(np.int32).max)
         number = min(self.n_samples, max(_MAX_WATCHED, 50 * n_modes))
-        some = rows[np.arange(self.n_samples)[:: max(1, self.n_samples // number)]]
-        return Modes(some.cpu().numpy(), n_modes, seed)
+        some = check_random_state(seed).permutation(self.n_samples)[:number]
+        return Modes(rows[np.sort(some)].cpu().numpy(), n_modes, seed)
 
     def _evidence(self, game, rows, modes) -> Evidence:
         return Evidence.of(game, rows[self.watched], self._told_of(self.watched), modes)
@@ -287,3 +298,8 @@ class GANFit:
         if weight is None:
             return None
         return torch.as_tensor(weight, dtype=torch.float32, device=self.device)
+
+
+def _without_past(game: Game) -> Game:
+    """A copy, but for the replayed rows, which are fifty batches."""
+    return copy.deepcopy(game, {id(game.replay): None})

@@ -4,6 +4,8 @@ What differs from `Fit`: the module has a critic, players move in turns, and hel
 rows are judged by their codes too.
 """
 
+import copy
+
 import torch
 
 from skae.estimators.fitting import Fit
@@ -29,13 +31,15 @@ class MatchedFit(Fit):
             critic = DenseCritic(_CRITIC_LAYERS)
             critic = critic.build(codec.n_components, generator=self.generator)
             self.critic = critic.to(self.device)
+        # A module with a likelihood of its own is a copy of the one in training.
+        critic = self.critic if likelihood is None else copy.deepcopy(self.critic)
         return Matching(
             codec,
             self.likelihood if likelihood is None else likelihood,
             self.corruption,
             parts.prior,
             parts.penalties,
-            critic=self.critic,
+            critic=critic,
             matching_weight=self._matching_weight(),
         )
 

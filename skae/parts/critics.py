@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.conv import Down, Layer, Window, images
+from skae.parts.conv import Down, Full, Layer, Window, images
 from skae.parts.dense import product
 
 __all__ = ["ConvCritic", "Critic", "DenseCritic", "MinibatchDiscrimination"]
@@ -230,11 +230,8 @@ class MinibatchDiscrimination(nn.Module):
         return self.kernels(h).view(-1, self.n_kernels, self.kernel_width)
 
 
-class Affine(Layer):
+class Affine(Full):
     """Fully connected layer whose rows do not depend on their place in the batch."""
-
-    def __init__(self, n_in: int, n_out: int):
-        super().__init__((n_in, n_out), n_out, n_in)
 
     def forward(self, x: Tensor) -> Tensor:
         return product(x, self.weight) + self.bias

@@ -182,6 +182,11 @@ class Game(nn.Module):
             return loss + weighs * _mean(penalty, weight)
         return loss
 
+    def forget(self) -> None:
+        """Let go of rows of the past, which a round that was lost may have spoilt."""
+        if self.replay is not None:
+            self.replay.past = []
+
     def _penalty_weight(self) -> float:
         """Of the penalty in this turn of the critic."""
         is_due = self._n_turns % self.penalty_interval == 0

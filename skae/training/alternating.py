@@ -56,7 +56,9 @@ class AlternatingTrainer(Trainer):
         - ``turns``: sequence of names, those who move in one step, such as
           ``("critic", "critic", "generator")``;
         - ``turn_loss(name, *batch, generator)``: the scalar that ``name`` lowers;
-        - ``decayed_parameters()`` and ``members = None``, as for `Trainer`.
+        - ``decayed_parameters()`` and ``members = None``, as for `Trainer`;
+        - ``forget()``, where it keeps more than weights from step to step: called when
+          training goes back to the best weights.
     moves : mapping of a name to Move, optional
         How players move who do not move like ``Move()``.
     slack : float, default=0.0
@@ -109,7 +111,11 @@ class AlternatingTrainer(Trainer):
     def initialize_optimizer(self, triggered_directly=None):
         """One optimiser a player."""
         self.optimizer_ = AlternatingAdamW(
-            self.flat_, self.schedule, self.module_.turns, self.moves or {}
+            self.flat_,
+            self.schedule,
+            self.module_.turns,
+            self.moves or {},
+            self.flat_.like(self.rates),
         )
         return self
 
@@ -145,6 +151,11 @@ class AlternatingTrainer(Trainer):
     def _is_kept(self, loss: float) -> bool:
         return loss < self._best + self.slack or super()._is_kept(loss)
 
+    def _back_off(self):
+        super()._back_off()
+        if hasattr(self.module_, "forget"):
+            self.module_.forget()
+
 
 class AlternatingAdamW:
     """A `FlatAdamW` a player, on its stretch of one buffer.
@@ -156,6 +167,8 @@ class AlternatingAdamW:
     schedule : Schedule
     turns : sequence of str
     moves : mapping of str to Move
+    shares : Tensor of shape (n_parameters,), optional
+        As for `FlatAdamW`.
 
     Attributes
     ----------
@@ -164,7 +177,7 @@ class AlternatingAdamW:
         Averages of all players' weights.
     """
 
-    def __init__(self, flat: FlatParameters, schedule, turns, moves):
+    def __init__(self, flat: FlatParameters, schedule, turns, moves, shares=None):
         self.average = flat.data.clone()
         n_steps = schedule.n_rounds * schedule.n_batches
         self.players = {}
@@ -180,6 +193,7 @@ class AlternatingAdamW:
                 betas=move.betas,
                 constant=schedule.constant,
                 plateau=schedule.plateau,
+                shares=None if shares is None else shares[group.place],
                 average=self.average[group.place],
             )
 

@@ -26,7 +26,8 @@ class HeldOutSamples:
     """Energy distance between held-out rows and samples for the same noise each time.
 
     Rows and samples are compared along with their context, for which samples are drawn:
-    a generator that pays no heed to it is far from the rows.
+    a generator that pays no heed to it is far from the rows. A sample counts as much as
+    the row whose context it was drawn for.
 
     Parameters
     ----------
@@ -50,6 +51,9 @@ class HeldOutSamples:
         self.n_samples = n_repeats * len(x)
         mean_distance = _mean_distance(self.rows)
         self.slack = (1 / len(x) + 1 / self.n_samples) * mean_distance
+        self.weight_of_samples = None
+        if weight is not None and context is not None:
+            self.weight_of_samples = weight.repeat(n_repeats)
 
     def __call__(self, game: Game) -> float:
         """The distance, with the weights as they are."""
@@ -59,7 +63,9 @@ class HeldOutSamples:
         made = samples(game, self.n_samples, context)
         if not torch.isfinite(made).all():
             return float("nan")
-        return energy_distance(self.rows, _known(made, context), self.weight)
+        return energy_distance(
+            self.rows, _known(made, context), self.weight, self.weight_of_samples
+        )
 
 
 class Evidence(NamedTuple):
@@ -83,7 +89,7 @@ class Evidence(NamedTuple):
     def of(
         cls, game: Game, x: Tensor, context: Tensor | None, modes: Modes | None
     ) -> "Evidence":
-        """From training rows x, in model units."""
+        """From training rows x, in model units and in random order."""
         n_samples = max(len(x), 50 * len(modes.centers)) if modes else len(x)
         told = None
         if context is not None:

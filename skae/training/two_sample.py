@@ -22,7 +22,7 @@ _BLOCK_BYTES = 16 * 2**20
 _NARROW = 64
 
 
-def energy_distance(a, b, weight=None) -> float:
+def energy_distance(a, b, weight=None, weight_b=None) -> float:
     """Energy distance of two samples (Szekely and Rizzo 2013, J. Stat. Plan. Infer.).
 
     2 mean|a - b| - mean|a - a'| - mean|b - b'|, over all pairs, with Euclidean
@@ -36,6 +36,8 @@ def energy_distance(a, b, weight=None) -> float:
         Of the same width; numbers of rows may differ.
     weight : array-like or Tensor of shape (n_samples,), optional
         How much each row of a counts, non-negative.
+    weight_b : array-like or Tensor of shape (n_samples,), optional
+        The same of b.
 
     Returns
     -------
@@ -53,9 +55,7 @@ def energy_distance(a, b, weight=None) -> float:
     2.0
     """
     a, b = _samples(a, b)
-    of_a, of_b = a.new_ones(len(a)), b.new_ones(len(b))
-    if weight is not None:
-        of_a = _double(weight).to(a.device)
+    of_a, of_b = _weights(weight, a), _weights(weight_b, b)
     between = _mean_distance(a, b, of_a, of_b)
     within = _mean_distance(a, a, of_a, of_a) + _mean_distance(b, b, of_b, of_b)
     return max(0.0, 2 * between - within)
@@ -189,6 +189,12 @@ def _samples(a, b) -> tuple[Tensor, Tensor]:
             f"{b.shape[1]}."
         )
     return a, b.to(a.device)
+
+
+def _weights(weight, rows: Tensor) -> Tensor:
+    if weight is None:
+        return rows.new_ones(len(rows))
+    return _double(weight).to(rows.device)
 
 
 def _double(rows) -> Tensor:

@@ -196,6 +196,23 @@ def test_bad_parameters_are_named(parameters, message):
         AdversarialAE(**parameters).fit(TRAIN[:50])
 
 
+def test_samples_have_no_noise_to_ask_for(fitted):
+    with pytest.raises(TypeError, match="noise"):
+        fitted.sample(2, noise=True)
+
+
+def test_scikit_learn_callbacks_see_the_critic_of_their_round():
+    callback = pytest.importorskip("sklearn.callback")
+    weights = []
+
+    def scoring(model, X, y=None):
+        weights.append(model.net_.critic.head.weight)
+        return {"score": model.score(X)}
+
+    quick().set_callbacks(callback.ScoringMonitor(scoring=scoring)).fit(TRAIN)
+    assert not torch.equal(weights[0], weights[1])
+
+
 def test_sampling_needs_a_fit_and_a_number(fitted):
     with pytest.raises(NotFittedError):
         AdversarialAE().sample()

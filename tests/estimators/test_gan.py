@@ -14,6 +14,8 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from skae import GAN
+from skae.estimators.gan_fitting import GANFit, _without_past
+from skae.training.adversarial import Replay
 from skae.training.two_sample import energy_distance
 
 SMALL = {"hidden_layer_sizes": (64, 64), "learning_rate_init": 5e-3, "random_state": 0}
@@ -82,6 +84,14 @@ class TestSamples:
         gan = GAN(max_iter=60, **SMALL).fit(X, y)
         high, low = (gan.sample(300, y=value)[:, 0].mean() for value in (0.8, -0.8))
         assert high - low > 3
+
+    def test_several_numbers_hold_for_all_samples(self, X):
+        gan = GAN(**FAST).fit(X, X[:, :2] / 3)
+        for n in (2, 5):
+            each = gan.sample(n, y=np.tile([0.5, 1.0], (n, 1)))
+            np.testing.assert_array_equal(gan.sample(n, y=[0.5, 1.0]), each)
+        with pytest.raises(ValueError, match="2 columns seen in fit; got 1"):
+            gan.sample(2, y=0.5)
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_they_are_of_the_rows_dtype_and_finite(self, X, dtype):
@@ -154,6 +164,15 @@ class TestDiscriminator:
         found = gan.discriminate(X)
         np.testing.assert_allclose(found, 1 / (1 + np.exp(-gan.score_samples(X))))
 
+    def test_rows_are_compared_with_some_of_every_class(self, rings):
+        X, y = rings
+        order = np.argsort(y)
+        fit = GANFit(GAN(minibatch_discrimination=True, **FAST), X[order], None, None)
+        fit.run()
+        kinds, counts = np.unique(y[order][fit.watched[:64]], return_counts=True)
+        assert len(kinds) == 4
+        assert counts.min() > 6
+
     @pytest.mark.parametrize("minibatch", [False, True])
     def test_no_row_depends_on_the_others(self, X, y, minibatch):
         gan = GAN(minibatch_discrimination=minibatch, **FAST).fit(X, y)
@@ -219,16 +238,27 @@ class TestTraining:
 
     def test_rows_of_weight_zero_are_left_out(self, X, y):
         weight = np.ones(len(X))
-        weight[100:] = 0
+        weight[::3] = 0
         weighted = GAN(**FAST).fit(X, y, sample_weight=weight)
-        alone = GAN(**FAST)
-        alone.fit(X[:100], y[:100])
+        alone = GAN(**FAST).fit(X[weight > 0], y[weight > 0])
         np.testing.assert_array_equal(weighted.mean_, alone.mean_)
+        np.testing.assert_array_equal(
+            weighted.sample(6, y=[0, 1, 2] * 2), alone.sample(6, y=[0, 1, 2] * 2)
+        )
 
     @pytest.mark.parametrize("parameters", [{"replay": 0.5}, {"n_critic_steps": 2}])
     def test_other_games_train_too(self, X, y, parameters):
         gan = GAN(**parameters, **FAST).fit(X, y)
         assert np.isfinite(gan.sample(10)).all()
+
+    def test_snapshots_leave_out_the_replayed_rows(self):
+        game = torch.nn.Linear(1, 1)
+        game.replay = Replay(0.5)
+        game.replay.past = [torch.zeros(3)]
+        copied = _without_past(game)
+        assert copied.replay is None
+        assert copied.weight is not game.weight
+        assert len(game.replay.past) == 1
 
     def test_warm_start_goes_on(self, X, y):
         gan = GAN(warm_start=True, **FAST).fit(X, y)
@@ -239,6 +269,13 @@ class TestTraining:
             gan.fit(X)
         with pytest.raises(ValueError, match="hidden_layer_sizes=8 differs"):
             gan.set_params(hidden_layer_sizes=8).fit(X, y)
+
+    def test_rows_beyond_the_bounds_of_the_samples_do_not_go_on(self, X):
+        scaled = (X - X.min(0)) / np.ptp(X, axis=0)
+        gan = GAN(warm_start=True, **FAST).fit(scaled)
+        gan.fit(0.5 * scaled)
+        with pytest.raises(ValueError, match=r"X must lie in \[0, 1\].* from -1 to 1"):
+            gan.fit(2 * scaled - 1)
 
     def test_grid_search_takes_the_score(self, X):
         search = GridSearchCV(GAN(**FAST), {"ema": [0.0, 0.9]}, cv=2).fit(X)
@@ -326,8 +363,15 @@ class TestBadInput:
             GAN(n_modes=151).fit(X)
 
     def test_y_has_a_value_for_each_row(self, X, y):
-        with pytest.raises(ValueError, match="one entry for each"):
-            GAN(**FAST).fit(X, y[:-1])
+        for wrong in (y[:-1], [0], 0):
+            with pytest.raises(ValueError, match="y must have one entry for each"):
+                GAN(**FAST).fit(X, wrong)
+
+    @pytest.mark.parametrize("method", ["score", "score_samples", "discriminate"])
+    def test_a_single_value_of_y_is_none_for_all_rows(self, rings, conditional, method):
+        for wrong in ("a", ["a"]):
+            with pytest.raises(ValueError, match="one entry for each of 1200 .*; got"):
+                getattr(conditional, method)(rings[0], wrong)
 
 
 @pytest.mark.parametrize("architecture", ["dense", "conv"])

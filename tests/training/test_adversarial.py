@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from skae.parts.critics import DenseCritic
 from skae.parts.generators import DenseGenerator
@@ -14,6 +15,8 @@ from skae.training.adversarial import (
     interpolated_penalty,
     slopes,
 )
+from skae.training.alternating import AlternatingTrainer
+from skae.training.trainer import Schedule
 
 N, D, K, C = 6, 3, 2, 2
 X = torch.randn(N, D, generator=torch.Generator().manual_seed(5)).double()
@@ -169,6 +172,27 @@ class TestReplay:
         ages = 399 - made[:4, 0]
         assert (ages > 0).all()
         assert replay.past[0].unique().numel() > 20
+
+
+def test_a_round_that_is_lost_leaves_no_rows_to_replay():
+    class Broken(Game):
+        n_turns = 0
+
+        def turn_loss(self, *args, **options):
+            self.n_turns += 1
+            loss = super().turn_loss(*args, **options)
+            return loss * float("nan") if 9 <= self.n_turns <= 16 else loss
+
+    whole = game_of(replay=Replay(0.5))
+    game = Broken(whole.generator, whole.critic, "hinge", K, 0.1, replay=whole.replay)
+    trainer = AlternatingTrainer(
+        game, schedule=Schedule(4, 4, N, 1e-3), generator=seeded()
+    )
+    with pytest.warns(ConvergenceWarning, match="lower learning rate"):
+        trainer.train([(X, None)] * 4)
+    losses = [math.isfinite(row["critic_loss"]) for row in trainer.history]
+    assert losses == [True, False, True, True]
+    assert game.replay.past[0].isfinite().all()
 
 
 def test_the_same_generator_gives_the_same_turn():

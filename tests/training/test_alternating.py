@@ -100,6 +100,16 @@ def test_a_step_is_that_of_adamw_of_each_player_apart(weight_decay):
         torch.testing.assert_close(getattr(module, name), getattr(twin, name))
 
 
+def test_a_parameter_moves_at_its_share_of_the_rate():
+    whole, slow = Duel(), Duel()
+    rates = {slow.left: 0.0, slow.right: 0.5}
+    for module, shares in ((whole, None), (slow, rates)):
+        train(trainer_of(module, n_rounds=1, keep_last=True, rates=shares))
+    assert torch.equal(slow.left, torch.zeros(D))
+    moved = ((slow.right - 1).norm() / (whole.right - 1).norm()).item()
+    assert moved == pytest.approx(0.5, abs=0.05)
+
+
 def cosine(n_steps):
     """The schedule's rates as shares of the peak: one step of warm-up, then a fall."""
     done = torch.arange(n_steps - 1) / (n_steps - 1)

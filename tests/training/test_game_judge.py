@@ -51,6 +51,13 @@ def test_a_generator_that_pays_no_heed_to_the_context_is_found_out():
     assert judge(Stub(obeys=False)) > 10 * judge(Stub())
 
 
+def test_samples_weigh_what_the_rows_of_their_context_weigh():
+    context = torch.eye(2)[torch.arange(40) % 2]
+    weight = torch.tensor([1.8, 0.2])[torch.arange(40) % 2]
+    judge = HeldOutSamples(X + 4 * context, weight, context)
+    assert judge(Stub()) < 2 * judge.slack
+
+
 def test_samples_that_are_nan_are_infinitely_bad():
     judged = HeldOutSamples(X)(Stub(float("nan")))
     assert judged != judged

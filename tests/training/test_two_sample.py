@@ -53,6 +53,8 @@ def test_weights_repeat_rows():
     a, b = samples(3, 4, 2)
     repeated = energy_distance(a[[0, 1, 1, 1]], b)
     assert energy_distance(a, b, [1, 3, 0]) == pytest.approx(repeated, rel=1e-12)
+    other = energy_distance(b, a, weight_b=[1, 3, 0])
+    assert other == pytest.approx(repeated, rel=1e-12)
 
 
 def test_far_from_the_origin_nothing_is_lost():
