@@ -24,8 +24,8 @@ from skae.estimators.trained import TrainedEstimator
 from skae.estimators.validation import training_rows, unchanged_on_error
 from skae.parts.critics import ConvCritic, DenseCritic
 from skae.parts.generators import ConvGenerator, DenseGenerator
-from skae.training.adversarial import LOSSES
 from skae.training.batches import chunks, isolated
+from skae.training.game import LOSSES
 from skae.training.two_sample import energy_distance
 
 __all__ = ["GAN"]

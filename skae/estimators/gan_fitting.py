@@ -16,11 +16,11 @@ from sklearn.utils import check_random_state
 
 from skae.estimators.callbacks import FitProgress
 from skae.estimators.validation import feature_ranges, in_unit_interval
-from skae.training.adversarial import Game, Replay
 from skae.training.alternating import AlternatingTrainer, Move
 from skae.training.anchoring import units_of
 from skae.training.batches import Batches, Rows, resolve_device
 from skae.training.defaults import training_of_game
+from skae.training.game import Game, Replay
 from skae.training.game_judge import Evidence, HeldOutSamples, findings
 from skae.training.principal import moments
 from skae.training.trainer import Schedule, check_callbacks

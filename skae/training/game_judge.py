@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skae.training.adversarial import Game
+from skae.training.game import Game
 from skae.training.two_sample import Modes, energy_distance
 
 __all__ = ["Evidence", "HeldOutSamples", "findings"]

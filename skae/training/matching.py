@@ -9,8 +9,8 @@ the rows are.
 import torch
 from torch import Generator, Tensor, nn
 
-from skae.training.adversarial import LOSSES, slopes
 from skae.training.alternating import Move
+from skae.training.game import LOSSES, slopes
 from skae.training.objective import Autoencoder
 from skae.training.selection import HoldOut
 from skae.training.two_sample import energy_distance

@@ -15,7 +15,7 @@ from skorch.callbacks import Callback
 
 from skae import GAN
 from skae.estimators.gan_fitting import GANFit, _without_past
-from skae.training.adversarial import Replay
+from skae.training.game import Replay
 from skae.training.two_sample import energy_distance
 
 SMALL = {"hidden_layer_sizes": (64, 64), "learning_rate_init": 5e-3, "random_state": 0}

@@ -8,14 +8,14 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skae.parts.critics import DenseCritic
 from skae.parts.generators import DenseGenerator
-from skae.training.adversarial import (
+from skae.training.alternating import AlternatingTrainer
+from skae.training.game import (
     LOSSES,
     Game,
     Replay,
     interpolated_penalty,
     slopes,
 )
-from skae.training.alternating import AlternatingTrainer
 from skae.training.trainer import Schedule
 
 N, D, K, C = 6, 3, 2, 2
