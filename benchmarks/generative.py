@@ -80,7 +80,7 @@ def grid(quick):
 
 
 def pictures(quick):
-    return "5,000 generated images", generative_modes.image_table()
+    return "5,000 generated images", generative_modes.image_table(quick)
 
 
 def codes(quick):

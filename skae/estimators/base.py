@@ -143,7 +143,7 @@ class BaseAutoencoder(
         self.__dict__.update(fitted)
 
     def _judged_rows(self, X):
-        """Likewise, within the range of the likelihood."""
+        """X for the fitted estimator, within the range of the likelihood."""
         X = self._rows(X)
         if isinstance(unmasked(self.net_.likelihood), Bernoulli):
             check_unit_interval(X)

@@ -4,9 +4,9 @@ import numpy as np
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from skae.estimators.context import Classes, context_of, told
+from skae.estimators.context import Classes, context_of, told, used_entries
 from skae.estimators.generative import Augmenting, check_n_samples, path, seeded
 from skae.estimators.variational import Variational
 
@@ -44,7 +44,8 @@ class ConditionalVAE(Augmenting, Variational):
         ``early_stopping=False`` keeps the last epoch.
     code_density : {"prior", "mixture"}, default="mixture"
         Where ``sample`` draws codes: the standard normal prior, or mixtures of
-        Gaussians fitted to the codes of the training rows, class by class,
+        Gaussians fitted to the codes of the training rows, of each class or, for
+        numbers, of all,
         whose samples are more like them (Ghosh et al. 2020, arXiv 1903.12436).
     n_importance_samples : int, default=50
         Draws for ``score_samples``, whose bound of the likelihood they tighten.
@@ -436,14 +437,10 @@ default=None
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
-        y, weight = np.asarray(y), None
-        if y.ndim and len(y) == n_samples and sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, y)
-            y, weight = y[weight > 0], weight[weight > 0]
-            n_samples = len(y)
-        if reset and y.ndim:
+        y, weight = used_entries(y, n_samples, sample_weight)
+        if reset:
             self._context = context_of(y, self.context, weight)
-        return told(getattr(self, "_context", None), y, n_samples)
+        return told(self._context, y, len(y))
 
     def _told(self, y, rows):
         """Columns of the context, zeros where y is not known."""

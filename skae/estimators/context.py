@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import column_or_1d
+from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
-__all__ = ["Classes", "Numbers", "context_of", "told"]
+__all__ = ["Classes", "Numbers", "context_of", "told", "used_entries"]
 
 _SHOWN = 10
 
@@ -69,14 +69,41 @@ def told(context, y, n_samples, *, single=False) -> np.ndarray:
         When y has not one entry a row, or values that do not fit.
     """
     y = np.asarray(y)
+    if single and y.shape == (1, *context.value_shape):
+        y = y[0]
     if single and y.shape == context.value_shape:
         y = np.broadcast_to(y, (n_samples, *y.shape))
+    _check_one_each(y, n_samples)
+    return context.encode(y)
+
+
+def used_entries(y, n_samples, sample_weight):
+    """y and weights of the rows whose weight is not zero.
+
+    Returns
+    -------
+    y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
+    weight : ndarray of shape (n_rows,) or None
+
+    Raises
+    ------
+    ValueError
+        When y has not one entry a row.
+    """
+    y = np.asarray(y)
+    _check_one_each(y, n_samples)
+    if sample_weight is None:
+        return y, None
+    weight = _check_sample_weight(sample_weight, y)
+    return y[weight > 0], weight[weight > 0]
+
+
+def _check_one_each(y, n_samples) -> None:
     if y.ndim == 0 or len(y) != n_samples:
         came = "a single value" if y.ndim == 0 else str(len(y))
         raise ValueError(
             f"y must have one entry for each of {n_samples} samples; got {came}."
         )
-    return context.encode(y)
 
 
 @dataclass(frozen=True)

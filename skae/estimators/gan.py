@@ -9,13 +9,12 @@ from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
-    _check_sample_weight,
     _num_samples,
     check_is_fitted,
 )
 
 from skae.estimators.callbacks import with_callbacks
-from skae.estimators.context import Numbers, context_of
+from skae.estimators.context import context_of, told, used_entries
 from skae.estimators.gan_fitting import GANFit
 from skae.estimators.generative import Augmenting, check_n_samples, seeded
 from skae.estimators.naming import hidden_widths
@@ -280,9 +279,7 @@ class GAN(Augmenting, Images, TrainedEstimator):
             rows, weight = training_rows(
                 self, rows, sample_weight, reset=fitted is None
             )
-            context = self._context_for(y, n_samples, fitted)
-            if context is not None and sample_weight is not None:
-                context = context[_check_sample_weight(sample_weight, context) > 0]
+            context = self._context_for(y, n_samples, sample_weight, fitted)
             if fitted is not None:
                 self._check_same_network()
             fitting = GANFit(self, rows, weight, context)
@@ -323,9 +320,9 @@ default=None
         generator = seeded(random)
         if y is None and self._context is not None:
             y = self._context.draw(n_samples, random)
-        told = self._told(self._for_all(y, n_samples), n_samples)
+        columns = self._told(y, n_samples, single=True)
         z = torch.randn(n_samples, self.n_components_, generator=generator).numpy()
-        return self._restored(self._generated(z, told), None)
+        return self._restored(self._generated(z, columns), None)
 
     def discriminate(self, X, y=None):
         """How real the critic takes rows to be.
@@ -363,9 +360,9 @@ default=None
             takes all rows alike.
         """
         rows = self._rows(X)
-        told = self._told(y, rows.shape[0])
+        columns = self._told(y, rows.shape[0])
         n_features = rows.shape[1]
-        n_context = 0 if told is None else told.shape[1]
+        n_context = 0 if columns is None else columns.shape[1]
         center = np.concatenate([self._units.center, np.zeros(n_context)])
         scale = np.repeat([self._units.scale, 1.0], [n_features, n_context])
 
@@ -378,7 +375,7 @@ default=None
         for part in chunks(*rows.shape):
             block = rows[part].toarray() if sparse.issparse(rows) else rows[part]
             if n_context:
-                block = np.hstack([block, told[part].astype(block.dtype)])
+                block = np.hstack([block, columns[part].astype(block.dtype)])
             self._map_rows(
                 block, judge, 1, center=center, scale=scale, out=values[part]
             )
@@ -401,25 +398,25 @@ default=None
         """
         rows = self._rows(X)
         n_rows = rows.shape[0]
-        told = self._told(y, n_rows, is_drawn=True)
+        columns = self._told(y, n_rows, is_drawn=True)
         random = check_random_state(self.random_state)
         if n_rows > _MOST_SCORED:
             kept = np.sort(random.permutation(n_rows)[:_MOST_SCORED])
-            rows, told = rows[kept], None if told is None else told[kept]
+            rows, columns = rows[kept], None if columns is None else columns[kept]
         rows = rows.toarray() if sparse.issparse(rows) else rows
         generator = seeded(random)
         z = torch.randn(len(rows), self.n_components_, generator=generator).numpy()
         with isolated():
-            return -energy_distance(rows, self._generated(z, told))
+            return -energy_distance(rows, self._generated(z, columns))
 
-    def _generated(self, z, told):
+    def _generated(self, z, columns):
         """Flat rows for noise, in X's units."""
         n_components = self.n_components_
-        known = z if told is None else np.hstack([z, told])
+        known = z if columns is None else np.hstack([z, columns])
 
         def generate(rows):
             z, context = rows[:, :n_components], rows[:, n_components:]
-            context = None if told is None else context.contiguous()
+            context = None if columns is None else context.contiguous()
             x = self.net_.generator(z.contiguous(), context)
             return self._to_x_scale(x.cpu().double())
 
@@ -433,13 +430,14 @@ default=None
 
     # What is known of the rows
 
-    def _context_for(self, y, n_samples, fitted):
-        """Columns that say what training rows are, or None."""
+    def _context_for(self, y, n_samples, sample_weight, fitted):
+        """Columns that say what the training rows used are, or None."""
+        weight = None
         if y is not None:
-            y = np.asarray(y)
-            _check_one_each(y, n_samples)
+            y, weight = used_entries(y, n_samples, sample_weight)
+            n_samples = len(y)
         if fitted is None:
-            self._context = None if y is None else context_of(y)
+            self._context = None if y is None else context_of(y, weight=weight)
             self.__dict__.pop("classes_", None)
             if hasattr(self._context, "classes"):
                 self.classes_ = self._context.classes
@@ -450,7 +448,7 @@ default=None
             )
         return self._told(y, n_samples) if y is not None else None
 
-    def _told(self, y, n_samples, *, is_drawn=False):
+    def _told(self, y, n_samples, *, is_drawn=False, single=False):
         """Columns of the context, zeros where nothing is known; None without one."""
         if self._context is None:
             if y is not None and not is_drawn:
@@ -462,18 +460,7 @@ default=None
             y = self._context.draw(n_samples, check_random_state(self.random_state))
         if y is None:
             return np.zeros((n_samples, self._context.width), dtype=np.float32)
-        _check_one_each(y, n_samples)
-        return self._context.encode(y)
-
-    def _for_all(self, y, n_samples):
-        """The same value for each sample, where a single one came."""
-        if y is None:
-            return None
-        y = np.asarray(y)
-        several = isinstance(self._context, Numbers) and len(self._context.mean) > 1
-        if y.ndim < (2 if several else 1):
-            y = y[np.newaxis]
-        return np.repeat(y, n_samples, axis=0) if len(y) == 1 else y
+        return told(self._context, y, n_samples, single=single)
 
     # Networks
 
@@ -514,13 +501,3 @@ default=None
                     "that is to be continued. Set warm_start=False or use a new "
                     "estimator."
                 )
-
-
-def _check_one_each(y, n_samples) -> None:
-    """Raise unless y has as many entries as there are samples."""
-    shape = np.shape(y)
-    if shape[:1] != (n_samples,):
-        came = shape[0] if shape else f"the single value {y!s}"
-        raise ValueError(
-            f"y must have one entry for each of {n_samples} samples; got {came}."
-        )

@@ -15,7 +15,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skae.estimators.callbacks import FitProgress
-from skae.estimators.validation import feature_ranges, in_unit_interval
+from skae.estimators.validation import (
+    feature_ranges,
+    fills_unit_interval,
+    in_unit_interval,
+)
 from skae.training.alternating import AlternatingTrainer, Move
 from skae.training.anchoring import units_of
 from skae.training.batches import Batches, Rows, resolve_device
@@ -130,7 +134,7 @@ class GANFit:
         generator = made.build(
             self.n_features, self._n_components(), generator=self.generator, **widths
         )
-        if in_unit_interval(self.X):
+        if fills_unit_interval(self.X):
             center = torch.as_tensor(self.units.center / self.units.scale)
             span = torch.full((), 1 / self.units.scale)
             generator.confine(-center.float(), span, torch.zeros(self.n_features))

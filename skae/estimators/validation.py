@@ -18,6 +18,7 @@ __all__ = [
     "check_padding",
     "check_unit_interval",
     "feature_ranges",
+    "fills_unit_interval",
     "fitted_rows",
     "in_unit_interval",
     "shape_of",
@@ -26,6 +27,8 @@ __all__ = [
     "unchanged_on_error",
 ]
 
+# Of an end of [0, 1].
+_NEAR = 0.05
 _FLOATS = [np.float64, np.float32]
 
 
@@ -116,6 +119,13 @@ def check_unit_interval(X) -> None:
             f"{low:g} to {high:g}. Scale X, with MinMaxScaler for example, or use "
             "likelihood='gaussian'."
         )
+
+
+def fills_unit_interval(X) -> bool:
+    """Whether the values lie in [0, 1] and come near both ends, as shares do."""
+    low, high = feature_ranges(X)
+    low, high = np.fmin.reduce(low), np.fmax.reduce(high)
+    return 0 <= low <= _NEAR and 1 - _NEAR <= high <= 1
 
 
 def in_unit_interval(X) -> bool:

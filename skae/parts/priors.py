@@ -4,7 +4,8 @@ The encoder gives ``n_outputs(n_components)`` numbers h for each row. ``draw(h,
 generator) -> z`` and ``divergence(h) -> (batch,)``, in nats per sample, enter the
 objective; ``location(h)`` is the code without chance, which estimators call for
 everything but training; ``sample(n_samples, n_components, generator) -> z`` draws codes
-that belong to no row, where the prior is a distribution.
+that belong to no row, where the prior is a distribution. `StandardNormal` has what the
+hand-written gradient and the importance-weighted bound need besides.
 """
 
 import torch

@@ -44,7 +44,7 @@ class ExplicitGradient:
     model : Autoencoder
         With parameters that have ``.grad`` allocated (see `FlatParameters`).
     generator : torch.Generator, optional
-        Where the corruption draws from.
+        Where the corruption, the prior and the hidden context draw from.
 
     Shape
     -----

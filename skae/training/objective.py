@@ -23,8 +23,10 @@ class State:
     ----------
     x, x_tilde : Tensor of shape (..., n_features)
         Clean rows and what the encoder saw.
-    h, z : Tensor of shape (..., n_components)
-        The encoder's output and the code drawn from it.
+    h : Tensor of shape (..., n_outputs)
+        The encoder's output.
+    z : Tensor of shape (..., n_components)
+        The code drawn from it.
     raw : Tensor of shape (..., n_features)
         The decoder's output, before the likelihood's mean.
     codec : Module

@@ -90,7 +90,9 @@ class TestSamples:
         for n in (2, 5):
             each = gan.sample(n, y=np.tile([0.5, 1.0], (n, 1)))
             np.testing.assert_array_equal(gan.sample(n, y=[0.5, 1.0]), each)
-        with pytest.raises(ValueError, match="2 columns seen in fit; got 1"):
+        with pytest.raises(
+            ValueError, match="one entry for each of 2 samples; got a single value"
+        ):
             gan.sample(2, y=0.5)
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -439,3 +441,18 @@ def flat(gan):
     """Weights of the generator."""
     weights = gan.net_.generator.parameters()
     return torch.cat([p.detach().flatten() for p in weights]).numpy()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e3])
+def test_samples_have_the_scale_of_narrow_rows(scale):
+    X = scale * np.random.default_rng(0).normal(0.5, 0.001, (300, 2))
+    gan = GAN(hidden_layer_sizes=(32,), max_iter=60, random_state=0).fit(X)
+    ratio = gan.sample(300).std(axis=0) / X.std(axis=0)
+    assert (ratio < 2.5).all()
+
+
+def test_classes_of_rows_of_weight_zero_are_unknown(X, y):
+    gan = GAN(**FAST).fit(X, y, sample_weight=y < 2)
+    np.testing.assert_array_equal(gan.classes_, [0, 1])
+    with pytest.raises(ValueError, match="y must be of the classes"):
+        gan.sample(2, y=2)
