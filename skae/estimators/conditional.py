@@ -284,14 +284,15 @@ default="relu"
         std = self._encoded_as(rows, context, "scale") if return_std else None
         return (mean, std) if return_std else mean
 
-    def inverse_transform(self, Z, y):
+    def inverse_transform(self, Z, y=None):
         """Decode codes.
 
         Parameters
         ----------
         Z : array-like of shape (n_samples, n_components_)
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            What the samples are to be; a single value holds for all.
+        y : scalar or array-like of shape (n_samples,) or (n_samples, n_outputs)
+            What the samples are to be; a single value holds for all. Needed, whatever
+            the signature says for the sake of pipelines.
 
         Returns
         -------
@@ -299,6 +300,10 @@ default="relu"
             In the shape, dtype and units of the training samples.
         """
         Z = self._codes(Z)
+        if y is None:
+            raise ValueError(
+                "y must be given: codes do not hold what the samples are to be."
+            )
         return self._samples_of(Z, told(self._context, y, len(Z), single=True), None)
 
     def reconstruct(self, X, y=None):

@@ -180,6 +180,8 @@ def test_one_that_is_not_fitted_needs_more_than_a_detector_has():
 def test_missing_and_unseen_y_are_refused(digits):
     with pytest.raises(ValueError, match="requires y to be passed"):
         small().fit(X, None)
+    with pytest.raises(ValueError, match="y must be given"):
+        digits.inverse_transform(np.zeros((1, 10)))
     with pytest.raises(ValueError, match="y must be of the classes seen in fit"):
         digits.sample(2, y=11)
     with pytest.raises(ValueError, match="one entry for each of 3 samples; got 2"):
