@@ -5,8 +5,6 @@ train and returns a dictionary; the estimator takes it over only when all went w
 """
 
 import copy
-import math
-import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Real
@@ -15,10 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
-from skae.estimators.callbacks import FitProgress
+from skae.estimators.base_fitting import BaseFit, given
 from skae.estimators.linear_models import LinearModels
 from skae.estimators.validation import check_unit_interval, feature_ranges
 from skae.parts.corruption import Features, KeepMissing, NoCorruption
@@ -35,7 +31,7 @@ from skae.training.anchoring import (
     stacked,
     units_of,
 )
-from skae.training.batches import Batches, Rows, resolve_device
+from skae.training.batches import Batches, Rows
 from skae.training.defaults import Defaults
 from skae.training.objective import Autoencoder
 from skae.training.principal import (
@@ -46,11 +42,10 @@ from skae.training.principal import (
     sequence_moments,
 )
 from skae.training.selection import Folds, HoldOut, choose_departure
-from skae.training.trainer import Schedule, Trainer, check_callbacks
+from skae.training.trainer import Schedule, Trainer
 
 __all__ = ["Fit"]
 
-_MAX_HELD_OUT = 1000
 _FEWEST_ROWS = 8
 _WATCHED_ROWS = 50_000
 _WATCHED_ENTRIES = 4_000_000
@@ -58,7 +53,7 @@ _STREAMING_RATE = 1e-3
 _CORRUPTED_FLOOR = 0.01
 
 
-class Fit(LinearModels):
+class Fit(BaseFit, LinearModels):
     """A fit of an autoencoder to validated rows.
 
     Parameters
@@ -75,20 +70,8 @@ class Fit(LinearModels):
     """
 
     def __init__(self, estimator, X, weight, clean=None, context=None):
-        self.estimator = estimator
-        self.X = X
+        super().__init__(estimator, X, weight, context)
         self.clean = clean
-        self.context = context
-        self.weight = weight
-        self.n_samples, self.n_features = X.shape
-        self.random_state = check_random_state(estimator.random_state)
-        seed = self.random_state.randint(np.iinfo(np.int32).max)
-        self.progress = FitProgress(estimator, X)
-        self.device = resolve_device(estimator.device)
-        # Weights and batches are drawn on the CPU: alike on every device.
-        self.generator = torch.Generator().manual_seed(seed)
-        self.noise = torch.Generator(self.device).manual_seed(seed)
-        check_callbacks(estimator.callbacks)
         self.parts = estimator._parts(X if clean is None else clean)
         self.likelihood = self.parts.likelihood
         self.corruption = self.parts.corruption
@@ -134,10 +117,6 @@ class Fit(LinearModels):
             **self._attributes(model, start.units, found.mean, departure),
             **curves,
         }
-
-    def end(self, fitted: dict) -> None:
-        """Tell scikit-learn's callbacks that the fit is over."""
-        self.progress.end(lambda: fitted)
 
     def resume(self, fitted) -> dict:
         """Fit on from the weights of a fitted estimator (``warm_start``)."""
@@ -361,13 +340,9 @@ class Fit(LinearModels):
 
     def _split(self, start: "_Start", weight):
         """Training row numbers and the judge of the others."""
-        order = torch.randperm(self.n_samples, generator=self.generator).numpy()
-        if not self.estimator.early_stopping:
-            return order, None
-        held_out = round(self.estimator.validation_fraction * self.n_samples)
-        held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
-        out = np.sort(order[:held_out])
-        index = order[held_out:]
+        index, out = self._shuffled()
+        if out is None:
+            return index, None
         watched = None
         if start.anchor is not None:
             n_watched = min(_WATCHED_ROWS, _WATCHED_ENTRIES // self.n_features)
@@ -422,29 +397,14 @@ class Fit(LinearModels):
         return Trainer(model, **options)
 
     def _schedule(self, defaults, n_train: int) -> Schedule:
-        estimator = self.estimator
-        batch_size = min(_given(estimator.batch_size, defaults.batch_size), n_train)
-        if estimator.max_iter is None:
-            n_rounds = defaults.n_rounds
-            n_batches = math.ceil(defaults.n_steps / n_rounds)
-        else:
-            n_rounds, n_batches = estimator.max_iter, max(1, n_train // batch_size)
-        patient = estimator.early_stopping and estimator.n_iter_no_change != np.inf
-        return Schedule(
-            n_rounds=n_rounds,
-            n_batches=n_batches,
-            batch_size=batch_size,
-            lr=_given(estimator.learning_rate_init, defaults.lr),
-            weight_decay=_given(estimator.alpha, defaults.weight_decay),
+        # Rounds in which the divergence comes in do not count against patience.
+        n_rounds = self.estimator.max_iter or defaults.n_rounds
+        return self._schedule_of(
+            n_train,
+            defaults,
+            patience=round(self.parts.warmup * n_rounds),
+            weight_decay=given(self.estimator.alpha, defaults.weight_decay),
             ema_decay=defaults.ema_decay,
-            patience=self._patience(n_rounds) if patient else None,
-            tol=estimator.tol,
-        )
-
-    def _patience(self, n_rounds: int) -> int:
-        """Rounds; those in which the divergence comes in do not count."""
-        return int(self.estimator.n_iter_no_change) + round(
-            self.parts.warmup * n_rounds
         )
 
     def _batches(self, start: "_Start", index, schedule, weight) -> Batches:
@@ -480,29 +440,6 @@ class Fit(LinearModels):
             "departure_": departure,
         }
 
-    def _curves(self, trainer) -> dict:
-        history = trainer.history
-        judged = trainer.evaluate is not None
-        if trainer.interrupted_:
-            warnings.warn(
-                f"Training was interrupted in round {len(history)}; the best weights "
-                "so far are kept.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        rounds = [row for row in history if "train_loss" in row]
-        return {
-            "_kept_round": trainer.kept_round_,
-            "_interrupted": trainer.interrupted_,
-            "n_iter_": len(rounds),
-            "loss_curve_": [row["train_loss"] for row in rounds],
-            "validation_scores_": (
-                [-row["valid_loss"] for row in rounds if "valid_loss" in row]
-                if judged
-                else None
-            ),
-        }
-
     # Small pieces
 
     def _module(self, codec, likelihood=None) -> Autoencoder:
@@ -524,13 +461,8 @@ class Fit(LinearModels):
 
     def _batch_size(self, model) -> int:
         defaults = self._defaults(_width(model, self.n_features))
-        asked = _given(self.estimator.batch_size, defaults.batch_size)
+        asked = given(self.estimator.batch_size, defaults.batch_size)
         return min(asked, self.n_samples)
-
-    def _tensor(self, weight, dtype=torch.float32):
-        if weight is None:
-            return None
-        return torch.as_tensor(weight, dtype=dtype, device=self.device)
 
     @contextmanager
     def _own_randomness(self):
@@ -544,7 +476,7 @@ class Fit(LinearModels):
 
     def _usable_trainer(self, fitted) -> Trainer | None:
         trainer = getattr(fitted, "_trainer", None)
-        rate = _given(self.estimator.learning_rate_init, _STREAMING_RATE)
+        rate = given(self.estimator.learning_rate_init, _STREAMING_RATE)
         if trainer is None or trainer.schedule.lr != rate:
             return None
         device = next(trainer.module_.parameters()).device
@@ -568,18 +500,18 @@ class Fit(LinearModels):
                 "warm_start=False or use a new estimator."
             )
         architecture, likelihood = self.parts.architecture, self.parts.likelihood
-        given = {"architecture": type(architecture).__name__}
-        given |= _hyperparameters(architecture)
+        asked = {"architecture": type(architecture).__name__}
+        asked |= _hyperparameters(architecture)
         known = dict(fitted._network)
         known["likelihood"] = fitted._fitted_likelihood
-        given["likelihood"] = (
+        asked["likelihood"] = (
             type(likelihood).__name__,
             _hyperparameters(likelihood),
         )
         for name, value in known.items():
-            if given.get(name) != value:
+            if asked.get(name) != value:
                 raise ValueError(
-                    f"{name}={given.get(name)!r} differs from the {value!r} of the "
+                    f"{name}={asked.get(name)!r} differs from the {value!r} of the "
                     "fitted model that is to be continued. Set warm_start=False or use "
                     "a new estimator."
                 )
@@ -608,10 +540,6 @@ def _choices(estimator) -> dict:
 
 def _hyperparameters(part) -> dict:
     return part.get_params(deep=False) if hasattr(part, "get_params") else {}
-
-
-def _given(value, default):
-    return default if isinstance(value, str) else value
 
 
 def _width(model, n_features) -> int:

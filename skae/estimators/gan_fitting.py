@@ -5,7 +5,6 @@ a dictionary, which the estimator takes over only when all went well.
 """
 
 import copy
-import math
 import warnings
 from numbers import Integral
 
@@ -14,7 +13,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from skae.estimators.callbacks import FitProgress
+from skae.estimators.base_fitting import BaseFit
 from skae.estimators.validation import (
     feature_ranges,
     fills_unit_interval,
@@ -22,17 +21,16 @@ from skae.estimators.validation import (
 )
 from skae.training.alternating import AlternatingTrainer, Move
 from skae.training.anchoring import units_of
-from skae.training.batches import Batches, Rows, resolve_device
+from skae.training.batches import Batches, Rows
 from skae.training.defaults import training_of_game
 from skae.training.game import Game, Replay
 from skae.training.game_judge import Evidence, HeldOutSamples, findings
 from skae.training.principal import moments
-from skae.training.trainer import Schedule, check_callbacks
+from skae.training.trainer import Schedule
 from skae.training.two_sample import Modes
 
 __all__ = ["GANFit"]
 
-_MAX_HELD_OUT = 1000
 _MAX_WATCHED = 2000
 _MAX_COMPONENTS = 64
 _REFERENCE_ROWS = 64
@@ -42,7 +40,7 @@ _CONV_INTERVAL = 4
 _BETAS = (0.0, 0.99)
 
 
-class GANFit:
+class GANFit(BaseFit):
     """A fit of a `GAN` to validated rows.
 
     Parameters
@@ -56,19 +54,7 @@ class GANFit:
     """
 
     def __init__(self, estimator, X, weight, context):
-        self.estimator = estimator
-        self.X = X
-        self.weight = weight
-        self.context = context
-        self.n_samples, self.n_features = X.shape
-        self.random_state = check_random_state(estimator.random_state)
-        seed = self.random_state.randint(np.iinfo(np.int32).max)
-        self.progress = FitProgress(estimator, X)
-        self.device = resolve_device(estimator.device)
-        # Weights and batches are drawn on the CPU: alike on every device.
-        self.generator = torch.Generator().manual_seed(seed)
-        self.noise = torch.Generator(self.device).manual_seed(seed)
-        check_callbacks(estimator.callbacks)
+        super().__init__(estimator, X, weight, context)
         self.parts = estimator._parts()
         n_modes = estimator.n_modes
         if n_modes is not None and n_modes > self.n_samples:
@@ -94,10 +80,6 @@ class GANFit:
             self.told = Rows(self.context, 0.0, 1.0, self.device)
         trainer = self._train(game, rows)
         return self._attributes(game, rows) | self._curves(trainer)
-
-    def end(self, fitted: dict) -> None:
-        """Tell scikit-learn's callbacks that the fit is over."""
-        self.progress.end(lambda: fitted)
 
     def _check_bounds(self, game: Game) -> None:
         if game.generator.is_confined and not in_unit_interval(self.X):
@@ -201,37 +183,17 @@ class GANFit:
 
     def _split(self, rows: Rows):
         """Training row numbers and the judge of the others."""
-        order = torch.randperm(self.n_samples, generator=self.generator).numpy()
-        if not self.estimator.early_stopping:
-            return order, None
-        held_out = round(self.estimator.validation_fraction * self.n_samples)
-        held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
-        out = np.sort(order[:held_out])
+        index, out = self._shuffled()
+        if out is None:
+            return index, None
         weight = None if self.weight is None else self._tensor(self.weight[out])
         judge = HeldOutSamples(rows[out], weight, self._told_of(out))
-        return order[held_out:], judge
+        return index, judge
 
     def _schedule(self, n_train: int) -> Schedule:
-        estimator = self.estimator
-        is_conv = estimator.architecture == "conv"
+        is_conv = self.estimator.architecture == "conv"
         play = training_of_game(self.n_samples, is_conv=is_conv)
-        asked, rate = estimator.batch_size, estimator.learning_rate_init
-        batch_size = min(play.batch_size if isinstance(asked, str) else asked, n_train)
-        if estimator.max_iter is None:
-            n_rounds = play.n_rounds
-            n_batches = math.ceil(play.n_steps / n_rounds)
-        else:
-            n_rounds, n_batches = estimator.max_iter, max(1, n_train // batch_size)
-        patient = estimator.early_stopping and estimator.n_iter_no_change != np.inf
-        return Schedule(
-            n_rounds=n_rounds,
-            n_batches=n_batches,
-            batch_size=batch_size,
-            lr=play.lr if isinstance(rate, str) else rate,
-            ema_decay=estimator.ema,
-            patience=int(estimator.n_iter_no_change) if patient else None,
-            tol=estimator.tol,
-        )
+        return self._schedule_of(n_train, play, ema_decay=self.estimator.ema)
 
     # What came of it
 
@@ -275,33 +237,16 @@ class GANFit:
         }
 
     def _curves(self, trainer) -> dict:
-        if trainer.interrupted_:
-            warnings.warn(
-                f"Training was interrupted in round {len(trainer.history)}; the best "
-                "weights so far are kept.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
         rounds = [row for row in trainer.history if "train_loss" in row]
-        judged = trainer.evaluate is not None
-        scores = [-row["valid_loss"] for row in rounds if "valid_loss" in row]
         return {
-            "_kept_round": trainer.kept_round_,
-            "n_iter_": len(rounds),
-            "loss_curve_": [row["generator_loss"] for row in rounds],
+            **super()._curves(trainer),
             "critic_loss_curve_": [row["critic_loss"] for row in rounds],
-            "validation_scores_": scores if judged else None,
             "mode_coverage_": self.coverage,
             "mode_coverage_curve_": self.coverages or None,
         }
 
     def _told_of(self, index):
         return None if self.told is None else self.told[index]
-
-    def _tensor(self, weight):
-        if weight is None:
-            return None
-        return torch.as_tensor(weight, dtype=torch.float32, device=self.device)
 
 
 def _without_past(game: Game) -> Game:
