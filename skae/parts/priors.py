@@ -12,11 +12,11 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor
 
-__all__ = ["NoPrior", "StandardNormal"]
+__all__ = ["Deterministic", "NoPrior", "StandardNormal"]
 
 
-class NoPrior(BaseEstimator):
-    """The deterministic code: z = h, at no cost.
+class Deterministic(BaseEstimator):
+    """A code without chance: z = h, at no cost.
 
     Shape
     -----
@@ -38,6 +38,10 @@ class NoPrior(BaseEstimator):
     def divergence(self, h: Tensor) -> Tensor:
         """Zero for each row."""
         return h.new_zeros(h.shape[:-1])
+
+
+class NoPrior(Deterministic):
+    """No distribution of the code is asked for."""
 
 
 class StandardNormal(BaseEstimator):

@@ -11,35 +11,15 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Generator, Tensor
+
+from skae.parts.priors import Deterministic
 
 __all__ = ["TARGETS", "Custom", "Mixture", "Normal", "SwissRoll", "Target"]
 
 
-class Target(BaseEstimator):
-    """A deterministic code, z = h, and a distribution for it.
-
-    Shape
-    -----
-    h, z : ``(..., n_components)``; divergence : ``(...,)``
-    """
-
-    def n_outputs(self, n_components: int) -> int:
-        """As many as the code has."""
-        return n_components
-
-    def location(self, h: Tensor) -> Tensor:
-        """Return ``h``, the same tensor."""
-        return h
-
-    def draw(self, h: Tensor, generator: Generator | None) -> Tensor:
-        """Return ``h``, the same tensor."""
-        return h
-
-    def divergence(self, h: Tensor) -> Tensor:
-        """Zero for each row: a critic judges codes, not the code of a row."""
-        return h.new_zeros(h.shape[:-1])
+class Target(Deterministic):
+    """A deterministic code and a distribution for it, see `Deterministic`."""
 
     def check(self, n_components: int) -> None:
         """Raise ValueError where the distribution has no such width."""
