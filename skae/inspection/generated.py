@@ -111,8 +111,14 @@ class SampleDisplay:
         """
         check_is_fitted(estimator)
         _check_can(estimator, "sample", "Samples")
+        taken = inspect.signature(estimator.sample).parameters
+        if y is not None and "y" not in taken:
+            raise ValueError(
+                f"y={y!r} is for conditional estimators; {type(estimator).__name__} "
+                "samples without."
+            )
         options = {} if y is None else {"y": y}
-        if "random_state" in inspect.signature(estimator.sample).parameters:
+        if "random_state" in taken:
             options["random_state"] = random_state
         samples = estimator.sample(n_samples, **options)
         # GaussianMixture tells the components too.
@@ -149,6 +155,8 @@ class SampleDisplay:
             n_columns = math.ceil(math.sqrt(n_samples))
             if self.y is None and n_samples % 5 == 0 and n_samples <= 10:
                 n_columns = min(n_samples, 5)
+        elif not isinstance(n_columns, Integral) or n_columns < 1:
+            raise ValueError(f"n_columns must be a positive int; got {n_columns!r}.")
         form = form_for(self.kind, self.samples, self.feature_names)
         shape = math.ceil(n_samples / n_columns), n_columns
         axes = _panels(axes, shape, form, needed=n_samples)

@@ -148,3 +148,14 @@ def test_pairs_that_do_not_match_are_named(fitted):
         draw(fitted, X[0], X[1], n_steps=1)
     with pytest.raises(ValueError, match="each of the 4 samples drawn; got 3"):
         draw(fitted, X[0], X[1], n_steps=2, axes=new_axes(1, 3))
+
+
+def test_y_is_for_those_that_take_it(fitted):
+    with pytest.raises(ValueError, match="y=3 is for conditional estimators"):
+        SampleDisplay.from_estimator(fitted, 3, y=3)
+
+
+@pytest.mark.parametrize("n_columns", [0, 1.5])
+def test_columns_are_counted(fitted, n_columns):
+    with pytest.raises(ValueError, match="n_columns must be a positive int"):
+        SampleDisplay.from_estimator(fitted, 3, n_columns=n_columns)
