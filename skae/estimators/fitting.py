@@ -423,18 +423,10 @@ class Fit(BaseFit, LinearModels):
 
     def _attributes(self, model, units, mean, departure) -> dict:
         model.eval()
-        architecture = self.parts.architecture
         return {
             "net_": model,
             "_units": units,
-            "_network": {
-                "architecture": type(architecture).__name__,
-                **_hyperparameters(architecture),
-            },
-            "_fitted_likelihood": (
-                type(self.parts.likelihood).__name__,
-                _hyperparameters(self.parts.likelihood),
-            ),
+            "_network": self._network(),
             "mean_": mean,
             "n_components_": _width(model, self.n_features),
             "departure_": departure,
@@ -499,15 +491,7 @@ class Fit(BaseFit, LinearModels):
                 "components of the fitted model that is to be continued. Set "
                 "warm_start=False or use a new estimator."
             )
-        architecture, likelihood = self.parts.architecture, self.parts.likelihood
-        asked = {"architecture": type(architecture).__name__}
-        asked |= _hyperparameters(architecture)
-        known = dict(fitted._network)
-        known["likelihood"] = fitted._fitted_likelihood
-        asked["likelihood"] = (
-            type(likelihood).__name__,
-            _hyperparameters(likelihood),
-        )
+        asked, known = self._network(), fitted._network
         for name, value in known.items():
             if asked.get(name) != value:
                 raise ValueError(
@@ -515,6 +499,17 @@ class Fit(BaseFit, LinearModels):
                     "fitted model that is to be continued. Set warm_start=False or use "
                     "a new estimator."
                 )
+
+    def _network(self) -> dict:
+        """What a model has to have in common with one that continues it."""
+        architecture, likelihood = self.parts.architecture, self.parts.likelihood
+        learns = hasattr(likelihood, "bind")
+        return {
+            "architecture": type(architecture).__name__,
+            **_hyperparameters(architecture),
+            "likelihood": type(likelihood).__name__ if learns else "without parameters",
+            **(_hyperparameters(likelihood) if learns else {}),
+        }
 
 
 class _Start(NamedTuple):

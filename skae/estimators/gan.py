@@ -67,7 +67,7 @@ class GAN(Augmenting, Images, TrainedEstimator):
         Weight of the critic's squared slope at the rows (Mescheder et al. 2018, arXiv
         1801.04406), half of it; of the squared distance of the slope from one for
         ``loss="wasserstein_gp"``. Slopes are per root mean square over the scaled
-        features. "auto" is 0.03, and 1 for that loss. Raise it where training does
+        features. "auto" is 0.03, 0.1 for that loss. Raise it where training does
         not settle, lower it where samples are blurred.
     minibatch_discrimination : bool, default=False
         Let the critic see how like each other the rows of a batch are (Salimans et al.

@@ -35,7 +35,7 @@ _MAX_WATCHED = 2000
 _MAX_COMPONENTS = 64
 _REFERENCE_ROWS = 64
 _CRITIC_STEPS = {"wasserstein_gp": 3}
-_PENALTIES = {"non_saturating": 0.03, "hinge": 0.03, "wasserstein_gp": 1.0}
+_PENALTIES = {"non_saturating": 0.03, "hinge": 0.03, "wasserstein_gp": 0.1}
 _CONV_INTERVAL = 4
 _BETAS = (0.0, 0.99)
 
