@@ -20,7 +20,7 @@ from skae import VariationalAE
 __all__ = ["rows"]
 
 WIDTH, N_COMPONENTS, BATCH, RATE = 500, 20, 128, 3e-3
-EPOCHS, TIMED_EPOCHS, REPEATS = 45, 2, 3
+EPOCHS, TIMED_EPOCHS, REPEATS = 45, 6, 3
 N_DRAWS = 500
 
 
