@@ -467,44 +467,6 @@ default=None
         is_classes = isinstance(self._context, Classes)
         return context.argmax(axis=1) if is_classes else None
 
-    def augment(self, X, y, n_per_class, *, random_state=None):
-        """Add synthetic rows of each class to labelled ones.
-
-        A synthetic row is decoded from between the codes of two rows of X of its class
-        (Chawla et al. 2002, JAIR 16, in the code instead of X), which few rows bear
-        better than samples of a fitted distribution.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : array-like of shape (n_samples,)
-            Classes seen in fit.
-        n_per_class : int
-            Synthetic rows of each class of y; as many as there are real ones is a good
-            start.
-        random_state : int, RandomState or None, default=None
-            As in ``sample``.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples + n_per_class * n_classes, n_features)
-            The rows that came, and behind them the synthetic ones, class by class;
-            float where they were whole numbers.
-        y : ndarray of shape (n_samples + n_per_class * n_classes,)
-
-        Raises
-        ------
-        ValueError
-            When the model was not fitted with classes, y has others, or n_per_class is
-            no positive integer.
-
-        Notes
-        -----
-        Fit the model to training rows only, like everything that a classifier learns
-        from.
-        """
-        return super().augment(X, y, n_per_class, random_state=random_state)
-
     def _synthetic(self, X, y, kinds, random_state):
         given = self.random_state if random_state is None else random_state
         random = check_random_state(given)

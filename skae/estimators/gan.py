@@ -23,7 +23,7 @@ from skae.estimators.trained import TrainedEstimator
 from skae.estimators.validation import training_rows, unchanged_on_error
 from skae.parts.critics import ConvCritic, DenseCritic
 from skae.parts.generators import ConvGenerator, DenseGenerator
-from skae.training.batches import chunks, isolated
+from skae.training.batches import isolated
 from skae.training.game import LOSSES
 from skae.training.two_sample import energy_distance
 
@@ -321,8 +321,8 @@ default=None
         if y is None and self._context is not None:
             y = self._context.draw(n_samples, random)
         columns = self._told(y, n_samples, single=True)
-        z = torch.randn(n_samples, self.n_components_, generator=generator).numpy()
-        return self._restored(self._generated(z, columns), None)
+        made = self._generated(self._noise(n_samples, generator), columns)
+        return self._restored(made, None)
 
     def discriminate(self, X, y=None):
         """How real the critic takes rows to be.
@@ -361,25 +361,11 @@ default=None
         """
         rows = self._rows(X)
         columns = self._told(y, rows.shape[0])
-        n_features = rows.shape[1]
-        n_context = 0 if columns is None else columns.shape[1]
-        center = np.concatenate([self._units.center, np.zeros(n_context)])
-        scale = np.repeat([self._units.scale, 1.0], [n_features, n_context])
 
-        def judge(x):
-            x, context = x.split([n_features, n_context], 1)
-            context = context.contiguous() if n_context else None
-            return self.net_.critic(x.contiguous(), context)[:, None]
+        def judge(x, context=None):
+            return self.net_.critic(x, context)[:, None]
 
-        values = np.empty((rows.shape[0], 1))
-        for part in chunks(*rows.shape):
-            block = rows[part].toarray() if sparse.issparse(rows) else rows[part]
-            if n_context:
-                block = np.hstack([block, columns[part].astype(block.dtype)])
-            self._map_rows(
-                block, judge, 1, center=center, scale=scale, out=values[part]
-            )
-        return values[:, 0]
+        return self._map_known(rows, columns, judge, 1, dtype=np.float64)[:, 0]
 
     def score(self, X, y=None):
         """Minus the energy distance between rows and as many samples.
@@ -405,23 +391,29 @@ default=None
             rows, columns = rows[kept], None if columns is None else columns[kept]
         rows = rows.toarray() if sparse.issparse(rows) else rows
         generator = seeded(random)
-        z = torch.randn(len(rows), self.n_components_, generator=generator).numpy()
+        made = self._generated(self._noise(len(rows), generator), columns)
         with isolated():
-            return -energy_distance(rows, self._generated(z, columns))
+            return -energy_distance(rows, made)
+
+    def _noise(self, n_samples, generator):
+        # Whatever the process's default dtype is.
+        shape = n_samples, self.n_components_
+        return torch.randn(shape, generator=generator, dtype=torch.float32).numpy()
 
     def _generated(self, z, columns):
         """Flat rows for noise, in X's units."""
-        n_components = self.n_components_
-        known = z if columns is None else np.hstack([z, columns])
 
-        def generate(rows):
-            z, context = rows[:, :n_components], rows[:, n_components:]
-            context = None if columns is None else context.contiguous()
-            x = self.net_.generator(z.contiguous(), context)
-            return self._to_x_scale(x.cpu().double())
+        def generate(z, context=None):
+            return self._to_x_scale(self.net_.generator(z, context).cpu().double())
 
-        out = self._map_rows(
-            known, generate, self.n_features_in_, center=0.0, scale=1.0, dtype=float
+        out = self._map_known(
+            z,
+            columns,
+            generate,
+            self.n_features_in_,
+            center=0.0,
+            scale=1.0,
+            dtype=np.float64,
         )
         if self.net_.generator.is_confined:
             # Rounding of the units.

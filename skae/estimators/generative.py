@@ -126,26 +126,20 @@ class Generative:
         context : ndarray of shape (n_samples, n_context) or None
         generator : torch.Generator or None
         """
-        n_codes = self.n_components_
-        known = Z if context is None else np.hstack([Z, context])
-        n_columns = known.shape[1]
-        scale = np.ones(n_columns)
-        scale[:n_codes] = self._code_scale
 
-        def decode(rows):
-            z, told = rows[:, :n_codes], rows[:, n_codes:]
-            told = () if context is None else (told.contiguous(),)
-            raw = self.net_.codec.decode(z.contiguous(), *told)
+        def decode(z, *told):
+            raw = self.net_.codec.decode(z, *told)
             likelihood = self.net_.likelihood
             x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
             return self._to_x_scale(x.cpu().double())
 
-        out = self._map_rows(
-            known,
+        out = self._map_known(
+            Z,
+            context,
             decode,
             self.n_features_in_,
-            center=np.zeros(n_columns),
-            scale=scale,
+            center=0.0,
+            scale=self._code_scale,
             dtype=self._dtype,
         )
         return self._restored(out, None)
@@ -161,13 +155,19 @@ class Augmenting:
     def augment(self, X, y, n_per_class, *, random_state=None):
         """Add synthetic rows of each class to labelled ones.
 
+        Where the model has codes, a synthetic row is decoded from between the codes of
+        two rows of X of its class (Chawla et al. 2002, JAIR 16, in the code instead of
+        X), which few rows bear better than samples of a fitted distribution; where it
+        has none, it is a sample.
+
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Classes seen in fit.
         n_per_class : int
-            Synthetic rows of each class of y.
+            Synthetic rows of each class of y; as many as there are real ones is a good
+            start.
         random_state : int, RandomState or None, default=None
             As in ``sample``.
 

@@ -9,13 +9,14 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skae.estimators.callbacks import CallbackSupport
 from skae.estimators.validation import fitted_rows
-from skae.training.batches import map_rows
+from skae.training.batches import chunks, map_rows
 
 __all__ = ["TrainedEstimator"]
 
@@ -113,6 +114,34 @@ class TrainedEstimator(CallbackSupport, BaseEstimator):
             return torch.from_numpy(scaled).to(parameter.dtype)
 
         return map_rows(X, to_model, function, out, parameter.device)
+
+    def _map_known(
+        self, X, context, function, width, *, center=None, scale=None, dtype=None
+    ):
+        """`_map_rows` of rows of which something may be known.
+
+        The function takes a tensor of rows and, where there is a context of shape
+        (n_samples, n_context), a tensor of that.
+        """
+        center = self._units.center if center is None else center
+        scale = self._units.scale if scale is None else scale
+        units = {"center": center, "scale": scale}
+        if context is None:
+            return self._map_rows(X, function, width, dtype=dtype, **units)
+        widths = [X.shape[1], context.shape[1]]
+        for name, left_as_it_is in (("center", np.zeros), ("scale", np.ones)):
+            own = np.broadcast_to(units[name], widths[0])
+            units[name] = np.concatenate([own, left_as_it_is(widths[1])])
+
+        def told(rows):
+            return function(*(part.contiguous() for part in rows.split(widths, 1)))
+
+        out = np.empty((X.shape[0], width), X.dtype if dtype is None else dtype)
+        for part in chunks(X.shape[0], sum(widths)):
+            block = X[part].toarray() if sparse.issparse(X) else X[part]
+            block = np.hstack([block, context[part].astype(block.dtype)])
+            self._map_rows(block, told, width, out=out[part], **units)
+        return out
 
     def __getstate__(self):
         state = super().__getstate__()

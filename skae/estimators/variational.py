@@ -8,7 +8,6 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -27,7 +26,6 @@ from skae.parts.conv import Conv
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import Bernoulli, BoundGaussian, Gaussian, LearnedGaussian
 from skae.parts.priors import StandardNormal
-from skae.training.batches import chunks
 from skae.training.bounds import importance_weighted_bound
 from skae.training.defaults import defaults_for_variational
 
@@ -174,28 +172,6 @@ class Variational(Generative, Images, BaseAutoencoder):
             return found.cpu().double()[:, None] - change
 
         return self._map_known(rows, context, bound, 1, dtype=np.float64)[:, 0]
-
-    def _map_known(self, rows, context, function, width, dtype=None):
-        """Apply a function of scaled rows, and of their context where there is one."""
-        if context is None:
-            return self._map_rows(rows, function, width, dtype=dtype)
-        n_features, n_context = rows.shape[1], context.shape[1]
-        zero, one = np.zeros(n_context), np.ones(n_context)
-        center = np.concatenate([self._units.center, zero])
-        scale = np.concatenate([np.full(n_features, self._units.scale), one])
-
-        def told(x):
-            parts = x.split([n_features, n_context], 1)
-            return function(*(part.contiguous() for part in parts))
-
-        out = np.empty((rows.shape[0], width), rows.dtype if dtype is None else dtype)
-        for part in chunks(rows.shape[0], n_features + n_context):
-            block = rows[part].toarray() if sparse.issparse(rows) else rows[part]
-            block = np.hstack([block, context[part].astype(block.dtype)])
-            self._map_rows(
-                block, told, width, center=center, scale=scale, out=out[part]
-            )
-        return out
 
     def _mean(self, scores, sample_weight):
         """Weighted mean of scores of rows."""

@@ -20,6 +20,7 @@ __all__ = [
     "Replay",
     "interpolated_penalty",
     "slopes",
+    "weighted_mean",
 ]
 
 _REPLAYED_BATCHES = 50
@@ -161,7 +162,9 @@ class Game(nn.Module):
         """
         if name == "generator":
             made = self.generate(len(x), context, generator)
-            return _mean(self.loss.generated(self.critic(made, context)), weight)
+            return weighted_mean(
+                self.loss.generated(self.critic(made, context)), weight
+            )
         with torch.no_grad():
             made = self.generate(len(x), context, generator)
         made, made_context, made_weight = self._replayed(
@@ -171,15 +174,15 @@ class Game(nn.Module):
         at_rows = weighs > 0 and not self.loss.interpolated
         x = x.detach().requires_grad_(at_rows)
         value = self.critic(x, context)
-        loss = _mean(self.loss.real(value), weight)
+        loss = weighted_mean(self.loss.real(value), weight)
         fake = self.loss.fake(self.critic(made, made_context))
-        loss = loss + _mean(fake, made_weight)
+        loss = loss + weighted_mean(fake, made_weight)
         if at_rows:
             steepness = slopes(value, x).square()
-            return loss + 0.5 * weighs * _mean(steepness, weight)
+            return loss + 0.5 * weighs * weighted_mean(steepness, weight)
         if weighs > 0:
             penalty = interpolated_penalty(self.critic, x, made, context, generator)
-            return loss + weighs * _mean(penalty, weight)
+            return loss + weighs * weighted_mean(penalty, weight)
         return loss
 
     def forget(self) -> None:
@@ -279,7 +282,8 @@ def interpolated_penalty(
     return (slopes(critic(between, context), between) - 1).square()
 
 
-def _mean(loss: Tensor, weight: Tensor | None) -> Tensor:
+def weighted_mean(loss: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean over rows of weights of mean one, or of equal ones."""
     return loss.mean() if weight is None else (loss * weight).mean()
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.training.alternating import Move
-from skae.training.game import LOSSES, slopes
+from skae.training.game import LOSSES, slopes, weighted_mean
 from skae.training.objective import Autoencoder
 from skae.training.selection import HoldOut
 from skae.training.two_sample import energy_distance
@@ -85,7 +85,7 @@ class Matching(Autoencoder):
         for penalty in self.penalties:
             loss = loss + penalty(state)
         loss = loss + self.matching_weight * _LOSS.generated(self.critic(state.z))
-        return _mean(loss, weight)
+        return weighted_mean(loss, weight)
 
     def _critic_loss(self, x, weight, x_tilde, generator) -> Tensor:
         with torch.no_grad():
@@ -95,7 +95,7 @@ class Matching(Autoencoder):
         real.requires_grad_()
         of_real = self.critic(real)
         penalty = 0.5 * _GRADIENT_PENALTY * slopes(of_real, real).square()
-        of_code = _mean(_LOSS.fake(self.critic(code)), weight)
+        of_code = weighted_mean(_LOSS.fake(self.critic(code)), weight)
         return (_LOSS.real(of_real) + penalty).mean() + of_code
 
 
@@ -123,7 +123,3 @@ class HeldOutMatch(HoldOut):
         if torch.isfinite(code).all():
             distance = energy_distance(code, self.target, self.weight)
         return super().__call__(model) + model.matching_weight * distance
-
-
-def _mean(loss: Tensor, weight: Tensor | None) -> Tensor:
-    return loss.mean() if weight is None else (loss * weight).mean()

@@ -456,3 +456,14 @@ def test_classes_of_rows_of_weight_zero_are_unknown(X, y):
     np.testing.assert_array_equal(gan.classes_, [0, 1])
     with pytest.raises(ValueError, match="y must be of the classes"):
         gan.sample(2, y=2)
+
+
+def test_samples_do_not_depend_on_the_default_dtype(X):
+    gan = GAN(**FAST).fit(X)
+    expected, score = gan.sample(5), gan.score(X)
+    torch.set_default_dtype(torch.float64)
+    try:
+        np.testing.assert_array_equal(gan.sample(5), expected)
+        assert gan.score(X) == score
+    finally:
+        torch.set_default_dtype(torch.float32)
