@@ -10,6 +10,7 @@ from skae.estimators.generative import Generative
 from skae.estimators.matched_fitting import MatchedFit
 from skae.estimators.naming import Parts, hidden_widths, part_of
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.base import Likelihood
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.targets import TARGETS, Custom
@@ -219,6 +220,7 @@ default="relu"
             architecture=Dense(hidden, self.activation, self.tied_weights),
             n_components=self.n_components,
             defaults=defaults_for_matching,
-            likelihood=part_of(self.likelihood, LIKELIHOODS),
+            columns_apart=True,
+            likelihood=part_of(self.likelihood, Likelihood, LIKELIHOODS),
             prior=prior,
         )

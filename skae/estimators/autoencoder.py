@@ -13,22 +13,23 @@ from sklearn.utils._param_validation import (
     RealNotInt,
     StrOptions,
 )
-from torch import nn
-
+from skae.estimators.architectures import architecture_of
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.naming import Parts, hidden_widths, part_of
+from skae.estimators.shaped import Shaped
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.corruption import NoCorruption
+from skae.parts.base import Architecture, Corruption, Likelihood, Penalty, Prior, as_part
+from skae.parts.corruption import CORRUPTIONS, NoCorruption
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
-from skae.parts.modules import ModulePair
-from skae.parts.priors import NoPrior
-from skae.training.defaults import defaults_for
+from skae.parts.penalties import PENALTIES
+from skae.parts.priors import PRIORS, NoPrior
+from skae.training.defaults import DEFAULTS
 
 __all__ = ["AutoencoderTransformer"]
 
 
-class AutoencoderTransformer(BaseAutoencoder):
+class AutoencoderTransformer(Shaped, BaseAutoencoder):
     """Autoencoder with PCA's interface: codes out, reconstructions back.
 
     The default model is PCA plus a non-linear correction in encoder and decoder that
@@ -41,10 +42,12 @@ class AutoencoderTransformer(BaseAutoencoder):
     n_components : int or float, default=2
         Width of the code. A float in (0, 1) is the share of variance that PCA with
         this width would keep. May exceed n_features.
-    architecture : "dense", (encoder, decoder) pair of nn.Module, default="dense"
-        Modules map ``(batch, n_features)`` to ``(batch, n_components)`` and back. They
-        see centred rows divided by one scalar (for a Bernoulli likelihood X as it is),
-        are copied, and fix n_components.
+    architecture : "dense", (encoder, decoder) or architecture part, default="dense"
+        "dense" follows the next four parameters. A pair of ``nn.Module`` maps
+        ``(batch, *sample_shape)`` to ``(batch, n_components)`` and back; the modules
+        see centred samples divided by one scalar (for a Bernoulli likelihood X as it
+        is), are copied, and fix n_components. Parts are those of `skae.parts`, such as
+        ``Conv((1, 28, 28))``, or your own; X may then have samples in their shape.
     hidden_layer_sizes : "auto" or tuple of int, default="auto"
         Widths between the input and the code; the decoder mirrors them. "auto" is one
         layer of 128 units, and no layer for the identity activation.
@@ -61,15 +64,16 @@ default="relu"
     likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
         How reconstructions are judged: squared error, or cross-entropy for X in
         [0, 1].
-    corruption : corruption part, default=None
-        Called as ``corruption(x, generator)`` on the encoder's input at each training
-        step; the target stays clean.
-    penalty : penalty part or list of them, default=None
-        Called as ``penalty(state)``, nats per sample added to the loss.
-    prior : prior part, default=None
-        How the code is drawn from what the encoder gives, and what that costs; see
-        `skae.parts.priors`. One that draws needs ``init="random"``, or modules whose
-        encoder gives what it asks for.
+    corruption : str or corruption part, default=None
+        "gaussian", "masking", "salt_and_pepper" or what is called as
+        ``corruption(x, generator)`` on the encoder's input, in the sample's shape, at
+        each training step; the target stays clean.
+    penalty : str, penalty part or list of them, default=None
+        "contraction", "kl", "l1" or what is called as ``penalty(state)``, nats per
+        sample added to the loss.
+    prior : str or prior part, default=None
+        How the code is drawn from what the encoder gives, and what that costs:
+        "normal" or one of `skae.parts.priors`.
     alpha : "auto" or float, default="auto"
         Decoupled weight decay of the hidden layers' weights, per unit of learning
         rate. Raise it against overfitting.
@@ -162,19 +166,16 @@ default="relu"
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),
         ],
-        "architecture": [StrOptions({"dense"}), tuple, list],
+        "architecture": [StrOptions({"dense"}), tuple, list, HasMethods(["build"])],
         "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list, np.ndarray, Integral],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "code_activation": [StrOptions(set(ACTIVATIONS))],
         "tied_weights": ["boolean"],
         "init": [StrOptions({"pca", "random"})],
         "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
-        "corruption": [None, callable],
-        "penalty": [None, callable, list, tuple],
-        "prior": [
-            None,
-            HasMethods(["n_outputs", "location", "draw", "divergence"]),
-        ],
+        "corruption": [None, StrOptions(set(CORRUPTIONS)), callable],
+        "penalty": [None, StrOptions(set(PENALTIES)), callable, list, tuple],
+        "prior": [None, StrOptions(set(PRIORS)), HasMethods(["draw", "divergence"])],
     }
 
     def __init__(
@@ -231,46 +232,72 @@ default="relu"
         self.random_state = random_state
 
     def _parts(self, X):
-        pair = _pair(self.architecture)
-        if pair and (self.code_activation != "identity" or self.tied_weights):
-            raise ValueError(
-                "code_activation and tied_weights are for architecture='dense'; a pair "
-                "of modules has its own."
-            )
-        if self.code_activation != "identity" and self.init == "pca":
-            raise ValueError(
-                f"code_activation={self.code_activation!r} needs init='random': PCA's "
-                "start has a linear code."
-            )
+        self._check_dense()
+        architecture = architecture_of(
+            self.architecture,
+            {"dense": self._dense},
+            self._given_shape,
+            self.n_features_in_,
+        )
         penalty = self.penalty
         penalties = penalty if isinstance(penalty, list | tuple) else [penalty]
+        is_fixed = architecture.decides_width
         return Parts(
-            architecture=pair
-            or Dense(
-                hidden_widths(self.hidden_layer_sizes, self.activation),
-                self.activation,
-                self.tied_weights,
-                self.code_activation,
+            architecture=architecture,
+            n_components=None if is_fixed else self.n_components,
+            defaults=DEFAULTS[architecture.data],
+            columns_apart=self.init == "random" and not architecture.is_linear,
+            likelihood=part_of(self.likelihood, Likelihood, LIKELIHOODS),
+            corruption=part_of(self.corruption, Corruption, CORRUPTIONS, NoCorruption),
+            prior=part_of(self.prior, Prior, PRIORS, NoPrior),
+            penalties=tuple(
+                part_of(each, Penalty, PENALTIES)
+                for each in penalties
+                if each is not None
             ),
-            n_components=None if pair else self.n_components,
-            defaults=defaults_for,
-            likelihood=part_of(self.likelihood, LIKELIHOODS),
-            corruption=part_of(self.corruption, default=NoCorruption),
-            prior=part_of(self.prior, default=NoPrior),
-            penalties=tuple(part_of(each) for each in penalties if each is not None),
             init=self.init,
         )
 
+    def _dense(self):
+        widths = hidden_widths(self.hidden_layer_sizes, self.activation)
+        return Dense(widths, self.activation, self.tied_weights, self.code_activation)
 
-def _pair(architecture) -> ModulePair | None:
-    if isinstance(architecture, str):
-        return None
-    modules = len(architecture) == 2 and all(
-        isinstance(module, nn.Module) for module in architecture
-    )
-    if not modules:
-        raise ValueError(
-            "architecture must be 'dense' or a pair (encoder, decoder) of "
-            f"torch.nn.Module, got {architecture!r}."
-        )
-    return ModulePair(*architecture)
+    def _check_dense(self):
+        """Raise where parameters of the dense architecture contradict others."""
+        if isinstance(self.architecture, str):
+            if self.code_activation != "identity" and self.init == "pca":
+                raise ValueError(
+                    f"code_activation={self.code_activation!r} needs init='random': "
+                    "PCA's start has a linear code."
+                )
+            return
+        dense = {"activation": "relu", "code_activation": "identity"}
+        dense |= {"hidden_layer_sizes": "auto", "tied_weights": False}
+        for name, default in dense.items():
+            value = getattr(self, name)
+            if isinstance(value, str) != isinstance(default, str) or value != default:
+                raise ValueError(
+                    f"{name}={value!r} is for architecture='dense'; "
+                    "code_activation, tied_weights, activation and hidden_layer_sizes "
+                    "say nothing of other architectures, which have their own."
+                )
+
+    # Samples in the shape of the architecture
+
+    @property
+    def _allows_nan(self):
+        if isinstance(self.architecture, str | tuple | list):
+            return False
+        return as_part(self.architecture, Architecture).allows_missing
+
+    def _flattened(self, X, *, reset, name="X"):
+        if isinstance(self.architecture, str):
+            # Arrays of more axes are refused, as by PCA.
+            self._given_shape = None
+            return X
+        return super()._flattened(X, reset=reset, name=name)
+
+    def _after(self, fitting):
+        super()._after(fitting)
+        if self._given_shape is not None:
+            self.sample_shape_ = self._given_shape

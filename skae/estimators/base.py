@@ -23,11 +23,11 @@ from skae.estimators.fitting import Fit
 from skae.estimators.naming import Parts
 from skae.estimators.trained import TrainedEstimator
 from skae.estimators.validation import (
-    check_unit_interval,
+    check_padding,
+    feature_ranges,
     training_rows,
     unchanged_on_error,
 )
-from skae.parts.likelihoods import Bernoulli, unmasked
 from skae.training.batches import isolated
 
 __all__ = ["BaseAutoencoder"]
@@ -145,8 +145,7 @@ class BaseAutoencoder(
     def _judged_rows(self, X):
         """X for the fitted estimator, within the range of the likelihood."""
         X = self._rows(X)
-        if isinstance(unmasked(self.net_.likelihood), Bernoulli):
-            check_unit_interval(X)
+        self.net_.likelihood.check(lambda: feature_ranges(X))
         return X
 
     def transform(self, X):
@@ -218,8 +217,8 @@ class BaseAutoencoder(
         """Log-likelihood of each row given its code, up to a constant.
 
         For a Gaussian likelihood this is minus half the squared reconstruction error,
-        summed over features, in X's units squared; for a Bernoulli one minus the
-        cross-entropy in nats.
+        summed over features, in X's units squared; for one that learns a variance the
+        log-density in X's units, for a Bernoulli one minus the cross-entropy, in nats.
 
         Parameters
         ----------
@@ -231,12 +230,12 @@ class BaseAutoencoder(
             Higher is better reconstructed.
         """
         X = self._judged_rows(X)
-        square = self._units.scale**2
+        scale = self._units.columns.to(self._device)
 
-        def nll(x):
-            return -self.net_.nll(x).cpu().double()[:, None] * square
+        def log_likelihood(x):
+            return self.net_.log_likelihood(x, scale).cpu()[:, None]
 
-        return self._map_rows(X, nll, 1, dtype=np.float64)[:, 0]
+        return self._map_rows(X, log_likelihood, 1, dtype=np.float64)[:, 0]
 
     def score(self, X, y=None, sample_weight=None):
         """Fraction of the variance that the reconstruction keeps (R2).
@@ -259,7 +258,7 @@ class BaseAutoencoder(
         X = self._judged_rows(X)
 
         def errors(x):
-            rows = self._to_x_scale(x.cpu().double())
+            rows = self._units.to_x(x)
             return self._squares(self._reconstruct(x), rows)
 
         parts = self._map_rows(X, errors, 2, dtype=np.float64)
@@ -267,7 +266,7 @@ class BaseAutoencoder(
 
     def _squares(self, rebuilt, rows):
         """Squared errors and squared distances to the mean of each row."""
-        scale, missing = self._units.scale, rows.isnan()
+        scale, missing = self._units.typical, rows.isnan()
         lost, spread = rebuilt - rows, rows - torch.as_tensor(self.mean_)
         squares = [
             (part / scale).masked_fill(missing, 0).square() for part in (lost, spread)
@@ -289,7 +288,7 @@ class BaseAutoencoder(
 
     @property
     def _code_scale(self):
-        return self._units.scale if self.net_.codec.keeps_units else 1.0
+        return self._units.of_codes if self.net_.codec.keeps_units else 1.0
 
     def _encoded(self, rows, out=None):
         """Codes of validated rows, written into ``out`` where it is given."""
@@ -305,10 +304,19 @@ class BaseAutoencoder(
         return self.n_components_
 
     def _to_x(self, raw):
-        return self._to_x_scale(self.net_.likelihood.mean(raw).cpu().double())
+        return self._units.to_x(self.net_.likelihood.mean(raw))
 
     def _reconstruct(self, x):
-        return self._to_x(self.net_.reconstruct(x))
+        rebuilt = self._to_x(self.net_.reconstruct(x))
+        if not self.net_.codec.allows_missing:
+            return rebuilt
+        return rebuilt.masked_fill(x.cpu().isnan(), torch.nan)
+
+    def _rows(self, X):
+        rows = super()._rows(X)
+        if self.net_.codec.allows_missing:
+            check_padding(rows, self.net_.codec.sample_shape)
+        return rows
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

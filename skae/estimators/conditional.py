@@ -281,7 +281,7 @@ default="relu"
         rows = self._rows(X)
         context = self._told(y, rows)
         mean = self._encoded_as(rows, context)
-        std = self._encoded_as(rows, context, "scale") if return_std else None
+        std = self._encoded_as(rows, context, scale=True) if return_std else None
         return (mean, std) if return_std else mean
 
     def inverse_transform(self, Z, y=None):

@@ -11,6 +11,7 @@ from skae.estimators.naming import Parts, noise_of, part_of
 from skae.estimators.shaped import Images, channel_widths
 from skae.estimators.validation import in_unit_interval
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.base import Likelihood
 from skae.parts.conv import Conv
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.training.defaults import defaults_for_images
@@ -224,7 +225,8 @@ default="relu"
             architecture=conv,
             n_components=self.n_components,
             defaults=defaults_for_images,
-            likelihood=part_of(likelihood, LIKELIHOODS),
+            columns_apart=True,
+            likelihood=part_of(likelihood, Likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
         )
 

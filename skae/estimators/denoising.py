@@ -15,6 +15,7 @@ from skae.estimators.base import BaseAutoencoder
 from skae.estimators.naming import Parts, hidden_widths, noise_of, part_of
 from skae.estimators.validation import shape_of, target_rows
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.base import Likelihood
 from skae.parts.corruption import CORRUPTIONS
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
@@ -300,7 +301,8 @@ default="relu"
             ),
             n_components=self.n_components,
             defaults=defaults_from_random,
-            likelihood=part_of(self.likelihood, LIKELIHOODS),
+            columns_apart=True,
+            likelihood=part_of(self.likelihood, Likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
         )
 

@@ -7,27 +7,27 @@ train and returns a dictionary; the estimator takes it over only when all went w
 import copy
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.base import clone
 
 from skae.estimators.base_fitting import BaseFit, given
 from skae.estimators.linear_models import LinearModels
-from skae.estimators.validation import check_unit_interval, feature_ranges
-from skae.parts.corruption import Features, KeepMissing, NoCorruption
-from skae.parts.dense import Anchor, Dense
-from skae.parts.likelihoods import Bernoulli, Gaussian, unmasked
-from skae.parts.modules import ModulePair
-from skae.parts.priors import NoPrior
+from skae.estimators.validation import check_padding, feature_ranges
+from skae.parts.anchored import AnchoredCodec
+from skae.parts.base import Batch, Codec, Features, built
+from skae.parts.corruption import KeepMissing
+from skae.parts.likelihoods import Masked
 from skae.training.anchoring import (
     NEGLIGIBLE,
     Units,
     anchor_of,
     fold_anchors,
     input_scale_of,
+    output_scale_of,
     stacked,
     units_of,
 )
@@ -37,11 +37,12 @@ from skae.training.objective import Autoencoder
 from skae.training.principal import (
     Moments,
     Principal,
+    column_units,
     moments,
+    pooled_moments,
     principal,
-    sequence_moments,
 )
-from skae.training.selection import Folds, HoldOut, choose_departure
+from skae.training.selection import Choice, Folds, HoldOut, choose_departure
 from skae.training.trainer import Schedule, Trainer
 
 __all__ = ["Fit"]
@@ -49,6 +50,7 @@ __all__ = ["Fit"]
 _FEWEST_ROWS = 8
 _WATCHED_ROWS = 50_000
 _WATCHED_ENTRIES = 4_000_000
+_CHECKED_ROWS = 4
 _STREAMING_RATE = 1e-3
 _CORRUPTED_FLOOR = 0.01
 
@@ -66,55 +68,71 @@ class Fit(BaseFit, LinearModels):
     clean : ndarray or CSR matrix of X's shape, optional
         The targets, where X is not its own.
     context : ndarray of shape (n_samples, n_context), optional
-        What the model is told of each row.
+        The condition of each row.
     """
 
     def __init__(self, estimator, X, weight, clean=None, context=None):
         super().__init__(estimator, X, weight, context)
         self.clean = clean
-        self.parts = estimator._parts(X if clean is None else clean)
+        self.targets = X if clean is None else clean
+        self.parts = estimator._parts(self.targets)
+        self.architecture = self.parts.architecture
         self.likelihood = self.parts.likelihood
         self.corruption = self.parts.corruption
-        self.is_dense = isinstance(self.parts.architecture, Dense)
-        if hasattr(self.likelihood, "bind"):
-            self.likelihood = self.likelihood.bind(self.n_features).to(self.device)
+        self.penalties = self.parts.penalties
         self.is_plain = (
-            isinstance(self.likelihood, Gaussian)
-            and isinstance(self.parts.corruption, NoCorruption)
-            and isinstance(self.parts.prior, NoPrior)
-            and not self.parts.penalties
+            self.likelihood.is_least_squares
+            and self.corruption.is_identity
+            and self.parts.prior.keeps_units
+            and not self.penalties
             and clean is None
         )
-        if isinstance(unmasked(self.likelihood), Bernoulli):
-            check_unit_interval(X if clean is None else clean)
-            if self._is_anchored() and self.parts.architecture.tied_weights:
-                raise ValueError(
-                    "tied_weights=True with likelihood='bernoulli' needs "
-                    "init='random': PCA's start has other weights in the decoder."
-                )
+        self.is_linear = self.architecture.is_linear and self.is_plain
+        self.is_anchored = self.parts.init == "pca" and (
+            self.architecture.decides_width or self.parts.n_components is not None
+        )
+        if self.architecture.allows_missing:
+            check_padding(X, self.architecture.sample_shape)
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        self.likelihood.check(lambda: feature_ranges(self.targets))
+        if not self.is_anchored:
+            return
+        name = type(self.likelihood).__name__
+        if not self.likelihood.starts_as_pca:
+            raise ValueError(
+                f"init='pca' can not be combined with likelihood={name}, whose mean is "
+                "no function of a linear reconstruction; use init='random'."
+            )
+        if self.architecture.is_tied and not self.likelihood.is_centred:
+            raise ValueError(
+                f"init='pca' can not be combined with tied_weights=True and likelihood="
+                f"{name}: PCA's start has other weights in the decoder. Use "
+                "init='random'."
+            )
 
     def run(self) -> dict:
         """Fit from scratch."""
-        shallow = self.is_dense and not self.parts.architecture.hidden_layer_sizes
-        if self._is_linear() and self.parts.init == "random" and shallow:
-            if self.estimator.alpha in ("auto", 0):
-                return self._fit_linear()
+        by_covariance = self.is_linear and self.architecture.is_shallow
+        if by_covariance and not self.is_anchored and self.estimator.alpha in ("auto", 0):
+            return self._fit_linear()
         found = self._center_and_axes()
         if self._is_answered(found):
             return self._principal_attributes(found)
         start = self._start(found, cross_validate=self.estimator.early_stopping)
         trainer, judge = self._train(start)
-        departure = self._choose(start, judge)
+        choice = self._choose(start, judge)
         curves = self._curves(trainer)
-        if departure == 0 and self.is_plain:
+        if choice.shrinkage == 0 and self.is_plain:
             return {**self._principal_attributes(found), **curves}
-        if self._is_linear():
+        if self.is_linear:
             return {**self._collapsed(start.model.codec), **curves}
         model = start.model
         if start.folds is not None:
             model = self._module(model.codec.member(0))
         return {
-            **self._attributes(model, start.units, found.mean, departure),
+            **self._attributes(model, start.units, found.mean, choice.shrinkage),
             **curves,
         }
 
@@ -124,7 +142,7 @@ class Fit(BaseFit, LinearModels):
             return self.run()
         self._check_same_network(fitted)
         # The divergence has come in already.
-        self.parts = replace(self.parts, warmup=0.0)
+        self.parts = replace(self.parts, kl_warmup=0.0)
         model = copy.deepcopy(fitted.net_).to(self.device)
         start = self._restart(fitted, model)
         trainer, _ = self._train(start)
@@ -138,7 +156,7 @@ class Fit(BaseFit, LinearModels):
         trainer = None
         if fitted is None:
             found = self._center_and_axes()
-            linear = self._is_linear() and self._is_anchored()
+            linear = self.is_linear and self.is_anchored
             start = self._start(found, linear=linear)
         else:
             self._check_same_network(fitted)
@@ -174,21 +192,12 @@ class Fit(BaseFit, LinearModels):
 
     # What is known before training
 
-    def _is_linear(self) -> bool:
-        if not (self.is_dense and self.is_plain):
-            return False
-        dense = self.parts.architecture
-        return dense.activation == dense.code_activation == "identity"
-
-    def _is_anchored(self) -> bool:
-        return self.is_dense and self.parts.init == "pca"
-
     def _is_answered(self, found) -> bool:
         """Whether PCA itself is the answer."""
-        if not (self._is_anchored() and self.is_plain):
+        if not (self.is_anchored and self.is_plain) or self.architecture.allows_missing:
             return False
         exact = found.residual <= NEGLIGIBLE * found.variance.mean()
-        return self._is_linear() or exact or self.n_samples < _FEWEST_ROWS
+        return self.is_linear or exact or self.n_samples < _FEWEST_ROWS
 
     def _residual(self, found: Principal) -> float:
         """PCA's residual, floored where the model is trained although it is exact."""
@@ -198,15 +207,37 @@ class Fit(BaseFit, LinearModels):
     def _center_and_axes(self) -> Principal | Moments:
         """PCA where the model starts from it or its width is asked for."""
         n_components = self.parts.n_components
-        share_asked = self.is_dense and n_components < 1
-        if self._is_anchored() or share_asked:
+        if self.architecture.decides_width:
+            n_components = self._built(None).n_components
+        share_asked = n_components is not None and n_components < 1
+        if self.is_anchored or share_asked:
             return principal(self.X, n_components, self.weight, self.random_state)
         return self._moments()
 
     def _moments(self) -> Moments:
-        if self.parts.period is not None:
-            return sequence_moments(self.X, self.weight, self.parts.period)
+        if self.architecture.shares_center:
+            return pooled_moments(self.X, self.weight, self._groups)
         return moments(self.X, self.weight, covariance=False)
+
+    @cached_property
+    def _groups(self) -> np.ndarray | None:
+        return self.architecture.unit_groups(self.n_features)
+
+    def _units(self, found) -> Units:
+        """Model units for these moments."""
+        columns = None
+        if self.parts.columns_apart and self.likelihood.is_centred:
+            variance = found.variance * found.unit**2
+            low, high = feature_ranges(self.targets)
+            columns = column_units(variance, low, high, self._groups)
+        return units_of(
+            found,
+            self._residual(found) if self.is_anchored else None,
+            centred=self.likelihood.is_centred,
+            columns=columns,
+        )
+
+    # The untrained model
 
     def _start(self, found, *, cross_validate=False, linear=False) -> "_Start":
         """The untrained model, its units and its rows."""
@@ -215,84 +246,87 @@ class Fit(BaseFit, LinearModels):
             units, model = fitted["_units"], fitted["net_"]
             rows = self._rows(self.X, units, next(model.parameters()).dtype)
             return _Start(model, units, found.mean, rows)
-        anchored = self._is_anchored()
-        units = units_of(
-            found.center,
-            found.unit,
-            found.variance,
-            self._residual(found) if anchored else None,
-            centred=isinstance(unmasked(self.parts.likelihood), Gaussian),
-        )
+        units = self._units(found)
         rows, noisy = self._targets_and_inputs(units)
-        self.corruption = self._bound_corruption(found, units)
-        if not self.is_dense:
-            codec = self.parts.architecture.build(
-                self.n_features,
-                self.parts.n_components,
-                generator=self.generator,
-                **self._widths(self.parts.n_components),
-            )
-            model = self._module(codec.to(self.device))
-            return _Start(model, units, found.mean, rows, noisy=noisy)
-        n_components = (
-            found.axes.shape[1]
-            if isinstance(found, Principal)
-            else self.parts.n_components
-        )
+        self._bind(lambda: found, units)
+        n_components = self.parts.n_components
+        if self.is_anchored:
+            n_components = found.axes.shape[1]
         defaults = self._defaults(n_components)
-        folds = anchor = None
-        if anchored:
-            anchor = anchor_of(found, units, self.parts.likelihood)
-            enough = self.n_samples >= _FEWEST_ROWS
-            if cross_validate and enough and defaults.n_folds:
+        folds = None
+        enough = self.n_samples >= _FEWEST_ROWS and defaults.n_folds
+        if self.is_anchored and self.architecture.batches_members:
+            if cross_validate and enough:
                 weight = self._tensor(self.weight)
                 folds = Folds(rows[:], defaults.n_folds, self.generator, weight)
-                anchors = fold_anchors(
-                    folds, found, units, self.parts.likelihood, self.random_state
-                )
-                anchor = stacked([anchor, *anchors])
-            anchor = Anchor(*(part.to(self.device) for part in anchor))
-        dense = clone(self.parts.architecture)
-        if isinstance(dense.hidden_layer_sizes, str):
-            dense.set_params(hidden_layer_sizes=defaults.hidden_layer_sizes)
-        codec = dense.build(
+        members = None if folds is None else folds.n_folds + 1
+        if self.is_anchored:
+            codec = self._built(n_components, members)
+            codec = self._anchored(codec, found, units, folds, defaults)
+        else:
+            codec = self._built(n_components, None, input_scale_of(found, units))
+        model = self._module(codec).to(self.device)
+        start = _Start(model, units, found.mean, rows, folds, noisy)
+        model.eval().check(self._first(start, _CHECKED_ROWS))
+        return start
+
+    def _built(self, n_components, members=None, input_scale=None) -> Codec:
+        """The architecture's codec, of the widths that the other parts ask for."""
+        prior, likelihood = self.parts.prior, self.parts.likelihood
+        architecture = self.architecture.resolved(self._defaults(n_components or 1))
+        asked: dict[str, Any] = {}
+        n_raw = likelihood.n_outputs(self.n_features)
+        if n_raw != self.n_features:
+            asked["n_raw"] = n_raw, f"likelihood={type(likelihood).__name__}"
+        if architecture.decides_width:
+            asked["location"] = prior.location, f"prior={type(prior).__name__}"
+        elif n_components and prior.n_outputs(n_components) != n_components:
+            n_outputs = prior.n_outputs(n_components)
+            asked["n_outputs"] = n_outputs, f"prior={type(prior).__name__}"
+        if self.context is not None:
+            asked["n_context"] = self.context.shape[1], "a condition y"
+        if members is not None:
+            asked["members"] = members, "cross-validation"
+        if input_scale is not None and architecture.scales_inputs:
+            asked["input_scale"] = input_scale, "rows of several units"
+        return built(
+            architecture,
             self.n_features,
             n_components,
             generator=self.generator,
-            anchor=anchor,
-            input_scale=input_scale_of(found.variance, found.unit, units.scale),
-            bound=defaults.bound if anchored else None,
-            members=None if folds is None else folds.n_folds + 1,
-            device=self.device,
-            **self._widths(n_components),
+            **asked,
         )
-        model = self._module(codec)
-        return _Start(model, units, found.mean, rows, anchor, folds, noisy)
 
-    def _widths(self, n_components) -> dict:
-        """Of the encoder's output and the context, where they are not as usual.
-
-        Modules that came as a pair have theirs, and only have to fit one another.
-        """
-        prior, context = self.parts.prior, self.context
-        widths: dict = {}
-        if isinstance(self.parts.architecture, ModulePair):
-            widths["location"] = prior.location
-        elif not isinstance(prior, NoPrior):
-            widths["n_outputs"] = prior.n_outputs(n_components)
-        if context is not None:
-            widths["n_context"] = context.shape[1]
-        return widths
+    def _anchored(self, codec, found, units, folds, defaults) -> AnchoredCodec:
+        """The codec beside PCA's path."""
+        shrunk = self.parts.prior.shrinks()
+        anchor = anchor_of(found, units, self.likelihood, shrunk=shrunk)
+        if folds is not None:
+            anchors = fold_anchors(
+                folds, found, units, self.likelihood, self.random_state, shrunk=shrunk
+            )
+            anchor = stacked([anchor, *anchors])
+        output_scale = output_scale_of(found, units)
+        if self.architecture.is_tied or not self.likelihood.is_centred:
+            output_scale = (output_scale > 0).float()
+        return AnchoredCodec(
+            codec,
+            anchor,
+            input_scale_of(found, units, self._groups),
+            output_scale,
+            start=self.parts.prior.start(anchor.shrinkage),
+            tied=self.architecture.is_tied,
+            bound=defaults.bound,
+            whitened=not self.parts.prior.keeps_units,
+            generator=self.generator,
+        )
 
     def _restart(self, fitted, model) -> "_Start":
         """A fitted codec with the rows and the parts of this fit."""
         units = fitted._units
-        if hasattr(self.parts.corruption, "bind"):
-            found = self._moments()
-            self.corruption = self._bound_corruption(found, units)
-        if isinstance(model.likelihood, torch.nn.Module):
-            self.likelihood = model.likelihood
-        model = self._module(model.codec)
+        self._bind(self._moments, units)
+        self.likelihood = model.likelihood
+        model = self._module(model.codec).to(self.device)
         rows, noisy = self._targets_and_inputs(units, next(model.parameters()).dtype)
         return _Start(model, units, fitted.mean_, rows, noisy=noisy)
 
@@ -302,27 +336,45 @@ class Fit(BaseFit, LinearModels):
             return self._rows(self.X, units, dtype), None
         return self._rows(self.clean, units, dtype), self._rows(self.X, units, dtype)
 
-    def _bound_corruption(self, found, units: Units):
-        """The corruption for rows in model units."""
-        corruption = self.parts.corruption
-        period = self.parts.period
-        if hasattr(corruption, "bind"):
-            std = np.sqrt(found.variance) * found.unit
-            center, std, low, high = (
-                torch.as_tensor(value, dtype=torch.float64)
-                for value in (units.center, std, *feature_ranges(self.X, period))
-            )
-            features = Features(center, units.scale, std, low, high)
-            corruption = corruption.bind(features).to(self.device)
-        if period is None or isinstance(corruption, NoCorruption):
-            return corruption
-        return KeepMissing(corruption)
+    def _bind(self, found, units: Units) -> None:
+        """Bind the parts to the columns of X in model units."""
+        parts = self.parts
+        features = self._features(found, units)
+        self.likelihood = parts.likelihood.bind(features)
+        self.penalties = [penalty.bind(features) for penalty in parts.penalties]
+        self.corruption = parts.corruption.bind(features)
+        if self.architecture.allows_missing:
+            self.likelihood = Masked(self.likelihood)
+            if not parts.corruption.is_identity:
+                self.corruption = KeepMissing(self.corruption)
+
+    def _features(self, found, units: Units) -> Features:
+        """The columns of X for parts that are bound to them."""
+        shape = self.architecture.sample_shape
+        return Features(
+            torch.as_tensor(units.center, dtype=torch.float64),
+            units.columns,
+            (self.n_features,) if shape is None else tuple(shape),
+            lambda: np.sqrt(found().variance) * found().unit,
+            self._pooled_ranges,
+        )
+
+    def _pooled_ranges(self):
+        """Smallest and largest value of each column, or of those that are pooled."""
+        low, high = feature_ranges(self.X)
+        if not self.architecture.shares_center:
+            return low, high
+        pooled_low = np.full(self._groups.max() + 1, np.inf)
+        pooled_high = -pooled_low
+        np.fmin.at(pooled_low, self._groups, low)
+        np.fmax.at(pooled_high, self._groups, high)
+        return pooled_low[self._groups], pooled_high[self._groups]
 
     # Training and what comes of it
 
     def _train(self, start: "_Start"):
         """Train on all rows but the held-out ones; the trainer and the judge."""
-        defaults = self._defaults(_width(start.model, self.n_features))
+        defaults = self._defaults(start.model.codec.n_components)
         weight = self._tensor(self.weight)
         if start.folds is not None:
             index, judge = np.arange(self.n_samples), start.folds
@@ -330,7 +382,7 @@ class Fit(BaseFit, LinearModels):
         else:
             index, judge = self._split(start, weight)
         if judge is not None:
-            judge.note_start(start.model.eval(), start.anchor)
+            judge.note_start(start.model.eval())
         schedule = self._schedule(defaults, len(index))
         trainer = self._trainer(start, schedule, judge)
         with self._own_randomness():
@@ -344,7 +396,7 @@ class Fit(BaseFit, LinearModels):
         if out is None:
             return index, None
         watched = None
-        if start.anchor is not None:
+        if start.model.codec.is_anchored:
             n_watched = min(_WATCHED_ROWS, _WATCHED_ENTRIES // self.n_features)
             watched = start.rows[np.sort(index[: max(1, n_watched)])]
         judge = HoldOut(
@@ -356,15 +408,12 @@ class Fit(BaseFit, LinearModels):
         )
         return index, judge
 
-    def _choose(self, start: "_Start", judge) -> float:
+    def _choose(self, start: "_Start", judge) -> Choice:
         """How much of the departure from the anchor to keep."""
-        if start.anchor is None or judge is None:
-            return 1.0
-        defaults = self._defaults(_width(start.model, self.n_features))
-        choice = choose_departure(
-            start.model, judge, start.anchor, always_guard=defaults.always_guard
-        )
-        return choice.shrinkage
+        if judge is None or not start.model.codec.is_anchored:
+            return Choice(1.0, False, float("nan"))
+        defaults = self._defaults(start.model.codec.n_components)
+        return choose_departure(start.model, judge, always_guard=defaults.always_guard)
 
     def _trainer(self, start: "_Start", schedule: Schedule, judge) -> Trainer:
         model = start.model
@@ -379,15 +428,13 @@ class Fit(BaseFit, LinearModels):
 
             return self.progress.round(attributes)
 
-        n_steps = 0 if schedule.constant else schedule.n_rounds * schedule.n_batches
-        model.warmup_steps = warmup = round(self.parts.warmup * n_steps)
         return self._new_trainer(
             model,
             schedule=schedule,
             generator=self.noise,
             evaluate=judge,
             # The loss of the warm-up is not to be compared with what comes after.
-            keep_last=judge is None and warmup > 0,
+            keep_last=judge is None and self.parts.kl_warmup > 0,
             on_round=on_round if self.progress.context is not None else None,
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
@@ -402,7 +449,7 @@ class Fit(BaseFit, LinearModels):
         return self._schedule_of(
             n_train,
             defaults,
-            patience=round(self.parts.warmup * n_rounds),
+            patience=round(self.parts.kl_warmup * n_rounds),
             weight_decay=given(self.estimator.alpha, defaults.weight_decay),
             ema_decay=defaults.ema_decay,
         )
@@ -419,6 +466,16 @@ class Fit(BaseFit, LinearModels):
             None if self.context is None else Rows(self.context, 0.0, 1.0, self.device),
         )
 
+    def _first(self, start: "_Start", n_rows: int) -> Batch:
+        """The first rows, as a training step would get them."""
+        rows = slice(0, n_rows)
+        return Batch(
+            start.rows[rows],
+            None,
+            None if start.noisy is None else start.noisy[rows],
+            None if self.context is None else self._tensor(self.context[rows]),
+        )
+
     # Fitted attributes
 
     def _attributes(self, model, units, mean, departure) -> dict:
@@ -428,7 +485,7 @@ class Fit(BaseFit, LinearModels):
             "_units": units,
             "_network": self._network(),
             "mean_": mean,
-            "n_components_": _width(model, self.n_features),
+            "n_components_": model.codec.n_components,
             "departure_": departure,
         }
 
@@ -441,7 +498,9 @@ class Fit(BaseFit, LinearModels):
             self.likelihood if likelihood is None else likelihood,
             self.corruption,
             parts.prior,
-            parts.penalties,
+            self.penalties,
+            sample_shape=self.architecture.sample_shape,
+            kl_warmup=parts.kl_warmup,
             hidden_context=parts.hidden_context,
         )
 
@@ -452,14 +511,14 @@ class Fit(BaseFit, LinearModels):
         return self.parts.defaults(self.n_samples, self.n_features, n_components)
 
     def _batch_size(self, model) -> int:
-        defaults = self._defaults(_width(model, self.n_features))
+        defaults = self._defaults(model.codec.n_components)
         asked = given(self.estimator.batch_size, defaults.batch_size)
         return min(asked, self.n_samples)
 
     @contextmanager
     def _own_randomness(self):
         """Dropout in users' modules draws from torch's global generator only."""
-        own = isinstance(self.parts.architecture, ModulePair)
+        own = self.architecture.draws_globally
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=own):
             if own:
@@ -502,14 +561,7 @@ class Fit(BaseFit, LinearModels):
 
     def _network(self) -> dict:
         """What a model has to have in common with one that continues it."""
-        architecture, likelihood = self.parts.architecture, self.parts.likelihood
-        learns = hasattr(likelihood, "bind")
-        return {
-            "architecture": type(architecture).__name__,
-            **_hyperparameters(architecture),
-            "likelihood": type(likelihood).__name__ if learns else "without parameters",
-            **(_hyperparameters(likelihood) if learns else {}),
-        }
+        return {**self.architecture.network(), **self.parts.likelihood.network()}
 
 
 class _Start(NamedTuple):
@@ -519,7 +571,6 @@ class _Start(NamedTuple):
     units: Units
     mean: np.ndarray
     rows: Rows
-    anchor: Anchor | None = None
     folds: Folds | None = None
     noisy: Rows | None = None
 
@@ -531,18 +582,3 @@ def _choices(estimator) -> dict:
         name: value if isinstance(value, plain) else id(value)
         for name, value in estimator.get_params(deep=False).items()
     }
-
-
-def _hyperparameters(part) -> dict:
-    return part.get_params(deep=False) if hasattr(part, "get_params") else {}
-
-
-def _width(model, n_features) -> int:
-    """n_components of a model."""
-    codec = model.codec
-    known = getattr(codec, "n_components", None)
-    if known is not None:
-        return known
-    with torch.no_grad():
-        rows = next(codec.parameters()).new_zeros(2, n_features)
-        return model.code(rows).shape[1]

@@ -404,7 +404,7 @@ default=None
         """Flat rows for noise, in X's units."""
 
         def generate(z, context=None):
-            return self._to_x_scale(self.net_.generator(z, context).cpu().double())
+            return self._units.to_x(self.net_.generator(z, context))
 
         out = self._map_known(
             z,

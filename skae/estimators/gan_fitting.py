@@ -25,7 +25,7 @@ from skae.training.batches import Batches, Rows
 from skae.training.defaults import training_of_game
 from skae.training.game import Game, Replay
 from skae.training.game_judge import Evidence, HeldOutSamples, findings
-from skae.training.principal import moments
+from skae.training.principal import column_units, moments
 from skae.training.trainer import Schedule
 from skae.training.two_sample import Modes
 
@@ -68,7 +68,7 @@ class GANFit(BaseFit):
         if fitted is None:
             found = moments(self.X, self.weight, covariance=False)
             self.mean = found.mean
-            self.units = units_of(found.mean, found.unit, found.variance)
+            self.units = units_of(found, columns=self._column_units(found))
             game = self._game()
         else:
             self._check_bounds(fitted.net_)
@@ -117,11 +117,18 @@ class GANFit(BaseFit):
             self.n_features, self._n_components(), generator=self.generator, **widths
         )
         if fills_unit_interval(self.X):
-            center = torch.as_tensor(self.units.center / self.units.scale)
-            span = torch.full((), 1 / self.units.scale)
-            generator.confine(-center.float(), span, torch.zeros(self.n_features))
+            low = torch.as_tensor(-self.units.center / self.units.scale)
+            span = (1 / self.units.columns).float()
+            generator.confine(low.float(), span, torch.zeros(self.n_features))
         critic = judged.build(self.n_features, generator=self.generator, **widths)
         return generator, critic
+
+    def _column_units(self, found):
+        """A unit for each column, or for each channel of images, if they differ."""
+        made, _ = self.parts
+        groups = made.unit_groups(self.n_features)
+        variance = found.variance * found.unit**2
+        return column_units(variance, *feature_ranges(self.X), groups)
 
     def _n_components(self) -> int:
         asked = self.estimator.n_components

@@ -131,7 +131,7 @@ class Generative:
             raw = self.net_.codec.decode(z, *told)
             likelihood = self.net_.likelihood
             x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
-            return self._to_x_scale(x.cpu().double())
+            return self._units.to_x(x)
 
         out = self._map_known(
             Z,

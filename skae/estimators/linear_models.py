@@ -13,6 +13,7 @@ import torch
 from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 
+from skae.parts.base import Codec
 from skae.parts.dense import DenseCodec
 from skae.training.anchoring import units_of
 from skae.training.linear import fit_linear, rotated
@@ -68,7 +69,7 @@ class LinearModels:
     def _principal_attributes(self, found: Principal, encoder=None) -> dict:
         """PCA itself, or a rotated linear autoencoder, as a codec in float64."""
         axes = found.axes if encoder is None else encoder
-        units = units_of(found.mean, found.unit, found.variance)
+        units = units_of(found)
         codec = DenseCodec([self.n_features, axes.shape[1]], "identity").double()
         with torch.no_grad():
             codec.encoder_weights[0].copy_(torch.from_numpy(axes.copy()))
@@ -94,9 +95,9 @@ class LinearModels:
         )
         return self._principal_attributes(turned, encoder)
 
-    def _collapsed(self, codec: DenseCodec) -> dict:
+    def _collapsed(self, codec: Codec) -> dict:
         """A deep linear codec as one matrix each way, turned to principal axes."""
-        codec = copy.deepcopy(codec).cpu().double()
+        codec = copy.deepcopy(codec).dense_layers().cpu().double()
         encoder = torch.diag(codec.input_scale)
         for weight, _ in codec.encoder_layers():
             encoder = encoder @ weight.detach()

@@ -12,6 +12,7 @@ from typing import Any
 
 from sklearn.base import clone
 
+from skae.parts.base import Corruption, as_part
 from skae.parts.corruption import CORRUPTIONS, NoCorruption
 from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
@@ -36,10 +37,10 @@ class Parts:
     likelihood, corruption, prior : parts
     penalties : tuple of parts
     init : {"pca", "random"}
-    period : int, optional
-        Rows are sequences laid out flat: columns that are this far apart are one
-        feature at successive steps, and NaN are steps that are not there.
-    warmup : float
+        PCA needs n_components, or an architecture that decides it.
+    columns_apart : bool
+        Whether columns that are measured in different units get one each.
+    kl_warmup : float
         Share of the training over which the prior's divergence comes in.
     hidden_context : float
         Share of the rows whose context the encoder does not see in training.
@@ -53,22 +54,22 @@ class Parts:
     prior: Any = NoPrior()
     penalties: tuple = ()
     init: str = "random"
-    period: int | None = None
-    warmup: float = 0.0
+    columns_apart: bool = False
+    kl_warmup: float = 0.0
     hidden_context: float = 0.0
 
 
-def part_of(value, names=None, default=None):
-    """A part by name, a copy of the user's object, or the default.
+def part_of(value, base, names=None, default=None):
+    """A part by name, a copy of the user's object as such a part, or the default.
 
     Raises
     ------
     ValueError
-        When a class came instead of an object.
+        When a class came instead of an object, or the object lacks a method.
     """
     if isinstance(value, str) and names is not None:
         return names[value]()
-    return default() if value is None else _copied(value)
+    return default() if value is None else as_part(_copied(value), base)
 
 
 def noise_of(noise, level):
@@ -82,7 +83,7 @@ def noise_of(noise, level):
     if noise is None:
         return NoCorruption()
     if not isinstance(noise, str):
-        return _copied(noise)
+        return as_part(_copied(noise), Corruption)
     if noise != "gaussian" and level > 1:
         raise ValueError(
             f"noise_level of noise={noise!r} is a share of the features and must be in "

@@ -15,7 +15,6 @@ import torch
 
 from skae.estimators.autoencoder import AutoencoderTransformer
 from skae.parts.corruption import GaussianNoise
-from skae.parts.dense import DenseCodec
 from skae.parts.stack import Layer, Product
 from skae.training.defaults import defaults_from_random
 
@@ -103,11 +102,11 @@ def layers_of(autoencoder, units=None) -> list[Layer]:
     """
     if hasattr(autoencoder, "encoder_"):
         return list(copy.deepcopy(autoencoder.encoder_))
-    codec = autoencoder.net_.codec
     own = autoencoder._units
     if units is None:
         units = own
-    if not isinstance(codec, DenseCodec) or codec.anchored or codec.bound is not None:
+    codec = autoencoder.net_.codec.dense_layers()
+    if codec is None or autoencoder.net_.codec.is_anchored:
         return [_whole(autoencoder)]
     names = [codec.activation] * (len(codec.sizes) - 2) + [codec.code_activation]
     slope, offset = _into(own, units, codec.input_scale)
@@ -127,7 +126,7 @@ def layers_of(autoencoder, units=None) -> list[Layer]:
 def _into(own, units, input_scale):
     """What the encoder sees of a row is slope * x + offset of a row x in ``units``."""
     scale = input_scale.cpu().double()
-    slope = scale * (units.scale / own.scale)
+    slope = scale * torch.as_tensor(units.scale / own.scale)
     offset = scale * torch.as_tensor((units.center - own.center) / own.scale)
     return slope, offset
 

@@ -17,7 +17,8 @@ from skae.estimators.denoising import Denoising
 from skae.estimators.naming import Parts, noise_of, part_of
 from skae.estimators.shaped import Shaped
 from skae.estimators.validation import check_padding
-from skae.parts.likelihoods import LIKELIHOODS, Masked
+from skae.parts.base import Likelihood
+from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.recurrent import CELLS, Recurrent
 from skae.training.defaults import defaults_for_sequences
 
@@ -218,9 +219,9 @@ default=None
             architecture=architecture,
             n_components=int(self.n_components),
             defaults=defaults_for_sequences,
-            likelihood=Masked(part_of(self.likelihood, LIKELIHOODS)),
+            columns_apart=True,
+            likelihood=part_of(self.likelihood, Likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
-            period=shape[1],
         )
 
     def _after(self, fitting):
@@ -238,15 +239,6 @@ default=None
                     f"{row}] has {found[row]} steps and X[{row}] {lengths[row]}."
                 )
         return fitting
-
-    def _rows(self, X):
-        rows = super()._rows(X)
-        check_padding(rows, self.net_.codec.sample_shape)
-        return rows
-
-    def _reconstruct(self, x):
-        """NaN where x is."""
-        return super()._reconstruct(x).masked_fill(x.cpu().isnan(), torch.nan)
 
     # Shapes
 

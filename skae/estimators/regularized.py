@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.naming import Parts, hidden_widths, part_of
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.base import Likelihood
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.penalties import Contraction, KLSparsity, L1Sparsity
@@ -339,6 +340,7 @@ def _penalised(estimator, penalty) -> Parts:
         architecture=Dense(hidden, activation, estimator.tied_weights, activation),
         n_components=estimator.n_components,
         defaults=defaults_from_random,
-        likelihood=part_of(estimator.likelihood, LIKELIHOODS),
+        columns_apart=True,
+        likelihood=part_of(estimator.likelihood, Likelihood, LIKELIHOODS),
         penalties=(penalty,),
     )

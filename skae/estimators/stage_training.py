@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from skae.parts.corruption import Features, GaussianNoise, NoCorruption
+from skae.parts.base import Features
+from skae.parts.corruption import GaussianNoise, NoCorruption
 from skae.parts.stack import Stack
 from skae.parts.terms import Consistency, GraphLabels, LadderReconstruction
 from skae.training.batches import Rows, map_rows
@@ -165,10 +166,12 @@ class StageTraining:
         if self.n_frozen == 0:
             return self.fitting.corruption
         std = sample(self.rows).std(0).cpu().double()
-        zero = torch.zeros_like(std)
+        zero, one = torch.zeros_like(std), torch.ones_like(std)
         noise = GaussianNoise(self.estimator.hidden_noise_level)
-        bound = noise.bind(Features(zero, 1.0, std, zero, zero))
-        return bound.to(self.fitting.device)
+        features = Features(
+            zero, one, tuple(std.shape), lambda: std, lambda: (zero, zero)
+        )
+        return noise.bind(features)
 
     @property
     def _is_judged(self) -> bool:

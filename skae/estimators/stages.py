@@ -18,7 +18,7 @@ from skae.estimators.pretraining import layers_of, pretrain
 from skae.estimators.stage_training import Stage, StageTraining, chosen, sample, stream
 from skae.estimators.validation import feature_ranges
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.corruption import Features
+from skae.parts.base import Features
 from skae.parts.stack import Layer, Product, Stack
 from skae.training.anchoring import Units, units_of
 from skae.training.batches import Rows, resolve_device
@@ -197,7 +197,7 @@ class StackedFit:
                 self.interrupted = f"pretraining of layer {number + 1}"
         if not layers:
             found = moments(self.X, self.given_weight, covariance=False)
-            self.units = units_of(found.center, found.unit, found.variance)
+            self.units = units_of(found)
         self._bind_corruption()
         n_given = len(layers)
         n_before = n_given - len(self.autoencoders)
@@ -260,18 +260,20 @@ class StackedFit:
     def _bind_corruption(self):
         """The corruption in model units, where a feature's deviation is their root
         mean square: also directions in which training rows do not vary need noise."""
-        if not hasattr(self.corruption, "bind"):
-            return
-        found = moments(self.X, self.given_weight, covariance=False)
-        deviation = found.unit * np.sqrt(found.variance.mean())
-        std = np.full(self.X.shape[1], deviation)
-        tensors = (
-            torch.as_tensor(value, dtype=torch.float64)
-            for value in (self.units.center, std, *feature_ranges(self.X))
+        n_features = self.X.shape[1]
+
+        def deviations():
+            found = moments(self.X, self.given_weight, covariance=False)
+            return np.full(n_features, found.unit * np.sqrt(found.variance.mean()))
+
+        features = Features(
+            torch.as_tensor(self.units.center, dtype=torch.float64),
+            self.units.columns,
+            (n_features,),
+            deviations,
+            lambda: feature_ranges(self.X),
         )
-        center, std, low, high = tensors
-        features = Features(center, self.units.scale, std, low, high)
-        self.corruption = self.corruption.bind(features).to(self.device)
+        self.corruption = self.corruption.bind(features)
 
     # The stages
 

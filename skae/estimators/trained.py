@@ -79,10 +79,6 @@ class TrainedEstimator(CallbackSupport, BaseEstimator):
     def _device(self):
         return next(self.net_.parameters()).device
 
-    def _to_x_scale(self, x):
-        center = torch.as_tensor(self._units.center)
-        return x * self._units.scale + center
-
     def _map_rows(
         self, X, function, width, *, center=None, scale=None, dtype=None, out=None
     ):

@@ -22,9 +22,10 @@ from skae.estimators.generative import Generative, seeded
 from skae.estimators.naming import Parts, hidden_widths, part_of
 from skae.estimators.shaped import Images, channel_widths
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.base import Architecture, Likelihood
 from skae.parts.conv import Conv
 from skae.parts.dense import Dense
-from skae.parts.likelihoods import Bernoulli, BoundGaussian, Gaussian, LearnedGaussian
+from skae.parts.likelihoods import LIKELIHOODS, LearnedGaussian
 from skae.parts.priors import StandardNormal
 from skae.training.bounds import importance_weighted_bound
 from skae.training.defaults import defaults_for_variational
@@ -45,7 +46,7 @@ class Variational(Generative, Images, BaseAutoencoder):
         **BaseAutoencoder._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [
-            StrOptions({"gaussian", "bernoulli"}),
+            StrOptions(set(LIKELIHOODS)),
             HasMethods(["nll", "mean"]),
         ],
         "noise_variance": [
@@ -73,13 +74,14 @@ class Variational(Generative, Images, BaseAutoencoder):
             defaults=defaults_for_variational,
             likelihood=self._likelihood(),
             prior=StandardNormal(self.beta),
-            warmup=self.kl_warmup,
+            kl_warmup=self.kl_warmup,
+            columns_apart=True,
             hidden_context=self._hidden_context,
         )
 
     def _architecture(self):
         if not isinstance(self.architecture, str):
-            return part_of(self.architecture)
+            return part_of(self.architecture, Architecture)
         if self.architecture == "conv":
             kernel, stride = self._windows(_KERNEL, _KERNEL)
             channels = channel_widths(self.channels)
@@ -91,11 +93,9 @@ class Variational(Generative, Images, BaseAutoencoder):
     def _likelihood(self):
         if self.likelihood == "gaussian":
             return LearnedGaussian(self.noise_variance)
-        if self.likelihood == "bernoulli":
-            return Bernoulli()
-        likelihood = part_of(self.likelihood)
+        likelihood = part_of(self.likelihood, Likelihood, LIKELIHOODS)
         # With the constants that a density has.
-        is_unit = type(likelihood) is Gaussian
+        is_unit = likelihood.is_least_squares
         return LearnedGaussian(1.0) if is_unit else likelihood
 
     def _after(self, fitting):
@@ -104,10 +104,9 @@ class Variational(Generative, Images, BaseAutoencoder):
             self.sample_shape_ = self._resolved_shape()
         self._bound_seed = seeded(self.random_state).initial_seed()
         self.__dict__.pop("noise_variance_", None)
-        if isinstance(self.net_.likelihood, BoundGaussian):
-            with torch.no_grad():
-                std = self.net_.likelihood.std().cpu().double().numpy()
-            variance = (std * self._units.scale) ** 2
+        std = self.net_.likelihood.noise_std()
+        if std is not None:
+            variance = (std.detach().cpu().double().numpy() * self._units.scale) ** 2
             self.noise_variance_ = variance if len(variance) > 1 else variance.item()
         self._watch_codes(fitting)
 
@@ -130,7 +129,7 @@ class Variational(Generative, Images, BaseAutoencoder):
         earlier = getattr(self, "_density", None) if self._trainer else None
         self._density = None
         if self.code_density == "mixture":
-            std = self._encoded_as(rows, context, "scale")
+            std = self._encoded_as(rows, context, scale=True)
             codes = mean + std * random.normal(size=mean.shape)
             kinds, n_kinds = self._kinds(context), self._n_kinds()
             found = CodeDensity.of(codes, kinds, n_kinds, random)
@@ -150,12 +149,14 @@ class Variational(Generative, Images, BaseAutoencoder):
         random = np.random.RandomState(generator.initial_seed())
         return self._density.draw(n_samples, self._kinds(context), random)
 
-    def _encoded_as(self, rows, context=None, part="location"):
-        """Location or scale of the posterior of validated rows."""
+    def _encoded_as(self, rows, context=None, *, scale=False):
+        """Location, or scale, of the posterior of validated rows."""
+        prior = self.net_.prior
+        moment = prior.scale if scale else prior.location
 
         def encode(x, *told):
             h = self.net_.codec.encode(x, *told)
-            return getattr(self.net_.prior, part)(h).cpu().double()
+            return moment(h).cpu().double()
 
         return self._map_known(rows, context, encode, self.n_components_)
 
@@ -165,7 +166,7 @@ class Variational(Generative, Images, BaseAutoencoder):
         generator = torch.Generator().manual_seed(self._bound_seed)
         epsilon = torch.randn(shape, generator=generator, dtype=torch.float32)
         epsilon = epsilon.to(self._device)
-        change = self.n_features_in_ * np.log(self._units.scale)
+        change = self._units.columns.log().sum()
 
         def bound(x, *told):
             found = importance_weighted_bound(self.net_, x, epsilon, *told)
@@ -378,7 +379,7 @@ default="relu"
         """
         rows = self._rows(X)
         mean = self._encoded(rows)
-        return (mean, self._encoded_as(rows, part="scale")) if return_std else mean
+        return (mean, self._encoded_as(rows, scale=True)) if return_std else mean
 
     def score_samples(self, X):
         """Bound of the log-likelihood of each sample.

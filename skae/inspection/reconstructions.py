@@ -245,7 +245,7 @@ def _corrupted(estimator, rows, random_state):
     generator = torch.Generator(parameter.device).manual_seed(seed)
     x = torch.as_tensor((rows - units.center) / units.scale).to(parameter)
     with torch.no_grad():
-        x_tilde = estimator.net_.corruption(x, generator).masked_fill(x.isnan(), np.nan)
+        x_tilde = estimator.net_.corrupted(x, generator).masked_fill(x.isnan(), np.nan)
     noisy = x_tilde.cpu().double().numpy() * units.scale + units.center
     return noisy.astype(rows.dtype)
 

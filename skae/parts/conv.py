@@ -9,15 +9,25 @@ times faster on a CPU than overlapping windows.
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.base import Architecture, Codec
 from skae.parts.dense import joined
 
-__all__ = ["Conv", "ConvCodec", "Down", "Layer", "Up", "Window", "images"]
+__all__ = [
+    "Conv",
+    "ConvCodec",
+    "Down",
+    "Layer",
+    "Up",
+    "Window",
+    "channel_groups",
+    "images",
+]
 
 
 class Window(NamedTuple):
@@ -77,7 +87,7 @@ class Window(NamedTuple):
         return (self.size + self.extra + 2 * self.padding - self.kernel) % self.stride
 
 
-class Conv(BaseEstimator):
+class Conv(Architecture):
     """Convolutional encoder and mirrored decoder.
 
     Parameters
@@ -107,6 +117,8 @@ class Conv(BaseEstimator):
     (64, 7, 7)
     """
 
+    data = "images"
+
     def __init__(
         self,
         sample_shape,
@@ -132,6 +144,7 @@ class Conv(BaseEstimator):
         *,
         generator: Generator,
         n_outputs: int | None = None,
+        n_raw: int | None = None,
         n_context: int = 0,
     ) -> "ConvCodec":
         """Draw the weights of a codec.
@@ -146,6 +159,8 @@ class Conv(BaseEstimator):
             On the CPU.
         n_outputs : int, optional
             What the encoder gives, if not n_components.
+        n_raw : int, optional
+            What the decoder gives, if not n_features: a multiple of it.
         n_context : int, default=0
             Width of the context, which joins the feature map on its way to the code,
             and the code. Needs n_components.
@@ -153,17 +168,29 @@ class Conv(BaseEstimator):
         Raises
         ------
         ValueError
-            When the image is too small for the layers.
+            When the image is too small for the layers, or the widths do not fit.
         """
-        codec = ConvCodec(self, n_components, n_outputs, n_context)
+        per_feature, rest = divmod(n_raw or n_features, n_features)
+        if rest or (n_components is None and (n_outputs or n_context)):
+            raise ValueError(
+                f"Conv can not build a codec of n_components={n_components!r} with "
+                f"n_outputs={n_outputs!r}, n_raw={n_raw!r} and n_context={n_context}: "
+                "a drawn code needs n_components, and the decoder gives a whole number "
+                "of outputs for each pixel."
+            )
+        codec = ConvCodec(self, n_components, n_outputs, n_context, per_feature)
         gain = ACTIVATIONS[self.activation].gain
         for layer in codec.modules():
             if isinstance(layer, Layer):
                 layer.reset(generator, gain)
         return codec
 
+    def unit_groups(self, n_features: int) -> np.ndarray:
+        """The pixels of a channel."""
+        return channel_groups(self.sample_shape)
 
-class ConvCodec(nn.Module):
+
+class ConvCodec(Codec):
     """Encoder and decoder made of convolutions.
 
     Shape
@@ -178,16 +205,16 @@ class ConvCodec(nn.Module):
     n_components : int or None
     n_outputs : int, optional
     n_context : int, default=0
+    per_feature : int, default=1
+        Outputs of the decoder for each value of a pixel.
 
     Attributes
     ----------
     code_shape : tuple
         Shape of the smallest feature map.
-    n_components : int
-        Width of the code.
     """
 
-    keeps_units = False
+    code_activation = "identity"
 
     def __init__(
         self,
@@ -195,16 +222,20 @@ class ConvCodec(nn.Module):
         n_components: int | None,
         n_outputs: int | None = None,
         n_context: int = 0,
+        per_feature: int = 1,
     ):
         super().__init__()
         self.sample_shape = tuple(conv.sample_shape)
         n_channels, *sizes = self.sample_shape
         kernel, stride = conv.kernel_size, conv.stride
         self.activation = conv.activation
+        self.per_feature = per_feature
         widths = [n_channels, *conv.channels]
         # Each transposed layer has as many channels as the layer it undoes; without an
         # output layer the last one makes the image.
-        undone = widths[1:] if conv.output_kernel_size else widths[:-1]
+        undone = [n_channels * per_feature, *widths[1:-1]]
+        if conv.output_kernel_size:
+            undone = widths[1:]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         stack = []
         for before, after in zip(widths[:-1], widths[1:], strict=True):
@@ -219,7 +250,8 @@ class ConvCodec(nn.Module):
             before = after
         self.output = None
         if conv.output_kernel_size:
-            self.output = Same(before, n_channels, conv.output_kernel_size)
+            n_out = n_channels * per_feature
+            self.output = Same(before, n_out, conv.output_kernel_size)
         n_residual = range(conv.n_residual_layers)
         self.encoder_residuals = nn.ModuleList(Same(deep, deep, 3) for _ in n_residual)
         self.decoder_residuals = nn.ModuleList(Same(deep, deep, 3) for _ in n_residual)
@@ -233,6 +265,22 @@ class ConvCodec(nn.Module):
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights; biases are not decayed."""
         return [layer.weight for layer in self.modules() if isinstance(layer, Layer)]
+
+    def last_parameters(self) -> list[nn.Parameter]:
+        """Of the layer that gives the code, and of the one that gives the image.
+
+        Raises
+        ------
+        ValueError
+            When the code is the feature map itself.
+        """
+        if self.to_code is None:
+            raise ValueError(
+                "init='pca' can not be combined with n_components=None, a feature map "
+                "as the code; give n_components or use init='random'."
+            )
+        image = self.up[-1] if self.output is None else self.output
+        return [*self.to_code.parameters(), *image.parameters()]
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """h for flat images x in model units; z, where it is not drawn from h."""
@@ -257,6 +305,9 @@ class ConvCodec(nn.Module):
             h = up(h)
         if self.output is not None:
             h = self.output(act(h))
+        if self.per_feature > 1:
+            # The outputs of one value lie side by side.
+            h = h.unflatten(1, (-1, self.per_feature)).permute(0, 1, 3, 4, 2)
         return h.flatten(1)
 
 
@@ -355,6 +406,12 @@ class Full(Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.addmm(self.bias, x, self.weight)
+
+
+def channel_groups(shape) -> np.ndarray:
+    """The channel of each value of a flat image, shape (n_features,)."""
+    n_channels, *sizes = shape
+    return np.repeat(np.arange(n_channels), math.prod(sizes))
 
 
 def _in_patches(windows: list[Window]) -> bool:

@@ -1,20 +1,19 @@
 """Corruptions: what is done to a row before the encoder sees it.
 
-A corruption is called as ``corruption(x, generator) -> x_tilde``; the target of the
-reconstruction stays clean. The objective calls it once a training step and never at
-prediction time. The parts here hold hyperparameters in the user's units; ``bind`` turns
-one into a module for rows in model units.
+A corruption is called as ``corruption(x, generator) -> x_tilde`` with samples in their
+shape, such as ``(batch, n_channels, height, width)``; the target of the reconstruction
+stays clean. The objective calls it once a training step and never at prediction time.
+The parts here hold hyperparameters in the user's units; ``bind`` turns one into a
+module for samples in model units.
 """
 
-from dataclasses import dataclass
-
 import torch
-from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
+
+from skae.parts.base import Corruption, Features
 
 __all__ = [
     "CORRUPTIONS",
-    "Features",
     "GaussianNoise",
     "KeepMissing",
     "MaskingNoise",
@@ -23,32 +22,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Features:
-    """What corruptions know of the training rows, in X's units.
-
-    Attributes
-    ----------
-    center : Tensor of shape (n_features,)
-    scale : float
-        Rows of the model are x = (X - center) / scale.
-    std, low, high : Tensor of shape (n_features,)
-        Standard deviation and range of each feature.
-    """
-
-    center: Tensor
-    scale: float
-    std: Tensor
-    low: Tensor
-    high: Tensor
-
-    def to_model(self, value) -> Tensor:
-        """A value of X's units in model units, for each feature."""
-        value = torch.as_tensor(value, dtype=self.center.dtype)
-        return ((value - self.center) / self.scale).float()
-
-
-class NoCorruption(BaseEstimator):
+class NoCorruption(Corruption):
     """The identity: the encoder sees the row itself.
 
     Shape
@@ -56,12 +30,14 @@ class NoCorruption(BaseEstimator):
     x, x_tilde : ``(..., n_features)``
     """
 
+    is_identity = True
+
     def __call__(self, x: Tensor, generator: Generator | None) -> Tensor:
         """Return ``x``, the same tensor."""
         return x
 
 
-class GaussianNoise(BaseEstimator):
+class GaussianNoise(Corruption):
     """Independent Gaussian noise on every entry (Vincent et al. 2010).
 
     Parameters
@@ -111,10 +87,10 @@ class GaussianNoise(BaseEstimator):
             low, high = _range("clip", self.clip)
             clip = features.to_model(low), features.to_model(high)
         std = features.std if self.relative else torch.ones_like(features.std)
-        return _BoundGaussian((self.level * std / features.scale).float(), clip)
+        return _BoundGaussian(features.shaped(self.level * std / features.scale), clip)
 
 
-class MaskingNoise(BaseEstimator):
+class MaskingNoise(Corruption):
     """Entries are erased at random (Vincent et al. 2010, section 3.3).
 
     Parameters
@@ -153,7 +129,7 @@ class MaskingNoise(BaseEstimator):
         return _BoundMasking(_share(self.level), features.to_model(fill))
 
 
-class SaltAndPepperNoise(BaseEstimator):
+class SaltAndPepperNoise(Corruption):
     """Entries jump to the lowest or the highest value (Vincent et al. 2010).
 
     Parameters
@@ -185,8 +161,8 @@ class SaltAndPepperNoise(BaseEstimator):
 
     def bind(self, features: Features) -> nn.Module:
         """The noise for rows in model units."""
-        low = features.low if self.low is None else self.low
-        high = features.high if self.high is None else self.high
+        low = features.range[0] if self.low is None else self.low
+        high = features.range[1] if self.high is None else self.high
         if not (torch.as_tensor(low) <= torch.as_tensor(high)).all():
             raise ValueError(f"low={self.low} must not exceed high={self.high}.")
         extremes = features.to_model(low), features.to_model(high)

@@ -6,12 +6,13 @@ weights; neither knows how it is trained.
 
 import math
 
+import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.conv import Layer, Up, Window, images
+from skae.parts.conv import Layer, Up, Window, channel_groups, images
 from skae.parts.critics import Affine
 from skae.parts.dense import joined
 
@@ -38,6 +39,10 @@ class DenseGenerator(BaseEstimator):
 
     def __init__(self, hidden_layer_sizes=(128, 128, 128)):
         self.hidden_layer_sizes = hidden_layer_sizes
+
+    def unit_groups(self, n_features: int) -> np.ndarray | None:
+        """Each column stands for itself."""
+        return None
 
     def build(
         self,
@@ -82,6 +87,10 @@ class ConvGenerator(BaseEstimator):
         self.channels = channels
         self.kernel_size = kernel_size
         self.stride = stride
+
+    def unit_groups(self, n_features: int) -> np.ndarray:
+        """The pixels of a channel are measured in one unit."""
+        return channel_groups(self.sample_shape)
 
     def build(
         self,

@@ -1,18 +1,19 @@
 """Likelihoods: how a reconstruction is judged.
 
-Each maps the decoder's raw output to a distribution of the row. The objective adds up
-``nll``; estimators call ``mean`` for reconstructions and ``draw`` for samples. One that
-is ``canonical`` uses its canonical link, so the gradient of ``nll`` with respect to
-``raw`` is ``mean(raw) - x``, which the hand-written gradient relies on. One that has
-something to learn is bound to a number of features, as a module, before training.
+Each maps the decoder's raw output to a distribution of the row, see
+`skae.parts.base.Likelihood` for all that one may say of itself. One that has something
+to learn is bound to the columns of X, as a module, before training.
 """
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
+
+from skae.parts.base import Features, Likelihood
 
 __all__ = [
     "LIKELIHOODS",
@@ -21,7 +22,6 @@ __all__ = [
     "Gaussian",
     "LearnedGaussian",
     "Masked",
-    "unmasked",
 ]
 
 _LOG_2_PI = math.log(2 * math.pi)
@@ -29,7 +29,7 @@ _LOG_2_PI = math.log(2 * math.pi)
 _FLOOR = 1e-3
 
 
-class Gaussian(BaseEstimator):
+class Gaussian(Likelihood):
     """Normal distribution with unit variance: minimising it is least squares.
 
     Shape
@@ -44,7 +44,8 @@ class Gaussian(BaseEstimator):
     tensor([2.5000])
     """
 
-    canonical = True
+    is_least_squares = True
+    has_slope = True
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """Half the squared error of each row, without the constant d/2 log(2 pi)."""
@@ -59,16 +60,17 @@ class Gaussian(BaseEstimator):
         """The mean with noise of unit variance."""
         return self.mean(raw) + torch.randn(raw.shape, generator=generator).to(raw)
 
-    def link(self, mean: Tensor) -> Tensor:
-        """The raw output with this mean."""
-        return mean
+    def slope(self, raw: Tensor, x: Tensor) -> Tensor:
+        """raw - x, in place."""
+        return raw.sub_(x)
 
-    def link_slope(self, mean: Tensor) -> Tensor:
-        """d raw / d mean, to carry a linear reconstruction to the raw scale."""
-        return torch.ones_like(mean)
+    def log_likelihood(self, raw: Tensor, x: Tensor, scale: Tensor) -> Tensor:
+        """Minus half the squared error in X's units, without the constant."""
+        error = (raw.double() - x.double()) * scale
+        return -0.5 * torch.linalg.vecdot(error, error)
 
 
-class Bernoulli(BaseEstimator):
+class Bernoulli(Likelihood):
     """Independent Bernoulli entries; the raw output is the logit.
 
     For values between 0 and 1 this is the usual cross-entropy of grey levels.
@@ -86,7 +88,8 @@ class Bernoulli(BaseEstimator):
     tensor([1.3863])
     """
 
-    canonical = True
+    is_centred = False
+    has_slope = True
     # Pixels that are constant in training would get infinite logits.
     _margin = 0.01
 
@@ -102,6 +105,27 @@ class Bernoulli(BaseEstimator):
         """Zeros and ones."""
         uniform = torch.rand(raw.shape, generator=generator).to(raw)
         return (uniform < self.mean(raw)).to(raw)
+
+    def slope(self, raw: Tensor, x: Tensor) -> Tensor:
+        """The probability minus x, in place."""
+        return raw.sigmoid_().sub_(x)
+
+    def check(self, ranges: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
+        """Values lie in [0, 1].
+
+        Raises
+        ------
+        ValueError
+            When they do not.
+        """
+        lowest, highest = ranges()
+        low, high = np.fmin.reduce(lowest), np.fmax.reduce(highest)
+        if low < 0 or high > 1:
+            raise ValueError(
+                "likelihood='bernoulli' needs X within [0, 1], but X ranges from "
+                f"{low:g} to {high:g}. Scale X, with MinMaxScaler for example, or use "
+                "likelihood='gaussian'."
+            )
 
     def link(self, mean: Tensor) -> Tensor:
         """The logit of the mean, kept within +-log(99)."""
@@ -125,29 +149,33 @@ class LearnedGaussian(Gaussian):
     Examples
     --------
     >>> import torch
-    >>> from skae.parts.likelihoods import LearnedGaussian
-    >>> likelihood = LearnedGaussian().bind(2)
+    >>> from skae.parts.likelihoods import BoundGaussian
+    >>> likelihood = BoundGaussian(1)
     >>> likelihood.nll(torch.zeros(1, 2), torch.zeros(1, 2))  # log(2 pi)
     tensor([1.8379], grad_fn=<SumBackward1>)
     """
 
-    canonical = False
+    is_least_squares = False
+    has_slope = False
 
     def __init__(self, variance="shared"):
         self.variance = variance
 
-    def bind(self, n_features: int) -> "BoundGaussian":
-        """With parameters for so many features."""
-        fixed = not isinstance(self.variance, str)
-        shape = n_features if self.variance == "per_feature" else 1
+    def bind(self, features: Features) -> "BoundGaussian":
+        """With parameters for these columns."""
+        shape = len(features.center) if self.variance == "per_feature" else 1
         bound = BoundGaussian(shape)
-        if fixed:
+        if not isinstance(self.variance, str):
             nn.init.constant_(bound.log_std, 0.5 * math.log(self.variance))
             bound.log_std.requires_grad_(False)
         return bound
 
+    def network(self) -> dict:
+        """The kind of its variance."""
+        return {"likelihood": "LearnedGaussian", "variance": self.variance}
 
-class BoundGaussian(nn.Module):
+
+class BoundGaussian(nn.Module, Likelihood):
     """Normal distribution with parameters of its own, see `LearnedGaussian`.
 
     Parameters
@@ -161,32 +189,35 @@ class BoundGaussian(nn.Module):
     constants.
     """
 
-    canonical = False
+    has_slope = True
 
     def __init__(self, n_variances: int):
         super().__init__()
         self.log_std = nn.Parameter(torch.zeros(n_variances))
 
-    def std(self) -> Tensor:
+    def noise_std(self) -> Tensor:
         """Of each feature, or of all."""
         return self.log_std.clamp_min(math.log(_FLOOR)).exp()
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """Minus the log-density of each row."""
-        std = self.std()
-        entry = 0.5 * ((raw - x) / std) ** 2 + (std.log() + 0.5 * _LOG_2_PI)
-        return entry.sum(-1)
+        return self.entry_nll(raw, x).sum(-1)
+
+    def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
+        """Minus the log-density of each entry."""
+        std = self.noise_std()
+        return 0.5 * ((raw - x) / std) ** 2 + (std.log() + 0.5 * _LOG_2_PI)
 
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
         """d nll / d raw, of raw's shape."""
-        return (raw - x) / self.std() ** 2
+        return (raw - x) / self.noise_std() ** 2
 
     def fill_gradient(self, slope: Tensor, share: Tensor | float) -> None:
         """Set the parameters' gradient of the sum of share * nll over rows."""
         if self.log_std.grad is None:
             return
         # d nll / d log std of an entry is 1 - ((raw - x) / std)^2.
-        entry = (1 - (slope * self.std()) ** 2) * share
+        entry = (1 - (slope * self.noise_std()) ** 2) * share
         total = entry.flatten(0, -2).sum(0)
         total = total.sum().reshape(1) if len(self.log_std) == 1 else total
         self.log_std.grad.copy_(total * (self.log_std >= math.log(_FLOOR)))
@@ -197,10 +228,10 @@ class BoundGaussian(nn.Module):
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The mean with noise."""
-        return raw + self.std() * torch.randn(raw.shape, generator=generator).to(raw)
+        return raw + self.noise_std() * torch.randn(raw.shape, generator=generator).to(raw)
 
 
-class Masked(BaseEstimator):
+class Masked(nn.Module, Likelihood):
     """A likelihood of independent entries that leaves out entries that are NaN.
 
     Those change neither ``nll`` nor its gradient, whatever ``raw`` is there.
@@ -222,28 +253,47 @@ class Masked(BaseEstimator):
     tensor([2.])
     """
 
-    # The gradient is not mean(raw) - x where x is NaN.
-    canonical = False
-
     def __init__(self, likelihood):
+        super().__init__()
         self.likelihood = likelihood
+        self.is_centred = likelihood.is_centred
+        self.is_least_squares = likelihood.is_least_squares
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """The sum over the entries of each row that are there."""
         missing = x.isnan()
         # Any value within the likelihood's support would do.
         x = torch.where(missing, self.likelihood.mean(raw).detach(), x)
-        entries = self.likelihood.nll(raw.unsqueeze(-1), x.unsqueeze(-1))
-        return entries.masked_fill(missing, 0).sum(-1)
+        return self.likelihood.entry_nll(raw, x).masked_fill(missing, 0).sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:
         """The likelihood's mean, for all entries."""
         return self.likelihood.mean(raw)
 
+    def draw(self, raw: Tensor, generator: Generator) -> Tensor:
+        """The likelihood's rows, with all entries."""
+        return self.likelihood.draw(raw, generator)
 
-def unmasked(likelihood):
-    """The likelihood of entries that are there."""
-    return likelihood.likelihood if isinstance(likelihood, Masked) else likelihood
+    def link(self, mean: Tensor) -> Tensor:
+        """The likelihood's."""
+        return self.likelihood.link(mean)
+
+    def link_slope(self, mean: Tensor) -> Tensor:
+        """The likelihood's."""
+        return self.likelihood.link_slope(mean)
+
+    def log_likelihood(self, raw: Tensor, x: Tensor, scale: Tensor) -> Tensor:
+        """The likelihood's, of the entries that are there."""
+        if not self.is_least_squares:
+            return super().log_likelihood(raw, x, scale)
+        # An entry as reconstructed has no error.
+        x = torch.where(x.isnan(), raw, x)
+        return self.likelihood.log_likelihood(raw, x, scale)
+
+    def network(self) -> dict:
+        """The likelihood's."""
+        return self.likelihood.network()
+
 
 
 LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli}

@@ -7,21 +7,28 @@ it is built, so the user's own are never trained.
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Generator, Tensor, nn
+
+from skae.parts.base import Architecture, Codec
+from skae.parts.conv import channel_groups
 
 __all__ = ["ModulePair", "PairCodec"]
 
 
-class ModulePair:
+class ModulePair(Architecture):
     """Architecture of an encoder and a decoder that the user wrote.
 
     Parameters
     ----------
     encoder : Module
-        Maps ``(batch, n_features)`` to ``(batch, n_components)``.
+        Maps ``(batch, *sample_shape)`` to ``(batch, n_components)``.
     decoder : Module
-        Maps ``(batch, n_components)`` to ``(batch, n_features)``.
+        Maps ``(batch, n_components)`` to ``(batch, *sample_shape)``, or to as many
+        numbers as the likelihood asks for.
+    sample_shape : tuple of int, optional
+        Shape of one sample; flat rows where left out.
 
     Examples
     --------
@@ -34,9 +41,13 @@ class ModulePair:
     torch.Size([5, 2])
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module):
+    decides_width = True
+    draws_globally = True
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, sample_shape=None):
         self.encoder = encoder
         self.decoder = decoder
+        self.sample_shape = sample_shape
 
     def build(
         self,
@@ -44,6 +55,7 @@ class ModulePair:
         n_components: int | None = None,
         *,
         generator: Generator | None = None,
+        n_raw: int | None = None,
         location: Callable[[Tensor], Tensor] | None = None,
     ) -> "PairCodec":
         """A codec with copies of the modules, which alone decide n_components.
@@ -54,52 +66,94 @@ class ModulePair:
         Raises
         ------
         ValueError
-            When the modules do not fit n_features or one another.
+            When the modules do not fit the samples or one another.
         """
-        codec = PairCodec(copy.deepcopy(self.encoder), copy.deepcopy(self.decoder))
+        codec = PairCodec(
+            copy.deepcopy(self.encoder), copy.deepcopy(self.decoder), self.sample_shape
+        )
         codec.float().eval()
         probe = torch.zeros(2, n_features)
+        shape = self.sample_shape or (n_features,)
         try:
             with torch.no_grad():
                 code = codec.encode(probe)
+                codec.n_outputs = code.shape[-1]
                 code = code if location is None else location(code)
                 raw = codec.decode(code)
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             raise ValueError(
-                f"The modules given as architecture do not accept rows of {n_features} "
-                f"features: {error}"
+                f"The modules given as architecture do not accept samples of shape "
+                f"{tuple(shape)} ({n_features} features): {error}"
             ) from error
-        if code.ndim != 2 or raw.shape != probe.shape:
+        if code.ndim != 2 or raw.shape != (2, n_raw or n_features):
             raise ValueError(
-                "The encoder given as architecture must map (batch, n_features) to "
-                "(batch, n_components), or to what the prior makes that of, and the "
-                "decoder back; for input of shape "
-                f"{tuple(probe.shape)} the code has shape {tuple(code.shape)} and the "
-                f"reconstruction {tuple(raw.shape)}."
+                "The encoder given as architecture must map (batch, "
+                f"{', '.join(map(str, shape))}) to (batch, n_components), or to what "
+                f"the prior makes that of, and the decoder to {n_raw or n_features} "
+                f"numbers a sample; for two samples the code has shape "
+                f"{tuple(code.shape)} and the reconstruction, flat, {tuple(raw.shape)}."
             )
+        codec.n_components = code.shape[1]
         return codec
 
+    def unit_groups(self, n_features: int) -> np.ndarray | None:
+        """The pixels of a channel, for samples (n_channels, height, width)."""
+        if self.sample_shape is None or len(self.sample_shape) != 3:
+            return None
+        return channel_groups(self.sample_shape)
 
-class PairCodec(nn.Module):
+    def network(self) -> dict:
+        """Modules are compared by their printed structure."""
+        modules = {"encoder": repr(self.encoder), "decoder": repr(self.decoder)}
+        return {"architecture": "a pair of modules", **modules}
+
+
+class PairCodec(Codec):
     """Codec of two modules.
 
     Shape
     -----
-    ``encode`` maps ``(batch, n_features)`` to ``(batch, n_components)``; ``decode``
-    back.
+    ``encode`` maps ``(batch, n_features)`` to ``(batch, n_outputs)`` and ``decode``
+    ``(batch, n_components)`` to ``(batch, n_raw)``; the modules see samples in their
+    shape.
     """
 
     keeps_units = True
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module):
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, sample_shape=None):
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+        self.sample_shape = None if sample_shape is None else tuple(sample_shape)
+        self.encoder_gain: nn.Parameter | None = None
+        self.decoder_gain: nn.Parameter | None = None
+        self.n_outputs = 0
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The encoder's output."""
-        return self.encoder(x)
+        if self.sample_shape is not None:
+            x = x.unflatten(-1, self.sample_shape)
+        h = self.encoder(x)
+        return h if self.encoder_gain is None else h * self.encoder_gain
 
-    def decode(self, z: Tensor) -> Tensor:
-        """The decoder's output."""
-        return self.decoder(z)
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The decoder's output, flat."""
+        raw = self.decoder(z).flatten(1)
+        return raw if self.decoder_gain is None else raw * self.decoder_gain
+
+    def last_parameters(self) -> list[nn.Parameter]:
+        """Gains of what the modules give, whose last layers are not known.
+
+        They are zero at the start (Bachlechner et al. 2020, arXiv 2003.04887).
+        """
+        if self.encoder_gain is None or self.decoder_gain is None:
+            parameter = next(self.parameters())
+            with torch.no_grad():
+                n_raw = self.decode(parameter.new_zeros(1, self.n_components)).shape[1]
+            self.encoder_gain = nn.Parameter(parameter.new_ones(self.n_outputs))
+            self.decoder_gain = nn.Parameter(parameter.new_ones(n_raw))
+        return [self.encoder_gain, self.decoder_gain]
+
+    def decayed_parameters(self) -> list[nn.Parameter]:
+        """Those of the modules; gains are not decayed."""
+        return [*self.encoder.parameters(), *self.decoder.parameters()]

@@ -5,13 +5,12 @@ objective's `State` record, so that a new penalty changes no signature.
 """
 
 import torch
-from sklearn.base import BaseEstimator
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.dense import DenseCodec
+from skae.parts.base import Penalty
 
-__all__ = ["Contraction", "KLSparsity", "L1Sparsity"]
+__all__ = ["PENALTIES", "Contraction", "KLSparsity", "L1Sparsity"]
 
 # Codes of at most this width are differentiated one by one.
 _EXACT = 32
@@ -19,7 +18,7 @@ _FROM_OUTPUT = ("identity", "logistic", "tanh", "relu")
 _SMALLEST = 1e-6
 
 
-class KLSparsity(BaseEstimator):
+class KLSparsity(Penalty):
     """Keeps the mean activity of each code unit near a target (Ng 2011, CS294A notes).
 
     The activity rho_hat is the weighted mean over the batch; each unit pays
@@ -52,11 +51,17 @@ class KLSparsity(BaseEstimator):
         _check_weight(self.weight)
         if not 0 < self.target < 1:
             raise ValueError(f"target must be in (0, 1); got {self.target!r}.")
-        activation = getattr(state.codec, "code_activation", "logistic")
-        if activation != "logistic":
+        activation = state.codec.code_activation
+        if activation not in (None, "logistic"):
             raise ValueError(
-                "KLSparsity needs code_activation='logistic', whose activities lie in "
-                f"(0, 1); got {activation!r}. Use L1Sparsity with it."
+                f"KLSparsity can not be combined with {type(state.codec).__name__} of "
+                f"code_activation={activation!r}: it needs code_activation='logistic', "
+                "whose activities lie in (0, 1). Use L1Sparsity with it."
+            )
+        if activation is None and not ((state.h >= 0) & (state.h <= 1)).all():
+            raise ValueError(
+                "KLSparsity needs a code in (0, 1), such as an encoder that ends in a "
+                "Sigmoid; its values go beyond. Use L1Sparsity with it."
             )
         rho = self.target
         if state.weight is None:
@@ -71,7 +76,7 @@ class KLSparsity(BaseEstimator):
         return total.expand(state.h.shape[:-1])
 
 
-class L1Sparsity(BaseEstimator):
+class L1Sparsity(Penalty):
     """Each row pays the sum of the magnitudes of its code.
 
     Parameters
@@ -93,7 +98,7 @@ class L1Sparsity(BaseEstimator):
         return self.weight * state.h.abs().sum(-1)
 
 
-class Contraction(BaseEstimator):
+class Contraction(Penalty):
     """Squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, ICML).
 
     In closed form for an encoder of one dense layer. Otherwise exact, by one backward
@@ -119,8 +124,9 @@ class Contraction(BaseEstimator):
     def __call__(self, state) -> Tensor:
         """The weighted norm of each row's Jacobian."""
         _check_weight(self.weight)
-        if _is_one_layer(state.codec):
-            return self.weight * _closed_form(state.codec, state.h)
+        layer = state.codec.one_layer()
+        if layer is not None and layer[1] in _FROM_OUTPUT:
+            return self.weight * _closed_form(*layer, state.h)
         with torch.enable_grad():
             x = state.x_tilde.detach().requires_grad_()
             h = state.codec.encode(x)
@@ -145,22 +151,10 @@ def _check_weight(weight: float) -> None:
         raise ValueError(f"The weight of a penalty must be at least 0; got {weight!r}.")
 
 
-def _is_one_layer(codec: nn.Module) -> bool:
-    return (
-        isinstance(codec, DenseCodec)
-        and len(codec.sizes) == 2
-        and not codec.anchored
-        and codec.bound is None
-        and codec.code_activation in _FROM_OUTPUT
-    )
-
-
-def _closed_form(codec: DenseCodec, h: Tensor) -> Tensor:
-    """|J|^2 = sum_j s'(a_j)^2 sum_i (w_ij r_i)^2."""
-    ((weight, _),) = codec.encoder_layers()
-    columns = (weight * codec.input_scale[:, None]).square().sum(-2)
-    activation = ACTIVATIONS[codec.code_activation]
-    slope = activation.backward(torch.ones_like(h), h, h)
+def _closed_form(weight: Tensor, activation: str, h: Tensor) -> Tensor:
+    """|J|^2 = sum_j s'(a_j)^2 sum_i w_ij^2, with w in front of the rows."""
+    columns = weight.square().sum(-2)
+    slope = ACTIVATIONS[activation].backward(torch.ones_like(h), h, h)
     return (slope.square() @ columns.unsqueeze(-1)).squeeze(-1)
 
 
@@ -168,3 +162,6 @@ def _projections(h: Tensor, n_vectors: int, generator: Generator | None) -> Tens
     device = h.device if generator is None else generator.device
     shape = (n_vectors, *h.shape)
     return torch.randn(shape, generator=generator, device=device).to(h)
+
+
+PENALTIES = {"contraction": Contraction, "kl": KLSparsity, "l1": L1Sparsity}

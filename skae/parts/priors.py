@@ -1,35 +1,24 @@
 """Priors: how the code is drawn from what the encoder says, and what that costs.
 
-The encoder gives ``n_outputs(n_components)`` numbers h for each row. ``draw(h,
-generator) -> z`` and ``divergence(h) -> (batch,)``, in nats per sample, enter the
-objective; ``location(h)`` is the code without chance, which estimators call for
-everything but training; ``sample(n_samples, n_components, generator) -> z`` draws codes
-that belong to no row, where the prior is a distribution. `StandardNormal` has what the
-hand-written gradient and the importance-weighted bound need besides.
+See `skae.parts.base.Prior` for all that a prior may say of itself. `StandardNormal` has
+what the hand-written gradient and the importance-weighted bound need besides.
 """
 
 import torch
-from sklearn.base import BaseEstimator
 from torch import Generator, Tensor
 
-__all__ = ["Deterministic", "NoPrior", "StandardNormal"]
+from skae.parts.base import Prior
+
+__all__ = ["PRIORS", "Deterministic", "NoPrior", "StandardNormal"]
 
 
-class Deterministic(BaseEstimator):
+class Deterministic(Prior):
     """A code without chance: z = h, at no cost.
 
     Shape
     -----
     h, z : ``(..., n_components)``; divergence : ``(...,)``
     """
-
-    def n_outputs(self, n_components: int) -> int:
-        """As many as the code has."""
-        return n_components
-
-    def location(self, h: Tensor) -> Tensor:
-        """Return ``h``, the same tensor."""
-        return h
 
     def draw(self, h: Tensor, generator: Generator | None) -> Tensor:
         """Return ``h``, the same tensor."""
@@ -43,8 +32,11 @@ class Deterministic(BaseEstimator):
 class NoPrior(Deterministic):
     """No distribution of the code is asked for."""
 
+    keeps_units = True
+    has_slope = True
 
-class StandardNormal(BaseEstimator):
+
+class StandardNormal(Prior):
     """A standard normal code with a Gaussian posterior (Kingma and Welling 2014).
 
     The encoder gives mu and log sigma^2 of q(z | x) = N(mu, diag(sigma^2)), arXiv
@@ -69,6 +61,9 @@ class StandardNormal(BaseEstimator):
     tensor([2.5000])
     """
 
+    is_drawn = True
+    has_slope = True
+
     def __init__(self, beta=1.0):
         self.beta = beta
 
@@ -79,6 +74,14 @@ class StandardNormal(BaseEstimator):
     def location(self, h: Tensor) -> Tensor:
         """mu."""
         return h.chunk(2, -1)[0]
+
+    def shrinks(self) -> bool:
+        """As probabilistic PCA does, the best linear model with this prior."""
+        return True
+
+    def start(self, shrinkage: Tensor) -> Tensor:
+        """log sigma^2 of probabilistic PCA's posterior."""
+        return (1 - shrinkage).log()
 
     def scale(self, h: Tensor) -> Tensor:
         """sigma."""
@@ -113,3 +116,6 @@ class StandardNormal(BaseEstimator):
         """Codes, shape ``(n_samples, n_components)``."""
         shape = n_samples, n_components
         return torch.randn(shape, generator=generator, device=generator.device)
+
+
+PRIORS = {"normal": StandardNormal}

@@ -19,9 +19,12 @@ import warnings
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
+
+from skae.parts.base import Architecture, Codec
+from skae.parts.dense import joined
 
 __all__ = ["CELLS", "Recurrent", "RecurrentCodec"]
 
@@ -30,7 +33,7 @@ _N_WAVES = 8
 _LONGEST_WAVE = 1e4
 
 
-class Recurrent(BaseEstimator):
+class Recurrent(Architecture):
     """Sequence-to-vector encoder and vector-to-sequence decoder.
 
     Parameters
@@ -55,6 +58,10 @@ class Recurrent(BaseEstimator):
     torch.Size([5, 21])
     """
 
+    data = "sequences"
+    allows_missing = True
+    shares_center = True
+
     def __init__(
         self, sample_shape, cell="lstm", hidden_size=64, n_layers=1, frame_size=1
     ):
@@ -65,7 +72,14 @@ class Recurrent(BaseEstimator):
         self.frame_size = frame_size
 
     def build(
-        self, n_features: int, n_components: int, *, generator: Generator
+        self,
+        n_features: int,
+        n_components: int,
+        *,
+        generator: Generator,
+        n_outputs: int | None = None,
+        n_raw: int | None = None,
+        n_context: int = 0,
     ) -> "RecurrentCodec":
         """Draw the weights of a codec.
 
@@ -76,16 +90,29 @@ class Recurrent(BaseEstimator):
         n_components : int
         generator : torch.Generator
             On the CPU, so that every device starts from the same weights.
+        n_outputs : int, optional
+            What the encoder gives, if not n_components.
+        n_raw : int, optional
+            What the decoder gives, if not n_features: a multiple of it.
+        n_context : int, default=0
+            Width of the context, which joins the encoder's last state and the code.
 
         Raises
         ------
         ValueError
-            When ``sample_shape`` does not multiply to n_features.
+            When ``sample_shape`` does not multiply to n_features, or n_raw is no
+            multiple of it.
         """
         if math.prod(self.sample_shape) != n_features:
             raise ValueError(
                 f"sample_shape={self.sample_shape!r} means "
                 f"{math.prod(self.sample_shape)} features, not {n_features}."
+            )
+        per_feature, rest = divmod(n_raw or n_features, n_features)
+        if rest:
+            raise ValueError(
+                f"Recurrent gives a whole number of outputs for each feature of a step; "
+                f"n_raw={n_raw} for {n_features} features is none."
             )
         codec = RecurrentCodec(
             self.sample_shape,
@@ -94,12 +121,20 @@ class Recurrent(BaseEstimator):
             self.hidden_size,
             self.n_layers,
             self.frame_size,
+            n_outputs=n_outputs or n_components,
+            n_context=n_context,
+            per_feature=per_feature,
         )
         codec.reset(generator)
         return codec
 
+    def unit_groups(self, n_features: int) -> np.ndarray:
+        """A feature at all steps."""
+        width = self.sample_shape[1]
+        return np.tile(np.arange(width), n_features // width)
 
-class RecurrentCodec(nn.Module):
+
+class RecurrentCodec(Codec):
     """Recurrent encoder and decoder, see the formulas above.
 
     Shape
@@ -114,9 +149,15 @@ class RecurrentCodec(nn.Module):
     n_components : int
     cell : {"gru", "lstm"}
     hidden_size, n_layers, frame_size : int
+    n_outputs : int, optional
+        Width of what the encoder gives.
+    n_context : int, default=0
+    per_feature : int, default=1
+        Outputs of the decoder for each feature of a step.
     """
 
-    keeps_units = False
+    allows_missing = True
+    code_activation = "identity"
     time: Tensor
 
     def __init__(
@@ -127,10 +168,16 @@ class RecurrentCodec(nn.Module):
         hidden_size: int,
         n_layers: int,
         frame_size: int,
+        *,
+        n_outputs: int | None = None,
+        n_context: int = 0,
+        per_feature: int = 1,
     ):
         super().__init__()
         self.sample_shape = tuple(sample_shape)
         self.frame_size = frame_size
+        self.n_components = n_components
+        self.per_feature = per_feature
         n_steps, width = self.sample_shape
         self.n_frames = math.ceil(n_steps / frame_size)
         width = frame_size * width
@@ -138,11 +185,13 @@ class RecurrentCodec(nn.Module):
         self.register_buffer("time", time)
         shape = {"hidden_size": hidden_size, "num_layers": n_layers}
         self.encoder = _empty(CELLS[cell], width + time.shape[1], **shape)
-        self.decoder = _empty(CELLS[cell], n_components + time.shape[1], **shape)
+        n_known = n_components + n_context
+        self.decoder = _empty(CELLS[cell], n_known + time.shape[1], **shape)
         n_states = n_layers * (2 if cell == "lstm" else 1)
-        self.to_code = _empty(nn.Linear, hidden_size, n_components)
-        self.to_state = _empty(nn.Linear, n_components, n_states * hidden_size)
-        self.to_steps = _empty(nn.Linear, hidden_size, width)
+        n_outputs = n_components if n_outputs is None else n_outputs
+        self.to_code = _empty(nn.Linear, hidden_size + n_context, n_outputs)
+        self.to_state = _empty(nn.Linear, n_known, n_states * hidden_size)
+        self.to_steps = _empty(nn.Linear, hidden_size, width * per_feature)
 
     @torch.no_grad()
     def reset(self, generator: Generator) -> None:
@@ -169,8 +218,12 @@ class RecurrentCodec(nn.Module):
         """The weights; biases are not decayed."""
         return [parameter for parameter in self.parameters() if parameter.ndim > 1]
 
-    def encode(self, x: Tensor) -> Tensor:
-        """The code of each sequence, whatever follows its last step."""
+    def last_parameters(self) -> list[nn.Parameter]:
+        """Of the layers that give the code and the steps."""
+        return [*self.to_code.parameters(), *self.to_steps.parameters()]
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """h of each sequence, whatever follows its last step."""
         frames = self._frames(x)
         missing = frames.isnan()
         # Every frame with a step begins with one.
@@ -179,20 +232,24 @@ class RecurrentCodec(nn.Module):
         seen = torch.cat([frames.masked_fill(missing, 0), self._time(len(x))], dim=-1)
         with _quiet(x):
             states, _ = self.encoder(seen)
-        return self.to_code(states[last, torch.arange(len(x), device=x.device)])
+        state = states[last, torch.arange(len(x), device=x.device)]
+        return self.to_code(joined(state, context))
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Raw output for codes z, at all steps."""
+        z = joined(z, context)
         seen = torch.cat([z.expand(self.n_frames, -1, -1), self._time(len(z))], dim=-1)
         with _quiet(z):
             states, _ = self.decoder(seen, self._first_state(z))
         # One product of two matrices, whatever mode torch is in.
         raw = self.to_steps(states.flatten(0, 1)).unflatten(0, states.shape[:2])
-        return raw.transpose(0, 1).flatten(1)[:, : math.prod(self.sample_shape)]
+        n_raw = math.prod(self.sample_shape) * self.per_feature
+        return raw.transpose(0, 1).flatten(1)[:, :n_raw]
 
     def _frames(self, x: Tensor) -> Tensor:
         """Rows as frames, shape (n_frames, batch, frame_size * n_step_features)."""
-        n_missing = self.n_frames * self.to_steps.out_features - x.shape[-1]
+        n_entries = self.n_frames * self.frame_size * self.sample_shape[1]
+        n_missing = n_entries - x.shape[-1]
         if n_missing:
             x = nn.functional.pad(x, (0, n_missing), value=torch.nan)
         return x.unflatten(-1, (self.n_frames, -1)).transpose(0, 1)

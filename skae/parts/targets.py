@@ -21,13 +21,6 @@ __all__ = ["TARGETS", "Custom", "Mixture", "Normal", "SwissRoll", "Target"]
 class Target(Deterministic):
     """A deterministic code and a distribution for it, see `Deterministic`."""
 
-    def check(self, n_components: int) -> None:
-        """Raise ValueError where the distribution has no such width."""
-
-    def sample(self, n_samples: int, n_components: int, generator: Generator) -> Tensor:
-        """Codes, ``(n_samples, n_components)``, on the generator's device."""
-        raise NotImplementedError
-
 
 class Normal(Target):
     """Independent standard normal entries.

@@ -10,6 +10,7 @@ Estimators pass explicit values through unchanged.
 from dataclasses import dataclass
 
 __all__ = [
+    "DEFAULTS",
     "Defaults",
     "Play",
     "Training",
@@ -110,6 +111,14 @@ def defaults_for_sequences(
     batch = 32 if n_samples <= 2000 else 64
     n_steps = min(4000, max(600, 6 * n_samples))
     return Defaults((), batch, 1e-2, 0.2, 0.98, n_steps, 20, None, None, False)
+
+
+# Of models that start as PCA, by what their architecture is made for.
+DEFAULTS = {
+    "tables": defaults_for,
+    "images": defaults_for_images,
+    "sequences": defaults_for_sequences,
+}
 
 
 def defaults_for_variational(

@@ -3,37 +3,29 @@
 For dense codecs with a canonical or Gaussian likelihood, no penalty and a code that is
 given or drawn from a Gaussian, the backward pass is a handful of batched products into
 preallocated gradients, three times faster than autograd for small batches. Codecs with
-members train all of them in the same calls. The trainer asks `supports` and falls back
-to autograd by itself.
+members train all of them in the same calls. `Autoencoder` offers it to the trainer
+where its parts say that they have slopes.
 """
 
+from typing import Any
+
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.dense import DenseCodec, joined
-from skae.parts.likelihoods import BoundGaussian
-from skae.parts.priors import NoPrior, StandardNormal
-from skae.training.objective import Autoencoder
+from skae.parts.dense import joined
 
 __all__ = ["ExplicitGradient", "supports"]
 
 
-def supports(model: nn.Module) -> bool:
+def supports(model) -> bool:
     """Whether `ExplicitGradient` computes this model's objective."""
     return (
-        isinstance(model, Autoencoder)
-        and type(model.codec) is DenseCodec
-        and _has_slope(model)
-        and type(model.prior) in (NoPrior, StandardNormal)
+        model.codec.dense_layers() is not None
+        and model.likelihood.has_slope
+        and model.prior.has_slope
         and not model.penalties
     )
-
-
-def _has_slope(model: Autoencoder) -> bool:
-    if isinstance(model.likelihood, BoundGaussian):
-        return model.members is None
-    return getattr(model.likelihood, "canonical", False)
 
 
 class ExplicitGradient:
@@ -55,12 +47,12 @@ class ExplicitGradient:
     and both halves the ``context``.
     """
 
-    def __init__(self, model: Autoencoder, generator: Generator | None = None):
-        codec = model.codec
+    def __init__(self, model: Any, generator: Generator | None = None):
+        codec = model.codec.dense_layers()
+        self.anchored = model.codec if model.codec.is_anchored else None
         self.model = model
         self.prior = model.prior
-        self.is_drawn = isinstance(model.prior, StandardNormal)
-        self.corruption = model.corruption
+        self.is_drawn = model.prior.is_drawn
         self.generator = generator
         self.codec = codec
         self.likelihood = model.likelihood
@@ -83,18 +75,26 @@ class ExplicitGradient:
             (_lead(g), _lead(b.grad, 1))
             for g, b in zip(grads, codec.decoder_biases, strict=True)
         ]
-        if codec.anchored:
-            self.sigma = _lead(codec.code_scale, 1)
-            self.encoder_path = _lead(codec.encoder_path.detach())
-            self.encoder_path_grad = _lead(codec.encoder_path.grad)
-            self.decoder_path = _lead(codec.decoder_axes().detach())
-            self.decoder_path_grad = (
-                self.encoder_path_grad.mT
-                if codec.tied
-                else _lead(codec.decoder_path.grad)
-            )
+        if self.anchored is not None:
+            self._take_path(self.anchored)
         # One is the usual case for rows that are scaled already.
-        self.scale = None if bool((codec.input_scale == 1).all()) else codec.input_scale
+        scale = (self.anchored or codec).input_scale
+        self.scale = None if bool((scale == 1).all()) else scale
+
+    def _take_path(self, anchored):
+        """The linear path and its gradients."""
+        self.sigma = _lead(anchored.scale, 1)
+        self.nu = _lead(anchored.raw_center, 1)
+        scale = anchored.output_scale
+        self.output_scale = None if bool((scale == 1).all()) else scale
+        self.path_in = _lead(anchored.encoder_path)
+        self.path_in_grad = _lead(anchored.encoder_path.grad)
+        self.path_out = _lead(anchored.decoder_axes())
+        self.path_out_grad = (
+            self.path_in_grad.mT
+            if anchored.tied
+            else _lead(anchored.decoder_path.grad)
+        )
 
     @torch.no_grad()
     def __call__(
@@ -104,59 +104,67 @@ class ExplicitGradient:
         x_tilde: Tensor | None = None,
         context: Tensor | None = None,
     ) -> Tensor:
-        codec, batch = self.codec, x.shape[-2]
+        anchored, batch = self.anchored, x.shape[-2]
         x = x.expand(self.n_members, *x.shape[-2:])
         if x_tilde is None:
-            x_tilde = self.corruption(x, self.generator)
+            x_tilde = self.model.corrupted(x, self.generator)
         seen = x_tilde.expand(x.shape)
         scaled = seen if self.scale is None else seen * self.scale
         known = self._for_members(context)
         hint = self._for_members(self.model.seen_context(context, self.generator))
         encoder = self._forward(joined(self._bounded(scaled), hint), self.encoder)
         h = code = self.code_activation.forward(encoder[-1][1])
+        if anchored is not None:
+            # The lead axis of one member is no axis of the anchor's.
+            seen = anchored.centred(seen)
+            path = torch.bmm(seen, self.path_in) / self.sigma
+            h = code = anchored.moved(h, path)
         if self.is_drawn:
             epsilon = self.prior.noise(self.prior.location(h), self.generator)
             spread = self.prior.scale(h).mul_(epsilon)
             code = self.prior.location(h) + spread
-        if codec.anchored:
-            code = code + torch.bmm(seen, self.encoder_path) / self.sigma
         decoder = self._forward(joined(self._bounded(code), known), self.decoder)
         raw = decoder[-1][1]
-        if codec.anchored:
+        if anchored is not None:
             z = code * self.sigma
-            raw = torch.baddbmm(raw, z, self.decoder_path)
+            raw = torch.baddbmm(raw, z, self.path_out)
+            raw = raw if self.output_scale is None else raw.mul_(self.output_scale)
+            raw += self.nu
 
         loss = self.likelihood.nll(raw, x)
         if self.is_drawn:
-            warmth = self.model.warmth()
-            loss += warmth * self.prior.divergence(h)
+            kl_weight = self.model.kl_weight()
+            loss += kl_weight * self.prior.divergence(h)
         share = 1 / batch if weight is None else (weight / batch).unsqueeze(-1)
-        if isinstance(self.likelihood, BoundGaussian):
-            delta = self.likelihood.slope(raw, x)
-            self.likelihood.fill_gradient(delta, share)
-        else:
-            # In place: nothing reads the raw output after the loss.
-            delta = self.likelihood.mean(raw).sub_(x)
+        delta = self.likelihood.slope(raw, x)
+        self.likelihood.fill_gradient(delta, share)
         delta *= share
         loss = (loss.unsqueeze(-1) * share).sum()
+        if anchored is not None and self.output_scale is not None:
+            delta *= self.output_scale
 
         self._backward(delta, decoder, self.decoder, self.decoder_grads, beta=0)
         delta_code = torch.bmm(self._delta, self.decoder[0][0].mT)
         if context is not None:
             delta_code = delta_code[..., : code.shape[-1]]
-        if codec.bound is not None:
-            delta_code *= code.abs() <= codec.bound
-        if codec.anchored:
-            torch.bmm(z.mT, delta, out=self.decoder_path_grad)
-            delta_code.addcmul_(torch.bmm(delta, self.decoder_path.mT), self.sigma)
-            through = seen.mT, delta_code / self.sigma
-            self.encoder_path_grad.baddbmm_(*through, beta=int(codec.tied))
+        if anchored is not None and anchored.bound is not None:
+            delta_code *= code.abs() <= anchored.bound
+        if anchored is not None:
+            torch.bmm(z.mT, delta, out=self.path_out_grad)
+            delta_code.addcmul_(torch.bmm(delta, self.path_out.mT), self.sigma)
         if self.is_drawn:
             drawn = torch.cat([delta_code, 0.5 * delta_code * spread], -1)
-            delta_code = drawn + warmth * share * self.prior.divergence_slope(h)
+            delta_code = drawn + kl_weight * share * self.prior.divergence_slope(h)
+        if anchored is not None:
+            moved = delta_code[..., : self.sigma.shape[-1]] / self.sigma
+            self.path_in_grad.baddbmm_(seen.mT, moved, beta=int(anchored.tied))
         delta_code = self.code_activation.backward(delta_code, encoder[-1][1], h)
         self._backward(
-            delta_code, encoder, self.encoder, self.encoder_grads, beta=int(codec.tied)
+            delta_code,
+            encoder,
+            self.encoder,
+            self.encoder_grads,
+            beta=int(self.codec.tied),
         )
         return loss
 
@@ -188,8 +196,7 @@ class ExplicitGradient:
         self._delta = delta
 
     def _bounded(self, x):
-        bound = self.codec.bound
-        return x if bound is None else x.clamp(-bound, bound)
+        return x if self.anchored is None else self.anchored.bounded(x)
 
 
 def _lead(tensor: Tensor, bias: int = 0) -> Tensor:

@@ -5,49 +5,17 @@
 nats per sample; what a training step minimises is ``batch_loss``.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 
-__all__ = ["Autoencoder", "State"]
+from skae.parts.base import Batch, Codec, State
+from skae.training.explicit import ExplicitGradient, supports
 
-
-@dataclass(frozen=True)
-class State:
-    """What one pass computed, handed to penalties.
-
-    Attributes
-    ----------
-    x, x_tilde : Tensor of shape (..., n_features)
-        Clean rows and what the encoder saw.
-    h : Tensor of shape (..., n_outputs)
-        The encoder's output.
-    z : Tensor of shape (..., n_components)
-        The code drawn from it.
-    raw : Tensor of shape (..., n_features)
-        The decoder's output, before the likelihood's mean.
-    codec : Module
-        With ``encode`` and ``decode``.
-    generator : torch.Generator or None
-        Where the pass draws from.
-    weight : Tensor of shape (..., batch) or None
-        Of the rows, in means over the batch.
-    context : Tensor of shape (..., batch, n_context) or None
-        What is known of the rows.
-    """
-
-    x: Tensor
-    x_tilde: Tensor
-    h: Tensor
-    z: Tensor
-    raw: Tensor
-    codec: nn.Module
-    generator: Generator | None = None
-    weight: Tensor | None = None
-    context: Tensor | None = None
+__all__ = ["Autoencoder"]
 
 
 class Autoencoder(nn.Module):
@@ -55,27 +23,34 @@ class Autoencoder(nn.Module):
 
     Parameters
     ----------
-    codec : Module
-        ``encode(x) -> h`` and ``decode(z) -> raw``; with a context both take it as a
-        second argument.
-    likelihood, corruption, prior : parts
+    codec : Codec
+    likelihood, corruption, prior : parts, bound to the columns of X
     penalties : sequence of parts, default=()
-    warmup_steps : int, default=0
-        Training steps over which the divergence's weight rises to one.
+    sample_shape : tuple of int, optional
+        Shape in which the corruption sees a sample; flat rows where left out.
+    kl_warmup : float, default=0.0
+        Share of the training over which the divergence's weight rises to one.
     hidden_context : float, default=0.0
         Share of the rows whose context the encoder does not see in training, so that it
         can do without.
+
+    Attributes
+    ----------
+    progress : float
+        Share of the training that is done, for what changes on the way; whoever trains
+        sets it.
     """
 
     def __init__(
         self,
-        codec: nn.Module,
+        codec: Codec,
         likelihood,
         corruption,
         prior,
         penalties: Sequence = (),
         *,
-        warmup_steps: int = 0,
+        sample_shape: tuple[int, ...] | None = None,
+        kl_warmup: float = 0.0,
         hidden_context: float = 0.0,
     ):
         super().__init__()
@@ -84,9 +59,10 @@ class Autoencoder(nn.Module):
         self.corruption = corruption
         self.prior = prior
         self.penalties = list(penalties)
-        self.warmup_steps = warmup_steps
+        self.sample_shape = sample_shape
+        self.kl_warmup = kl_warmup
         self.hidden_context = hidden_context
-        self._n_steps = 0
+        self.progress = 1.0
 
     def forward(
         self,
@@ -114,7 +90,7 @@ class Autoencoder(nn.Module):
         """
         state = self.run(x, generator, x_tilde, weight, context)
         divergence = self.prior.divergence(state.h)
-        loss = self.likelihood.nll(state.raw, x) + self.warmth() * divergence
+        loss = self.likelihood.nll(state.raw, x) + self.kl_weight() * divergence
         for penalty in self.penalties:
             loss = loss + penalty(state)
         return loss
@@ -135,12 +111,15 @@ class Autoencoder(nn.Module):
     @property
     def members(self) -> int | None:
         """How many models the codec holds along a leading axis."""
-        return getattr(self.codec, "members", None)
+        return self.codec.members
+
+    def gradient(self, generator: Generator | None) -> ExplicitGradient | None:
+        """The gradient written out by hand, or None where autograd has to do."""
+        return ExplicitGradient(self, generator) if supports(self) else None
 
     def decayed_parameters(self) -> list[nn.Parameter]:
-        """Those under weight decay: all, unless the codec knows better."""
-        codec = self.codec
-        return list(getattr(codec, "decayed_parameters", codec.parameters)())
+        """Those of the codec that are under weight decay."""
+        return self.codec.decayed_parameters()
 
     def run(
         self,
@@ -152,24 +131,36 @@ class Autoencoder(nn.Module):
     ) -> State:
         """One pass through corruption, encoder, prior and decoder."""
         if x_tilde is None:
-            x_tilde = self.corruption(x, generator)
-            if x_tilde.shape != x.shape:
-                raise ValueError(
-                    "corruption must return a tensor of the shape that came, "
-                    f"{tuple(x.shape)}; it returned {tuple(x_tilde.shape)}."
-                )
+            x_tilde = self.corrupted(x, generator)
         seen = self.seen_context(context, generator)
         h = self.codec.encode(x_tilde, *_given(seen))
         z = self.prior.draw(h, generator)
         raw = self.codec.decode(z, *_given(context))
         return State(x, x_tilde, h, z, raw, self.codec, generator, weight, context)
 
-    def warmth(self) -> float:
-        """Weight of the divergence in the coming training step, else one."""
-        if not self.training or not self.warmup_steps:
+    def corrupted(self, x: Tensor, generator: Generator | None) -> Tensor:
+        """What the encoder sees of rows x in training.
+
+        Raises
+        ------
+        ValueError
+            When the corruption changes the shape.
+        """
+        shape = self.sample_shape or x.shape[-1:]
+        samples = x.unflatten(-1, shape) if len(shape) > 1 else x
+        x_tilde = self.corruption(samples, generator)
+        if x_tilde.shape != samples.shape:
+            raise ValueError(
+                "corruption must return a tensor of the shape that came, "
+                f"{tuple(samples.shape)}; it returned {tuple(x_tilde.shape)}."
+            )
+        return x_tilde.flatten(-len(shape)) if len(shape) > 1 else x_tilde
+
+    def kl_weight(self) -> float:
+        """Weight of the divergence: rising in training, one afterwards."""
+        if not self.training or not self.kl_warmup:
             return 1.0
-        self._n_steps += 1
-        return min(1.0, self._n_steps / self.warmup_steps)
+        return min(1.0, self.progress / self.kl_warmup)
 
     def seen_context(
         self, context: Tensor | None, generator: Generator | None
@@ -190,9 +181,38 @@ class Autoencoder(nn.Module):
         """Raw output for clean rows, without chance."""
         return self.codec.decode(self.code(x, context), *_given(context))
 
-    def nll(self, x: Tensor) -> Tensor:
-        """Reconstruction term alone, of the clean rows, shape ``(..., batch)``."""
-        return self.likelihood.nll(self.reconstruct(x), x)
+    def log_likelihood(self, x: Tensor, scale: Tensor) -> Tensor:
+        """Of clean rows given their codes, in X's units, shape ``(..., batch)``.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., batch, n_features), in model units
+        scale : Tensor of shape (n_features,), float64
+            Units of X's columns.
+        """
+        return self.likelihood.log_likelihood(self.reconstruct(x), x, scale)
+
+    def check(self, batch: Batch) -> None:
+        """Raise where the parts do not fit one another, on a few rows.
+
+        Raises
+        ------
+        ValueError
+            When the objective of a row is no number a row.
+        """
+        x, weight, x_tilde, context = batch
+        generator = Generator(x.device).manual_seed(0)
+        with torch.no_grad():
+            loss = self(x, generator, x_tilde, weight, context)
+        lead = () if self.members is None else (self.members,)
+        if loss.shape != (*lead, batch.x.shape[-2]):
+            parts = [self.likelihood, self.prior, *self.penalties]
+            names = ", ".join(type(part).__name__ for part in parts)
+            raise ValueError(
+                f"likelihood.nll, prior.divergence and penalties ({names}) must give "
+                f"one number a row, here {math.prod(batch.x.shape[:-1])}; the sum has "
+                f"the shape {tuple(loss.shape)}."
+            )
 
 
 def _given(context: Tensor | None) -> tuple[Tensor, ...]:

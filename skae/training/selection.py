@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from skae.parts.dense import Anchor, DenseCodec, Guard
+from skae.parts.anchored import AnchoredCodec, Guard
 from skae.training.objective import Autoencoder
 
-__all__ = ["Choice", "Folds", "HoldOut", "Judge", "choose_departure"]
+__all__ = ["Choice", "Folds", "HoldOut", "Judge", "choose_departure", "watched"]
 
 _SHRINKAGE = (1.0, 0.9, 0.75, 0.5, 0.25)
 _REQUIRED_T = 2.5
@@ -60,25 +60,25 @@ class Judge:
             return loss.mean().item()
         return ((loss * self.weight).sum() / self.weight.sum()).item()
 
-    def note_start(self, model: Autoencoder, anchor: Anchor | None) -> None:
+    def note_start(self, model: Autoencoder) -> None:
         """Remember an anchored model as it is before training.
 
         From then on it is guarded, so that one far-out row does not decide
         which step is the best.
         """
-        if anchor is None:
+        if not model.codec.is_anchored:
             return
         self.start_loss = self.row_loss(model)
         parameters = model.codec.anchored_parameters()
         self.start = [parameter.detach().clone() for parameter in parameters]
         self.start_state = copy.deepcopy(model.codec.state_dict())
-        model.codec.guard = self.guard(model.codec, anchor)
+        model.codec.guard = self.guard(model.codec)
 
     @torch.no_grad()
-    def guard(self, codec: DenseCodec, anchor: Anchor) -> Guard:
+    def guard(self, codec: AnchoredCodec) -> Guard:
         """The limits of the training rows under the codec as it is."""
         codec.guard = None
-        return codec.watch(anchor, self.training_x, self.trained_on)
+        return watched(codec, self.training_x, self.trained_on)
 
 
 class HoldOut(Judge):
@@ -196,7 +196,7 @@ class Choice(NamedTuple):
 
 
 def choose_departure(
-    model: Autoencoder, judge: Judge, anchor: Anchor, *, always_guard: bool
+    model: Autoencoder, judge: Judge, *, always_guard: bool
 ) -> Choice:
     """Shrink the trained model towards its anchor, or say that the anchor is better.
 
@@ -209,7 +209,6 @@ def choose_departure(
         Trained; left with the chosen weights and guard.
     judge : HoldOut or Folds
         That knows the model's start.
-    anchor : Anchor
     always_guard : bool
         Leave the held-out rows no say in the guard.
 
@@ -219,7 +218,7 @@ def choose_departure(
     """
     codec = model.codec
     trained = [p.detach().clone() for p in codec.anchored_parameters()]
-    guard = judge.guard(codec, anchor)
+    guard = judge.guard(codec)
     losses = {}
     for guarded in (True,) if always_guard else (True, False):
         codec.guard = guard if guarded else None
@@ -238,12 +237,38 @@ def choose_departure(
     return Choice(shrinkage, guarded, t)
 
 
+@torch.no_grad()
+def watched(
+    codec: AnchoredCodec, x: Tensor, trained_on: Tensor | None = None
+) -> Guard:
+    """A guard with the limits of rows x.
+
+    Parameters
+    ----------
+    codec : AnchoredCodec
+    x : Tensor of shape (batch, n_features)
+    trained_on : bool Tensor of shape (members, batch), optional
+        Rows that count for each member.
+    """
+    parts = [
+        [(rows * codec.input_scale).nan_to_num().abs(), codec.whitened(rows).abs()]
+        for rows in (x.split(_PART) if trained_on is None else [x])
+    ]
+    sizes = [torch.cat(part, -2) for part in zip(*parts, strict=True)]
+    if trained_on is not None:
+        sizes = [size * trained_on[..., None] for size in sizes]
+    limits = [size.amax(-2, keepdim=True).clamp_min(1e-12) for size in sizes]
+    if codec.members is None:
+        return Guard(*(limit[0] for limit in limits))
+    return Guard(*(r.expand(codec.members, *r.shape[-2:]) for r in limits))
+
+
 def _generator(x: Tensor) -> Generator:
     return Generator(x.device).manual_seed(0)
 
 
 @torch.no_grad()
-def _shrink(codec: DenseCodec, start, trained, shrinkage):
+def _shrink(codec: AnchoredCodec, start, trained, shrinkage):
     for parameter, before, after in zip(
         codec.anchored_parameters(), start, trained, strict=True
     ):

@@ -27,7 +27,6 @@ from skorch.callbacks import (
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from skae.training.explicit import ExplicitGradient, supports
 from skae.training.flat import FlatAdamW, FlatParameters
 
 __all__ = ["Schedule", "Trainer", "check_callbacks"]
@@ -201,12 +200,8 @@ class Trainer(NeuralNet):
         self.module_ = self.module
         decayed = self.module_.decayed_parameters()
         self.flat_ = FlatParameters(self.module_, decayed)
-        explicit = not self.autograd and supports(self.module_)
-        self.gradient_ = (
-            ExplicitGradient(self.module_, self.generator)
-            if explicit
-            else self._autograd_step
-        )
+        written = None if self.autograd else self.module_.gradient(self.generator)
+        self.gradient_ = self._autograd_step if written is None else written
         return self
 
     def initialize_criterion(self):

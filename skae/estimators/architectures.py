@@ -1,0 +1,59 @@
+"""The parameter ``architecture``: a name, a pair of modules or a part."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from torch import nn
+
+from skae.estimators.naming import part_of
+from skae.parts.base import Architecture
+from skae.parts.modules import ModulePair
+
+__all__ = ["architecture_of"]
+
+
+def architecture_of(
+    value, named: Mapping[str, Callable[[], Architecture]], given_shape, n_features
+) -> Architecture:
+    """The architecture that a parameter asks for.
+
+    Parameters
+    ----------
+    value : str, (encoder, decoder) or architecture part
+    named : mapping of str to callable
+        What names stand for.
+    given_shape : tuple of int or None
+        Shape of a sample as it came, None for flat rows.
+    n_features : int
+
+    Raises
+    ------
+    ValueError
+        When it is none, or made for samples of another shape.
+    """
+    if isinstance(value, str):
+        return named[value]()
+    if isinstance(value, tuple | list):
+        if len(value) != 2 or not all(isinstance(part, nn.Module) for part in value):
+            names = " or ".join(map(repr, named))
+            raise ValueError(
+                f"architecture must be {names}, a pair (encoder, decoder) of "
+                f"torch.nn.Module or an architecture part, got {value!r}."
+            )
+        return ModulePair(*value, sample_shape=given_shape)
+    architecture = part_of(value, Architecture)
+    shape = architecture.sample_shape
+    if shape is None:
+        return architecture
+    name = f"architecture={type(architecture).__name__} of sample_shape={shape!r}"
+    if math.prod(shape) != n_features:
+        raise ValueError(
+            f"{name} means {math.prod(shape)} features; X has {n_features}."
+        )
+    if given_shape is not None and _without_ones(shape) != _without_ones(given_shape):
+        raise ValueError(f"{name} does not fit X, with samples of shape {given_shape}.")
+    return architecture
+
+
+def _without_ones(shape) -> tuple[int, ...]:
+    return tuple(int(size) for size in shape if size != 1)

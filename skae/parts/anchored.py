@@ -1,0 +1,280 @@
+"""A linear path beside any codec, so that the model starts as PCA.
+
+`AnchoredCodec` wraps a codec of any architecture with encoder f and decoder g, whose
+last layers start at zero, and computes ::
+
+    c   = (x - mu) E / sigma + f(x r)
+    raw = nu + s (sigma c D + g(c))
+
+where E and D start as the axes of a linear autoencoder, in practice PCA: the untrained
+model is that autoencoder. ``s`` holds, for each column, its standard deviation where
+that is below one model unit: columns of small units then move in their own units, and
+constant ones not at all. A `Guard` takes rows unlike the training rows back to the
+start. Held-out rows decide in ``training/selection.py`` what of f and g is kept.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from skae.parts.base import Codec
+from skae.parts.dense import product
+
+__all__ = ["Anchor", "AnchoredCodec", "Guard"]
+
+
+class Anchor(NamedTuple):
+    """The linear autoencoder in which a codec starts.
+
+    Attributes
+    ----------
+    axes : Tensor of shape (n_features, n_components) or (members, ...)
+        Orthonormal columns, zero columns beyond the rank.
+    scale : Tensor of shape (n_components,) or (members, ...)
+        sigma: standard deviation of the rows along each axis, positive.
+    center : Tensor of shape (n_features,) or (members, ...)
+        mu: mean of the rows in model units.
+    raw_center : Tensor of shape (n_features,) or (members, ...)
+        nu: raw output for a zero code.
+    raw_slope : Tensor of shape (n_features,) or (members, ...)
+        Raw units per model unit; one for a Gaussian likelihood.
+    shrinkage : Tensor of shape (n_components,) or (members, ...)
+        Share of each code's variance that is kept, one for PCA; probabilistic PCA
+        (Tipping and Bishop 1999) shrinks codes by the noise in them.
+    """
+
+    axes: Tensor
+    scale: Tensor
+    center: Tensor
+    raw_center: Tensor
+    raw_slope: Tensor
+    shrinkage: Tensor
+
+    def encoder(self) -> Tensor:
+        """E."""
+        return self.axes * self.shrinkage.sqrt().unsqueeze(-2)
+
+    def decoder(self) -> Tensor:
+        """s D."""
+        return self.encoder().mT * self.raw_slope.unsqueeze(-2)
+
+
+class Guard(nn.Module):
+    """Takes rows that are far from the training rows back to the anchor.
+
+    What a codec adds to its anchor is weighted by a trust of one while no scaled input,
+    or whitened code, exceeds three times the largest of the training rows; it falls
+    linearly to zero at six times. Limits are kept for each coordinate: where a feature
+    was constant in training, nothing determined its weights.
+
+    Parameters
+    ----------
+    input_limit : Tensor of shape (n_features,) or (members, 1, n_features)
+        Largest magnitude of each scaled input.
+    code_limit : Tensor of shape (n_components,) or (members, 1, n_components)
+        Largest magnitude of each whitened code.
+    """
+
+    input_limit: Tensor
+    code_limit: Tensor
+
+    def __init__(self, input_limit: Tensor, code_limit: Tensor):
+        super().__init__()
+        self.register_buffer("input_limit", input_limit)
+        self.register_buffer("code_limit", code_limit)
+
+    def input_trust(self, scaled: Tensor) -> Tensor:
+        """How far the correction of the code counts, shape ``(..., batch, 1)``."""
+        return _trust(scaled, self.input_limit)
+
+    def code_trust(self, code: Tensor) -> Tensor:
+        """How far the correction of the reconstruction counts."""
+        return _trust(code, self.code_limit)
+
+    def member(self, index: int) -> "Guard":
+        """The guard of one member."""
+        return Guard(self.input_limit[index, 0], self.code_limit[index, 0])
+
+
+class AnchoredCodec(Codec):
+    """A codec beside a linear path, see the formulas above.
+
+    Parameters
+    ----------
+    codec : Codec
+        f and g; its last layers are set to zero.
+    anchor : Anchor
+    input_scale : Tensor of shape (n_features,)
+        r: one over the standard deviation of each column, or of its like.
+    output_scale : Tensor of shape (n_features,)
+        s.
+    start : Tensor of shape (..., n_outputs - n_components), optional
+        What the encoder gives beyond the location, before training.
+    tied : bool, default=False
+        Whether D is the transpose of E.
+    bound : float, optional
+        Inputs of f and g are clipped to +-bound.
+    whitened : bool, default=False
+        Whether z is c; else sigma c, in the units of the rows.
+    generator : torch.Generator, optional
+        On the CPU, for what the codec draws for such a start.
+
+    Shape
+    -----
+    As of the codec, which has ``members`` where the anchor has.
+    """
+
+    axes: Tensor
+    scale: Tensor
+    center: Tensor
+    raw_center: Tensor
+    raw_slope: Tensor
+    shrinkage: Tensor
+    input_scale: Tensor
+    output_scale: Tensor
+    start: Tensor | None
+    is_anchored = True
+
+    def __init__(
+        self,
+        codec: Codec,
+        anchor: Anchor,
+        input_scale: Tensor,
+        output_scale: Tensor,
+        *,
+        start: Tensor | None = None,
+        tied: bool = False,
+        bound: float | None = None,
+        whitened: bool = False,
+        generator: Generator | None = None,
+    ):
+        super().__init__()
+        codec.start_at_zero(generator)
+        self.codec = codec
+        self.members = codec.members
+        self.n_components = codec.n_components
+        self.tied = tied
+        self.bound = bound
+        self.keeps_units = not whitened
+        self.code_activation = "identity"
+        self.guard: Guard | None = None
+        for name, tensor in anchor._asdict().items():
+            self.register_buffer(name, tensor)
+        self.register_buffer("input_scale", input_scale)
+        self.register_buffer("output_scale", output_scale)
+        self.register_buffer("start", start)
+        # Model units are centred for most likelihoods.
+        self.is_centred = not bool(anchor.center.any())
+        self.encoder_path = nn.Parameter(anchor.encoder().clone())
+        self.decoder_path = None
+        if not tied:
+            safe = torch.where(output_scale > 0, output_scale, 1)
+            self.decoder_path = nn.Parameter(anchor.decoder() / safe)
+
+    def anchor(self) -> Anchor:
+        """The start."""
+        return Anchor(*(getattr(self, name) for name in Anchor._fields))
+
+    def decayed_parameters(self) -> list[nn.Parameter]:
+        """Those of f and g; E and D are not decayed."""
+        return self.codec.decayed_parameters()
+
+    def dense_layers(self):
+        """Of f and g."""
+        return self.codec.dense_layers()
+
+    def decoder_axes(self) -> Tensor:
+        """D: its own parameter, or the transpose of E when tied."""
+        return self.encoder_path.mT if self.decoder_path is None else self.decoder_path
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """h for rows x in model units; missing entries count as their mean."""
+        scaled = x * self.input_scale
+        h = self.codec.encode(self.bounded(scaled), context)
+        centred = self.centred(x)
+        h = self.moved(h, product(centred, self.encoder_path) / self._row(self.scale))
+        if self.guard is not None and not self.training:
+            encoder = self.anchor().encoder()
+            start = product(centred, encoder) / self._row(self.scale)
+            start = self.moved(torch.zeros_like(h), start)
+            trust = self.guard.input_trust(scaled.nan_to_num())
+            h = start + trust * (h - start)
+        return h * self._row(self.scale) if self.keeps_units else h
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Raw output for codes z."""
+        sigma = self._row(self.scale)
+        code, z = (z / sigma, z) if self.keeps_units else (z, z * sigma)
+        raw = self.codec.decode(self.bounded(code), context)
+        raw = raw + product(z, self.decoder_axes())
+        raw = raw * self.output_scale
+        if self.guard is not None and not self.training:
+            start = product(z, self.anchor().decoder())
+            raw = start + self.guard.code_trust(code) * (raw - start)
+        return raw + self._row(self.raw_center)
+
+    def whitened(self, x: Tensor) -> Tensor:
+        """c of rows x, before any chance."""
+        h = self.encode(x)[..., : self.n_components]
+        return h / self._row(self.scale) if self.keeps_units else h
+
+    def centred(self, x: Tensor) -> Tensor:
+        """x - mu with zeros for what is missing."""
+        if not self.is_centred:
+            x = x - self._row(self.center)
+        # NaN is rare and nan_to_num a pass over the rows: only where it may occur.
+        return x.nan_to_num() if self.codec.allows_missing else x
+
+    def moved(self, h: Tensor, code: Tensor) -> Tensor:
+        """h with a code added to its location, and with the start of the rest."""
+        n_rest = h.shape[-1] - self.n_components
+        if not n_rest:
+            return h + code
+        if self.start is not None:
+            rest = self._row(self.start).expand(*code.shape[:-1], n_rest)
+            return h + torch.cat([code, rest], -1)
+        return h + F.pad(code, (0, n_rest))
+
+    def bounded(self, x: Tensor) -> Tensor:
+        """What f and g see of their inputs."""
+        return x if self.bound is None else x.clamp(-self.bound, self.bound)
+
+    def member(self, index: int) -> "AnchoredCodec":
+        """A copy of one member as a codec without the leading axis."""
+        start = None if self.start is None else self.start[index]
+        codec = AnchoredCodec(
+            self.codec.member(index),
+            Anchor(*(part[index] for part in self.anchor())),
+            self.input_scale,
+            self.output_scale,
+            start=start,
+            tied=self.tied,
+            bound=self.bound,
+            whitened=not self.keeps_units,
+        )
+        shared = {"input_scale", "output_scale"}
+        mine = {
+            name: tensor if name.split(".")[-1] in shared else tensor[index]
+            for name, tensor in self.state_dict().items()
+            if not name.startswith("guard.")
+        }
+        codec.load_state_dict(mine)
+        if self.guard is not None:
+            codec.guard = self.guard.member(index)
+        return codec
+
+    def anchored_parameters(self) -> list[nn.Parameter]:
+        """What is zero or the anchor's before training, and carries the departure."""
+        paths = [self.encoder_path, self.decoder_path]
+        found = [path for path in paths if path is not None]
+        return found + self.codec.last_parameters()
+
+    def _row(self, vector: Tensor) -> Tensor:
+        return vector if self.members is None else vector.unsqueeze(-2)
+
+
+def _trust(size: Tensor, limit: Tensor) -> Tensor:
+    far = (size.abs() / limit).amax(-1, keepdim=True)
+    return (2 - far / 3).clamp(0, 1)
