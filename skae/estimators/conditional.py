@@ -157,6 +157,8 @@ default="relu"
     __metadata_request__transform = {"y": False}
 
     _hidden_context = 0.1
+    # What rows are is no part of PCA.
+    _init = "random"
 
     def __init__(
         self,

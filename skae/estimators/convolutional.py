@@ -47,6 +47,9 @@ class ConvAE(Denoising, Images, BaseAutoencoder):
         None has none. Slow.
     n_components : int, default=None
         Width of the code; None keeps the feature map, flattened: see ``code_shape_``.
+    init : {"pca", "random"}, default="pca"
+        With n_components: start as PCA plus a correction by the network, of which
+        held-out samples decide how much is kept, or from random weights.
     noise : {"gaussian", "masking", "salt_and_pepper"} or corruption part, default=None
         Noise to be learned to remove, drawn afresh in every training step: Gaussian
         noise on every pixel; pixels set to zero at random; pixels set to their smallest
@@ -140,6 +143,7 @@ default="relu"
         "stride": [Interval(Integral, 1, None, closed="left")],
         "n_residual_layers": [Interval(Integral, 0, None, closed="left")],
         "output_kernel_size": [Interval(Integral, 1, None, closed="left"), None],
+        "init": [StrOptions({"pca", "random"})],
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "likelihood": [
@@ -158,6 +162,7 @@ default="relu"
         n_residual_layers=1,
         output_kernel_size=None,
         n_components=None,
+        init="pca",
         noise=None,
         noise_level=0.5,
         activation="relu",
@@ -183,6 +188,7 @@ default="relu"
         self.n_residual_layers = n_residual_layers
         self.output_kernel_size = output_kernel_size
         self.n_components = n_components
+        self.init = init
         self.noise = noise
         self.noise_level = noise_level
         self.activation = activation
@@ -225,7 +231,8 @@ default="relu"
             architecture=conv,
             n_components=self.n_components,
             defaults=defaults_for_images,
-            columns_apart=True,
+            init=self.init,
+            columns_apart=self.init == "random" or self.n_components is None,
             likelihood=part_of(likelihood, Likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
         )

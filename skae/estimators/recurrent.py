@@ -54,6 +54,9 @@ class RecurrentAE(Denoising, Shaped, BaseAutoencoder):
         makes at most 16 frames of the longest sequence.
     n_components : int, default=8
         Width of the code.
+    init : {"pca", "random"}, default="pca"
+        With n_components: start as PCA plus a correction by the network, of which
+        held-out samples decide how much is kept, or from random weights.
     noise : {"gaussian", "masking", "salt_and_pepper"}, corruption part or None, \
 default=None
         Gaussian noise on every feature; features set to zero at random; features set to
@@ -148,6 +151,7 @@ default=None
             StrOptions({"auto"}),
             Interval(Integral, 1, None, closed="left"),
         ],
+        "init": [StrOptions({"pca", "random"})],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
     }
@@ -165,6 +169,7 @@ default=None
         n_layers=1,
         frame_size="auto",
         n_components=8,
+        init="pca",
         noise=None,
         noise_level=0.5,
         likelihood="gaussian",
@@ -188,6 +193,7 @@ default=None
         self.n_layers = n_layers
         self.frame_size = frame_size
         self.n_components = n_components
+        self.init = init
         self.noise = noise
         self.noise_level = noise_level
         self.likelihood = likelihood
@@ -219,7 +225,8 @@ default=None
             architecture=architecture,
             n_components=int(self.n_components),
             defaults=defaults_for_sequences,
-            columns_apart=True,
+            init=self.init,
+            columns_apart=self.init == "random",
             likelihood=part_of(self.likelihood, Likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
         )

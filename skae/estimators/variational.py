@@ -16,13 +16,14 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import _check_sample_weight
 
+from skae.estimators.architectures import architecture_of
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.code_density import CodeDensity
 from skae.estimators.generative import Generative, seeded
 from skae.estimators.naming import Parts, hidden_widths, part_of
 from skae.estimators.shaped import Images, channel_widths
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.base import Architecture, Likelihood
+from skae.parts.base import Likelihood
 from skae.parts.conv import Conv
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS, LearnedGaussian
@@ -57,7 +58,12 @@ class Variational(Generative, Images, BaseAutoencoder):
         "kl_warmup": [Interval(Real, 0, 1, closed="left")],
         "code_density": [StrOptions({"prior", "mixture"})],
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
-        "architecture": [StrOptions({"dense", "conv"}), HasMethods(["build"])],
+        "architecture": [
+            StrOptions({"dense", "conv"}),
+            tuple,
+            list,
+            HasMethods(["build"]),
+        ],
         "sample_shape": [tuple, list, np.ndarray, None],
         "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
         "channels": [Interval(Integral, 1, None, closed="left"), tuple, list],
@@ -68,27 +74,34 @@ class Variational(Generative, Images, BaseAutoencoder):
     _hidden_context = 0.0
 
     def _parts(self, X) -> Parts:
+        architecture = self._architecture()
         return Parts(
-            architecture=self._architecture(),
-            n_components=self.n_components,
+            architecture=architecture,
+            n_components=None if architecture.decides_width else self.n_components,
             defaults=defaults_for_variational,
             likelihood=self._likelihood(),
             prior=StandardNormal(self.beta),
             kl_warmup=self.kl_warmup,
+            init=self._init,
             columns_apart=True,
             hidden_context=self._hidden_context,
         )
 
     def _architecture(self):
-        if not isinstance(self.architecture, str):
-            return part_of(self.architecture, Architecture)
-        if self.architecture == "conv":
-            kernel, stride = self._windows(_KERNEL, _KERNEL)
-            channels = channel_widths(self.channels)
-            shape = self._resolved_shape()
-            return Conv(shape, channels, kernel, stride, activation=self.activation)
+        named = {"dense": self._dense, "conv": self._conv}
+        return architecture_of(
+            self.architecture, named, self._given_shape, self.n_features_in_
+        )
+
+    def _dense(self):
         hidden = hidden_widths(self.hidden_layer_sizes, self.activation)
         return Dense(hidden, self.activation)
+
+    def _conv(self):
+        kernel, stride = self._windows(_KERNEL, _KERNEL)
+        channels = channel_widths(self.channels)
+        shape = self._resolved_shape()
+        return Conv(shape, channels, kernel, stride, activation=self.activation)
 
     def _likelihood(self):
         if self.likelihood == "gaussian":
@@ -213,6 +226,9 @@ class VariationalAE(Variational):
         Where ``sample`` draws codes: the standard normal prior, or mixtures of
         Gaussians fitted to the codes of the training rows,
         whose samples are more like them (Ghosh et al. 2020, arXiv 1903.12436).
+    init : {"pca", "random"}, default="random"
+        Start as probabilistic PCA plus a correction by the network, or from random
+        weights.
     n_importance_samples : int, default=50
         Draws for ``score_samples``, whose bound of the likelihood they tighten.
     architecture : {"dense", "conv"} or architecture part, default="dense"
@@ -316,6 +332,7 @@ default="relu"
         beta=1.0,
         kl_warmup=0.0,
         code_density="prior",
+        init="random",
         n_importance_samples=50,
         architecture="dense",
         sample_shape=None,
@@ -342,6 +359,7 @@ default="relu"
         self.beta = beta
         self.kl_warmup = kl_warmup
         self.code_density = code_density
+        self.init = init
         self.n_importance_samples = n_importance_samples
         self.architecture = architecture
         self.sample_shape = sample_shape
@@ -361,6 +379,10 @@ default="relu"
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
+
+    @property
+    def _init(self):
+        return self.init
 
     def transform(self, X, return_std=False):
         """Encode samples.
