@@ -11,7 +11,7 @@ many components and the same training rows, on one thread:
 - two torch modules, 784-64-k and back, as `AutoencoderTransformer(architecture=...)` on
   MNIST; k = 8, 32.
 
-    python benchmarks/anchored.py
+    python benchmarks/anchored.py                       # about 10 minutes
     python benchmarks/anchored.py --quick               # one setting of each estimator
     python benchmarks/anchored.py --only RecurrentAE "ConvAE, MNIST"
 """

@@ -457,10 +457,8 @@ def print_lottery(fits):
                 "at PCA": sum(ratio > AT_PCA for ratio in ratios),
             }
         )
-    print_table(
-        f"Held-out error / PCA's over seeds of the estimator (at PCA: > {AT_PCA})",
-        lines,
-    )
+    title = f"Held-out error / PCA's over the estimator's seeds (at PCA: > {AT_PCA})"
+    print_table(title, lines)
     n_close = sum(line["worst / best"] <= SPREAD for line in lines)
     print(f"  worst <= {SPREAD} x best in {n_close} of {len(lines)} settings")
 
