@@ -1,4 +1,8 @@
-"""The parameter ``architecture``: a name, a pair of modules or a part."""
+"""The parameter ``architecture``: a name, a pair of modules or a part.
+
+`AnyArchitecture` is for estimators that take all three; where a part has a shape of
+samples, X may come in it.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -6,10 +10,59 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from skae.estimators.naming import part_of
-from skae.parts.base import Architecture
+from skae.estimators.shaped import Shaped
+from skae.parts.base import Architecture, as_part
 from skae.parts.modules import ModulePair
 
-__all__ = ["architecture_of"]
+__all__ = ["AnyArchitecture", "architecture_of"]
+
+
+class AnyArchitecture(Shaped):
+    """For estimators with the parameter ``architecture``, "dense" by default."""
+
+    def _architecture(self) -> Architecture:
+        """What the parameter asks for."""
+        return architecture_of(
+            self.architecture,
+            {"dense": self._dense},
+            self._given_shape,
+            self.n_features_in_,
+        )
+
+    def _dense(self) -> Architecture:
+        """What "dense" stands for."""
+        raise NotImplementedError
+
+    def _check_dense_alone(self, **defaults) -> None:
+        """Raise where parameters of "dense" are set for another architecture."""
+        if isinstance(self.architecture, str):
+            return
+        for name, default in defaults.items():
+            value = getattr(self, name)
+            if isinstance(value, str) != isinstance(default, str) or value != default:
+                raise ValueError(
+                    f"{name}={value!r} is for architecture='dense'; "
+                    f"{', '.join(defaults)} say nothing of other architectures, which "
+                    "have their own."
+                )
+
+    @property
+    def _allows_nan(self):
+        if isinstance(self.architecture, str | tuple | list):
+            return False
+        return as_part(self.architecture, Architecture).allows_missing
+
+    def _flattened(self, X, *, reset, name="X"):
+        if isinstance(self.architecture, str):
+            # Arrays of more axes are refused, as by PCA.
+            self._given_shape = None
+            return X
+        return super()._flattened(X, reset=reset, name=name)
+
+    def _after(self, fitting):
+        super()._after(fitting)
+        if self._given_shape is not None:
+            self.sample_shape_ = self._given_shape
 
 
 def architecture_of(

@@ -14,18 +14,14 @@ from sklearn.utils._param_validation import (
     StrOptions,
 )
 
-from skae.estimators.architectures import architecture_of
+from skae.estimators.architectures import AnyArchitecture
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.naming import Parts, hidden_widths, part_of
-from skae.estimators.shaped import Shaped
+from skae.estimators.naming import Parts, hidden_widths, part_of, penalties_of
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import (
-    Architecture,
     Corruption,
     Likelihood,
-    Penalty,
     Prior,
-    as_part,
 )
 from skae.parts.corruption import CORRUPTIONS, NoCorruption
 from skae.parts.dense import Dense
@@ -37,7 +33,7 @@ from skae.training.defaults import DEFAULTS
 __all__ = ["AutoencoderTransformer"]
 
 
-class AutoencoderTransformer(Shaped, BaseAutoencoder):
+class AutoencoderTransformer(AnyArchitecture, BaseAutoencoder):
     """Autoencoder with PCA's interface: codes out, reconstructions back.
 
     The default model is PCA plus a non-linear correction in encoder and decoder that
@@ -240,15 +236,15 @@ default="relu"
         self.random_state = random_state
 
     def _parts(self, X):
-        self._check_dense()
-        architecture = architecture_of(
-            self.architecture,
-            {"dense": self._dense},
-            self._given_shape,
-            self.n_features_in_,
+        if isinstance(self.architecture, str):
+            self._check_code_activation()
+        self._check_dense_alone(
+            hidden_layer_sizes="auto",
+            activation="relu",
+            code_activation="identity",
+            tied_weights=False,
         )
-        penalty = self.penalty
-        penalties = penalty if isinstance(penalty, list | tuple) else [penalty]
+        architecture = self._architecture()
         is_fixed = architecture.decides_width
         return Parts(
             architecture=architecture,
@@ -258,11 +254,7 @@ default="relu"
             likelihood=part_of(self.likelihood, Likelihood, LIKELIHOODS),
             corruption=part_of(self.corruption, Corruption, CORRUPTIONS, NoCorruption),
             prior=part_of(self.prior, Prior, PRIORS, NoPrior),
-            penalties=tuple(
-                part_of(each, Penalty, PENALTIES)
-                for each in penalties
-                if each is not None
-            ),
+            penalties=penalties_of(self.penalty),
             init=self.init,
         )
 
@@ -270,42 +262,9 @@ default="relu"
         widths = hidden_widths(self.hidden_layer_sizes, self.activation)
         return Dense(widths, self.activation, self.tied_weights, self.code_activation)
 
-    def _check_dense(self):
-        """Raise where parameters of the dense architecture contradict others."""
-        if isinstance(self.architecture, str):
-            if self.code_activation != "identity" and self.init == "pca":
-                raise ValueError(
-                    f"code_activation={self.code_activation!r} needs init='random': "
-                    "PCA's start has a linear code."
-                )
-            return
-        dense = {"activation": "relu", "code_activation": "identity"}
-        dense |= {"hidden_layer_sizes": "auto", "tied_weights": False}
-        for name, default in dense.items():
-            value = getattr(self, name)
-            if isinstance(value, str) != isinstance(default, str) or value != default:
-                raise ValueError(
-                    f"{name}={value!r} is for architecture='dense'; "
-                    "code_activation, tied_weights, activation and hidden_layer_sizes "
-                    "say nothing of other architectures, which have their own."
-                )
-
-    # Samples in the shape of the architecture
-
-    @property
-    def _allows_nan(self):
-        if isinstance(self.architecture, str | tuple | list):
-            return False
-        return as_part(self.architecture, Architecture).allows_missing
-
-    def _flattened(self, X, *, reset, name="X"):
-        if isinstance(self.architecture, str):
-            # Arrays of more axes are refused, as by PCA.
-            self._given_shape = None
-            return X
-        return super()._flattened(X, reset=reset, name=name)
-
-    def _after(self, fitting):
-        super()._after(fitting)
-        if self._given_shape is not None:
-            self.sample_shape_ = self._given_shape
+    def _check_code_activation(self):
+        if self.code_activation != "identity" and self.init == "pca":
+            raise ValueError(
+                f"code_activation={self.code_activation!r} needs init='random': PCA's "
+                "start has a linear code."
+            )

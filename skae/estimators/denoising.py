@@ -11,15 +11,23 @@ import torch
 from scipy import sparse
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skae.estimators.architectures import AnyArchitecture
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.naming import Parts, hidden_widths, noise_of, part_of
+from skae.estimators.naming import (
+    Parts,
+    hidden_widths,
+    noise_of,
+    part_of,
+    penalties_of,
+)
 from skae.estimators.validation import shape_of, target_rows
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Likelihood
 from skae.parts.corruption import CORRUPTIONS
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
-from skae.training.defaults import defaults_from_random
+from skae.parts.penalties import PENALTIES
+from skae.training.defaults import DEFAULTS, defaults_from_random
 
 __all__ = ["Denoising", "DenoisingAE"]
 
@@ -142,7 +150,7 @@ class Denoising:
         return target_rows(y, shape, allow_nan=self._allows_nan)
 
 
-class DenoisingAE(Denoising, BaseAutoencoder):
+class DenoisingAE(Denoising, AnyArchitecture, BaseAutoencoder):
     """Dense autoencoder that learns to remove noise (Vincent et al. 2010, JMLR 11).
 
     The input is corrupted afresh in every training step and the target stays clean, so
@@ -162,13 +170,20 @@ default="gaussian"
         Standard deviation of the Gaussian noise in standard deviations of each feature,
         else the share of the features in [0, 1]. Ignored if ``noise`` is None or a
         part.
+    architecture : "dense", (encoder, decoder) or architecture part, default="dense"
+        "dense" follows the next three parameters; for the others see
+        `AutoencoderTransformer`.
     hidden_layer_sizes : int or tuple of int, default=()
         Widths between the input and the code; the decoder mirrors them.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
-        Activation of the hidden layers and of the code.
+        Activation of the hidden layers and, with ``init="random"``, of the code.
     tied_weights : bool, default=False
         Whether the decoder uses the transposes of the encoder's weights.
+    init : {"pca", "random"}, default="random"
+        Start from random weights, or as PCA plus a correction by the network.
+    penalty : str, penalty part or list of them, default=None
+        As in `AutoencoderTransformer`.
     likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
         How reconstructions are judged: squared error, or cross-entropy for targets in
         [0, 1].
@@ -242,9 +257,12 @@ default="relu"
         **BaseAutoencoder._parameter_constraints,
         **Denoising._noise_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
+        "architecture": [StrOptions({"dense"}), tuple, list, HasMethods(["build"])],
         "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "tied_weights": ["boolean"],
+        "init": [StrOptions({"pca", "random"})],
+        "penalty": [None, StrOptions(set(PENALTIES)), callable, list, tuple],
         "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
     }
 
@@ -254,9 +272,12 @@ default="relu"
         *,
         noise="gaussian",
         noise_level=0.5,
+        architecture="dense",
         hidden_layer_sizes=(),
         activation="relu",
         tied_weights=False,
+        init="random",
+        penalty=None,
         likelihood="gaussian",
         alpha="auto",
         batch_size="auto",
@@ -275,9 +296,12 @@ default="relu"
         self.n_components = n_components
         self.noise = noise
         self.noise_level = noise_level
+        self.architecture = architecture
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.tied_weights = tied_weights
+        self.init = init
+        self.penalty = penalty
         self.likelihood = likelihood
         self.alpha = alpha
         self.batch_size = batch_size
@@ -294,17 +318,30 @@ default="relu"
         self.random_state = random_state
 
     def _parts(self, X):
-        hidden = hidden_widths(self.hidden_layer_sizes, self.activation)
+        self._check_dense_alone(
+            hidden_layer_sizes=(), activation="relu", tied_weights=False
+        )
+        architecture = self._architecture()
+        is_fixed = architecture.decides_width
+        starts_as_pca = self.init == "pca"
+        defaults = DEFAULTS[architecture.data]
+        if architecture.data == "tables" and not starts_as_pca:
+            defaults = defaults_from_random
         return Parts(
-            architecture=Dense(
-                hidden, self.activation, self.tied_weights, self.activation
-            ),
-            n_components=self.n_components,
-            defaults=defaults_from_random,
-            columns_apart=True,
+            architecture=architecture,
+            n_components=None if is_fixed else self.n_components,
+            defaults=defaults,
+            init=self.init,
+            columns_apart=not starts_as_pca,
             likelihood=part_of(self.likelihood, Likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
+            penalties=penalties_of(self.penalty),
         )
+
+    def _dense(self):
+        hidden = hidden_widths(self.hidden_layer_sizes, self.activation)
+        of_code = self.activation if self.init == "random" else "identity"
+        return Dense(hidden, self.activation, self.tied_weights, of_code)
 
 
 def _is_labels(y) -> bool:

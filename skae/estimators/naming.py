@@ -12,13 +12,14 @@ from typing import Any
 
 from sklearn.base import clone
 
-from skae.parts.base import Corruption, as_part
+from skae.parts.base import Corruption, Penalty, as_part
 from skae.parts.corruption import CORRUPTIONS, NoCorruption
 from skae.parts.likelihoods import Gaussian
+from skae.parts.penalties import PENALTIES
 from skae.parts.priors import NoPrior
 from skae.training.defaults import Defaults
 
-__all__ = ["Parts", "hidden_widths", "noise_of", "part_of"]
+__all__ = ["Parts", "hidden_widths", "noise_of", "part_of", "penalties_of"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,14 @@ def part_of(value, base, names=None, default=None):
     if isinstance(value, str) and names is not None:
         return names[value]()
     return default() if value is None else as_part(_copied(value), base)
+
+
+def penalties_of(penalty) -> tuple:
+    """Penalty parts of a name, an object, a list of them or None."""
+    several = penalty if isinstance(penalty, list | tuple) else [penalty]
+    return tuple(
+        part_of(each, Penalty, PENALTIES) for each in several if each is not None
+    )
 
 
 def noise_of(noise, level):

@@ -318,7 +318,7 @@ class Likelihood(BaseEstimator):
     is_least_squares : bool
         Whether ``nll`` is half the squared error and nothing else, as PCA minimises.
     starts_as_pca : bool
-        Whether ``link`` and ``link_slope`` carry a linear reconstruction to raw outputs.
+        Whether ``link`` and ``link_slope`` carry a linear reconstruction to raw ones.
     has_slope : bool
         Whether ``slope`` is written out, for the hand-written gradient.
     """
@@ -539,7 +539,7 @@ def as_part(value, base: type):
 
 
 def _completed(base: type, required: tuple[str, ...]) -> type:
-    """A subclass that wraps an object: its own methods, the base's where it has none."""
+    """A subclass that wraps an object: its methods, the base's where it has none."""
 
     def __init__(self, part):
         missing = [name for name in required if not hasattr(part, name)]
