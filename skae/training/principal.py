@@ -263,22 +263,3 @@ def _sign_flipped(axes) -> np.ndarray:
     largest = np.abs(axes).argmax(axis=0)
     signs = np.sign(axes[largest, np.arange(axes.shape[1])])
     return axes * np.where(signs == 0, 1, signs)
-
-
-def pooled_moments(X, sample_weight, groups):
-    return sequence_moments(X, sample_weight, int(groups.max()) + 1)
-
-
-def column_units(variance, low, high, groups=None):
-    sd = np.sqrt(variance)
-    v = sd > 0
-    if not v.any() or sd[v].max() / sd[v].min() <= 4:
-        return None
-    lo, hi = np.fmin.reduce(low), np.fmax.reduce(high)
-    near = (low <= lo + 0.05 * (hi - lo)) & (high >= hi - 0.05 * (hi - lo))
-    if near[v].mean() >= 0.5:
-        return None
-    if groups is not None:
-        pooled = np.bincount(groups, variance) / np.bincount(groups)
-        sd = np.sqrt(pooled)[groups]
-    return np.where(sd > 0, sd, 1.0)
