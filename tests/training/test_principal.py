@@ -5,8 +5,7 @@ import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from skae.training import batches
-from skae.training import principal as module
+from skae.training import batches, centred
 from skae.training.principal import moments, principal, sequence_moments, share
 
 
@@ -36,7 +35,7 @@ def check(found, X, n_components, rtol=1e-9):
 @pytest.fixture
 def by_chunks(monkeypatch):
     """Tables count as large, and are read seven rows at a time."""
-    monkeypatch.setattr(module, "_IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(centred, "_DIRECT", 0)
     monkeypatch.setattr(batches, "_BLOCK_BYTES", 7 * 8 * 6)
 
 
