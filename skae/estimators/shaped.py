@@ -156,8 +156,8 @@ class Images(Shaped):
         shorter, longer = sorted(shape[:2])
         if shape[2] in _CHANNELS and shape[2] < shorter and longer <= 2 * shorter:
             raise ValueError(
-                f"X has samples of shape {shape}, which look like images of {shape[2]} "
-                "channels that come last; channels come first: np.moveaxis(X, -1, 1). "
+                f"X has samples of shape {shape}, which look like images with their "
+                "channels last; channels come first: np.moveaxis(X, -1, 1). "
                 f"Where these are {shape[0]} channels of {shape[1]} x {shape[2]} "
                 f"pixels, say so with sample_shape={shape}."
             )

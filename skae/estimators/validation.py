@@ -71,8 +71,8 @@ def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_ro
     used = weight > 0
     if used.sum() < min_rows:
         raise ValueError(
-            f"sample_weight must be positive for at least {min_rows} rows; it is "
-            f"for {used.sum()}."
+            f"sample_weight must be positive for {min_rows} of the rows at least; it "
+            f"is for {used.sum()}."
         )
     if not used.all():
         X, weight = X[used], weight[used]

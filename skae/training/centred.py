@@ -64,6 +64,7 @@ class CentredRows:
         self._unit = unit
         if self.is_sparse:
             X = X.astype(np.float64) / unit
+            X.sum_duplicates()
             missing = np.isnan(X.data)
             X.data[missing] = mean[X.indices[missing]] / unit
             self._scaled = X

@@ -232,7 +232,10 @@ def _sparse_column_sums(X, weight, center, unit):
     count = np.zeros(n_features, dtype=np.int64)
     for rows in chunks(n_samples, max(1, X.nnz // n_samples)):
         block = X[rows]
-        block.sum_duplicates()
+        if not block.has_canonical_format:
+            # Slices are views of X.
+            block = block.copy()
+            block.sum_duplicates()
         columns = block.indices
         share_of_row = np.repeat(weight[rows], np.diff(block.indptr))
         values = (block.data.astype(np.float64) - center[columns]) / unit
