@@ -101,18 +101,24 @@ class BaseAutoencoder(
         """
         first = not hasattr(self, "net_")
         with unchanged_on_error(self), isolated():
-            fitting = self._fit_of(X, y, sample_weight, reset=first)
+            fewest = 2 if first else 1
+            fitting = self._fit_of(X, y, sample_weight, reset=first, min_rows=fewest)
             fitted = fitting.continue_epoch(None if first else self)
             self._take_over(fitted)
             self._after(fitting)
         return self
 
-    def _fit_of(self, X, y, sample_weight, *, reset) -> Fit:
+    def _fit_of(self, X, y, sample_weight, *, reset, min_rows=2) -> Fit:
         """A fit of validated rows."""
         rows = self._flattened(X, reset=reset)
         n_samples = _num_samples(rows)
         rows, weight = training_rows(
-            self, rows, sample_weight, reset=reset, allow_nan=self._allows_nan
+            self,
+            rows,
+            sample_weight,
+            reset=reset,
+            allow_nan=self._allows_nan,
+            min_rows=min_rows,
         )
         clean = self._targets(y, (n_samples, rows.shape[1]))
         if clean is not None and sample_weight is not None:

@@ -120,7 +120,9 @@ class Denoising:
         clean = self._targets(y, rows.shape)
         clean = clean.toarray() if sparse.issparse(clean) else clean
         rebuilt = self._map_rows(rows, self._reconstruct, rows.shape[1])
-        squares = self._squares(torch.as_tensor(rebuilt), torch.as_tensor(clean))
+        squares = self._squares(
+            torch.as_tensor(rebuilt), torch.from_numpy(np.array(clean))
+        )
         return self._explained(squares.numpy(), rows, sample_weight)
 
     def denoise(self, X):

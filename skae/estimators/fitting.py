@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from skae.estimators.base_fitting import BaseFit, given
 from skae.estimators.linear_models import LinearModels
@@ -32,12 +33,12 @@ from skae.training.anchoring import (
     units_of,
 )
 from skae.training.batches import Batches, Rows
+from skae.training.column_units import column_units
 from skae.training.defaults import Defaults
 from skae.training.objective import Autoencoder
 from skae.training.principal import (
     Moments,
     Principal,
-    column_units,
     moments,
     pooled_moments,
     principal,
@@ -269,6 +270,7 @@ class Fit(BaseFit, LinearModels):
             codec = self._anchored(codec, found, units, folds, defaults)
         else:
             codec = self._built(n_components, None, input_scale_of(found, units))
+            codec.start_at_mean(self._raw_mean(found, units))
         model = self._module(codec).to(self.device)
         start = _Start(model, units, found.mean, rows, folds, noisy)
         model.eval().check(self._first(start, _CHECKED_ROWS))
@@ -325,6 +327,14 @@ class Fit(BaseFit, LinearModels):
             frozen=not self.architecture.trains_path,
             generator=self.generator,
         )
+
+    def _raw_mean(self, found, units) -> Tensor:
+        """Raw output of the mean of the rows, zeros where the likelihood has none."""
+        likelihood = self.parts.likelihood
+        if not likelihood.starts_as_pca:
+            return torch.zeros(likelihood.n_outputs(self.n_features))
+        mean = (found.mean - units.center) / units.scale
+        return likelihood.link(torch.as_tensor(mean, dtype=torch.float))
 
     def _input_scale(self, found, units):
         """r of the network beside PCA's path; rows that are not centred are as is."""

@@ -22,10 +22,11 @@ from skae.estimators.validation import (
 from skae.training.alternating import AlternatingTrainer, Move
 from skae.training.anchoring import units_of
 from skae.training.batches import Batches, Rows
+from skae.training.column_units import column_units
 from skae.training.defaults import training_of_game
 from skae.training.game import Game, Replay
 from skae.training.game_judge import Evidence, HeldOutSamples, findings
-from skae.training.principal import column_units, moments
+from skae.training.principal import moments
 from skae.training.trainer import Schedule
 from skae.training.two_sample import Modes
 

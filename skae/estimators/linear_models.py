@@ -8,16 +8,14 @@ import copy
 import warnings
 from typing import Any
 
-import numpy as np
 import torch
-from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 
 from skae.parts.base import Codec
 from skae.parts.dense import DenseCodec
 from skae.training.anchoring import units_of
 from skae.training.linear import fit_linear, rotated
-from skae.training.principal import Moments, Principal, moments, share
+from skae.training.principal import Moments, Principal, moments, principal
 
 __all__ = ["LinearModels"]
 
@@ -43,8 +41,8 @@ class LinearModels:
         found = moments(self.X, self.weight, covariance=True)
         n_components = self.parts.n_components
         if n_components < 1:
-            values = linalg.eigvalsh(found.covariance)[::-1]
-            n_components = share(np.maximum(values, 0), n_components)
+            of_share = principal(self.X, n_components, self.weight, self.random_state)
+            n_components = of_share.axes.shape[1]
         limit = self.estimator.max_iter or _LINEAR_ITERATIONS
         encoder, decoder, losses = fit_linear(
             found.covariance,
@@ -98,8 +96,9 @@ class LinearModels:
     def _collapsed(self, codec: Codec) -> dict:
         """A deep linear codec as one matrix each way, turned to principal axes."""
         codec = copy.deepcopy(codec).dense_layers().cpu().double()
-        encoder = torch.diag(codec.input_scale)
-        for weight, _ in codec.encoder_layers():
+        (first, _), *others = codec.encoder_layers()
+        encoder = codec.input_scale[:, None] * first.detach()
+        for weight, _ in others:
             encoder = encoder @ weight.detach()
         decoder = torch.eye(encoder.shape[1], dtype=torch.float64)
         for weight, _ in codec.decoder_layers():

@@ -233,8 +233,8 @@ default=None
     def _after(self, fitting):
         self.sample_shape_ = self._resolved_shape()
 
-    def _fit_of(self, X, y, sample_weight, *, reset):
-        fitting = super()._fit_of(X, y, sample_weight, reset=reset)
+    def _fit_of(self, X, y, sample_weight, **options):
+        fitting = super()._fit_of(X, y, sample_weight, **options)
         shape = fitting.parts.architecture.sample_shape
         lengths = check_padding(fitting.X, shape)
         if fitting.clean is not None:

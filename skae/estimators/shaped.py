@@ -15,6 +15,9 @@ from skae.estimators.validation import shape_of
 
 __all__ = ["Images", "Shaped", "channel_widths"]
 
+# Of grey, colour and colour images with transparency.
+_CHANNELS = (1, 3, 4)
+
 
 class Shaped:
     """For estimators with the parameter ``sample_shape``.
@@ -128,8 +131,9 @@ class Images(Shaped):
         Raises
         ------
         ValueError
-            When pixels between two windows would never be seen.
+            When pixels between two windows would never be seen, or channels come last.
         """
+        self._check_channels_first()
         if stride > kernel_size:
             raise ValueError(
                 f"stride={stride} must not exceed kernel_size={kernel_size}: pixels "
@@ -139,6 +143,24 @@ class Images(Shaped):
             kernel_size = min(kernel_size, self.n_features_in_)
             stride = min(stride, kernel_size)
         return kernel_size, stride
+
+    def _check_channels_first(self):
+        """Raise for images whose last axis is their channels, by the look of it.
+
+        One, three or four channels at the end of two axes of much the same, larger
+        size: ``(8, 4, 4)`` has eight channels, ``(8, 8, 4)`` four.
+        """
+        shape = self._given_shape
+        if shape is None or len(shape) != 3 or self.sample_shape is not None:
+            return
+        shorter, longer = sorted(shape[:2])
+        if shape[2] in _CHANNELS and shape[2] < shorter and longer <= 2 * shorter:
+            raise ValueError(
+                f"X has samples of shape {shape}, which look like images with their "
+                "channels last; channels come first: np.moveaxis(X, -1, 1). "
+                f"Where these are {shape[0]} channels of {shape[1]} x {shape[2]} "
+                f"pixels, say so with sample_shape={shape}."
+            )
 
 
 def channel_widths(channels) -> tuple[int, ...]:

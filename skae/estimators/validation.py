@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -15,6 +16,7 @@ from sklearn.utils.validation import (
 from skae.training.batches import chunks
 
 __all__ = [
+    "check_magnitude",
     "check_padding",
     "check_unit_interval",
     "feature_ranges",
@@ -30,9 +32,13 @@ __all__ = [
 # Of an end of [0, 1].
 _NEAR = 0.05
 _FLOATS = [np.float64, np.float32]
+# Squares of float64 entries, and codes in X's dtype, are finite up to these.
+_LARGEST = {np.dtype(np.float64): 1e150, np.dtype(np.float32): 1e35}
+# In the model's units; a model computes squares of them in its own dtype.
+_FARTHEST = {torch.float64: 1e150, torch.float32: 1e15}
 
 
-def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False):
+def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_rows=2):
     """X and its weights for a fit.
 
     Parameters
@@ -41,10 +47,11 @@ def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False):
         Takes over n_features_in_ and feature_names_in_ if ``reset``, else X is checked
         against them.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        At least two rows.
     sample_weight : array-like of shape (n_samples,) or None
     reset : bool
     allow_nan : bool, default=False
+    min_rows : int, default=2
+        Of positive weight.
 
     Returns
     -------
@@ -53,25 +60,19 @@ def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False):
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one; None where all are equal.
     """
-    X = validate_data(
-        estimator,
-        X,
-        accept_sparse="csr",
-        dtype=_FLOATS,
-        ensure_min_samples=2,
-        reset=reset,
-        ensure_all_finite="allow-nan" if allow_nan else True,
-    )
+    X = _validated(estimator, X, allow_nan, ensure_min_samples=min_rows, reset=reset)
+    if not reset:
+        _check_distance(estimator, X)
     if sample_weight is None:
         return X, None
     weight = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )
     used = weight > 0
-    if used.sum() < 2:
+    if used.sum() < min_rows:
         raise ValueError(
-            f"sample_weight must be positive for at least two rows; it is for "
-            f"{used.sum()}."
+            f"sample_weight must be positive for {min_rows} of the rows at least; it "
+            f"is for {used.sum()}."
         )
     if not used.all():
         X, weight = X[used], weight[used]
@@ -82,31 +83,85 @@ def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False):
 def fitted_rows(estimator, X, *, allow_nan=False):
     """X for a fitted estimator, as float array or CSR matrix."""
     check_is_fitted(estimator)
-    return validate_data(
-        estimator,
-        X,
-        accept_sparse="csr",
-        dtype=_FLOATS,
-        reset=False,
-        ensure_all_finite="allow-nan" if allow_nan else True,
-    )
+    X = _validated(estimator, X, allow_nan, reset=False)
+    _check_distance(estimator, X)
+    return X
+
+
+def _validated(estimator, X, allow_nan, **options):
+    # scikit-learn adds all entries up, which the largest ones do not survive.
+    with np.errstate(invalid="ignore"):
+        X = validate_data(
+            estimator,
+            X,
+            accept_sparse="csr",
+            dtype=_FLOATS,
+            ensure_all_finite="allow-nan" if allow_nan else True,
+            **options,
+        )
+    check_magnitude(X)
+    return X
 
 
 def target_rows(y, shape, *, allow_nan=False):
     """Clean rows that are the targets of noisy rows of this shape."""
-    y = check_array(
-        y,
-        accept_sparse="csr",
-        dtype=_FLOATS,
-        ensure_all_finite="allow-nan" if allow_nan else True,
-        input_name="y",
-    )
+    with np.errstate(invalid="ignore"):
+        y = check_array(
+            y,
+            accept_sparse="csr",
+            dtype=_FLOATS,
+            ensure_all_finite="allow-nan" if allow_nan else True,
+            input_name="y",
+        )
     if y.shape != shape:
         raise ValueError(
             f"y, the clean rows, must have the shape of X, {shape}; got {y.shape}. "
             "Labels are one-dimensional and ignored."
         )
+    check_magnitude(y, "y")
     return y
+
+
+def check_magnitude(X, name="X") -> None:
+    """Raise for entries so large that their squares, or codes of them, are infinite.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of float
+    name : str, default="X"
+        What X is called in the message.
+    """
+    values = X.data if sparse.issparse(X) else X
+    if not values.size:
+        return
+    largest = max(np.fmax.reduce(values, axis=None), -np.fmin.reduce(values, axis=None))
+    if largest > _LARGEST[X.dtype]:
+        raise ValueError(
+            f"The entries of {name}, of dtype {X.dtype}, must not exceed "
+            f"{_LARGEST[X.dtype]:g} in magnitude; the largest is {largest:g}. Scale "
+            f"{name}, with StandardScaler for example."
+        )
+
+
+def _check_distance(estimator, X) -> None:
+    """Raise for entries so far from the training rows that a model can not square them.
+
+    Estimators without units of their own, such as ensembles, take any distance.
+    """
+    units, model = getattr(estimator, "_units", None), getattr(estimator, "net_", None)
+    if units is None or model is None:
+        return
+    largest = _FARTHEST[next(model.parameters()).dtype]
+    low, high = feature_ranges(X)
+    farthest = np.fmax(high - units.center, units.center - low)
+    farthest = np.fmax.reduce(farthest) / units.scale
+    if farthest > largest:
+        raise ValueError(
+            f"The entries of X must lie within {largest:g} times {units.scale:g} of "
+            "the training rows' mean, the unit that the model was fitted in; the "
+            f"largest distance is {farthest:g} times that. Fit to rows that include "
+            "such values, or clip X."
+        )
 
 
 def check_unit_interval(X) -> None:

@@ -207,6 +207,17 @@ class Codec(nn.Module):
             for parameter in self.last_parameters():
                 parameter.zero_()
 
+    def start_at_mean(self, raw: Tensor) -> None:
+        """Make the decoder give this for any code, yet trainable, before training.
+
+        Random weights are worse than the mean. Left as they are by default.
+
+        Parameters
+        ----------
+        raw : Tensor of shape (n_raw,)
+            Raw output of the mean of the rows.
+        """
+
     def dense_layers(self) -> "Any | None":
         """The dense codec whose gradient can be written by hand, or None."""
         return None

@@ -7,7 +7,7 @@ times faster on a CPU than overlapping windows.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -281,6 +281,15 @@ class ConvCodec(Codec):
             )
         image = self.up[-1] if self.output is None else self.output
         return [*self.to_code.parameters(), *image.parameters()]
+
+    @torch.no_grad()
+    def start_at_mean(self, raw: Tensor) -> None:
+        """By the biases of the image, one a channel."""
+        image: Any = self.up[-1] if self.output is None else self.output
+        image.weight.zero_()
+        per_pixel = raw.view(self.sample_shape[0], -1, self.per_feature)
+        # The outputs of one value are channels side by side.
+        image.bias.copy_(per_pixel.mean(1).flatten())
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """h for flat images x in model units; z, where it is not drawn from h."""

@@ -252,6 +252,13 @@ class DenseCodec(Codec):
         return [parameters[-1] for parameters in ends if len(parameters)]
 
     @torch.no_grad()
+    def start_at_mean(self, raw: Tensor) -> None:
+        """By the last biases of the decoder; not with tied weights."""
+        if not self.tied:
+            self.decoder_weights[-1].zero_()
+            self.decoder_biases[-1].copy_(raw)
+
+    @torch.no_grad()
     def start_at_zero(self, generator: Generator | None = None) -> None:
         """Zero the last layers; hidden biases are spread, if not tied.
 

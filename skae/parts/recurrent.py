@@ -222,6 +222,13 @@ class RecurrentCodec(Codec):
         """Of the layers that give the code and the steps."""
         return [*self.to_code.parameters(), *self.to_steps.parameters()]
 
+    @torch.no_grad()
+    def start_at_mean(self, raw: Tensor) -> None:
+        """By the biases of the steps, the same for all frames."""
+        self.to_steps.weight.zero_()
+        per_step = self.sample_shape[1] * self.per_feature
+        self.to_steps.bias.copy_(raw.view(-1, per_step).mean(0).repeat(self.frame_size))
+
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """h of each sequence, whatever follows its last step."""
         frames = self._frames(x)

@@ -10,6 +10,8 @@ import numpy as np
 from scipy import linalg
 from scipy.optimize import minimize
 
+from skae.training.centred import Covariance
+
 __all__ = ["fit_linear", "rotated"]
 
 # Iterations after which the columns are rescaled.
@@ -17,7 +19,7 @@ _STAGES = (10, 15, 25, 100, 10_000)
 
 
 def fit_linear(
-    covariance: np.ndarray,
+    covariance: np.ndarray | Covariance,
     n_components: int,
     *,
     tied: bool,
@@ -34,7 +36,7 @@ def fit_linear(
 
     Parameters
     ----------
-    covariance : ndarray of shape (n_features, n_features)
+    covariance : ndarray or Covariance of shape (n_features, n_features)
     n_components : int
     tied : bool
     random_state : RandomState
@@ -47,14 +49,14 @@ def fit_linear(
     losses : list of float
         Mean squared error per entry after each iteration, relative to the variance.
     """
-    n_features = len(covariance)
+    n_features = covariance.shape[0]
     width = min(n_components, n_features)
     padding = ((0, 0), (0, n_components - width))
-    total = np.trace(covariance)
+    total = covariance.trace()
     if total == 0:
         zeros = np.zeros((n_features, n_components))
         return zeros, zeros.T, [0.0]
-    c = covariance / linalg.norm(covariance)
+    c = covariance / _norm(covariance)
     w = random_state.standard_normal((n_features, width)) / np.sqrt(n_features)
     objective = _tied_loss if tied else _untied_loss
     losses: list[float] = []
@@ -72,9 +74,17 @@ def fit_linear(
     return np.pad(encoder, padding), decoder, losses
 
 
+def _norm(covariance) -> float:
+    """Frobenius norm, estimated where the covariance is not formed."""
+    if isinstance(covariance, np.ndarray):
+        return linalg.norm(covariance)
+    probes = np.random.RandomState(0).standard_normal((covariance.shape[0], 30))
+    return linalg.norm(covariance @ probes) / np.sqrt(probes.shape[1])
+
+
 def _descend(objective, w, stretch, c, n_iter, losses):
     """L-BFGS on w / stretch; the new w and whether the gradient has vanished."""
-    scale = np.trace(c)
+    scale = c.trace()
 
     def loss_and_gradient(flat):
         loss, gradient = objective(flat.reshape(w.shape) * stretch, c)
@@ -101,7 +111,7 @@ def _descend(objective, w, stretch, c, n_iter, losses):
 
 def _balanced(w, c):
     """w with uncorrelated codes, and one over their deviations."""
-    variance, turn = linalg.eigh(w.T @ c @ w)
+    variance, turn = linalg.eigh(w.T @ (c @ w))
     floor = 1e-6 * variance[-1]
     return w @ turn, 1 / np.sqrt(np.maximum(variance, floor))
 
@@ -122,7 +132,7 @@ def _untied_loss(w, c):
 
 
 def rotated(
-    encoder: np.ndarray, decoder: np.ndarray, covariance: np.ndarray
+    encoder: np.ndarray, decoder: np.ndarray, covariance: np.ndarray | Covariance
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same linear map with decorrelated codes along orthonormal axes.
 
@@ -140,7 +150,7 @@ def rotated(
     n_features, n_components = encoder.shape
     basis, mixing = linalg.qr(decoder.T, mode="economic")
     encoder = encoder @ mixing.T
-    variance, turn = linalg.eigh(encoder.T @ covariance @ encoder)
+    variance, turn = linalg.eigh(encoder.T @ (covariance @ encoder))
     turn = turn[:, ::-1]
     components = (basis @ turn).T
     largest = np.abs(components).argmax(axis=1)

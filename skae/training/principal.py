@@ -1,33 +1,37 @@
 """Mean, variances and principal axes of X: where every model starts.
 
-scikit-learn's PCA finds the axes of tables that fit comfortably in memory. Weighted,
-sparse and larger data go through their covariance, added up chunk by chunk in float64,
-so that nothing of X's size is copied.
+Two passes over X in float64, chunk by chunk, give the moments; the axes come from what
+is left after the mean, so that an offset costs no digits and nothing of X's size is
+copied. NaN counts as the mean of its column.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import linalg, sparse
-from sklearn.decomposition import PCA
+from scipy import sparse
+from sklearn.utils import check_random_state
 
 from skae.training.batches import chunks
+from skae.training.centred import (
+    CentredRows,
+    Covariance,
+    axes_of_share,
+    leading_axes,
+    share,
+)
 
 __all__ = [
     "Moments",
     "Principal",
     "moments",
+    "pooled_moments",
     "principal",
     "sequence_moments",
     "share",
 ]
 
-_IN_MEMORY_BYTES = 128 * 2**20
-_UPCAST_ENTRIES = 4_000_000
-_FULL_SVD = 500
-# A covariance of more features than this is not formed when rows are fewer.
-_WIDE = 5000
-_EIGEN = 2000
+# Of more features the covariance is multiplied, not formed.
+_FORMED = 2000
 _ROUNDING = 32 * np.finfo(np.float64).eps
 
 
@@ -41,8 +45,8 @@ class Moments:
     unit : float
         Power of two that keeps squares of X / unit within range.
     variance : ndarray of shape (n_features,), in units of ``unit`` squared
-    covariance : ndarray of shape (n_features, n_features) or None
-        Likewise; None where it was not asked for.
+    covariance : ndarray or Covariance of shape (n_features, n_features) or None
+        Likewise; not formed of more than 2,000 features, None where it was not wanted.
     shared_center : ndarray of shape (n_features,) or None
         What rows are centred at, where that is not their mean.
     """
@@ -50,7 +54,7 @@ class Moments:
     mean: np.ndarray
     unit: float
     variance: np.ndarray
-    covariance: np.ndarray | None
+    covariance: np.ndarray | Covariance | None
     shared_center: np.ndarray | None = None
 
     @property
@@ -93,60 +97,70 @@ class Principal:
 
 
 def moments(X, sample_weight=None, *, covariance: bool) -> Moments:
-    """Weighted mean, variances and, if wanted, the covariance, in two passes."""
-    n_samples, n_features = X.shape
-    unit = _unit(X)
-    weight = np.ones(n_samples) if sample_weight is None else sample_weight
-    weight = weight / weight.sum()
-    mean = np.zeros(n_features)
-    for rows in chunks(n_samples, n_features):
-        mean += weight[rows] @ _dense(X[rows], unit)
-    second = np.zeros((n_features, n_features) if covariance else n_features)
-    for rows in chunks(n_samples, n_features):
-        block = _dense(X[rows], unit) - mean
-        if covariance:
-            block *= np.sqrt(weight[rows])[:, None]
-            second += block.T @ block
-        else:
-            second += weight[rows] @ np.square(block)
-    variance = np.diag(second).copy() if covariance else second
-    # A constant feature differs from its mean by rounding, which is no variance.
-    variance[variance <= (_ROUNDING * mean) ** 2] = 0
-    return Moments(mean * unit, unit, variance, second if covariance else None)
+    """Weighted mean, variances and, if wanted, the covariance.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        NaN counts as its column's mean; a column of nothing else has mean zero.
+    sample_weight : ndarray of shape (n_samples,), optional
+    covariance : bool
+    """
+    unit, weight = _unit(X), _shares_of(sample_weight, X.shape[0])
+    present, first, _ = _column_sums(X, weight, np.zeros(X.shape[1]), unit)
+    mean = _ratio(first, present) * unit
+    present, first, second = _column_sums(X, weight, mean, unit)
+    # Rows centred at the mean have the mean's own rounding error as their mean.
+    mean = mean + _ratio(first, present) * unit
+    variance = _above_rounding(second - _ratio(first**2, present), mean / unit)
+    found = Moments(mean, unit, variance, None)
+    if not covariance:
+        return found
+    rows = CentredRows(X, weight, mean, unit)
+    if X.shape[1] <= _FORMED:
+        return replace(found, covariance=rows.covariance())
+    return replace(found, covariance=Covariance(rows, variance.sum()))
+
+
+def pooled_moments(X, sample_weight, groups: np.ndarray) -> Moments:
+    """Moments of columns that share a center and a variance, NaN left out.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    sample_weight : ndarray of shape (n_samples,) or None
+    groups : ndarray of int of shape (n_features,)
+        Columns of equal number share a center and a variance, those over all their
+        entries. The mean is each column's; the center where it has no entry.
+    """
+    unit, weight = _unit(X), _shares_of(sample_weight, X.shape[0])
+    groups = np.unique(groups, return_inverse=True)[1]
+
+    def pooled(columns):
+        return np.bincount(groups, columns)[groups]
+
+    present, first, _ = _column_sums(X, weight, np.zeros(X.shape[1]), unit)
+    center = _ratio(pooled(first), pooled(present)) * unit
+    present, first, second = _column_sums(X, weight, center, unit)
+    mean = center + _ratio(first, present) * unit
+    shift = _ratio(pooled(first), pooled(present))
+    variance = _ratio(pooled(second), pooled(present)) - shift**2
+    center = center + shift * unit
+    mean[present == 0] = center[present == 0]
+    variance = _above_rounding(variance, center / unit)
+    return Moments(mean, unit, variance, None, center)
 
 
 def sequence_moments(X, sample_weight, period: int) -> Moments:
-    """Moments of rows that are sequences laid out flat, NaN left out.
+    """`pooled_moments` of flat sequences, columns ``period`` apart being one feature.
 
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
     sample_weight : ndarray of shape (n_samples,) or None
     period : int
-        Columns that are this far apart are one feature at successive steps; its center
-        and variance are those over all steps of all rows. The mean is each column's.
     """
-    n_samples, n_features = X.shape
-    unit = _unit(X)
-    weight = np.ones(n_samples) if sample_weight is None else sample_weight
-    weight = weight / weight.sum()
-
-    def pooled(columns):
-        sums = columns.reshape(-1, period).sum(axis=0)
-        return np.tile(sums, n_features // period)
-
-    seen, total, second = np.zeros((3, n_features))
-    for rows in chunks(n_samples, n_features):
-        block = _dense(X[rows], unit)
-        seen += weight[rows] @ ~np.isnan(block)
-        total += weight[rows] @ np.nan_to_num(block)
-    center = pooled(total) / pooled(seen)
-    for rows in chunks(n_samples, n_features):
-        block = np.nan_to_num(_dense(X[rows], unit) - center)
-        second += weight[rows] @ np.square(block)
-    variance = pooled(second) / pooled(seen)
-    mean = np.divide(total, seen, out=center.copy(), where=seen > 0)
-    return Moments(mean * unit, unit, variance, None, center * unit)
+    return pooled_moments(X, sample_weight, np.arange(X.shape[1]) % period)
 
 
 def principal(X, n_components, sample_weight=None, random_state=None) -> Principal:
@@ -155,111 +169,120 @@ def principal(X, n_components, sample_weight=None, random_state=None) -> Princip
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
+        NaN counts as its column's mean.
     n_components : int or float
         A float in (0, 1) is the share of variance to keep.
     sample_weight : ndarray of shape (n_samples,), optional
     random_state : RandomState, optional
-        For PCA's randomised solver.
+        Where an iterative solver starts; where it ends does not depend on it.
 
     Returns
     -------
     Principal
+
+    Raises
+    ------
+    ValueError
+        When a share of the variance takes too many components of large X.
     """
-    n_samples, n_features = X.shape
-    wide = n_features > max(n_samples, _WIDE)
-    if sparse.issparse(X):
-        in_memory = False
-    else:
-        in_memory = wide or X.nbytes <= _IN_MEMORY_BYTES
-    # PCA divides by the variance, of which equal rows have none.
-    varies = in_memory and bool((X != X[0]).any())
-    if sample_weight is None and varies:
-        return _from_pca(X, n_components, random_state)
-    if sample_weight is None and sparse.issparse(X) and n_components >= 1 and wide:
-        return _from_sparse_pca(X, n_components, random_state)
-    found = moments(X, sample_weight, covariance=True)
-    values, vectors = linalg.eigh(found.covariance)
-    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+    found = moments(X, sample_weight, covariance=False)
+    weight = _shares_of(sample_weight, X.shape[0])
+    rows = CentredRows(X, weight, found.mean, found.unit)
+    random_state = check_random_state(0 if random_state is None else random_state)
     if n_components < 1:
-        n_components = share(values, n_components)
-    rank = min(n_components, n_samples, n_features)
-    axes = _sign_flipped(vectors[:, :rank])
+        total = found.variance.sum()
+        variance, axes = axes_of_share(rows, n_components, total, random_state)
+        n_components = len(variance)
+    else:
+        rank = min(n_components, *X.shape)
+        variance, axes = leading_axes(rows, rank, random_state)
     return Principal(
         found.mean,
         found.unit,
         _padded(axes, n_components),
-        _padded(values[:rank], n_components),
+        _padded(variance, n_components),
         found.variance,
     )
 
 
-def _from_pca(X, n_components, random_state) -> Principal:
-    unit = _unit(X)
-    if unit != 1 or X.size <= _UPCAST_ENTRIES:
-        X = _dense(X, unit)
-    limit = min(X.shape)
-    wanted = n_components if n_components < 1 else min(n_components, limit)
-    # PCA's own choice would be the randomised solver here, which is not the best one.
-    exact = max(X.shape) > _FULL_SVD and X.shape[1] <= _EIGEN
-    solver = "covariance_eigh" if exact else "auto"
-    pca = PCA(wanted, svd_solver=solver, random_state=random_state).fit(X)
-    to_population = (len(X) - 1) / len(X)
-    kept = pca.explained_variance_.astype(np.float64) * to_population
-    width = pca.n_components_ if n_components < 1 else n_components
-    return Principal(
-        pca.mean_.astype(np.float64) * unit,
-        unit,
-        _padded(pca.components_.T.astype(np.float64), width),
-        _padded(kept, width),
-        X.var(axis=0, dtype=np.float64),
-    )
+def _column_sums(X, weight, center, unit):
+    """Weight of each column's entries, sums of (X - center) / unit and of its square.
+
+    The differences are exact where an offset leaves few digits to them.
+    """
+    if sparse.issparse(X):
+        return _sparse_column_sums(X, weight, center, unit)
+    present, first, second = np.zeros((3, X.shape[1]))
+    for rows in chunks(*X.shape):
+        block = np.subtract(X[rows], center, dtype=np.float64)
+        if unit != 1:
+            block /= unit
+        missing = np.isnan(block)
+        block[missing] = 0
+        present += weight[rows] @ ~missing
+        first += weight[rows] @ block
+        second += weight[rows] @ np.square(block, out=block)
+    return present, first, second
 
 
-def _from_sparse_pca(X, n_components, random_state) -> Principal:
-    """Few rows of many features, never centred as a whole."""
-    rank = min(n_components, min(X.shape) - 1)
-    pca = PCA(rank, svd_solver="arpack", random_state=random_state).fit(X)
-    found = moments(X, covariance=False)
-    population = (X.shape[0] - 1) / X.shape[0] / found.unit**2
-    return Principal(
-        found.mean,
-        found.unit,
-        _padded(pca.components_.T.astype(np.float64), n_components),
-        _padded(pca.explained_variance_ * population, n_components),
-        found.variance,
-    )
+def _sparse_column_sums(X, weight, center, unit):
+    """The same from the stored entries, the others being zeros."""
+    n_samples, n_features = X.shape
+    stored, present, first, second = np.zeros((4, n_features))
+    count = np.zeros(n_features, dtype=np.int64)
+    for rows in chunks(n_samples, max(1, X.nnz // n_samples)):
+        block = X[rows]
+        if not block.has_canonical_format:
+            # Slices are views of X.
+            block = block.copy()
+            block.sum_duplicates()
+        columns = block.indices
+        share_of_row = np.repeat(weight[rows], np.diff(block.indptr))
+        values = (block.data.astype(np.float64) - center[columns]) / unit
+        missing = np.isnan(values)
+        values[missing] = 0
+
+        def total(entries, columns=columns):
+            return np.bincount(columns, entries, n_features)
+
+        count += np.bincount(columns, minlength=n_features)
+        stored += total(share_of_row)
+        present += total(share_of_row * ~missing)
+        first += total(share_of_row * values)
+        second += total(share_of_row * values**2)
+    # Exactly none where all are stored: the square of an offset would be added.
+    zeros = np.where(count == n_samples, 0, np.maximum(1 - stored, 0))
+    shift = -center / unit
+    return present + zeros, first + zeros * shift, second + zeros * shift**2
+
+
+def _shares_of(sample_weight, n_samples: int) -> np.ndarray:
+    """Weights that add up to one."""
+    if sample_weight is None:
+        return np.full(n_samples, 1 / n_samples)
+    return sample_weight / sample_weight.sum()
+
+
+def _ratio(sums, weight) -> np.ndarray:
+    return np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
+
+
+def _above_rounding(variance, mean) -> np.ndarray:
+    """A constant feature differs from its mean by rounding, which is no variance."""
+    return np.where(variance <= (_ROUNDING * mean) ** 2, 0, variance)
 
 
 def _unit(X) -> float:
     values = X.data if sparse.issparse(X) else X
     largest = 0.0
     if values.size:
-        # NaN, where sequences end, does not count.
+        # NaN, where entries are missing, does not count.
         high, low = (f.reduce(f.reduce(values, axis=0)) for f in (np.fmax, np.fmin))
         largest = max(float(high), -float(low))
     extreme = largest > 0 and not 1e-12 < largest < 1e12
     return float(2.0 ** np.round(np.log2(largest))) if extreme else 1.0
 
 
-def _dense(block, unit) -> np.ndarray:
-    block = block.toarray() if sparse.issparse(block) else block
-    block = np.asarray(block, dtype=np.float64)
-    return block if unit == 1 else block / unit
-
-
-def share(values, wanted) -> int:
-    """How many leading variances add up to more than the share."""
-    cumulated = np.cumsum(values) / max(values.sum(), np.finfo(float).tiny)
-    return min(len(values), int(np.searchsorted(cumulated, wanted, side="right")) + 1)
-
-
 def _padded(array, width) -> np.ndarray:
     missing = width - array.shape[-1]
     return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])
-
-
-def _sign_flipped(axes) -> np.ndarray:
-    """PCA's convention: the largest entry of each axis is positive."""
-    largest = np.abs(axes).argmax(axis=0)
-    signs = np.sign(axes[largest, np.arange(axes.shape[1])])
-    return axes * np.where(signs == 0, 1, signs)

@@ -198,7 +198,10 @@ def _weights(weight, rows: Tensor) -> Tensor:
 
 
 def _double(rows) -> Tensor:
-    rows = torch.as_tensor(rows).detach()
+    # torch takes neither reversed nor read-only arrays without complaint.
+    rows = (
+        rows.detach() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
+    )
     # Apple's devices have no float64.
     return (rows.cpu() if rows.device.type == "mps" else rows).double()
 
