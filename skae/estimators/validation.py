@@ -18,7 +18,6 @@ from skae.training.batches import chunks
 __all__ = [
     "check_magnitude",
     "check_padding",
-    "check_unit_interval",
     "feature_ranges",
     "fills_unit_interval",
     "fitted_rows",
@@ -153,26 +152,15 @@ def _check_distance(estimator, X) -> None:
         return
     largest = _FARTHEST[next(model.parameters()).dtype]
     low, high = feature_ranges(X)
-    farthest = np.fmax(high - units.center, units.center - low)
-    farthest = np.fmax.reduce(farthest) / units.scale
+    distance = np.fmax(high - units.center, units.center - low) / units.scale
+    farthest = np.fmax.reduce(distance)
     if farthest > largest:
+        column = int(np.nanargmax(distance))
+        unit = np.broadcast_to(units.scale, distance.shape)[column]
         raise ValueError(
-            f"The entries of X must lie within {largest:g} times {units.scale:g} of "
-            "the training rows' mean, the unit that the model was fitted in; the "
-            f"largest distance is {farthest:g} times that. Fit to rows that include "
-            "such values, or clip X."
-        )
-
-
-def check_unit_interval(X) -> None:
-    """Raise for values that no Bernoulli likelihood can judge."""
-    if not in_unit_interval(X):
-        low, high = feature_ranges(X)
-        low, high = np.nanmin(low), np.nanmax(high)
-        raise ValueError(
-            "likelihood='bernoulli' needs X within [0, 1], but X ranges from "
-            f"{low:g} to {high:g}. Scale X, with MinMaxScaler for example, or use "
-            "likelihood='gaussian'."
+            f"The entries of X must lie within {largest:g} units of the training rows' "
+            f"mean; column {column}, fitted in units of {unit:g}, is {farthest:g} of "
+            "them away. Fit to rows that include such values, or clip X."
         )
 
 

@@ -63,9 +63,13 @@ class Defaults:
 
 def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults:
     """Defaults for a table of this shape."""
+    width = 128
     if n_samples <= _SMALL:
-        return Defaults((128,), 64, 1e-2, 1.0, 0.95, 300, 30, 4, 3.0, True)
-    width, batch = 128, 256
+        # Five members, four of them folds, learn at once.
+        flops = 5 * 6 * 64 * width * 2 * (n_features + n_components)
+        n_steps = int(min(300, max(40, 1.5e11 / flops)))
+        return Defaults((width,), 64, 1e-2, 1.0, 0.95, n_steps, 30, 4, 3.0, True)
+    batch = 256
     flops = 6 * batch * width * 2 * (n_features + n_components)
     budget = 6e10 if n_features <= 500 else 4e11
     n_steps = int(min(1000, max(100, budget / flops)))
