@@ -127,7 +127,7 @@ class Variational(Generative, Images, BaseAutoencoder):
         mean = self._encoded_as(rows, context).astype(np.float64)
         self.active_units_ = mean.var(axis=0) > _ACTIVE
         # In partial_fit an earlier batch may have had what this one has not.
-        earlier = getattr(self, "_density", None) if self._trainer else None
+        earlier = getattr(self, "_density", None) if self._optimizer_state else None
         self._density = None
         if self.code_density == "mixture":
             std = self._encoded_as(rows, context, "scale")

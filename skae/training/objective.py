@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
+from skae.training.explicit import ExplicitGradient, supports
+
 __all__ = ["Autoencoder", "State"]
 
 
@@ -60,11 +62,16 @@ class Autoencoder(nn.Module):
         second argument.
     likelihood, corruption, prior : parts
     penalties : sequence of parts, default=()
-    warmup_steps : int, default=0
-        Training steps over which the divergence's weight rises to one.
+    warmup : float, default=0.0
+        Share of the training over which the divergence's weight rises to one.
     hidden_context : float, default=0.0
         Share of the rows whose context the encoder does not see in training, so that it
         can do without.
+
+    Attributes
+    ----------
+    progress : float
+        Share of the training that is done after the coming step; the trainer counts.
     """
 
     def __init__(
@@ -75,7 +82,7 @@ class Autoencoder(nn.Module):
         prior,
         penalties: Sequence = (),
         *,
-        warmup_steps: int = 0,
+        warmup: float = 0.0,
         hidden_context: float = 0.0,
     ):
         super().__init__()
@@ -84,9 +91,9 @@ class Autoencoder(nn.Module):
         self.corruption = corruption
         self.prior = prior
         self.penalties = list(penalties)
-        self.warmup_steps = warmup_steps
+        self.warmup = warmup
         self.hidden_context = hidden_context
-        self._n_steps = 0
+        self.progress = 1.0
 
     def forward(
         self,
@@ -132,6 +139,10 @@ class Autoencoder(nn.Module):
         loss = self(x, generator, x_tilde, weight, context)
         return loss.mean(-1) if weight is None else (loss * weight).mean(-1)
 
+    def gradient(self, generator: Generator | None = None):
+        """The gradient by hand where there is one, else None: autograd."""
+        return ExplicitGradient(self, generator) if supports(self) else None
+
     @property
     def members(self) -> int | None:
         """How many models the codec holds along a leading axis."""
@@ -166,10 +177,9 @@ class Autoencoder(nn.Module):
 
     def warmth(self) -> float:
         """Weight of the divergence in the coming training step, else one."""
-        if not self.training or not self.warmup_steps:
+        if not self.training or not self.warmup:
             return 1.0
-        self._n_steps += 1
-        return min(1.0, self._n_steps / self.warmup_steps)
+        return min(1.0, self.progress / self.warmup)
 
     def seen_context(
         self, context: Tensor | None, generator: Generator | None

@@ -42,7 +42,9 @@ def autoencoder(tied=False, members=None):
 
 
 def trainer_of(model=None, *, n_rounds=4, lr=1e-2, patience=None, **options):
-    schedule = Schedule(n_rounds, 3, 16, lr, weight_decay=0.1, patience=patience)
+    schedule = Schedule(
+        n_rounds, 3 * n_rounds, 16, lr, weight_decay=0.1, patience=patience
+    )
     generator = torch.Generator().manual_seed(0)
     return Trainer(
         autoencoder() if model is None else model,
@@ -54,7 +56,8 @@ def trainer_of(model=None, *, n_rounds=4, lr=1e-2, patience=None, **options):
 
 def train(trainer, weight=None):
     generator = torch.Generator().manual_seed(1)
-    return trainer.train(Batches(ROWS, np.arange(N), 16, 3, generator, weight))
+    n_steps = trainer.schedule.n_steps
+    return trainer.train(Batches(ROWS, np.arange(N), 16, n_steps, generator, weight))
 
 
 def weights(model):
