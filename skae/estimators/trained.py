@@ -117,7 +117,8 @@ class TrainedEstimator(CallbackSupport, BaseEstimator):
         if inside:
             callback = callbacks[place][1]
             callback = callback() if isinstance(callback, type) else callback
-            value = callback.set_params(**{inside[0]: value})
+            callback.set_params(**{inside[0]: value})
+            value = callback
         changed = [*self.callbacks]
         changed[place : place + 1] = [] if value is None else [(name, value)]
         self.callbacks = changed

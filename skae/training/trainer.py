@@ -299,6 +299,7 @@ class Trainer(NeuralNet):
             criterion=None,
             train_split=None,
             max_epochs=schedule.n_rounds,
+            batch_size=1,
             callbacks=callbacks,
             # skorch moves modules by itself, which would leave the flat buffers.
             device=None,
@@ -419,10 +420,12 @@ class Trainer(NeuralNet):
             self.generator.set_state(torch.from_numpy(state["generator"].copy()))
 
     def _run_rounds(self, stream: Iterator) -> None:
-        known = {"dataset_train": None, "dataset_valid": None}
         for number in range(1, self.schedule.n_rounds + 1):
+            n_steps = self.schedule.steps_in(number)
+            # A bar of batches counts what is in here.
+            known = {"dataset_train": range(n_steps), "dataset_valid": None}
             self.notify("on_epoch_begin", **known)
-            self._run_steps(islice(stream, self.schedule.steps_in(number)))
+            self._run_steps(islice(stream, n_steps))
             with self._averaged():
                 is_finite = self._judge(number)
                 try:
