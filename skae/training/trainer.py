@@ -171,7 +171,8 @@ def named_callbacks(callbacks) -> list[tuple[str, Any]]:
         else:
             kind = entry if isinstance(entry, type) else type(entry)
             named.append((kind.__name__, entry))
-    counts, numbers = Counter(name for name, _ in named), Counter()
+    counts = Counter(name for name, _ in named)
+    numbers: Counter = Counter()
     unique = []
     for name, callback in named:
         numbers[name] += 1
