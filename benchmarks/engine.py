@@ -150,7 +150,7 @@ def trainer_turn(
     model = Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())
     schedule = Schedule(
         n_rounds=1,
-        n_batches=case.n_steps,
+        n_steps=case.n_steps,
         batch_size=case.batch_size,
         lr=LEARNING_RATE,
     )

@@ -109,7 +109,7 @@ default="relu"
         Notified by the training loop. The learning rate follows the estimator's own
         schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
     verbose : int, default=0
-        One shows a progress bar.
+        One shows a progress bar and leaves a line on how the training went.
     random_state : int, RandomState or None, default=None
         Decides everything random.
 
@@ -122,8 +122,9 @@ default="relu"
     mean_ : ndarray of shape (n_features,)
         Mean of the training rows.
     n_iter_ : int
-        Rounds of training, the length of ``loss_curve_``. A round is an epoch if
-        max_iter is given, else a fixed number of steps.
+        Epochs of training, also of those that led to this fit.
+    epochs_ : ndarray of shape (n_evaluations,)
+        When the losses below were noted, in epochs and fractions of them.
     loss_curve_ : list of float
         Training loss after each round: nats per sample of the scaled rows; for linear
         autoencoders trained on the covariance, squared error over the variance.

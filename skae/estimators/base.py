@@ -76,7 +76,7 @@ class BaseAutoencoder(
         with unchanged_on_error(self), isolated():
             fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
             fitted = fitting.resume(self) if resuming else fitting.run()
-            self._take_over({"_trainer": None, **fitted})
+            self._take_over({"_optimizer_state": None, **fitted})
             self._after(fitting)
             fitting.end(fitted)
         return self

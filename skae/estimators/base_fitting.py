@@ -4,6 +4,7 @@
 """
 
 import math
+import sys
 import warnings
 
 import numpy as np
@@ -13,11 +14,15 @@ from sklearn.utils import check_random_state
 
 from skae.estimators.callbacks import FitProgress
 from skae.training.batches import resolve_device
-from skae.training.trainer import Schedule, check_callbacks
+from skae.training.defaults import length_of
+from skae.training.trainer import Schedule, Trainer, check_callbacks
 
-__all__ = ["BaseFit", "given"]
+__all__ = ["BaseFit", "advice_on", "finished_rounds", "given"]
 
 _MAX_HELD_OUT = 1000
+# The last part of a training, and the share of the whole fall that is much there.
+_LAST_PART = 0.25
+_MUCH = 0.1
 
 
 class BaseFit:
@@ -50,8 +55,26 @@ class BaseFit:
         check_callbacks(estimator.callbacks)
 
     def end(self, fitted: dict) -> None:
-        """Tell scikit-learn's callbacks that the fit is over."""
+        """Tell scikit-learn's callbacks that the fit is over, and the user how."""
         self.progress.end(lambda: fitted)
+        if self.estimator.verbose:
+            name, phrases = type(self.estimator).__name__, self._summary(fitted)
+            print(f"{name}: {', '.join(phrases)}", file=sys.stderr)
+
+    def _summary(self, fitted: dict) -> list[str]:
+        """What there is to say of a fit, from its fitted attributes."""
+        n_epochs, scores = fitted["n_iter_"], fitted["validation_scores_"]
+        if not len(fitted["loss_curve_"]):
+            return ["nothing was trained"]
+        phrases = [f"{n_epochs} epoch{'s' * (n_epochs != 1)}"]
+        kept = fitted["_kept_round"]
+        if scores is not None and kept:
+            phrases.append(f"held-out loss {-scores[0]:.4g} -> {-scores[kept - 1]:.4g}")
+        if kept:
+            phrases.append(f"kept epoch {fitted['epochs_'][kept - 1]:.3g}")
+        else:
+            phrases.append("kept the start")
+        return [*phrases, fitted["_stop_reason"]]
 
     def _shuffled(self):
         """Training row numbers in random order, and held-out ones or None."""
@@ -62,7 +85,7 @@ class BaseFit:
         held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
         return order[held_out:], np.sort(order[:held_out])
 
-    def _schedule_of(self, n_train, defaults, patience=0, **options) -> Schedule:
+    def _schedule_of(self, n_train, defaults, warmup=0.0, **options) -> Schedule:
         """The schedule that the parameters ask for, or that defaults have.
 
         Parameters
@@ -70,56 +93,155 @@ class BaseFit:
         n_train : int
         defaults : object
             With batch_size, lr, n_steps and n_rounds.
-        patience : int, default=0
-            Rounds beyond those that the parameters allow.
+        warmup : float, default=0.0
+            Share of the training that does not count against patience.
         **options
             Of `Schedule`.
         """
         estimator = self.estimator
         batch_size = min(given(estimator.batch_size, defaults.batch_size), n_train)
-        if estimator.max_iter is None:
-            n_rounds = defaults.n_rounds
-            n_batches = math.ceil(defaults.n_steps / n_rounds)
-        else:
-            n_rounds, n_batches = estimator.max_iter, max(1, n_train // batch_size)
+        length = length_of(
+            n_train, batch_size, defaults.n_steps, defaults.n_rounds, estimator.max_iter
+        )
         patient = estimator.early_stopping and estimator.n_iter_no_change != np.inf
+        patience = None
+        if patient:
+            patience = int(estimator.n_iter_no_change) + round(warmup * length.n_rounds)
         return Schedule(
-            n_rounds=n_rounds,
-            n_batches=n_batches,
+            n_rounds=length.n_rounds,
+            n_steps=length.n_steps,
             batch_size=batch_size,
             lr=given(estimator.learning_rate_init, defaults.lr),
-            patience=int(estimator.n_iter_no_change) + patience if patient else None,
+            patience=patience,
             tol=estimator.tol,
+            steps_per_epoch=length.steps_per_epoch,
             **options,
         )
 
-    def _curves(self, trainer) -> dict:
-        history = trainer.history
-        judged = trainer.evaluate is not None
-        if trainer.interrupted_:
-            warnings.warn(
-                f"Training was interrupted in round {len(history)}; the best weights "
-                "so far are kept.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        rounds = [row for row in history if "train_loss" in row]
+    def _is_anchored(self) -> bool:
+        """Whether the model starts as PCA."""
+        return False
+
+    def _curves(self, trainer: Trainer, earlier=None) -> dict:
+        """Fitted attributes that tell of the training.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            After its training.
+        earlier : fitted estimator, optional
+            Whose training this one continues.
+        """
+        self._warn_of_training(trainer, earlier)
+        rounds = finished_rounds(trainer)
+        epochs = np.array([trainer.schedule.epochs(row["step"]) for row in rounds])
+        losses, before = [row["train_loss"] for row in rounds], 0
+        kept, scores = trainer.kept_round_, None
+        if trainer.evaluate is not None:
+            scores = [-row["valid_loss"] for row in rounds]
+        if earlier is not None:
+            before = len(earlier.loss_curve_)
+            kept = before + kept if kept else earlier._kept_round
+            scores = _joined(earlier.validation_scores_, before, scores, len(losses))
+            losses = [*earlier.loss_curve_, *losses]
+            last = earlier.epochs_[-1] if before else 0.0
+            epochs = np.concatenate([earlier.epochs_, last + epochs])
+        ended = "trained to the end"
+        if self.estimator.max_iter is not None:
+            ended = "stopped at max_iter"
         return {
-            "_kept_round": trainer.kept_round_,
+            "_kept_round": kept,
             "_interrupted": trainer.interrupted_,
-            "n_iter_": len(rounds),
-            "loss_curve_": [row["train_loss"] for row in rounds],
-            "validation_scores_": (
-                [-row["valid_loss"] for row in rounds if "valid_loss" in row]
-                if judged
-                else None
-            ),
+            "_stop_reason": trainer.stop_reason_ or ended,
+            # Sums of fractions may come out a little above a whole number.
+            "n_iter_": math.ceil(epochs[-1] - 1e-6) if len(epochs) else 0,
+            "epochs_": epochs,
+            "loss_curve_": losses,
+            "validation_scores_": scores,
         }
+
+    def _warn_of_training(self, trainer, earlier) -> None:
+        rounds = finished_rounds(trainer)
+        if trainer.interrupted_:
+            epoch = trainer.schedule.epochs(rounds[-1]["step"]) if rounds else 0
+            advice = (
+                f"Training was interrupted after {epoch:.3g} epochs; the best weights "
+                "so far are kept."
+            )
+        else:
+            advice = advice_on(
+                trainer.start_loss_,
+                [row["valid_loss"] for row in rounds if "valid_loss" in row],
+                tol=self.estimator.tol,
+                max_iter=None if trainer.stop_reason_ else self.estimator.max_iter,
+                kept_untrained=trainer.kept_round_ == 0
+                and not (self._is_anchored() or earlier is not None),
+            )
+        if advice is not None:
+            warnings.warn(advice, ConvergenceWarning, stacklevel=5)
 
     def _tensor(self, values, dtype=torch.float32):
         if values is None:
             return None
         return torch.as_tensor(values, dtype=dtype, device=self.device)
+
+
+def advice_on(
+    start: float | None,
+    losses: list[float],
+    *,
+    tol: float,
+    max_iter: int | None,
+    kept_untrained: bool,
+) -> str | None:
+    """What to do about a training that did not converge; None where it did.
+
+    Parameters
+    ----------
+    start : float or None
+        The held-out loss before the training.
+    losses : list of float
+        The held-out losses of its rounds; empty where nothing was held out.
+    tol : float
+        A fall of less than this share of the loss is none.
+    max_iter : int or None
+        The limit that ended the training, if one did that the user had set.
+    kept_untrained : bool
+        Whether the weights of a random start are left.
+    """
+    if not losses or start is None:
+        return None
+    if kept_untrained:
+        return (
+            "No weights were better on held-out rows than the untrained start, which "
+            "is kept. Lower learning_rate_init, raise max_iter or n_iter_no_change, or "
+            "scale X."
+        )
+    if max_iter is None:
+        return None
+    losses = [start, *losses]
+    split = 1 + math.floor((1 - _LAST_PART) * (len(losses) - 1))
+    best = min(losses)
+    fall = min(losses[:split]) - best
+    if fall > max(_MUCH * (start - best), tol * abs(best)):
+        return (
+            f"max_iter={max_iter} ended the training while the held-out loss still "
+            "fell. Raise max_iter."
+        )
+    return None
+
+
+def finished_rounds(trainer: Trainer) -> list[dict]:
+    """Those of a trainer's rounds that came to their end."""
+    return [row for row in trainer.history if trainer.monitored in row]
+
+
+def _joined(earlier, n_earlier: int, later, n_later: int) -> list[float] | None:
+    """Two curves as one, with nan for the one that is missing."""
+    if earlier is None and later is None:
+        return None
+    first = [math.nan] * n_earlier if earlier is None else earlier
+    return [*first, *([math.nan] * n_later if later is None else later)]
 
 
 def given(value, default):

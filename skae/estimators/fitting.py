@@ -8,7 +8,6 @@ import copy
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,46 +152,44 @@ class Fit(BaseFit, LinearModels):
         trainer, _ = self._train(start)
         return {
             **self._attributes(start.model, start.units, start.mean, fitted.departure_),
-            **self._curves(trainer),
+            **self._curves(trainer, fitted),
         }
 
     def continue_epoch(self, fitted) -> dict:
         """One epoch at a constant rate, from a fitted estimator or from scratch."""
-        trainer = None
+        state = None
         if fitted is None:
             found = self._center_and_axes()
             linear = self.is_linear and self.is_anchored
             start = self._start(found, linear=linear)
         else:
             self._check_same_network(fitted)
-            # The trainer, lost in pickling, holds the optimiser's moments.
-            trainer = self._usable_trainer(fitted)
-            model = trainer.module_ if trainer else copy.deepcopy(fitted.net_)
+            state = fitted._optimizer_state
+            # In place: `unchanged_on_error` has the weights.
+            model = fitted.net_
             start = self._restart(fitted, model.to(self._device_for(model)))
-            if trainer is not None:
-                start = start._replace(model=trainer.module_)
         rate = self.estimator.learning_rate_init
         # Batches of nearly the size asked for that leave no row out.
         n_batches = max(1, round(self.n_samples / self._batch_size(start.model)))
         schedule = Schedule(
             n_rounds=1,
-            n_batches=n_batches,
+            n_steps=n_batches,
             batch_size=self.n_samples // n_batches,
             ema_decay=0.0,
             lr=_STREAMING_RATE if rate == "auto" else rate,
             constant=True,
         )
-        if trainer is None:
-            trainer = self._trainer(start, schedule, None)
-            trainer.made_for = _choices(self.estimator)
+        trainer = self._trainer(start, schedule, None, state)
         weight = self._tensor(self.weight, start.rows.dtype)
         index = np.arange(self.n_samples)
         with self._own_randomness():
             trainer.train(self._batches(start, index, schedule, weight))
+        trainer.release()
         return {
             **self._attributes(start.model, start.units, start.mean, 1.0),
-            **self._curves(trainer),
-            "_trainer": trainer,
+            **self._curves(trainer, fitted),
+            "_kept_round": None,
+            "_optimizer_state": trainer.state(),
         }
 
     # What is known before training
@@ -436,7 +433,9 @@ class Fit(BaseFit, LinearModels):
         defaults = self._defaults(start.model.codec.n_components)
         return choose_departure(start.model, judge, always_guard=defaults.always_guard)
 
-    def _trainer(self, start: "_Start", schedule: Schedule, judge) -> Trainer:
+    def _trainer(
+        self, start: "_Start", schedule: Schedule, judge, state=None
+    ) -> Trainer:
         model = start.model
         estimator = self.estimator
 
@@ -449,6 +448,8 @@ class Fit(BaseFit, LinearModels):
 
             return self.progress.round(attributes)
 
+        if schedule.constant:
+            model.kl_warmup = 0.0
         return self._new_trainer(
             model,
             schedule=schedule,
@@ -457,6 +458,7 @@ class Fit(BaseFit, LinearModels):
             # The loss of the warm-up is not to be compared with what comes after.
             keep_last=judge is None and self.parts.kl_warmup > 0,
             on_round=on_round if self.progress.context is not None else None,
+            state=state,
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
         )
@@ -466,11 +468,10 @@ class Fit(BaseFit, LinearModels):
 
     def _schedule(self, defaults, n_train: int) -> Schedule:
         # Rounds in which the divergence comes in do not count against patience.
-        n_rounds = self.estimator.max_iter or defaults.n_rounds
         return self._schedule_of(
             n_train,
             defaults,
-            patience=round(self.parts.kl_warmup * n_rounds),
+            warmup=self.parts.kl_warmup,
             weight_decay=given(self.estimator.alpha, defaults.weight_decay),
             ema_decay=defaults.ema_decay,
         )
@@ -480,7 +481,7 @@ class Fit(BaseFit, LinearModels):
             start.rows,
             index,
             schedule.batch_size,
-            schedule.n_batches,
+            schedule.n_steps,
             self.generator,
             weight,
             start.noisy,
@@ -546,16 +547,6 @@ class Fit(BaseFit, LinearModels):
                 torch.set_rng_state(self.generator.get_state())
             yield
 
-    def _usable_trainer(self, fitted) -> Trainer | None:
-        trainer = getattr(fitted, "_trainer", None)
-        rate = given(self.estimator.learning_rate_init, _STREAMING_RATE)
-        if trainer is None or trainer.schedule.lr != rate:
-            return None
-        device = next(trainer.module_.parameters()).device
-        if device != self._device_for(trainer.module_):
-            return None
-        return trainer if trainer.made_for == _choices(self.estimator) else None
-
     def _device_for(self, model) -> torch.device:
         """Apple's devices have no float64."""
         double = next(model.parameters()).dtype == torch.float64
@@ -594,12 +585,3 @@ class _Start(NamedTuple):
     rows: Rows
     folds: Folds | None = None
     noisy: Rows | None = None
-
-
-def _choices(estimator) -> dict:
-    """The parameters by value, those that are objects by identity."""
-    plain = str | Real | tuple | None
-    return {
-        name: value if isinstance(value, plain) else id(value)
-        for name, value in estimator.get_params(deep=False).items()
-    }

@@ -13,7 +13,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from skae.estimators.base_fitting import BaseFit
+from skae.estimators.base_fitting import BaseFit, finished_rounds
 from skae.estimators.validation import (
     feature_ranges,
     fills_unit_interval,
@@ -80,7 +80,7 @@ class GANFit(BaseFit):
         if self.context is not None:
             self.told = Rows(self.context, 0.0, 1.0, self.device)
         trainer = self._train(game, rows)
-        return self._attributes(game, rows) | self._curves(trainer)
+        return self._attributes(game, rows) | self._curves(trainer, fitted)
 
     def _check_bounds(self, game: Game) -> None:
         if game.generator.is_confined and not in_unit_interval(self.X):
@@ -176,7 +176,7 @@ class GANFit(BaseFit):
             rows,
             index,
             schedule.batch_size,
-            schedule.n_batches,
+            schedule.n_steps,
             self.generator,
             weight,
             context=self.told,
@@ -244,13 +244,17 @@ class GANFit(BaseFit):
             "n_components_": game.n_components,
         }
 
-    def _curves(self, trainer) -> dict:
-        rounds = [row for row in trainer.history if "train_loss" in row]
+    def _curves(self, trainer, earlier=None) -> dict:
+        losses = [row["critic_loss"] for row in finished_rounds(trainer)]
+        coverages = self.coverages
+        if earlier is not None:
+            losses = [*earlier.critic_loss_curve_, *losses]
+            coverages = [*(earlier.mode_coverage_curve_ or ()), *coverages]
         return {
-            **super()._curves(trainer),
-            "critic_loss_curve_": [row["critic_loss"] for row in rounds],
+            **super()._curves(trainer, earlier),
+            "critic_loss_curve_": losses,
             "mode_coverage_": self.coverage,
-            "mode_coverage_curve_": self.coverages or None,
+            "mode_coverage_curve_": coverages or None,
         }
 
     def _told_of(self, index):

@@ -8,6 +8,7 @@ import copy
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
@@ -61,7 +62,12 @@ class LinearModels:
         return {
             **self._rotated_attributes(encoder, decoder, found),
             "n_iter_": len(losses),
+            "epochs_": np.arange(1.0, len(losses) + 1),
             "loss_curve_": losses,
+            "_kept_round": len(losses),
+            "_stop_reason": "converged"
+            if len(losses) < limit
+            else "stopped at max_iter",
         }
 
     def _principal_attributes(self, found: Principal, encoder=None) -> dict:
@@ -82,7 +88,9 @@ class LinearModels:
             "explained_variance_": variance * found.unit**2 * to_sample,
             "explained_variance_ratio_": variance / (total or 1.0),
             "n_iter_": 0,
+            "epochs_": np.empty(0),
             "loss_curve_": [],
+            "_kept_round": None,
             "validation_scores_": None,
         }
 

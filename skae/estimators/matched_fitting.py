@@ -8,6 +8,7 @@ import copy
 
 import torch
 
+from skae.estimators.base_fitting import finished_rounds
 from skae.estimators.fitting import Fit
 from skae.parts.critics import DenseCritic
 from skae.training.alternating import AlternatingTrainer
@@ -62,9 +63,11 @@ class MatchedFit(Fit):
         options["keep_last"] = options["evaluate"] is None
         return AlternatingTrainer(model, moves=MOVES, **options)
 
-    def _curves(self, trainer):
-        losses = [row["critic_loss"] for row in trainer.history if "critic_loss" in row]
-        return {**super()._curves(trainer), "critic_loss_curve_": losses}
+    def _curves(self, trainer, earlier=None):
+        losses = [row["critic_loss"] for row in finished_rounds(trainer)]
+        if earlier is not None:
+            losses = [*earlier.critic_loss_curve_, *losses]
+        return {**super()._curves(trainer, earlier), "critic_loss_curve_": losses}
 
     def _matching_weight(self) -> float:
         weight = self.estimator.matching_weight

@@ -107,7 +107,7 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
     device : str, default="auto"
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     verbose : int, default=0
-        One shows a progress bar.
+        One shows a progress bar and leaves a line on how the training went.
     random_state : int, RandomState or None, default=None
         Decides everything random.
 

@@ -78,8 +78,8 @@ default=None
         Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
         as a cosine.
     max_iter : int, default=None
-        Epochs, passes over the training samples. None takes a number of steps that
-        suits the shape of X.
+        Epochs, passes over the training samples. None takes as many as suit the shape
+        of X.
     early_stopping : bool, default=True
         Hold out samples to choose the weights of the best epoch and to stop. False
         trains on all samples and keeps the epoch of the lowest training loss.
@@ -97,7 +97,7 @@ default=None
         Notified by the training loop. The learning rate follows the estimator's own
         schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
     verbose : int, default=0
-        One shows a progress bar.
+        One shows a progress bar and leaves a line on how the training went.
     random_state : int, RandomState or None, default=None
         Decides everything random.
 
@@ -110,12 +110,13 @@ default=None
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
     n_iter_ : int
-        Rounds of training, the length of ``loss_curve_``. A round is an epoch if
-        max_iter is given, else a fixed number of steps.
+        Epochs of training, also of those that led to this fit.
+    epochs_ : ndarray of shape (n_evaluations,)
+        When the losses below were noted, in epochs and fractions of them.
     loss_curve_ : list of float
-        Training loss after each round, nats per sample of the scaled rows.
+        Training loss at each evaluation, nats per sample of the scaled rows.
     validation_scores_ : list of float or None
-        Minus the held-out loss after each round; None without held-out samples.
+        Minus the held-out loss at each evaluation; None without held-out samples.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only when X has string column names.

@@ -156,13 +156,14 @@ default="gaussian"
         Names of the stages and how many entries of ``pretraining_curves_`` or
         ``loss_curve_`` are theirs.
     loss_curve_ : list of float
-        Training loss of the stages after pretraining, round after round. A round is an
-        epoch in stages that ``max_iter`` governs, else a fixed number of steps.
+        Training loss of the stages after pretraining, at each of their evaluations.
     validation_scores_ : list of float or None
-        Minus the held-out log-loss after each round of the last stage; None without
+        Minus the held-out log-loss at each evaluation of the last stage; None without
         held-out rows.
     n_iter_ : int
-        Rounds of training, the length of ``loss_curve_``.
+        Epochs of the last stage.
+    epochs_ : ndarray of shape (n_evaluations,)
+        When the losses above were noted, in epochs of the stages one after the other.
     graph_used_ : bool
         Whether labels spread along neighbours.
     n_features_in_ : int

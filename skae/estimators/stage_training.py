@@ -5,6 +5,7 @@ and its codes are computed once. `stream` is the one epoch of ``partial_fit``.
 """
 
 import copy
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from skae.training.batches import Rows, map_rows
 from skae.training.classification import Classification, PartlyLabelled
 from skae.training.defaults import (
     Training,
+    length_of,
     training_of_labels,
     training_with_unlabelled,
 )
@@ -157,7 +159,7 @@ class StageTraining:
             self.trained,
             self._corruption(),
             self.estimator.hidden_noise_level,
-            self.schedule.n_rounds * self.schedule.n_batches,
+            self.schedule.n_steps,
             self.fitting.generator,
             terms if self.is_joint else (),
         ).to(self.fitting.device)
@@ -214,15 +216,16 @@ class StageTraining:
     def _schedule(self) -> Schedule:
         estimator, training = self.estimator, self.training
         labelled, everyone = training.batch_sizes
-        n_rounds, n_batches = _ROUNDS, -(-training.n_steps // _ROUNDS)
+        rows = len(self.index), everyone or labelled, training.n_steps, _ROUNDS
+        length = length_of(*rows, None)
         if estimator.max_iter is not None:
-            epoch = max(1, len(self.index) // (everyone or labelled))
-            if self.stage.is_last or estimator.max_iter * epoch < training.n_steps:
-                n_rounds, n_batches = estimator.max_iter, epoch
+            shorter = min(estimator.max_iter, length.n_epochs)
+            is_last = self.stage.is_last
+            length = length_of(*rows, estimator.max_iter if is_last else shorter)
         patient = self._is_judged and estimator.n_iter_no_change != np.inf
         return Schedule(
-            n_rounds=n_rounds,
-            n_batches=n_batches,
+            n_rounds=length.n_rounds,
+            n_steps=length.n_steps,
             batch_size=everyone or labelled,
             lr=chosen(estimator.learning_rate_init) or training.rate,
             weight_decay=chosen(estimator.alpha) or 0.0,
@@ -230,6 +233,7 @@ class StageTraining:
             patience=int(estimator.n_iter_no_change) if patient else None,
             tol=estimator.tol,
             plateau=0.5,
+            steps_per_epoch=length.steps_per_epoch,
         )
 
     def _rates(self):
@@ -302,7 +306,7 @@ def batches_of(fitting, rows, index, training, schedule) -> PartlyLabelled:
         as_tensor(weight / weight.mean(), fitting.device),
         as_tensor(of_labels, fitting.device),
         training.batch_sizes,
-        schedule.n_batches,
+        schedule.n_steps,
         fitting.generator,
     )
 
@@ -310,9 +314,13 @@ def batches_of(fitting, rows, index, training, schedule) -> PartlyLabelled:
 def record(fitting, name: str, trainer: Trainer) -> None:
     """Add a stage's curves to the fit's."""
     history = trainer.history if trainer.initialized_ else []
-    losses = [row["train_loss"] for row in history if "train_loss" in row]
-    fitting.stages.append((name, len(losses)))
-    fitting.loss_curve += losses
+    rounds = [row for row in history if "train_loss" in row]
+    fitting.stages.append((name, len(rounds)))
+    fitting.loss_curve += [row["train_loss"] for row in rounds]
+    before = fitting.epochs[-1] if fitting.epochs else 0.0
+    epochs = [trainer.schedule.epochs(row["step"]) for row in rounds]
+    fitting.epochs += [before + epoch for epoch in epochs]
+    fitting.n_iter = math.ceil(epochs[-1] - 1e-6) if epochs else 0
     if trainer.evaluate is not None:
         fitting.validation_scores = [
             -row["valid_loss"] for row in history if "valid_loss" in row

@@ -81,6 +81,8 @@ class StackedFit:
             )
         self.autoencoders: list = []
         self.loss_curve: list[float] = []
+        self.epochs: list[float] = []
+        self.n_iter = 0
         self.validation_scores: list[float] | None = None
         self.stages: list[tuple[str, int]] = []
         self.interrupted: str | None = None
@@ -116,9 +118,11 @@ class StackedFit:
         else:
             stack = self._taken_over(fitted)
             self.stages, self.loss_curve = [*fitted.stages_], [*fitted.loss_curve_]
+            self.epochs = [*fitted.epochs_]
             # Each chunk has noise and an order of its own.
             self._seed_generators(self.seed + len(self.loss_curve))
         stream(self, stack, self._n_released(self.n_encoder))
+        self.n_iter += 0 if fitted is None else fitted.n_iter_
         return self._finished(stack)
 
     def end(self, fitted: dict) -> None:
@@ -144,7 +148,8 @@ class StackedFit:
             "loss_curve_": self.loss_curve,
             "validation_scores_": self.validation_scores,
             "stages_": self.stages,
-            "n_iter_": len(self.loss_curve),
+            "epochs_": np.array(self.epochs),
+            "n_iter_": self.n_iter,
             "graph_used_": self.graph_used,
             "_units": self.units,
             "_widths": (self.widths, self.head_widths),

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae.estimators.callbacks import CallbackSupport
 from skae.estimators.validation import fitted_rows
 from skae.training.batches import chunks, map_rows
+from skae.training.trainer import named_callbacks
 
 __all__ = ["TrainedEstimator"]
 
@@ -57,6 +58,70 @@ class TrainedEstimator(CallbackSupport, BaseEstimator):
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
+
+    def get_params(self, deep=True):
+        """Parameters of the estimator and, if ``deep``, of its callbacks.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Callbacks are there as ``callbacks__NAME`` and their parameters as
+            ``callbacks__NAME__PARAMETER``; the name is that of the class where the
+            callback did not come with one.
+
+        Returns
+        -------
+        params : dict
+        """
+        params = super().get_params(deep)
+        callbacks = params.get("callbacks") if deep else None
+        if not isinstance(callbacks, list | tuple):
+            return params
+        for name, callback in named_callbacks(callbacks):
+            params[f"callbacks__{name}"] = callback
+            if hasattr(callback, "get_params") and not isinstance(callback, type):
+                for key, value in callback.get_params().items():
+                    params[f"callbacks__{name}__{key}"] = value
+        return params
+
+    def set_params(self, **params):
+        """Set parameters of the estimator and of its callbacks.
+
+        Parameters
+        ----------
+        **params
+            As in `get_params`. A callback set to None is left out.
+
+        Returns
+        -------
+        self : object
+        """
+        own = {k: v for k, v in params.items() if not k.startswith("callbacks__")}
+        super().set_params(**own)
+        nested = {k: v for k, v in params.items() if k not in own}
+        # Callbacks as a whole come before what is inside them.
+        for key in sorted(nested):
+            _, name, *inside = key.split("__", 2)
+            self._set_callback(name, inside, nested[key])
+        return self
+
+    def _set_callback(self, name, inside, value):
+        callbacks = named_callbacks(self.callbacks)
+        known = [known for known, _ in callbacks]
+        if name not in known:
+            raise ValueError(
+                f"callbacks__{name} names no callback of this {type(self).__name__}; "
+                f"it has {known or 'none'}."
+            )
+        place = known.index(name)
+        if inside:
+            callback = callbacks[place][1]
+            callback = callback() if isinstance(callback, type) else callback
+            callback.set_params(**{inside[0]: value})
+            value = callback
+        changed = [*self.callbacks]
+        changed[place : place + 1] = [] if value is None else [(name, value)]
+        self.callbacks = changed
 
     # Hooks for estimators whose samples are no flat rows.
     _allows_nan = False
@@ -144,7 +209,7 @@ class TrainedEstimator(CallbackSupport, BaseEstimator):
         net = state.get("net_")
         if net is not None and self._device.type != "cpu":
             state = {**state, "net_": copy.deepcopy(net).cpu()}
-        return {key: value for key, value in state.items() if key != "_trainer"}
+        return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

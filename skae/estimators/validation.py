@@ -258,11 +258,20 @@ def check_padding(X, shape, name="X") -> np.ndarray:
 
 @contextmanager
 def unchanged_on_error(estimator) -> Iterator[None]:
-    """Leave an estimator as it was, fitted or not, when the block raises."""
+    """Leave an estimator as it was, fitted or not, when the block raises.
+
+    Weights too, where they are trained in place: the optimiser gives parameters other
+    memory and writes there.
+    """
     before = dict(vars(estimator))
+    net = before.get("net_")
+    weights = [] if net is None else [(p, p.data) for p in net.parameters()]
+    buffers = [] if net is None else [(b, b.clone()) for b in net.buffers()]
     try:
         yield
     except BaseException:
         vars(estimator).clear()
         vars(estimator).update(before)
+        for tensor, values in (*weights, *buffers):
+            tensor.data, tensor.grad = values, None
         raise

@@ -1,4 +1,4 @@
-"""How training went, as a picture: losses after each round, and the round kept."""
+"""How training went, as a picture: losses over epochs, and the weights kept."""
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
@@ -12,16 +12,18 @@ _LOG_FROM = 10
 
 
 class HistoryDisplay:
-    """Training and held-out loss after each round of training.
+    """Training and held-out loss at each evaluation of a training.
 
     Parameters
     ----------
-    loss_curve : array-like of shape (n_rounds,)
+    loss_curve : array-like of shape (n_evaluations,)
         Training losses.
-    validation_loss : array-like of shape (n_rounds,), optional
-        Held-out losses.
-    kept : int, optional
-        Round whose weights the model has, counted from one.
+    validation_loss : array-like of shape (n_evaluations,), optional
+        Held-out losses; nan where nothing was held out.
+    epochs : array-like of shape (n_evaluations,), optional
+        When they were, in epochs, and fractions of them; 1, 2, 3 ... where left out.
+    kept : float, optional
+        Epoch whose weights the model has.
 
     Attributes
     ----------
@@ -44,9 +46,10 @@ class HistoryDisplay:
     >>> display.figure_.savefig("history.png")  # doctest: +SKIP
     """
 
-    def __init__(self, *, loss_curve, validation_loss=None, kept=None):
+    def __init__(self, *, loss_curve, validation_loss=None, epochs=None, kept=None):
         self.loss_curve = loss_curve
         self.validation_loss = validation_loss
+        self.epochs = epochs
         self.kept = kept
 
     @classmethod
@@ -56,7 +59,7 @@ class HistoryDisplay:
         Parameters
         ----------
         estimator : fitted autoencoder
-            With ``loss_curve_`` and ``validation_scores_``.
+            With ``loss_curve_``, ``validation_scores_`` and ``epochs_``.
         ax : matplotlib Axes, optional
             A new figure's when left out.
 
@@ -84,7 +87,10 @@ class HistoryDisplay:
         scores = getattr(estimator, "validation_scores_", None)
         held_out = None if scores is None else -np.asarray(scores)
         return cls(
-            loss_curve=losses, validation_loss=held_out, kept=_kept_round(estimator)
+            loss_curve=losses,
+            validation_loss=held_out,
+            epochs=estimator.epochs_,
+            kept=_kept_epoch(estimator),
         ).plot(ax)
 
     def plot(self, ax=None):
@@ -107,29 +113,31 @@ class HistoryDisplay:
             ax = new_axes()
         curves = {"training": self.loss_curve, "held out": self.validation_loss}
         drawn = {name: loss for name, loss in curves.items() if loss is not None}
+        epochs = self.epochs
+        if epochs is None:
+            epochs = np.arange(1, len(self.loss_curve) + 1)
         for name, loss in drawn.items():
-            # A single round is no line.
-            mark = "o" if len(loss) == 1 else None
-            ax.plot(np.arange(1, len(loss) + 1), loss, marker=mark, label=name)
+            # A single evaluation is no line.
+            mark = "o" if np.isfinite(loss).sum() == 1 else None
+            ax.plot(epochs[-len(loss) :], loss, marker=mark, label=name)
         if self.kept is not None:
-            label = f"kept: round {self.kept}"
+            label = f"kept: epoch {self.kept:.3g}"
             ax.axvline(self.kept, color="black", linestyle="--", label=label)
         losses = np.concatenate(list(drawn.values()))
-        if 0 < _LOG_FROM * np.min(losses) < np.max(losses):
+        if 0 < _LOG_FROM * np.nanmin(losses) < np.nanmax(losses):
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter("{x:g}")
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set(xlabel="round of training", ylabel="loss")
+        ax.set(xlabel="epoch", ylabel="loss")
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
 
-def _kept_round(estimator):
-    """The round whose weights the model has; None if PCA's, the start's or the last."""
+def _kept_epoch(estimator):
+    """When the model had its weights; None if PCA's, the start's or the last."""
     start_kept = (
         getattr(estimator, "init", None) == "pca"
         and getattr(estimator, "departure_", 1) == 0
     )
-    streaming = getattr(estimator, "_trainer", None) is not None
-    return None if start_kept or streaming else estimator._kept_round or None
+    kept = getattr(estimator, "_kept_round", None)
+    return None if start_kept or not kept else estimator.epochs_[kept - 1]

@@ -6,7 +6,7 @@ else, callbacks, history, interruption, back-off and averaged weights, is `Train
 It knows no critic and no data.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -56,7 +56,8 @@ class AlternatingTrainer(Trainer):
         - ``turns``: sequence of names, those who move in one step, such as
           ``("critic", "critic", "generator")``;
         - ``turn_loss(name, *batch, generator)``: the scalar that ``name`` lowers;
-        - ``decayed_parameters()`` and ``members = None``, as for `Trainer`;
+        - ``decayed_parameters()``, ``members = None`` and ``progress``, as for
+          `Trainer`;
         - ``forget()``, where it keeps more than weights from step to step: called when
           training goes back to the best weights.
     moves : mapping of a name to Move, optional
@@ -119,15 +120,16 @@ class AlternatingTrainer(Trainer):
         )
         return self
 
-    def _run_steps(self, batches):
+    def _run_steps(self, batches: Iterable) -> int:
         device = self.flat_.data.device
         self._totals = {name: torch.zeros((), device=device) for name in self._names}
-        super()._run_steps(batches)
+        n_steps = super()._run_steps(batches)
         for name, total in self._totals.items():
-            n_turns = len(batches) * self.module_.turns.count(name)
+            n_turns = n_steps * self.module_.turns.count(name)
             self.history.record(f"{name}_loss", total.item() / n_turns)
         last = self.module_.turns[-1]
         self.history.record("train_loss", self.history[-1, f"{last}_loss"])
+        return n_steps
 
     def _step(self, batch, notify) -> Tensor:
         for name in self.module_.turns:
@@ -147,6 +149,11 @@ class AlternatingTrainer(Trainer):
         loss = self.module_.turn_loss(name, *batch, generator=self.generator)
         loss.backward(inputs=self._players[name])
         return loss.detach()
+
+    def _pass(self, batch, generator):
+        # With gradients, which a penalty on slopes needs.
+        for name in self._names:
+            self.module_.turn_loss(name, *batch, generator=generator)
 
     def _is_kept(self, loss: float) -> bool:
         return loss < self._best + self.slack or super()._is_kept(loss)
@@ -179,7 +186,6 @@ class AlternatingAdamW:
 
     def __init__(self, flat: FlatParameters, schedule, turns, moves, shares=None):
         self.average = flat.data.clone()
-        n_steps = schedule.n_rounds * schedule.n_batches
         self.players = {}
         for name, group in zip(dict.fromkeys(turns), flat.groups, strict=True):
             move = moves.get(name, Move())
@@ -187,7 +193,7 @@ class AlternatingAdamW:
             self.players[name] = FlatAdamW(
                 group,
                 lr=schedule.lr * move.rate,
-                n_steps=n_steps * turns.count(name),
+                n_steps=schedule.n_steps * turns.count(name),
                 weight_decay=schedule.weight_decay,
                 ema_decay=schedule.ema_decay if ema_decay is None else ema_decay,
                 betas=move.betas,
@@ -205,3 +211,17 @@ class AlternatingAdamW:
         """Let all players forget their moments and go on at their rates * factor."""
         for optimizer in self.players.values():
             optimizer.restart(factor)
+
+    @property
+    def averages(self) -> bool:
+        """Whether the average of a player is not its last weights."""
+        return any(optimizer.averages for optimizer in self.players.values())
+
+    def state(self) -> dict:
+        """The state of each player's optimiser."""
+        return {name: one.state() for name, one in self.players.items()}
+
+    def load(self, state: dict) -> None:
+        """Go on from a state."""
+        for name, optimizer in self.players.items():
+            optimizer.load(state[name])

@@ -90,6 +90,9 @@ class Classification(nn.Module):
         matrices = [p for p in self.stack.parameters() if p.ndim == 2]
         return matrices + list(self.decoder.weights if self.decoder else ())
 
+    def gradient(self, generator: Generator | None = None) -> None:
+        """None: autograd."""
+
     def batch_loss(
         self,
         labelled: Labelled,

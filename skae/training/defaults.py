@@ -12,6 +12,7 @@ from dataclasses import dataclass
 __all__ = [
     "DEFAULTS",
     "Defaults",
+    "Length",
     "Play",
     "Training",
     "defaults_for",
@@ -20,12 +21,57 @@ __all__ = [
     "defaults_for_sequences",
     "defaults_for_variational",
     "defaults_from_random",
+    "length_of",
     "training_of_game",
     "training_of_labels",
     "training_with_unlabelled",
 ]
 
 _SMALL = 600
+# Evaluations of a short training, unless it has fewer epochs.
+_FEWEST_ROUNDS = 10
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a training is.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Passes over the training rows.
+    steps_per_epoch : int
+    n_rounds : int
+        Evaluations, equally spaced.
+    """
+
+    n_epochs: int
+    steps_per_epoch: int
+    n_rounds: int
+
+    @property
+    def n_steps(self) -> int:
+        """Training steps in all."""
+        return self.n_epochs * self.steps_per_epoch
+
+
+def length_of(
+    n_train: int, batch_size: int, n_steps: int, n_rounds: int, max_iter: int | None
+) -> Length:
+    """Whole epochs: ``max_iter``, or as many as come nearest to the default steps.
+
+    Parameters
+    ----------
+    n_train, batch_size : int
+    n_steps, n_rounds : int
+        Of the default; their ratio is the distance of evaluations also of others.
+    max_iter : int or None
+    """
+    per_epoch = max(1, n_train // batch_size)
+    n_epochs = max_iter or max(1, round(n_steps / per_epoch))
+    total = n_epochs * per_epoch
+    rounds = max(round(total * n_rounds / n_steps), min(n_epochs, _FEWEST_ROUNDS))
+    return Length(n_epochs, per_epoch, min(rounds, total))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,12 @@ from torch import Tensor, nn
 
 __all__ = ["FlatAdamW", "FlatGroup", "FlatParameters"]
 
+# Of AdamW.
+_EPSILON = 1e-8
+# torch.optim calls the same kernel after 30 us of bookkeeping. It is not for use by
+# others, so a version of torch may come without.
+_fused_adamw = getattr(torch, "_fused_adamw_", None)
+
 
 class FlatGroup(NamedTuple):
     """A stretch of the buffer that an optimiser of its own moves.
@@ -72,18 +78,19 @@ class FlatParameters:
             for part in parts
             for p in part
         ]
-        sizes = [parameter.numel() for parameter in parameters]
-        in_memory = [p.mT if _by_columns(p) else p for p in parameters]
-        self.data = torch.cat([p.detach().flatten() for p in in_memory])
-        self.grad = torch.zeros_like(self.data)
-        both = zip(self.data.split(sizes), self.grad.split(sizes), strict=True)
-        for parameter, (values, slopes) in zip(parameters, both, strict=True):
-            parameter.data, parameter.grad = (
-                flat.view(parameter.mT.shape).mT
-                if _by_columns(parameter)
-                else flat.view(parameter.shape)
-                for flat in (values, slopes)
-            )
+        with torch.no_grad():
+            in_memory = [p.mT if _by_columns(p) else p for p in parameters]
+            self.data = torch.cat([p.reshape(-1) for p in in_memory])
+            self.grad = torch.zeros_like(self.data)
+            sizes = [p.numel() for p in parameters]
+            pairs = zip(self.data.split(sizes), self.grad.split(sizes), strict=True)
+            for parameter, stored, pair in zip(
+                parameters, in_memory, pairs, strict=True
+            ):
+                values, slopes = (part.view(stored.shape) for part in pair)
+                is_turned = stored is not parameter
+                parameter.data = values.mT if is_turned else values
+                parameter.grad = slopes.mT if is_turned else slopes
         self.groups: list[FlatGroup] = []
         start = 0
         for first, rest in zip(firsts, rests, strict=True):
@@ -194,9 +201,47 @@ class FlatAdamW:
         before = None if self.shares is None else self.flat.data.clone()
         if self.weight_decay:
             self.flat.decayed.mul_(1 - rate * self.weight_decay)
+        self._adam(rate)
+        if before is not None and self.shares is not None:
+            torch.lerp(before, self.flat.data, self.shares, out=self.flat.data)
+        self.step_count += 1
+        # A growing window first: early averages would otherwise remember the start.
+        decay = min(self.ema_decay, self.step_count / (self.step_count + 9))
+        self.average.lerp_(self.flat.data, 1 - decay)
+
+    @property
+    def averages(self) -> bool:
+        """Whether the average is not the last weights."""
+        return self.ema_decay > 0
+
+    def state(self) -> dict:
+        """What a training that goes on needs beside the weights: arrays and numbers."""
+        return {
+            "first": self._first.cpu().numpy().copy(),
+            "second": self._second.cpu().numpy().copy(),
+            "n_steps": self.step_count,
+            "lr": self.lr,
+            "factor": self.factor,
+        }
+
+    def load(self, state: dict) -> None:
+        """Go on from a state, with the current weights.
+
+        The factor of a rate that led astray is not that of another rate.
+        """
+        for own, name in ((self._first, "first"), (self._second, "second")):
+            own.copy_(torch.from_numpy(state[name]))
+        self.step_count = state["n_steps"]
+        self._step.fill_(state["n_steps"])
+        self.factor = state["factor"] if state["lr"] == self.lr else 1.0
+
+    def _adam(self, rate: float) -> None:
+        """Adam's step from the gradient."""
         self._step += 1
-        # torch.optim calls the same kernel after 30 us of bookkeeping.
-        torch._fused_adamw_(
+        if _fused_adamw is None:
+            self._plain_adam(rate)
+            return
+        _fused_adamw(
             [self.flat.data],
             [self.flat.grad],
             [self._first],
@@ -207,13 +252,16 @@ class FlatAdamW:
             beta1=self.betas[0],
             beta2=self.betas[1],
             weight_decay=0.0,
-            eps=1e-8,
+            eps=_EPSILON,
             amsgrad=False,
             maximize=False,
         )
-        if before is not None and self.shares is not None:
-            torch.lerp(before, self.flat.data, self.shares, out=self.flat.data)
-        self.step_count += 1
-        # A growing window first: early averages would otherwise remember the start.
-        decay = min(self.ema_decay, self.step_count / (self.step_count + 9))
-        self.average.lerp_(self.flat.data, 1 - decay)
+
+    def _plain_adam(self, rate: float) -> None:
+        """Kingma and Ba 2015, algorithm 1."""
+        beta1, beta2 = self.betas
+        grad, number = self.flat.grad, self.step_count + 1
+        self._first.lerp_(grad, 1 - beta1)
+        self._second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        spread = (self._second / (1 - beta2**number)).sqrt_().add_(_EPSILON)
+        self.flat.data.addcdiv_(self._first, spread, value=-rate / (1 - beta1**number))

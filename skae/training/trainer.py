@@ -1,17 +1,19 @@
-"""The training loop: skorch's net with its overhead taken out.
+"""The training loop: batches in, the best weights out.
 
-The only file that imports skorch. `Trainer` optimises any module with a ``batch_loss``,
-in practice an `Autoencoder` or a `Classification`; batches are slices of tensors on the
-device, losses stay there until the end of a round, and the step is `ExplicitGradient`
-where that applies and autograd where not. A round is what
-skorch calls an epoch: some training steps, then one evaluation. What is evaluated and
-kept is the moving average of the weights.
+The only file that imports skorch, whose callbacks and history it keeps. `Trainer`
+optimises any module with a ``batch_loss`` and knows nothing else of it. A round is what
+skorch calls an epoch: some training steps, then one evaluation. What is evaluated,
+shown to callbacks at the end of a round and kept is the moving average of the weights,
+with the batch-norm statistics that belong to it.
 """
 
 import math
 import warnings
-from collections.abc import Callable, Sized
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,20 +21,38 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import (
     Callback,
-    EarlyStopping,
-    EpochScoring,
+    LoadInitState,
     LRScheduler,
     PassthroughScoring,
+    PrintLog,
 )
-from torch import Tensor, nn
+from skorch.callbacks.scoring import ScoringBase
+from skorch.callbacks.training import Freezer, ParamMapper, Unfreezer
+from skorch.utils import freeze_parameter, unfreeze_parameter
+from torch import Generator, Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from skae.training.flat import FlatAdamW, FlatParameters
 
-__all__ = ["Schedule", "Trainer", "check_callbacks"]
+__all__ = [
+    "Patience",
+    "Schedule",
+    "StopTraining",
+    "Trainer",
+    "check_callbacks",
+    "named_callbacks",
+]
 
 _BACK_OFF = 0.1
 _RETRIES = 3
+# Of the latest training batches, which batch-norm statistics are taken from.
+_NORM_BATCHES = 20
+_TINY = 1e-12
+
+
+class StopTraining(Exception):
+    """Ends a training in the regular way; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +62,9 @@ class Schedule:
     Attributes
     ----------
     n_rounds : int
-        Evaluations, each after ``n_batches`` steps.
-    n_batches : int
+        Evaluations, equally spaced.
+    n_steps : int
+        Training steps in all, at least ``n_rounds``.
     batch_size : int
     lr : float
         Peak learning rate.
@@ -56,10 +77,12 @@ class Schedule:
         No warm-up, no decay: for training that has no known end.
     plateau : float
         Share of the steps before the rate falls.
+    steps_per_epoch : int or None
+        Steps of one pass over the training rows; None where one pass is all.
     """
 
     n_rounds: int
-    n_batches: int
+    n_steps: int
     batch_size: int
     lr: float
     weight_decay: float = 0.0
@@ -68,13 +91,34 @@ class Schedule:
     tol: float = 1e-4
     constant: bool = False
     plateau: float = 0.05
+    steps_per_epoch: int | None = None
+
+    def epochs(self, n_steps: int) -> float:
+        """What so many steps are in passes over the training rows."""
+        return n_steps / (self.steps_per_epoch or self.n_steps)
+
+    def steps_in(self, number: int) -> int:
+        """Steps of a round, counted from one."""
+        last, before = (i * self.n_steps // self.n_rounds for i in (number, number - 1))
+        return last - before
 
 
+_SCORING = (
+    "there is no dataset to predict on; score in on_epoch_end of a callback of your "
+    "own, or with scikit-learn's set_callbacks"
+)
+_FREEZING = (
+    "the optimiser moves all parameters as one buffer; call requires_grad_(False) on "
+    "the layers of your own modules before the fit"
+)
+_BEST_IS_KEPT = "the best weights are kept without it; leave load_best out"
 _UNSUPPORTED = {
-    EpochScoring: "there is no dataset to predict on; score in on_epoch_end of a "
-    "callback of your own, or with scikit-learn's set_callbacks",
+    ScoringBase: _SCORING,
     LRScheduler: "the learning rate follows the estimator's own schedule; set "
     "learning_rate_init and max_iter",
+    Freezer: _FREEZING,
+    Unfreezer: _FREEZING,
+    LoadInitState: "a fit goes on from a fitted estimator; use warm_start=True",
 }
 
 
@@ -93,9 +137,77 @@ def check_callbacks(callbacks) -> None:
             raise ValueError(
                 f"callbacks must be a list of skorch callbacks; got {entry!r} in it."
             )
-        for unsupported, reason in _UNSUPPORTED.items():
-            if issubclass(kind, unsupported):
-                raise ValueError(f"{kind.__name__} can not be used: {reason}.")
+        reason = _reason_against(callback, kind)
+        if reason is not None:
+            raise ValueError(f"{reason[0]} can not be used: {reason[1]}.")
+
+
+def _reason_against(callback, kind: type) -> tuple[str, str] | None:
+    """What of a callback does not work, and why; None where all of it does."""
+    name = kind.__name__
+    for unsupported, reason in _UNSUPPORTED.items():
+        if issubclass(kind, unsupported):
+            return name, reason
+    if getattr(callback, "load_best", False) is True:
+        return f"{name}(load_best=True)", _BEST_IS_KEPT
+    if getattr(callback, "f_pickle", None) is not None:
+        reason = "the training loop is not for pickling; pickle the fitted estimator"
+        return f"{name}(f_pickle=...)", f"{reason}, or use f_params"
+    freezes = getattr(callback, "fn", None) in (freeze_parameter, unfreeze_parameter)
+    if issubclass(kind, ParamMapper) and freezes:
+        return name, _FREEZING
+    return None
+
+
+def named_callbacks(callbacks) -> list[tuple[str, Any]]:
+    """Callbacks with the names that skorch gives to those that have none.
+
+    That of their class, with a number where several have the same.
+    """
+    named = []
+    for entry in callbacks or ():
+        if isinstance(entry, tuple | list):
+            named.append(tuple(entry))
+        else:
+            kind = entry if isinstance(entry, type) else type(entry)
+            named.append((kind.__name__, entry))
+    counts = Counter(name for name, _ in named)
+    numbers: Counter = Counter()
+    unique = []
+    for name, callback in named:
+        numbers[name] += 1
+        suffix = f"_{numbers[name]}" if counts[name] > 1 else ""
+        unique.append((name + suffix, callback))
+    return unique
+
+
+class Patience:
+    """Says when a loss has not improved for too long.
+
+    A loss counts as an improvement if it is below the last one that did by more than
+    ``tol`` times its size, be it positive or negative.
+
+    Parameters
+    ----------
+    n_rounds : int
+        So many losses in a row without improvement are too many.
+    tol : float
+    """
+
+    def __init__(self, n_rounds: int, tol: float):
+        self.n_rounds = n_rounds
+        self.tol = tol
+        self.best = float("inf")
+        self.n_waited = 0
+
+    def is_over(self, loss: float) -> bool:
+        """Take note of a loss; True when it is time to stop."""
+        improved = loss < self.best - self.tol * max(abs(self.best), _TINY)
+        if improved or (math.isinf(self.best) and math.isfinite(loss)):
+            self.best, self.n_waited = loss, 0
+        else:
+            self.n_waited += 1
+        return self.n_waited >= self.n_rounds
 
 
 class Trainer(NeuralNet):
@@ -104,9 +216,17 @@ class Trainer(NeuralNet):
     Parameters
     ----------
     module : Module
-        Trained in place. ``batch_loss(*batch, generator)`` is its loss, of shape
-        ``()`` or ``(members,)``, ``decayed_parameters()`` are under weight decay, and
-        ``members`` is their number or None.
+        Trained in place, with
+
+        - ``batch_loss(*batch, generator)``: its loss, of shape ``()`` or
+          ``(members,)``;
+        - ``gradient(generator)``: None, or a callable that takes a batch, fills the
+          parameters' ``.grad`` and returns the loss, summed over members;
+        - ``decayed_parameters()``: those under weight decay;
+        - ``members``: their number or None.
+
+        Before each step the trainer sets its ``progress``, the share of the training
+        that is done when the step is, in (0, 1].
     schedule : Schedule
     generator : torch.Generator
         On the module's device; corruption and prior draw from it.
@@ -114,7 +234,7 @@ class Trainer(NeuralNet):
         ``evaluate(module) -> float``, the held-out objective after each round. Without
         it the training loss decides which weights are kept.
     autograd : bool, default=False
-        Use the general path also where the explicit one applies.
+        Use autograd also where the module has a gradient of its own.
     on_round : callable, optional
         ``on_round(round_number, module)`` after each round, with the averaged weights
         in the module; returning True stops the training.
@@ -123,16 +243,26 @@ class Trainer(NeuralNet):
     keep_last : bool, default=False
         Keep the last finite weights instead of the best, for losses that change their
         meaning during the training.
+    state : dict, optional
+        Of a trainer whose training this one continues, from `state`.
     callbacks : list of skorch callbacks, optional
+        At the end of a round they see the averaged weights, at the end of the training
+        those that are kept. ``trainer.stop_training = True`` ends the training after
+        the round, or after the batch where it is set in a hook of a batch.
     verbose : int, default=0
         One shows a progress bar.
 
     Attributes
     ----------
     history : skorch History
-        ``train_loss`` and, with ``evaluate``, ``valid_loss`` of every round.
+        ``train_loss``, the number of steps until then as ``step`` and, with
+        ``evaluate``, ``valid_loss`` of every round.
     interrupted_ : bool
         Whether Ctrl-C ended the training.
+    stop_reason_ : str or None
+        What ended it; None for the end of the schedule.
+    start_loss_ : float or None
+        The held-out objective before the training.
     kept_round_ : int
         The round whose weights are left in the module; 0 where no round was better than
         the start.
@@ -143,12 +273,13 @@ class Trainer(NeuralNet):
         module: nn.Module,
         *,
         schedule: Schedule,
-        generator: torch.Generator,
+        generator: Generator,
         evaluate: Callable[[Any], float] | None = None,
         autograd: bool = False,
         on_round: Callable[[int, Any], object] | None = None,
         rates: dict[nn.Parameter, float] | None = None,
         keep_last: bool = False,
+        state: dict | None = None,
         callbacks=None,
         verbose: int = 0,
     ):
@@ -159,35 +290,26 @@ class Trainer(NeuralNet):
         self.on_round = on_round
         self.rates = rates
         self.keep_last = keep_last
+        self.start_state = state
         self.interrupted_ = False
+        self.monitored = "valid_loss" if evaluate else "train_loss"
+        bar = [("progress_bar", _ProgressBar(self.monitored))] if verbose else []
+        callbacks = bar + list(callbacks or [])
         super().__init__(
             module,
             criterion=None,
             train_split=None,
             max_epochs=schedule.n_rounds,
-            callbacks=self._own_callbacks(verbose) + list(callbacks or []),
+            batch_size=1,
+            callbacks=callbacks,
             # skorch moves modules by itself, which would leave the flat buffers.
             device=None,
-            verbose=0,
+            # A log that is asked for is printed whatever the estimator's verbosity.
+            verbose=int(any(_is_print_log(entry) for entry in callbacks)),
         )
 
     # What the history records of a round and has to be finite.
     _LOSSES: tuple[str, ...] = ("train_loss", "valid_loss")
-
-    def _own_callbacks(self, verbose):
-        monitored = "valid_loss" if self.evaluate else "train_loss"
-        own = []
-        if self.schedule.patience is not None:
-            stopping = EarlyStopping(
-                monitor=monitored,
-                patience=self.schedule.patience,
-                threshold=self.schedule.tol,
-                sink=lambda *args: None,
-            )
-            own.append(("early_stopping", stopping))
-        if verbose:
-            own.append(("progress_bar", _ProgressBar(monitored)))
-        return own
 
     @property
     def _default_callbacks(self):
@@ -200,8 +322,8 @@ class Trainer(NeuralNet):
         self.module_ = self.module
         decayed = self.module_.decayed_parameters()
         self.flat_ = FlatParameters(self.module_, decayed)
-        written = None if self.autograd else self.module_.gradient(self.generator)
-        self.gradient_ = self._autograd_step if written is None else written
+        made = None if self.autograd else self.module_.gradient(self.generator)
+        self.gradient_ = self._autograd_step if made is None else made
         return self
 
     def initialize_criterion(self):
@@ -213,7 +335,7 @@ class Trainer(NeuralNet):
         self.optimizer_ = FlatAdamW(
             self.flat_,
             lr=schedule.lr,
-            n_steps=schedule.n_rounds * schedule.n_batches,
+            n_steps=schedule.n_steps,
             weight_decay=schedule.weight_decay,
             ema_decay=schedule.ema_decay,
             constant=schedule.constant,
@@ -222,22 +344,27 @@ class Trainer(NeuralNet):
         )
         return self
 
-    def train(self, batches: Sized) -> "Trainer":
-        """Run the schedule and leave the best weights in the module."""
+    def train(self, batches: Iterable) -> "Trainer":
+        """Run the schedule and leave the best weights in the module.
+
+        Parameters
+        ----------
+        batches : iterable of tuples
+            As many as the schedule has steps.
+        """
         if not self.initialized_:
             self.initialize()
-        self.interrupted_ = False
-        self._retries = self._n_finite = self.kept_round_ = 0
-        self._best = float("inf")
-        self._best_weights = self.optimizer_.average.clone()
-        self.module_.eval()
-        if self.evaluate is not None:
-            first = self.evaluate(self.module_)
-            self._best = first if math.isfinite(first) else float("inf")
+        self._begin()
         try:
-            self.partial_fit(batches)
+            self.notify("on_train_begin", X=batches, y=None)
+            self._run_rounds(iter(batches))
+        except StopTraining as reason:
+            self.stop_reason_ = str(reason)
+        except KeyboardInterrupt:
+            self.interrupted_, self.stop_reason_ = True, "interrupted"
         finally:
-            self.flat_.data.copy_(self._best_weights)
+            self._restore(self._best_values)
+        self.notify("on_train_end", X=batches, y=None)
         self._raise_if_lost()
         return self
 
@@ -249,46 +376,96 @@ class Trainer(NeuralNet):
         for parameter in self.module_.parameters():
             parameter.data, parameter.grad = parameter.data.clone(), None
 
-    def check_data(self, X, y=None):
-        """Rows are validated before they come here."""
+    def state(self) -> dict:
+        """What a training that goes on from here needs beside the weights.
 
-    def get_split_datasets(self, X, y=None, **fit_params):
-        return X, None if self.evaluate is None else [self.evaluate]
+        Returns
+        -------
+        state : dict
+            Arrays and plain values: the optimiser's and the generator's.
+        """
+        return {
+            "optimizer": self.optimizer_.state(),
+            "generator": self.generator.get_state().numpy(),
+            "device": self.generator.device.type,
+        }
 
-    def get_iterator(self, dataset, training=False):
-        return dataset
+    # The loop
 
-    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
-        if iterator is None:
-            return
-        try:
-            if training:
-                self._run_steps(iterator)
-            else:
-                (evaluate,) = iterator
-                with self._averaged():
-                    self.history.record("valid_loss", evaluate(self.module_))
-        except KeyboardInterrupt:
-            self.interrupted_ = True
-            raise
+    def _begin(self):
+        self._n_done = self._n_lost = self._n_finite = self.kept_round_ = 0
+        self.interrupted_ = self.stop_training = False
+        self.stop_reason_: str | None = None
+        patience = self.schedule.patience
+        self._patience = (
+            None if patience is None else Patience(patience, self.schedule.tol)
+        )
+        averages = self.optimizer_.averages
+        self._norms = _batch_norms(self.module_) if averages else []
+        self._latest: deque = deque(maxlen=_NORM_BATCHES)
+        if self.start_state is not None:
+            self._continue(self.start_state)
+        if self.module_.training:
+            self.module_.eval()
+        self._best_values = self._values()
+        self.start_loss_ = None
+        if self.evaluate is not None:
+            self.start_loss_ = self.evaluate(self.module_)
+        start = float("inf") if self.start_loss_ is None else self.start_loss_
+        self._best = start if math.isfinite(start) else float("inf")
 
-    def _run_steps(self, batches):
+    def _continue(self, state):
+        self.optimizer_.load(state["optimizer"])
+        # Devices have generators of their own.
+        if state["device"] == self.generator.device.type:
+            self.generator.set_state(torch.from_numpy(state["generator"].copy()))
+
+    def _run_rounds(self, stream: Iterator) -> None:
+        for number in range(1, self.schedule.n_rounds + 1):
+            n_steps = self.schedule.steps_in(number)
+            # A bar of batches counts what is in here.
+            known = {"dataset_train": range(n_steps), "dataset_valid": None}
+            self.notify("on_epoch_begin", **known)
+            self._run_steps(islice(stream, n_steps))
+            with self._averaged():
+                is_finite = self._judge(number)
+                try:
+                    self.notify("on_epoch_end", **known)
+                except KeyboardInterrupt:
+                    # That is how skorch's EarlyStopping stops.
+                    raise StopTraining("stopped by a callback") from None
+            if not is_finite:
+                self._back_off()
+            self._stop_if_due()
+
+    def _run_steps(self, batches: Iterable) -> int:
+        """Train on some batches; how many they were."""
         total = torch.zeros((), device=self.flat_.data.device)
         notify = self.notify if self._watches_batches() else None
         if notify is None:
             # Checkpoints name their files by the last batch, so there has to be one.
             self.history.new_batch()
+        n_before, was_stopping = self._n_done, self.stop_training
         self.module_.train()
         for batch in batches:
+            self._n_done += 1
+            self.module_.progress = self._n_done / self.schedule.n_steps
+            if self._norms:
+                self._latest.append(batch)
             if notify:
                 notify("on_batch_begin", batch=batch, training=True)
             loss = self._step(batch, notify)
             total += loss
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
+                if self.stop_training and not was_stopping:
+                    break
         self.module_.eval()
+        n_steps = self._n_done - n_before
         n_members = self.module_.members or 1
-        self.history.record("train_loss", total.item() / len(batches) / n_members)
+        self.history.record("step", self._n_done)
+        self.history.record("train_loss", total.item() / n_steps / n_members)
+        return n_steps
 
     def _step(self, batch, notify) -> Tensor:
         """One training step; its loss, summed over members."""
@@ -307,62 +484,6 @@ class Trainer(NeuralNet):
         loss.backward(torch.ones_like(loss))
         return loss.detach().sum()
 
-    def on_epoch_end(self, net, **kwargs):
-        """Keep the weights if they are the best so far; back off from divergence."""
-        last = self.history[-1]
-        monitored = "valid_loss" if self.evaluate else "train_loss"
-        loss = last[monitored]
-        # What skorch's checkpoints look for.
-        self.history.record(f"{monitored}_best", loss < self._best)
-        if not self._is_finite(last):
-            self._back_off()
-            return
-        self._n_finite += 1
-        if self._is_kept(loss):
-            self._best = loss if self.keep_last else min(loss, self._best)
-            self._best_weights.copy_(self.optimizer_.average)
-            self.kept_round_ = len(self.history)
-        if self.on_round is not None:
-            try:
-                with self._averaged():
-                    stop = self.on_round(len(self.history), self.module_)
-            except KeyboardInterrupt:
-                self.interrupted_ = True
-                raise
-            if stop:
-                raise KeyboardInterrupt
-
-    def _is_finite(self, row) -> bool:
-        """Whether training can go on from the round that a row of the history tells."""
-        return all(math.isfinite(row[n]) for n in self._LOSSES if n in row)
-
-    def _is_kept(self, loss: float) -> bool:
-        """Whether a round of this monitored loss is better than those before."""
-        return loss < self._best or self.keep_last
-
-    def _back_off(self):
-        self._retries += 1
-        if self._retries > _RETRIES:
-            raise KeyboardInterrupt
-        self.flat_.data.copy_(self._best_weights)
-        self.optimizer_.restart(_BACK_OFF**self._retries)
-
-    def _raise_if_lost(self):
-        if self._retries and not self._n_finite:
-            raise FloatingPointError(
-                "The training loss was infinite or NaN in every round, also after the "
-                f"learning rate was lowered from {self.schedule.lr:g}. Scale X, choose "
-                "a smaller learning_rate_init or check the corruption and penalty."
-            )
-        if self._retries:
-            warnings.warn(
-                "The training loss became infinite or NaN; training went on from the "
-                "best weights with a lower learning rate. Consider a smaller "
-                "learning_rate_init.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-
     def _watches_batches(self) -> bool:
         return any(
             getattr(type(callback), hook, None) is not getattr(Callback, hook)
@@ -371,22 +492,127 @@ class Trainer(NeuralNet):
             for hook in ("on_batch_begin", "on_grad_computed", "on_batch_end")
         )
 
+    # The end of a round
+
+    def _judge(self, number: int) -> bool:
+        """Keep the weights in the module if they are the best; False if not finite."""
+        if self.evaluate is not None:
+            self.history.record("valid_loss", self.evaluate(self.module_))
+        last = self.history[-1]
+        loss = last[self.monitored]
+        # What skorch's checkpoints look for.
+        self.history.record(f"{self.monitored}_best", loss < self._best)
+        if not all(math.isfinite(last[name]) for name in self._LOSSES if name in last):
+            self._n_lost += 1
+            return False
+        self._n_finite += 1
+        if self._is_kept(loss):
+            self._best = loss if self.keep_last else min(loss, self._best)
+            self._best_values = self._values()
+            self.kept_round_ = number
+        if self.on_round is not None and self.on_round(number, self.module_):
+            self.stop_training = True
+        return True
+
+    def _is_kept(self, loss: float) -> bool:
+        """Whether a round of this monitored loss is better than those before."""
+        return loss < self._best or self.keep_last
+
+    def _back_off(self):
+        if self._n_lost > _RETRIES:
+            raise StopTraining("stopped by infinite or NaN losses")
+        self._restore(self._best_values)
+        self.optimizer_.restart(_BACK_OFF**self._n_lost)
+
+    def _stop_if_due(self):
+        if self.stop_training:
+            raise StopTraining("stopped by a callback")
+        loss = self.history[-1, self.monitored]
+        if self._patience is not None and self._patience.is_over(loss):
+            waited = self._patience.n_rounds
+            raise StopTraining(f"stopped after {waited} evaluations without a gain")
+
+    def _raise_if_lost(self):
+        if self._n_lost and not self._n_finite:
+            raise FloatingPointError(
+                "The training loss was infinite or NaN in every round, also after the "
+                f"learning rate was lowered from {self.schedule.lr:g}. Scale X, choose "
+                "a smaller learning_rate_init or check the corruption and penalty."
+            )
+        if self._n_lost:
+            warnings.warn(
+                "The training loss became infinite or NaN; training went on from the "
+                "best weights with a lower learning rate. Consider a smaller "
+                "learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    # Weights and what belongs to them
+
+    def _values(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Copies of the parameters and of the buffers as they are now."""
+        buffers = self.module_.named_buffers()
+        return self.flat_.data.clone(), {name: b.clone() for name, b in buffers}
+
+    def _restore(self, values) -> None:
+        parameters, buffers = values
+        self.flat_.data.copy_(parameters)
+        for name, buffer in self.module_.named_buffers():
+            if name in buffers:
+                buffer.copy_(buffers[name])
+
+    @contextmanager
     def _averaged(self):
-        return _Swapped(self.flat_.data, self.optimizer_.average)
+        """Averaged weights, and batch-norm statistics of them, for a with block."""
+        if not self.optimizer_.averages:
+            yield
+            return
+        own = self._values()
+        self.flat_.data.copy_(self.optimizer_.average)
+        try:
+            if self._norms:
+                self._take_statistics()
+            yield
+        finally:
+            self._restore(own)
+
+    def _take_statistics(self):
+        """Let batch norms see the latest training batches with the weights of now.
+
+        Noise comes from a copy of the generator, so that the training is the same
+        however often this is done.
+        """
+        generator = Generator(self.generator.device)
+        generator.set_state(self.generator.get_state())
+        momenta = [norm.momentum for norm in self._norms]
+        for norm in self._norms:
+            norm.reset_running_stats()
+            # An average over all batches alike.
+            norm.momentum = None
+            norm.train()
+        try:
+            for batch in self._latest:
+                self._pass(batch, generator)
+        finally:
+            for norm, momentum in zip(self._norms, momenta, strict=True):
+                norm.momentum = momentum
+                norm.eval()
+
+    def _pass(self, batch, generator):
+        with torch.no_grad():
+            self.module_.batch_loss(*batch, generator=generator)
 
 
-class _Swapped:
-    """Hold other values in a tensor for the length of a with block."""
+def _batch_norms(module: nn.Module) -> list[_BatchNorm]:
+    """Layers with statistics over rows."""
+    found = (m for m in module.modules() if isinstance(m, _BatchNorm))
+    return [norm for norm in found if norm.running_mean is not None]
 
-    def __init__(self, tensor, values):
-        self.tensor, self.values = tensor, values
 
-    def __enter__(self):
-        self.kept = self.tensor.clone()
-        self.tensor.copy_(self.values)
-
-    def __exit__(self, *exc):
-        self.tensor.copy_(self.kept)
+def _is_print_log(entry) -> bool:
+    callback = entry[1] if isinstance(entry, tuple) else entry
+    return isinstance(callback, PrintLog) or callback is PrintLog
 
 
 class _ProgressBar(Callback):

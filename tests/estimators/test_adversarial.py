@@ -127,9 +127,11 @@ def test_divergence_is_an_error_that_names_the_way_out():
 def test_warm_start_goes_on_with_the_critic_too():
     ae = quick(warm_start=True).fit(TRAIN)
     critic = ae.net_.critic.head.weight.detach().clone()
-    first = ae.loss_curve_[0]
+    before = ae.loss_curve_
     ae.fit(TRAIN)
-    assert ae.loss_curve_[0] < first
+    assert ae.loss_curve_[: len(before)] == before
+    assert ae.loss_curve_[len(before)] < before[0]
+    assert len(ae.critic_loss_curve_) == len(ae.loss_curve_)
     assert not torch.equal(ae.net_.critic.head.weight, critic)
     assert torch.allclose(ae.net_.critic.head.weight, critic, atol=0.5)
 

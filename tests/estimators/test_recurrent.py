@@ -36,6 +36,7 @@ def same_everywhere(a, b):
     return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:No weights were better on held-out rows")
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 @pytest.mark.parametrize("width", [1, 2])
 def test_lists_arrays_and_flat_rows_are_the_same_sequences(cell, width):
@@ -209,6 +210,7 @@ def test_bernoulli_sequences_have_means_in_the_unit_interval():
         RecurrentAE(likelihood="bernoulli", **FAST).fit(waves())
 
 
+@pytest.mark.filterwarnings("ignore:No weights were better on held-out rows")
 def test_weights_of_sequences_are_heard():
     listed = waves()
     weight = np.r_[np.zeros(10), np.ones(20)]

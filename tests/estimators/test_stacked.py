@@ -140,7 +140,8 @@ class TestStages:
         model = small(pretrain_max_iter=3).fit(*partly)
         assert [len(curve) for curve in model.pretraining_curves_] == [3, 3]
         after = [n for name, n in model.stages_ if not name.startswith("layer ")]
-        assert sum(after) == len(model.loss_curve_) == model.n_iter_
+        assert sum(after) == len(model.loss_curve_) == len(model.epochs_)
+        assert model.n_iter_ == 2
         assert dict(model.stages_)["fine-tuning"] == 2
 
 

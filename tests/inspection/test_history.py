@@ -17,13 +17,14 @@ def legend_of(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
-def test_both_losses_are_drawn_and_the_kept_round_marked():
+def test_both_losses_are_drawn_over_epochs_and_the_kept_one_marked():
     ae = DenoisingAE(3, max_iter=6, random_state=0).fit(X)
     ax = HistoryDisplay.from_estimator(ae).ax_
-    kept = int(np.argmax(ae.validation_scores_)) + 1
-    assert legend_of(ax) == ["training", "held out", f"kept: round {kept}"]
+    kept = ae.epochs_[np.argmax(ae.validation_scores_)]
+    assert legend_of(ax) == ["training", "held out", f"kept: epoch {kept:.3g}"]
     training, held_out, mark = ax.lines
-    np.testing.assert_array_equal(training.get_xdata(), np.arange(1, ae.n_iter_ + 1))
+    np.testing.assert_array_equal(training.get_xdata(), ae.epochs_)
+    np.testing.assert_array_equal(held_out.get_xdata(), ae.epochs_)
     np.testing.assert_array_equal(training.get_ydata(), ae.loss_curve_)
     np.testing.assert_array_equal(
         held_out.get_ydata(), -np.array(ae.validation_scores_)
@@ -34,8 +35,8 @@ def test_both_losses_are_drawn_and_the_kept_round_marked():
 def test_without_held_out_rows_the_lowest_training_loss_is_marked():
     ae = DenoisingAE(3, max_iter=6, early_stopping=False, random_state=0).fit(X)
     ax = HistoryDisplay.from_estimator(ae).ax_
-    kept = int(np.argmin(ae.loss_curve_)) + 1
-    assert legend_of(ax) == ["training", f"kept: round {kept}"]
+    kept = ae.epochs_[np.argmin(ae.loss_curve_)]
+    assert legend_of(ax) == ["training", f"kept: epoch {kept:.3g}"]
 
 
 def test_no_round_is_marked_where_none_was_kept():
@@ -51,12 +52,20 @@ def test_the_last_round_of_partial_fit_is_not_marked_as_chosen():
     assert legend_of(HistoryDisplay.from_estimator(ae).ax_) == ["training"]
 
 
-def test_no_round_is_marked_where_the_start_was_best():
+def test_the_mark_stays_where_a_warm_start_was_no_better():
     ae = DenoisingAE(3, max_iter=20, random_state=0).fit(X)
-    before = ae.transform(X)
+    before, kept = ae.transform(X), HistoryDisplay.from_estimator(ae).kept
     ae.set_params(warm_start=True, max_iter=2, learning_rate_init=50.0).fit(X)
     assert np.array_equal(ae.transform(X), before)
-    assert HistoryDisplay.from_estimator(ae).kept is None
+    assert ae.epochs_[-1] == 22
+    assert HistoryDisplay.from_estimator(ae).kept == kept
+
+
+def test_epochs_without_held_out_rows_are_a_gap_in_their_curve():
+    ae = DenoisingAE(3, max_iter=4, random_state=0).fit(X).partial_fit(X)
+    _, held_out = HistoryDisplay.from_estimator(ae).ax_.lines
+    assert held_out.get_xdata()[-1] == 5
+    assert np.isnan(held_out.get_ydata()).tolist() == [False] * 4 + [True]
 
 
 def test_steep_curves_are_drawn_on_a_logarithmic_scale():

@@ -44,7 +44,7 @@ class Duel(nn.Module):
 def trainer_of(module, *, n_rounds=3, weight_decay=0.0, patience=None, **options):
     schedule = Schedule(
         n_rounds,
-        4,
+        4 * n_rounds,
         8,
         1e-2,
         weight_decay=weight_decay,
@@ -57,7 +57,7 @@ def trainer_of(module, *, n_rounds=3, weight_decay=0.0, patience=None, **options
 
 def train(trainer):
     generator = torch.Generator().manual_seed(1)
-    trainer.train(Batches(ROWS, np.arange(N), 8, 4, generator))
+    trainer.train(Batches(ROWS, np.arange(N), 8, trainer.schedule.n_steps, generator))
     trainer.release()
     return trainer
 

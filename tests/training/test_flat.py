@@ -1,11 +1,14 @@
 """Flat parameters, and AdamW on them against torch.optim."""
 
 import copy
+import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from skae.training import flat as flat_module
 from skae.training.flat import FlatAdamW, FlatParameters
 
 
@@ -191,6 +194,72 @@ def test_the_average_is_the_moving_average_of_the_weights():
         decay = min(0.6, (step + 1) / (step + 10))
         expected = decay * expected + (1 - decay) * flat.data
     torch.testing.assert_close(optimizer.average, expected)
+
+
+@pytest.mark.parametrize("betas", [(0.9, 0.95), (0.0, 0.99)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_torchs_kernel_the_steps_are_the_same(monkeypatch, betas, dtype):
+    found = []
+    for kernel in (flat_module._fused_adamw, None):
+        monkeypatch.setattr(flat_module, "_fused_adamw", kernel)
+        net = network().to(dtype)
+        flat = FlatParameters(net, weights(net))
+        optimizer = FlatAdamW(flat, lr=0.05, n_steps=30, weight_decay=0.3, betas=betas)
+        generator = torch.Generator().manual_seed(1)
+        for _ in range(30):
+            flat.grad.copy_(torch.randn(len(flat.grad), generator=generator))
+            optimizer.step()
+        found.append(flat.data)
+    assert flat_module._fused_adamw is None
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-6)
+
+
+def steps(optimizer, n_steps, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(n_steps):
+        optimizer.flat.grad.copy_(torch.randn(23, generator=generator))
+        optimizer.step()
+
+
+def optimizer_of(net, lr=0.1):
+    flat = FlatParameters(net)
+    return FlatAdamW(flat, lr=lr, n_steps=30, ema_decay=0.0, constant=True)
+
+
+class TestState:
+    def test_a_training_goes_on_from_a_state_as_without_a_break(self):
+        whole = optimizer_of(network())
+        steps(whole, 5, seed=1)
+        again = optimizer_of(network())
+        again.flat.data.copy_(whole.flat.data)
+        again.load(pickle.loads(pickle.dumps(whole.state())))
+        for optimizer in (whole, again):
+            steps(optimizer, 5, seed=2)
+        assert torch.equal(whole.flat.data, again.flat.data)
+
+    def test_a_state_is_arrays_and_numbers_of_its_own(self):
+        optimizer = optimizer_of(network())
+        steps(optimizer, 1, seed=1)
+        state = optimizer.state()
+        kinds = {name: type(value) for name, value in state.items()}
+        assert kinds == {
+            "first": np.ndarray,
+            "second": np.ndarray,
+            "n_steps": int,
+            "lr": float,
+            "factor": float,
+        }
+        before = state["first"].copy()
+        steps(optimizer, 1, seed=2)
+        assert np.array_equal(state["first"], before)
+
+    def test_the_factor_of_one_rate_is_not_taken_to_another(self):
+        slowed = optimizer_of(network())
+        slowed.restart(0.1)
+        for lr, rate in ((0.1, 0.01), (0.2, 0.2)):
+            other = optimizer_of(network(), lr)
+            other.load(slowed.state())
+            assert other.rate() == pytest.approx(rate)
 
 
 def test_a_restart_forgets_the_moments():

@@ -36,12 +36,12 @@ def trained(device, likelihood, *, members=None, autograd=False):
         weight = judge.train_weight
     trainer = Trainer(
         model,
-        schedule=Schedule(5, 6, 16, 1e-2, weight_decay=0.1, patience=3),
+        schedule=Schedule(5, 30, 16, 1e-2, weight_decay=0.1, patience=3),
         generator=torch.Generator(device).manual_seed(0),
         evaluate=judge,
         autograd=autograd,
     )
-    return trainer.train(Batches(rows, np.arange(N), 16, 6, generator, weight))
+    return trainer.train(Batches(rows, np.arange(N), 16, 30, generator, weight))
 
 
 @pytest.mark.parametrize("likelihood", [Gaussian(), Bernoulli()])

@@ -126,10 +126,10 @@ def test_codes_come_to_the_prior():
     trainer = AlternatingTrainer(
         module,
         moves=MOVES,
-        schedule=Schedule(5, 60, 200, 5e-3, ema_decay=0.98),
+        schedule=Schedule(5, 300, 200, 5e-3, ema_decay=0.98),
         generator=generator(),
     )
-    trainer.train([(part, None) for part in x.split(200)] * 6)
+    trainer.train([(part, None) for part in x.split(200)] * 30)
     with torch.no_grad():
         after = energy_distance(module.codec.encode(x), rows(2000)[:, :2])
     assert after < 0.1 * before
