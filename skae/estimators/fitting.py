@@ -413,12 +413,12 @@ class Fit(BaseFit, LinearModels):
         index, out = self._shuffled()
         if out is None:
             return index, None
-        watched = None
+        x, watched = start.rows[out], None
         if start.model.codec.is_anchored:
-            n_watched = min(_WATCHED_ROWS, _WATCHED_ENTRIES // self.n_features)
-            watched = start.rows[np.sort(index[: max(1, n_watched)])]
+            n_watched = max(1, min(_WATCHED_ROWS, _WATCHED_ENTRIES // self.n_features))
+            watched = start.rows[np.sort(index[:n_watched])]
         judge = HoldOut(
-            start.rows[out],
+            x,
             None if weight is None else weight[out],
             watched,
             None if start.noisy is None else start.noisy[out],
@@ -429,9 +429,8 @@ class Fit(BaseFit, LinearModels):
     def _choose(self, start: "_Start", judge) -> Choice:
         """How much of the departure from the anchor to keep."""
         if judge is None or not start.model.codec.is_anchored:
-            return Choice(1.0, False, float("nan"))
-        defaults = self._defaults(start.model.codec.n_components)
-        return choose_departure(start.model, judge, always_guard=defaults.always_guard)
+            return Choice(1.0, float("nan"))
+        return choose_departure(start.model, judge)
 
     def _trainer(
         self, start: "_Start", schedule: Schedule, judge, state=None

@@ -22,7 +22,10 @@ from torch.nn import functional as F
 from skae.parts.base import Codec
 from skae.parts.dense import product
 
-__all__ = ["Anchor", "AnchoredCodec", "Guard"]
+__all__ = ["REACH", "Anchor", "AnchoredCodec", "Guard"]
+
+# A guard leaves rows alone up to this many times its limits.
+REACH = 3.0
 
 
 class Anchor(NamedTuple):
@@ -65,16 +68,16 @@ class Guard(nn.Module):
     """Takes rows that are far from the training rows back to the anchor.
 
     What a codec adds to its anchor is weighted by a trust of one while no scaled input,
-    or whitened code, exceeds three times the largest of the training rows; it falls
-    linearly to zero at six times. Limits are kept for each coordinate: where a feature
-    was constant in training, nothing determined its weights.
+    or whitened code, exceeds three times its limit; it falls linearly to zero at six
+    times. Limits are kept for each coordinate: where a feature was constant in
+    training, nothing determined its weights.
 
     Parameters
     ----------
     input_limit : Tensor of shape (n_features,) or (members, 1, n_features)
-        Largest magnitude of each scaled input.
+        Of the magnitude of each scaled input.
     code_limit : Tensor of shape (n_components,) or (members, 1, n_components)
-        Largest magnitude of each whitened code.
+        Of the magnitude of each whitened code.
     """
 
     input_limit: Tensor
@@ -222,10 +225,11 @@ class AnchoredCodec(Codec):
             raw = start + self.guard.code_trust(code) * (raw - start)
         return raw + self._row(self.raw_center)
 
-    def whitened(self, x: Tensor) -> Tensor:
-        """c of rows x, before any chance."""
+    def magnitudes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitudes of scaled inputs and whitened codes, which a guard limits."""
         h = self.encode(x)[..., : self.n_components]
-        return h / self._row(self.scale) if self.keeps_units else h
+        code = h / self._row(self.scale) if self.keeps_units else h
+        return (x * self.input_scale).nan_to_num().abs(), code.abs()
 
     def centred(self, x: Tensor) -> Tensor:
         """x - mu with zeros for what is missing."""
@@ -284,4 +288,4 @@ class AnchoredCodec(Codec):
 
 def _trust(size: Tensor, limit: Tensor) -> Tensor:
     far = (size.abs() / limit).amax(-1, keepdim=True)
-    return (2 - far / 3).clamp(0, 1)
+    return (2 - far / REACH).clamp(0, 1)

@@ -91,8 +91,6 @@ class Defaults:
         Cross-validation for small data; None holds rows out.
     bound : float or None
         Clip of the perceptrons' inputs.
-    always_guard : bool
-        Guard against extrapolation whatever held-out rows say.
     """
 
     hidden_layer_sizes: tuple[int, ...]
@@ -104,7 +102,6 @@ class Defaults:
     n_rounds: int
     n_folds: int | None
     bound: float | None
-    always_guard: bool
 
 
 def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults:
@@ -114,13 +111,13 @@ def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults
         # Five members, four of them folds, learn at once.
         flops = 5 * 6 * 64 * width * 2 * (n_features + n_components)
         n_steps = int(min(300, max(40, 1.5e11 / flops)))
-        return Defaults((width,), 64, 1e-2, 1.0, 0.95, n_steps, 30, 4, 3.0, True)
+        return Defaults((width,), 64, 1e-2, 1.0, 0.95, n_steps, 30, 4, 3.0)
     batch = 256
     flops = 6 * batch * width * 2 * (n_features + n_components)
     budget = 6e10 if n_features <= 500 else 4e11
     n_steps = int(min(1000, max(100, budget / flops)))
     rate = 2e-2 * min(1.0, (128 / n_features) ** 0.5)
-    return Defaults((width,), batch, rate, 0.1, 0.98, n_steps, 25, None, None, False)
+    return Defaults((width,), batch, rate, 0.1, 0.98, n_steps, 25, None, None)
 
 
 def defaults_from_random(
@@ -129,7 +126,7 @@ def defaults_from_random(
     """Defaults for dense autoencoders that start from random weights."""
     batch, rate = 64, 1e-2 * min(1.0, (100 / n_features) ** 0.5)
     n_steps = _length(n_samples, batch)
-    return Defaults((), batch, rate, 0.0, 0.98, n_steps, 30, None, None, False)
+    return Defaults((), batch, rate, 0.0, 0.98, n_steps, 30, None, None)
 
 
 def defaults_for_matching(
@@ -144,14 +141,14 @@ def defaults_for_matching(
     rate = 1e-2 * min(1.0, (30 / n_features) ** 0.5)
     n_steps = min(2000, max(400, 3 * n_samples // 5))
     decay = 0.4 if n_samples <= 10_000 else 0.0
-    return Defaults(hidden, 256, rate, decay, 0.995, n_steps, 30, None, None, False)
+    return Defaults(hidden, 256, rate, decay, 0.995, n_steps, 30, None, None)
 
 
 def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> Defaults:
     """Defaults for convolutional autoencoders."""
     batch = 32
     n_steps = _length(n_samples, batch, most=12_000)
-    return Defaults((), batch, 8e-3, 0.0, 0.98, n_steps, 30, None, None, False)
+    return Defaults((), batch, 8e-3, 0.0, 0.98, n_steps, 30, None, None)
 
 
 def defaults_for_sequences(
@@ -160,7 +157,7 @@ def defaults_for_sequences(
     """Defaults for recurrent autoencoders, which learn from many steps."""
     batch = 32 if n_samples <= 2000 else 64
     n_steps = min(4000, max(600, 6 * n_samples))
-    return Defaults((), batch, 1e-2, 0.2, 0.98, n_steps, 20, None, None, False)
+    return Defaults((), batch, 1e-2, 0.2, 0.98, n_steps, 20, None, None)
 
 
 # Of models that start as PCA, by what their architecture is made for.
@@ -177,7 +174,7 @@ def defaults_for_variational(
     """Defaults for models whose code is drawn: noise asks for long averages."""
     batch, rate = 128, 1e-2 * min(1.0, (100 / n_features) ** 0.5)
     n_steps = _length(n_samples, batch)
-    return Defaults((), batch, rate, 0.0, 0.998, n_steps, 30, None, None, False)
+    return Defaults((), batch, rate, 0.0, 0.998, n_steps, 30, None, None)
 
 
 def _length(n_samples: int, batch: int, most: int = 6000) -> int:

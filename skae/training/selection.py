@@ -6,6 +6,8 @@ anchor, and the paired test against it.
 """
 
 import copy
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,23 +15,20 @@ import torch
 from torch import Generator, Tensor
 
 from skae.parts.anchored import AnchoredCodec, Guard
+from skae.training.guarding import guard_from
 from skae.training.objective import Autoencoder
 
-__all__ = [
-    "Choice",
-    "Folds",
-    "HoldOut",
-    "Judge",
-    "choose_departure",
-    "is_reliable",
-    "paired_t",
-    "watched",
-]
+__all__ = ["Choice", "Folds", "HoldOut", "Judge", "choose_departure", "watched"]
 
 _SHRINKAGE = (1.0, 0.9, 0.75, 0.5, 0.25)
 _REQUIRED_T = 2.5
 # Small tables ask for more: 60 rows for t = 4.2, 1,000 for 2.6.
 _CAUTION = 100
+# Share of the rows whose gains count as no more than the largest of the others'.
+_WINSORISED = 0.02
+# Codes of the anchor, decoded by a decoder that was trained for others, may be far
+# worse than either; this many times the anchor's loss is no return to it.
+_HARM = 2.0
 _PART = 1024
 
 
@@ -45,8 +44,8 @@ class Judge:
         Which of them each member trains on.
     start : list of Tensor
         The codec's ``anchored_parameters()`` before training.
-    start_state : dict
-        All of the codec, likewise.
+    start_model : Autoencoder
+        A copy of the model, likewise.
     start_loss : Tensor of shape (n_held_out,)
         ``row_loss`` before training.
     """
@@ -80,12 +79,15 @@ class Judge:
         self.start_loss = self.row_loss(model)
         parameters = model.codec.anchored_parameters()
         self.start = [parameter.detach().clone() for parameter in parameters]
-        self.start_state = copy.deepcopy(model.codec.state_dict())
-        model.codec.guard = self.guard(model.codec)
+        self.start_model = copy.deepcopy(model)
+        model.codec.guard = self._watch(model.codec)
+
+    def guard(self, model: Autoencoder) -> Guard:
+        """The guard of the trained model."""
+        return self._watch(model.codec)
 
     @torch.no_grad()
-    def guard(self, codec: AnchoredCodec) -> Guard:
-        """The limits of the training rows under the codec as it is."""
+    def _watch(self, codec: AnchoredCodec) -> Guard:
         codec.guard = None
         return watched(codec, self.training_x, self.trained_on)
 
@@ -121,18 +123,27 @@ class HoldOut(Judge):
         self.training_x = x if training_x is None else training_x
 
     def row_loss(self, model: Autoencoder) -> Tensor:
-        generator = _generator(self.x)
-        x = self.x.split(_PART)
-        known = (
-            [None] * len(x) if rows is None else rows.split(_PART)
-            for rows in (self.x_tilde, self.weight, self.context)
-        )
-        with torch.no_grad():
-            losses = [
-                model(part, generator, *others)
-                for part, *others in zip(x, *known, strict=True)
-            ]
-        return torch.cat(losses)
+        return _losses(model, self.x, self.x_tilde, self.weight, self.context)
+
+    def guard(self, model: Autoencoder) -> Guard:
+        """Limits that far-out rows earn by gaining more than a typical row's loss.
+
+        What the anchor reconstructs like any other row is left to it.
+        """
+        x = torch.cat([self.training_x, self.x])
+        is_held_out = torch.arange(len(x), device=x.device) >= len(self.training_x)
+        typical = self.start_loss.median()
+
+        def gain(rows):
+            far = x[rows]
+            return _losses(self.start_model, far) - _losses(model, far) - typical
+
+        def does_harm(rows):
+            far = x[rows]
+            allowed = _losses(self.start_model, far) + typical
+            return _losses(model, far).sum() > _HARM * allowed.sum()
+
+        return guard_from(model.codec, x, is_held_out, gain, does_harm)
 
 
 class Folds(Judge):
@@ -193,22 +204,19 @@ class Choice(NamedTuple):
     ----------
     shrinkage : float
         Factor on the departure; zero keeps the anchor.
-    guarded : bool
-        Whether far-away rows return to the anchor.
     t : float
-        Paired t of the gain per held-out row over the anchor.
+        Paired t of the gain per held-out row over the anchor, the largest gains
+        winsorised.
     """
 
     shrinkage: float
-    guarded: bool
     t: float
 
 
-def choose_departure(model: Autoencoder, judge: Judge, *, always_guard: bool) -> Choice:
+def choose_departure(model: Autoencoder, judge: Judge) -> Choice:
     """Shrink the trained model towards its anchor, or say that the anchor is better.
 
-    Rows far outside the training rows return to the anchor (see `Guard`), unless the
-    held-out rows speak against that.
+    Rows far outside the training rows return to the anchor (see `Guard`).
 
     Parameters
     ----------
@@ -216,8 +224,6 @@ def choose_departure(model: Autoencoder, judge: Judge, *, always_guard: bool) ->
         Trained; left with the chosen weights and guard.
     judge : HoldOut or Folds
         That knows the model's start.
-    always_guard : bool
-        Leave the held-out rows no say in the guard.
 
     Returns
     -------
@@ -225,23 +231,33 @@ def choose_departure(model: Autoencoder, judge: Judge, *, always_guard: bool) ->
     """
     codec = model.codec
     trained = [p.detach().clone() for p in codec.anchored_parameters()]
-    guard = judge.guard(codec)
+    codec.guard = judge.guard(model)
     losses = {}
-    for guarded in (True,) if always_guard else (True, False):
-        codec.guard = guard if guarded else None
-        for shrinkage in _SHRINKAGE:
-            _shrink(codec, judge.start, trained, shrinkage)
-            losses[guarded, shrinkage] = judge(model)
-    # The first of equals: guarded, and as little shrunk as possible.
-    guarded, shrinkage = min(losses, key=losses.__getitem__)
-    codec.guard = guard if guarded else None
+    for shrinkage in _SHRINKAGE:
+        _shrink(codec, judge.start, trained, shrinkage)
+        losses[shrinkage] = judge(model)
+    # The first of equals: as little shrunk as possible.
+    shrinkage = min(losses, key=losses.__getitem__)
     _shrink(codec, judge.start, trained, shrinkage)
-    t = paired_t(judge.start_loss - judge.row_loss(model), judge.weight)
-    if not is_reliable(t, len(judge.training_x)):
+    t = _paired_t(judge.start_loss - judge.row_loss(model), judge.weight)
+    if not t >= _REQUIRED_T + _CAUTION / len(judge.training_x):
         codec.guard = None
-        codec.load_state_dict(judge.start_state)
-        return Choice(0.0, False, t)
-    return Choice(shrinkage, guarded, t)
+        codec.load_state_dict(judge.start_model.codec.state_dict())
+        return Choice(0.0, t)
+    return Choice(shrinkage, t)
+
+
+@torch.no_grad()
+def _losses(model: Autoencoder, x: Tensor, *known: Tensor | None) -> Tensor:
+    """Objective of each row, in parts; ``known`` are further arguments of the model."""
+    generator = _generator(x)
+    parts = x.split(_PART)
+    others = (
+        [None] * len(parts) if rows is None else rows.split(_PART) for rows in known
+    )
+    return torch.cat(
+        [model(part, generator, *of) for part, *of in zip(parts, *others, strict=True)]
+    )
 
 
 @torch.no_grad()
@@ -255,11 +271,7 @@ def watched(codec: AnchoredCodec, x: Tensor, trained_on: Tensor | None = None) -
     trained_on : bool Tensor of shape (members, batch), optional
         Rows that count for each member.
     """
-    parts = [
-        [(rows * codec.input_scale).nan_to_num().abs(), codec.whitened(rows).abs()]
-        for rows in (x.split(_PART) if trained_on is None else [x])
-    ]
-    sizes = [torch.cat(part, -2) for part in zip(*parts, strict=True)]
+    sizes: Sequence[Tensor] = codec.magnitudes(x)
     if trained_on is not None:
         sizes = [size * trained_on[..., None] for size in sizes]
     limits = [size.amax(-2, keepdim=True).clamp_min(1e-12) for size in sizes]
@@ -280,17 +292,19 @@ def _shrink(codec: AnchoredCodec, start, trained, shrinkage):
         parameter.copy_(torch.lerp(before, after, shrinkage))
 
 
-def is_reliable(t: float, n_train: int) -> bool:
-    """Whether a gain of this t may be kept after training on so many rows."""
-    return t >= _REQUIRED_T + _CAUTION / n_train
+def _paired_t(gain: Tensor, weight: Tensor | None) -> float:
+    """t of the mean gain, from below.
 
-
-def paired_t(gain: Tensor, weight: Tensor | None) -> float:
-    """t of the mean gain per row."""
+    A few rows that gain much inflate the spread more than the mean. To count them less
+    can only lower the mean, so that a significant t stays one; losses count in full.
+    """
     if weight is not None:
         gain = gain * weight
-    if len(gain) < 2:
+    n_rows = len(gain)
+    if n_rows < 2:
         return 0.0
     gain = gain.double()
-    spread = gain.std() / len(gain) ** 0.5
+    most = gain.kthvalue(math.ceil((1 - _WINSORISED) * n_rows)).values
+    gain = gain.clamp_max(most)
+    spread = gain.std() / n_rows**0.5
     return (gain.mean() / spread.clamp_min(1e-300)).item()
