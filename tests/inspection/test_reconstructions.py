@@ -94,6 +94,7 @@ def test_noisy_samples_of_the_user_are_drawn_and_reconstructed(name, request):
     )
 
 
+@pytest.mark.filterwarnings("ignore:No weights were better on held-out rows")
 @pytest.mark.parametrize("shape", [(60, 4, 3), (60, 1, 4, 3), (60, 3, 2, 2)])
 def test_image_estimators_bring_their_shape(shape):
     images = X.reshape(shape)
