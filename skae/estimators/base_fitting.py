@@ -39,6 +39,9 @@ class BaseFit:
         What the model is told of each row.
     """
 
+    # Whether the model starts as PCA.
+    is_anchored = False
+
     def __init__(self, estimator, X, weight, context=None):
         self.estimator = estimator
         self.X = X
@@ -118,10 +121,6 @@ class BaseFit:
             **options,
         )
 
-    def _is_anchored(self) -> bool:
-        """Whether the model starts as PCA."""
-        return False
-
     def _curves(self, trainer: Trainer, earlier=None) -> dict:
         """Fitted attributes that tell of the training.
 
@@ -175,7 +174,7 @@ class BaseFit:
                 tol=self.estimator.tol,
                 max_iter=None if trainer.stop_reason_ else self.estimator.max_iter,
                 kept_untrained=trainer.kept_round_ == 0
-                and not (self._is_anchored() or earlier is not None),
+                and not (self.is_anchored or earlier is not None),
             )
         if advice is not None:
             warnings.warn(advice, ConvergenceWarning, stacklevel=5)
