@@ -133,6 +133,11 @@ default="relu"
     departure_ : float
         What is kept of the trained departure from PCA: 0 is PCA itself or a linear
         model, 1 all of it or a model that held-out rows did not judge.
+    pca_ratio_ : float
+        Held-out loss of the model kept over that of the start as PCA; 1 where PCA is
+        kept. Only when the model started as PCA and rows were held out.
+    pca_t_ : float
+        t of the held-out rows' gain over PCA, which decided. Likewise.
     components_ : ndarray of shape (n_components, n_features)
         Principal axes in PCA's order and signs. Only when the model is linear.
     explained_variance_, explained_variance_ratio_ : ndarray of shape (n_components,)

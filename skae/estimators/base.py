@@ -32,6 +32,14 @@ from skae.training.batches import isolated
 
 __all__ = ["BaseAutoencoder"]
 
+_NOT_ALWAYS = (
+    "components_",
+    "explained_variance_",
+    "explained_variance_ratio_",
+    "pca_ratio_",
+    "pca_t_",
+)
+
 
 class BaseAutoencoder(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrainedEstimator
@@ -144,7 +152,7 @@ class BaseAutoencoder(
 
     def _take_over(self, fitted):
         """Replace what an earlier fit left behind."""
-        for name in ("components_", "explained_variance_", "explained_variance_ratio_"):
+        for name in _NOT_ALWAYS:
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted)
 

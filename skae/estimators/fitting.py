@@ -127,7 +127,7 @@ class Fit(BaseFit, LinearModels):
         start = self._start(found, cross_validate=self.estimator.early_stopping)
         trainer, judge = self._train(start)
         choice = self._choose(start, judge)
-        curves = self._curves(trainer)
+        curves = {**self._curves(trainer), **self._verdict(choice, judge)}
         if choice.shrinkage == 0 and self.is_plain:
             return {**self._principal_attributes(found), **curves}
         if self.is_linear:
@@ -191,6 +191,23 @@ class Fit(BaseFit, LinearModels):
             "_kept_round": None,
             "_optimizer_state": trainer.state(),
         }
+
+    def _verdict(self, choice: Choice, judge) -> dict:
+        """What held-out rows said of the model that starts as PCA."""
+        if judge is None or not self.is_anchored:
+            return {}
+        return {"pca_ratio_": choice.ratio, "pca_t_": choice.t}
+
+    def _summary(self, fitted: dict) -> list[str]:
+        phrases = super()._summary(fitted)
+        ratio = fitted.get("pca_ratio_")
+        if ratio is None:
+            return phrases
+        t = f"t = {fitted['pca_t_']:.2g}"
+        kept = f"{ratio:.3g} of PCA's held-out loss ({t})"
+        if fitted["departure_"] == 0:
+            kept = f"PCA kept, for want of a reliable gain on held-out rows ({t})"
+        return [*phrases, kept]
 
     # What is known before training
 

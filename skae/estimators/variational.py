@@ -302,6 +302,11 @@ default="relu"
         Training loss at each evaluation, nats per sample of the scaled rows.
     validation_scores_ : list of float or None
         Minus the held-out loss at each evaluation; None without held-out samples.
+    pca_ratio_ : float
+        Held-out loss of the model kept over that of the start as PCA; 1 where PCA is
+        kept. Only when the model started as PCA and rows were held out.
+    pca_t_ : float
+        t of the held-out rows' gain over PCA, which decided. Likewise.
     n_features_in_ : int
     feature_names_in_ : ndarray of str
         Only when X has string column names.

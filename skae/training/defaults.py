@@ -114,8 +114,8 @@ def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults
         return Defaults((width,), 64, 1e-2, 1.0, 0.95, n_steps, 30, 4, 3.0)
     batch = 256
     flops = 6 * batch * width * 2 * (n_features + n_components)
-    budget = 6e10 if n_features <= 500 else 4e11
-    n_steps = int(min(1000, max(100, budget / flops)))
+    budget = 9e10 if n_features <= 500 else 4e11
+    n_steps = int(min(1500, max(100, budget / flops)))
     rate = 2e-2 * min(1.0, (128 / n_features) ** 0.5)
     return Defaults((width,), batch, rate, 0.1, 0.98, n_steps, 25, None, None)
 

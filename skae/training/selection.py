@@ -63,7 +63,10 @@ class Judge:
 
     def __call__(self, model: Autoencoder) -> float:
         """Weighted mean of ``row_loss``."""
-        loss = self.row_loss(model)
+        return self.mean(self.row_loss(model))
+
+    def mean(self, loss: Tensor) -> float:
+        """Weighted mean over the held-out rows."""
         if self.weight is None:
             return loss.mean().item()
         return ((loss * self.weight).sum() / self.weight.sum()).item()
@@ -207,10 +210,13 @@ class Choice(NamedTuple):
     t : float
         Paired t of the gain per held-out row over the anchor, the largest gains
         winsorised.
+    ratio : float
+        Held-out loss of what is kept over that of the anchor.
     """
 
     shrinkage: float
     t: float
+    ratio: float = float("nan")
 
 
 def choose_departure(model: Autoencoder, judge: Judge) -> Choice:
@@ -239,12 +245,14 @@ def choose_departure(model: Autoencoder, judge: Judge) -> Choice:
     # The first of equals: as little shrunk as possible.
     shrinkage = min(losses, key=losses.__getitem__)
     _shrink(codec, judge.start, trained, shrinkage)
-    t = _paired_t(judge.start_loss - judge.row_loss(model), judge.weight)
+    loss = judge.row_loss(model)
+    t = _paired_t(judge.start_loss - loss, judge.weight)
     if not t >= _REQUIRED_T + _CAUTION / len(judge.training_x):
         codec.guard = None
         codec.load_state_dict(judge.start_model.codec.state_dict())
-        return Choice(0.0, t)
-    return Choice(shrinkage, t)
+        return Choice(0.0, t, 1.0)
+    ratio = judge.mean(loss) / judge.mean(judge.start_loss)
+    return Choice(shrinkage, t, ratio)
 
 
 @torch.no_grad()
