@@ -13,12 +13,20 @@ from sklearn.utils._param_validation import (
     RealNotInt,
     StrOptions,
 )
+
 from skae.estimators.architectures import architecture_of
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.naming import Parts, hidden_widths, part_of
 from skae.estimators.shaped import Shaped
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.base import Architecture, Corruption, Likelihood, Penalty, Prior, as_part
+from skae.parts.base import (
+    Architecture,
+    Corruption,
+    Likelihood,
+    Penalty,
+    Prior,
+    as_part,
+)
 from skae.parts.corruption import CORRUPTIONS, NoCorruption
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS

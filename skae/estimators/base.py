@@ -315,7 +315,7 @@ class BaseAutoencoder(
     def _rows(self, X):
         rows = super()._rows(X)
         if self.net_.codec.allows_missing:
-            check_padding(rows, self.net_.codec.sample_shape)
+            check_padding(rows, self.net_.sample_shape)
         return rows
 
     def __sklearn_tags__(self):

@@ -238,5 +238,5 @@ default="relu"
         )
 
     def _after(self, fitting):
-        self.sample_shape_ = self.net_.codec.sample_shape
+        self.sample_shape_ = self.net_.sample_shape
         self.code_shape_ = self.net_.codec.code_shape

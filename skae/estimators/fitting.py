@@ -115,7 +115,11 @@ class Fit(BaseFit, LinearModels):
     def run(self) -> dict:
         """Fit from scratch."""
         by_covariance = self.is_linear and self.architecture.is_shallow
-        if by_covariance and not self.is_anchored and self.estimator.alpha in ("auto", 0):
+        if (
+            by_covariance
+            and not self.is_anchored
+            and self.estimator.alpha in ("auto", 0)
+        ):
             return self._fit_linear()
         found = self._center_and_axes()
         if self._is_answered(found):
@@ -312,14 +316,21 @@ class Fit(BaseFit, LinearModels):
         return AnchoredCodec(
             codec,
             anchor,
-            input_scale_of(found, units, self._groups),
+            self._input_scale(found, units),
             output_scale,
             start=self.parts.prior.start(anchor.shrinkage),
             tied=self.architecture.is_tied,
             bound=defaults.bound,
             whitened=not self.parts.prior.keeps_units,
+            frozen=not self.architecture.trains_path,
             generator=self.generator,
         )
+
+    def _input_scale(self, found, units):
+        """r of the network beside PCA's path; rows that are not centred are as is."""
+        if not (self.likelihood.is_centred or self.architecture.scales_inputs):
+            return torch.ones(self.n_features)
+        return input_scale_of(found, units, self._groups)
 
     def _restart(self, fitted, model) -> "_Start":
         """A fitted codec with the rows and the parts of this fit."""

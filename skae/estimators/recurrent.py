@@ -9,7 +9,6 @@ import math
 from numbers import Integral
 
 import numpy as np
-import torch
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skae.estimators.base import BaseAutoencoder
@@ -283,7 +282,7 @@ default=None
     def _restored(self, rows, X):
         if X is None or not _is_list_of_sequences(X):
             return super()._restored(rows, X)
-        shape = self.net_.codec.sample_shape
+        shape = self.net_.sample_shape
         steps = rows.reshape(len(rows), *shape)
         return [
             found[: len(x)].reshape(np.shape(x))

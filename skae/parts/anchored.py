@@ -118,6 +118,8 @@ class AnchoredCodec(Codec):
         Inputs of f and g are clipped to +-bound.
     whitened : bool, default=False
         Whether z is c; else sigma c, in the units of the rows.
+    frozen : bool, default=False
+        Whether E and D stay as they are.
     generator : torch.Generator, optional
         On the CPU, for what the codec draws for such a start.
 
@@ -148,12 +150,15 @@ class AnchoredCodec(Codec):
         tied: bool = False,
         bound: float | None = None,
         whitened: bool = False,
+        frozen: bool = False,
         generator: Generator | None = None,
     ):
         super().__init__()
         codec.start_at_zero(generator)
         self.codec = codec
         self.members = codec.members
+        self.allows_missing = codec.allows_missing
+        self.code_shape = codec.code_shape
         self.n_components = codec.n_components
         self.tied = tied
         self.bound = bound
@@ -172,6 +177,8 @@ class AnchoredCodec(Codec):
         if not tied:
             safe = torch.where(output_scale > 0, output_scale, 1)
             self.decoder_path = nn.Parameter(anchor.decoder() / safe)
+            self.decoder_path.requires_grad_(not frozen)
+        self.encoder_path.requires_grad_(not frozen)
 
     def anchor(self) -> Anchor:
         """The start."""
@@ -225,7 +232,7 @@ class AnchoredCodec(Codec):
         if not self.is_centred:
             x = x - self._row(self.center)
         # NaN is rare and nan_to_num a pass over the rows: only where it may occur.
-        return x.nan_to_num() if self.codec.allows_missing else x
+        return x.nan_to_num() if self.allows_missing else x
 
     def moved(self, h: Tensor, code: Tensor) -> Tensor:
         """h with a code added to its location, and with the start of the rest."""
@@ -268,7 +275,7 @@ class AnchoredCodec(Codec):
     def anchored_parameters(self) -> list[nn.Parameter]:
         """What is zero or the anchor's before training, and carries the departure."""
         paths = [self.encoder_path, self.decoder_path]
-        found = [path for path in paths if path is not None]
+        found = [p for p in paths if p is not None and p.requires_grad]
         return found + self.codec.last_parameters()
 
     def _row(self, vector: Tensor) -> Tensor:

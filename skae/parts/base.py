@@ -152,6 +152,8 @@ class Codec(nn.Module):
         Activation of the code; None where it is not known.
     allows_missing : bool
         Whether rows may hold NaN.
+    code_shape : tuple of int or None
+        Shape of the feature map before the code, where there is one.
     is_anchored : bool
         Whether the codec starts from a linear autoencoder, see
         `skae.parts.anchored.AnchoredCodec`.
@@ -162,6 +164,7 @@ class Codec(nn.Module):
     keeps_units = False
     code_activation: str | None = None
     allows_missing = False
+    code_shape: tuple[int, ...] | None = None
     is_anchored = False
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -238,6 +241,9 @@ class Architecture(BaseEstimator):
         Whether ``build`` takes ``members``.
     scales_inputs : bool
         Whether ``build`` takes ``input_scale``, by which the codec multiplies rows.
+    trains_path : bool
+        Whether PCA's path is trained too, where the codec starts beside it. A network
+        with structure of its own learns better from what a fixed path leaves.
     is_linear : bool
         Whether encoder and decoder are linear maps.
     is_shallow : bool
@@ -254,6 +260,7 @@ class Architecture(BaseEstimator):
     shares_center = False
     batches_members = False
     scales_inputs = False
+    trains_path = False
     is_linear = False
     is_shallow = False
     is_tied = False

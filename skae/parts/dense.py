@@ -55,6 +55,7 @@ class Dense(Architecture):
 
     batches_members = True
     scales_inputs = True
+    trains_path = True
 
     def __init__(
         self,

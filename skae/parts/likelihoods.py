@@ -228,7 +228,9 @@ class BoundGaussian(nn.Module, Likelihood):
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The mean with noise."""
-        return raw + self.noise_std() * torch.randn(raw.shape, generator=generator).to(raw)
+        return raw + self.noise_std() * torch.randn(raw.shape, generator=generator).to(
+            raw
+        )
 
 
 class Masked(nn.Module, Likelihood):
@@ -293,7 +295,6 @@ class Masked(nn.Module, Likelihood):
     def network(self) -> dict:
         """The likelihood's."""
         return self.likelihood.network()
-
 
 
 LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli}

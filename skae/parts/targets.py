@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from skae.parts.priors import Deterministic
 

@@ -91,9 +91,7 @@ class ExplicitGradient:
         self.path_in_grad = _lead(anchored.encoder_path.grad)
         self.path_out = _lead(anchored.decoder_axes())
         self.path_out_grad = (
-            self.path_in_grad.mT
-            if anchored.tied
-            else _lead(anchored.decoder_path.grad)
+            self.path_in_grad.mT if anchored.tied else _lead(anchored.decoder_path.grad)
         )
 
     @torch.no_grad()

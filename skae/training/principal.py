@@ -275,8 +275,8 @@ def column_units(variance, low, high, groups=None):
     if not v.any() or sd[v].max() / sd[v].min() <= 4:
         return None
     lo, hi = np.fmin.reduce(low), np.fmax.reduce(high)
-    near = (low <= lo + .05 * (hi - lo)) & (high >= hi - .05 * (hi - lo))
-    if near[v].mean() >= .5:
+    near = (low <= lo + 0.05 * (hi - lo)) & (high >= hi - 0.05 * (hi - lo))
+    if near[v].mean() >= 0.5:
         return None
     if groups is not None:
         pooled = np.bincount(groups, variance) / np.bincount(groups)

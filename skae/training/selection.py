@@ -15,7 +15,16 @@ from torch import Generator, Tensor
 from skae.parts.anchored import AnchoredCodec, Guard
 from skae.training.objective import Autoencoder
 
-__all__ = ["Choice", "Folds", "HoldOut", "Judge", "choose_departure", "watched"]
+__all__ = [
+    "Choice",
+    "Folds",
+    "HoldOut",
+    "Judge",
+    "choose_departure",
+    "is_reliable",
+    "paired_t",
+    "watched",
+]
 
 _SHRINKAGE = (1.0, 0.9, 0.75, 0.5, 0.25)
 _REQUIRED_T = 2.5
@@ -195,9 +204,7 @@ class Choice(NamedTuple):
     t: float
 
 
-def choose_departure(
-    model: Autoencoder, judge: Judge, *, always_guard: bool
-) -> Choice:
+def choose_departure(model: Autoencoder, judge: Judge, *, always_guard: bool) -> Choice:
     """Shrink the trained model towards its anchor, or say that the anchor is better.
 
     Rows far outside the training rows return to the anchor (see `Guard`), unless the
@@ -229,8 +236,8 @@ def choose_departure(
     guarded, shrinkage = min(losses, key=losses.__getitem__)
     codec.guard = guard if guarded else None
     _shrink(codec, judge.start, trained, shrinkage)
-    t = _paired_t(judge.start_loss - judge.row_loss(model), judge.weight)
-    if not t >= _REQUIRED_T + _CAUTION / len(judge.training_x):
+    t = paired_t(judge.start_loss - judge.row_loss(model), judge.weight)
+    if not is_reliable(t, len(judge.training_x)):
         codec.guard = None
         codec.load_state_dict(judge.start_state)
         return Choice(0.0, False, t)
@@ -238,9 +245,7 @@ def choose_departure(
 
 
 @torch.no_grad()
-def watched(
-    codec: AnchoredCodec, x: Tensor, trained_on: Tensor | None = None
-) -> Guard:
+def watched(codec: AnchoredCodec, x: Tensor, trained_on: Tensor | None = None) -> Guard:
     """A guard with the limits of rows x.
 
     Parameters
@@ -275,7 +280,13 @@ def _shrink(codec: AnchoredCodec, start, trained, shrinkage):
         parameter.copy_(torch.lerp(before, after, shrinkage))
 
 
-def _paired_t(gain: Tensor, weight: Tensor | None) -> float:
+def is_reliable(t: float, n_train: int) -> bool:
+    """Whether a gain of this t may be kept after training on so many rows."""
+    return t >= _REQUIRED_T + _CAUTION / n_train
+
+
+def paired_t(gain: Tensor, weight: Tensor | None) -> float:
+    """t of the mean gain per row."""
     if weight is not None:
         gain = gain * weight
     if len(gain) < 2:
