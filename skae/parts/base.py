@@ -341,8 +341,12 @@ class Likelihood(BaseEstimator):
         raise NotImplementedError
 
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """``nll`` of each entry: as if it were a row, for independent entries."""
-        return self.nll(raw.unsqueeze(-1), x.unsqueeze(-1))
+        """``nll`` of each entry: as if it were a row, for independent entries.
+
+        The outputs of an entry lie side by side in ``raw``.
+        """
+        entries = raw.unflatten(-1, (x.shape[-1], -1))
+        return self.nll(entries, x.unsqueeze(-1))
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """Rows drawn from the likelihood.

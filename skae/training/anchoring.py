@@ -60,7 +60,8 @@ class Units:
     def to_x(self, x: Tensor) -> Tensor:
         """Rows of the model as float64 rows of X on the CPU."""
         x = x.cpu().double()
-        rows = x * torch.as_tensor(self.scale) + torch.as_tensor(self.center)
+        scale = torch.as_tensor(self.scale, dtype=torch.float64)
+        rows = x * scale + torch.as_tensor(self.center)
         if self.constant is None:
             return rows
         constant = torch.as_tensor(self.constant)
