@@ -318,7 +318,8 @@ class Likelihood(BaseEstimator):
     is_least_squares : bool
         Whether ``nll`` is half the squared error and nothing else, as PCA minimises.
     starts_as_pca : bool
-        Whether ``link`` and ``link_slope`` carry a linear reconstruction to raw outputs.
+        Whether ``link`` and ``link_slope`` carry a linear reconstruction to raw
+        outputs.
     has_slope : bool
         Whether ``slope`` is written out, for the hand-written gradient.
     """
@@ -543,7 +544,7 @@ def as_part(value, base: type):
 
 
 def _completed(base: type, required: tuple[str, ...]) -> type:
-    """A subclass that wraps an object: its own methods, the base's where it has none."""
+    """A subclass that wraps an object and has its methods, or the base's."""
 
     def __init__(self, part):
         missing = [name for name in required if not hasattr(part, name)]
@@ -574,7 +575,7 @@ _CompletedPrior = _completed(Prior, ("draw", "divergence"))
 _CompletedCorruption = _completed(Corruption, ("__call__",))
 _CompletedPenalty = _completed(Penalty, ("__call__",))
 _CompletedArchitecture = _completed(Architecture, ("build",))
-_COMPLETED = {
+_COMPLETED: dict[Any, type] = {
     Likelihood: _CompletedLikelihood,
     Prior: _CompletedPrior,
     Corruption: _CompletedCorruption,

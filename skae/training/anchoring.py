@@ -99,8 +99,9 @@ def units_of(
     columns : ndarray of shape (n_features,), optional
         A unit for each column, in X's units.
     """
-    constant = np.where(found.variance > 0, np.nan, found.mean)
-    constant = None if np.isnan(constant).all() else constant
+    constant = None
+    if not (found.variance > 0).all():
+        constant = np.where(found.variance > 0, np.nan, found.mean)
     if not centred:
         return Units(np.zeros_like(found.mean), 1.0, constant)
     if columns is not None:

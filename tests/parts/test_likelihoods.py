@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
@@ -9,7 +10,7 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from skae.parts.base import Features
+from skae.parts.base import Features, Likelihood
 from skae.parts.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
@@ -141,6 +142,34 @@ def test_masked_rows_without_nan_are_judged_as_ever(name):
     scale = torch.tensor([0.5, 1, 2, 3], dtype=torch.float64)
     expected = likelihood.log_likelihood(raw, x, scale)
     torch.testing.assert_close(masked.log_likelihood(raw, x, scale), expected)
+
+
+def test_masked_likelihoods_refuse_the_same_values_and_have_the_same_noise():
+    with pytest.raises(ValueError, match="needs X within"):
+        Masked(Bernoulli()).check(lambda: (-np.ones(2), np.ones(2)))
+    Masked(Bernoulli()).check(lambda: (np.zeros(2), np.array([1, np.nan])))
+    assert Masked(Gaussian()).noise_std() is Gaussian().noise_std()
+    bound = LearnedGaussian(0.25).bind(features(3))
+    assert torch.equal(Masked(bound).noise_std(), bound.noise_std())
+
+
+def test_entries_of_several_outputs_are_judged_one_by_one():
+    class OfTwo(Likelihood):
+        def nll(self, raw, x):
+            location, scale = raw.unflatten(-1, (-1, 2)).unbind(-1)
+            return -Normal(location, scale.exp()).log_prob(x).sum(-1)
+
+        def mean(self, raw):
+            return raw.unflatten(-1, (-1, 2))[..., 0]
+
+    raw, _ = rows(6, 8)
+    _, x = rows(6, 4)
+    entries = OfTwo().entry_nll(raw, x)
+    assert entries.shape == (6, 4)
+    torch.testing.assert_close(entries.sum(-1), OfTwo().nll(raw, x))
+    padded, missing = with_missing(x)
+    expected = entries.masked_fill(missing, 0).sum(-1)
+    torch.testing.assert_close(Masked(OfTwo()).nll(raw, padded), expected)
 
 
 def test_masked_likelihoods_have_no_explicit_gradient():
