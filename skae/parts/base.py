@@ -329,7 +329,8 @@ class Likelihood(BaseEstimator):
     is_least_squares : bool
         Whether ``nll`` is half the squared error and nothing else, as PCA minimises.
     starts_as_pca : bool
-        Whether ``link`` and ``link_slope`` carry a linear reconstruction to raw ones.
+        Whether ``link`` and ``link_slope`` carry a linear reconstruction to raw
+        outputs.
     has_slope : bool
         Whether ``slope`` is written out, for the hand-written gradient.
     """
@@ -352,8 +353,12 @@ class Likelihood(BaseEstimator):
         raise NotImplementedError
 
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """``nll`` of each entry: as if it were a row, for independent entries."""
-        return self.nll(raw.unsqueeze(-1), x.unsqueeze(-1))
+        """``nll`` of each entry: as if it were a row, for independent entries.
+
+        The outputs of an entry lie side by side in ``raw``.
+        """
+        entries = raw.unflatten(-1, (x.shape[-1], -1))
+        return self.nll(entries, x.unsqueeze(-1))
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """Rows drawn from the likelihood.
@@ -550,7 +555,7 @@ def as_part(value, base: type):
 
 
 def _completed(base: type, required: tuple[str, ...]) -> type:
-    """A subclass that wraps an object: its methods, the base's where it has none."""
+    """A subclass that wraps an object and has its methods, or the base's."""
 
     def __init__(self, part):
         missing = [name for name in required if not hasattr(part, name)]
@@ -581,7 +586,7 @@ _CompletedPrior = _completed(Prior, ("draw", "divergence"))
 _CompletedCorruption = _completed(Corruption, ("__call__",))
 _CompletedPenalty = _completed(Penalty, ("__call__",))
 _CompletedArchitecture = _completed(Architecture, ("build",))
-_COMPLETED = {
+_COMPLETED: dict[Any, type] = {
     Likelihood: _CompletedLikelihood,
     Prior: _CompletedPrior,
     Corruption: _CompletedCorruption,

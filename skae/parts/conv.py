@@ -117,6 +117,7 @@ class Conv(Architecture):
     (64, 7, 7)
     """
 
+    sample_shape: tuple[int, ...]
     data = "images"
 
     def __init__(
@@ -215,6 +216,7 @@ class ConvCodec(Codec):
     """
 
     code_activation = "identity"
+    code_shape: tuple[int, ...]
 
     def __init__(
         self,

@@ -125,17 +125,17 @@ class Dense(Architecture):
         return codec
 
     @property
-    def is_linear(self) -> bool:
+    def is_linear(self) -> bool:  # type: ignore[override]
         """Whether no layer has an activation."""
         return self.activation == self.code_activation == "identity"
 
     @property
-    def is_shallow(self) -> bool:
+    def is_shallow(self) -> bool:  # type: ignore[override]
         """Whether there are no hidden layers."""
         return not self.hidden_layer_sizes
 
     @property
-    def is_tied(self) -> bool:
+    def is_tied(self) -> bool:  # type: ignore[override]
         """Whether the decoder uses the encoder's weights."""
         return self.tied_weights
 
@@ -173,6 +173,7 @@ class DenseCodec(Codec):
     """
 
     input_scale: Tensor
+    code_activation: str
 
     def __init__(
         self,

@@ -276,6 +276,14 @@ class Masked(nn.Module, Likelihood):
         """The likelihood's rows, with all entries."""
         return self.likelihood.draw(raw, generator)
 
+    def check(self, ranges: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
+        """The likelihood's."""
+        self.likelihood.check(ranges)
+
+    def noise_std(self) -> Tensor | None:
+        """The likelihood's."""
+        return self.likelihood.noise_std()
+
     def link(self, mean: Tensor) -> Tensor:
         """The likelihood's."""
         return self.likelihood.link(mean)

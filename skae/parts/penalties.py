@@ -126,7 +126,8 @@ class Contraction(Penalty):
         _check_weight(self.weight)
         layer = state.codec.one_layer()
         if layer is not None and layer[1] in _FROM_OUTPUT:
-            return self.weight * _closed_form(*layer, state.h)
+            weights, activation = layer
+            return self.weight * _closed_form(weights, activation, state.h)
         with torch.enable_grad():
             x = state.x_tilde.detach().requires_grad_()
             h = state.codec.encode(x)
@@ -164,4 +165,8 @@ def _projections(h: Tensor, n_vectors: int, generator: Generator | None) -> Tens
     return torch.randn(shape, generator=generator, device=device).to(h)
 
 
-PENALTIES = {"contraction": Contraction, "kl": KLSparsity, "l1": L1Sparsity}
+PENALTIES: dict[str, type[Penalty]] = {
+    "contraction": Contraction,
+    "kl": KLSparsity,
+    "l1": L1Sparsity,
+}

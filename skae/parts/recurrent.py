@@ -58,6 +58,7 @@ class Recurrent(Architecture):
     torch.Size([5, 21])
     """
 
+    sample_shape: tuple[int, int]
     data = "sequences"
     allows_missing = True
     shares_center = True
@@ -111,8 +112,8 @@ class Recurrent(Architecture):
         per_feature, rest = divmod(n_raw or n_features, n_features)
         if rest:
             raise ValueError(
-                "Recurrent gives a whole number of outputs for each feature of a "
-                f"step; n_raw={n_raw} for {n_features} features is none."
+                "Recurrent gives a whole number of outputs for each feature of a step; "
+                f"n_raw={n_raw} for {n_features} features is none."
             )
         codec = RecurrentCodec(
             self.sample_shape,

@@ -60,7 +60,8 @@ class Units:
     def to_x(self, x: Tensor) -> Tensor:
         """Rows of the model as float64 rows of X on the CPU."""
         x = x.cpu().double()
-        rows = x * torch.as_tensor(self.scale) + torch.as_tensor(self.center)
+        scale = torch.as_tensor(self.scale, dtype=torch.float64)
+        rows = x * scale + torch.as_tensor(self.center)
         if self.constant is None:
             return rows
         constant = torch.as_tensor(self.constant)
@@ -98,8 +99,9 @@ def units_of(
     columns : ndarray of shape (n_features,), optional
         A unit for each column, in X's units.
     """
-    constant = np.where(found.variance > 0, np.nan, found.mean)
-    constant = None if np.isnan(constant).all() else constant
+    constant = None
+    if not (found.variance > 0).all():
+        constant = np.where(found.variance > 0, np.nan, found.mean)
     if not centred:
         return Units(np.zeros_like(found.mean), 1.0, constant)
     if columns is not None:

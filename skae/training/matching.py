@@ -9,6 +9,7 @@ the rows are.
 import torch
 from torch import Generator, Tensor, nn
 
+from skae.parts.base import Codec
 from skae.training.alternating import Move
 from skae.training.game import LOSSES, slopes, weighted_mean
 from skae.training.objective import Autoencoder
@@ -47,7 +48,7 @@ class Matching(Autoencoder):
 
     def __init__(
         self,
-        codec: nn.Module,
+        codec: Codec,
         likelihood,
         corruption,
         prior,

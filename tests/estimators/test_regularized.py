@@ -96,7 +96,8 @@ class TestContractiveAE:
         ae = ContractiveAE(8, contraction=0.7, max_iter=2, random_state=0).fit(X)
         x = torch.as_tensor((X[:50] - ae._units.center) / ae._units.scale).float()
         loss = ae.net_(x).mean().item()
-        expected = ae.net_.nll(x).mean().item() + 0.7 * self.norm(ae, X[:50])
+        reconstruction = ae.net_.likelihood.nll(ae.net_.reconstruct(x), x)
+        expected = reconstruction.mean().item() + 0.7 * self.norm(ae, X[:50])
         assert loss == pytest.approx(expected, rel=1e-4)
 
     def test_wide_codes_of_several_layers_train(self, X):

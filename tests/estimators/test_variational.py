@@ -102,8 +102,10 @@ def test_beta_trades_reconstruction_for_the_prior():
 
 def test_warmup_ends_at_the_whole_divergence():
     net = small(kl_warmup=0.5, batch_size=17).fit(rows()).net_
+    # 170 rows are trained on, in 5 epochs of 10 steps.
+    assert net.kl_warmup == 0.5
     assert net.progress == 1.0
-    shares = [net.train().warmth() for net.progress in (0.02, 0.1, 0.5, 0.8)]
+    shares = [net.train().kl_weight() for net.progress in (1 / 50, 5 / 50, 0.5, 0.8)]
     assert shares == pytest.approx([1 / 25, 5 / 25, 1.0, 1.0])
 
 

@@ -1,13 +1,11 @@
-"""Dense codecs against PCA, against their own members and against autograd."""
+"""Dense codecs against their own members and against autograd."""
 
-import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.decomposition import PCA
 
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.dense import Anchor, Dense
+from skae.parts.dense import Dense
 
 D, K, N = 6, 3, 40
 
@@ -21,19 +19,6 @@ def rows(seed=0):
     return torch.randn(N, D, generator=generator(seed + 1)) @ mixing + 2
 
 
-def pca_anchor(x):
-    pca = PCA(K).fit(x.double().numpy())
-    center = torch.tensor(pca.mean_, dtype=torch.float)
-    anchor = Anchor(
-        axes=torch.tensor(pca.components_.T, dtype=torch.float),
-        scale=torch.tensor(np.sqrt(pca.explained_variance_), dtype=torch.float),
-        center=center,
-        raw_center=center,
-        raw_slope=torch.ones(D),
-    )
-    return pca, anchor
-
-
 def disturbed(codec, seed=5):
     """The codec with every weight moved, so that nothing is zero."""
     with torch.no_grad():
@@ -43,52 +28,16 @@ def disturbed(codec, seed=5):
     return codec
 
 
-def stack(anchors):
-    return Anchor(*(torch.stack(parts) for parts in zip(*anchors, strict=True)))
-
-
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("hidden", [(), (8,), (8, 5)])
-def test_an_anchored_codec_starts_as_pca(tied, activation, hidden):
+def test_tied_weights_share_one_gradient():
     x = rows()
-    pca, anchor = pca_anchor(x)
-    codec = Dense(hidden, activation, tied).build(
-        D, K, generator=generator(), anchor=anchor, input_scale=1 / x.std(0), bound=3.0
-    )
-    code = codec.encode(x)
-    expected = pca.transform(x.double().numpy())
-    np.testing.assert_allclose(code.detach(), expected, atol=2e-5)
-    reconstruction = codec.decode(code).detach()
-    np.testing.assert_allclose(
-        reconstruction, pca.inverse_transform(expected), atol=2e-5
-    )
-
-
-def test_an_anchor_on_the_raw_scale_is_carried_by_its_slope():
-    x = rows()
-    _, anchor = pca_anchor(x)
-    slope = torch.linspace(1, 2, D)
-    anchor = anchor._replace(raw_center=torch.full((D,), 7.0), raw_slope=slope)
-    codec = Dense((8,)).build(D, K, generator=generator(), anchor=anchor)
-    expected = 7 + (codec.encode(x) @ anchor.axes.T) * slope
-    torch.testing.assert_close(codec.decode(codec.encode(x)), expected)
-
-
-@pytest.mark.parametrize("anchored", [False, True])
-def test_tied_weights_share_one_gradient(anchored):
-    x = rows()
-    anchor = pca_anchor(x)[1] if anchored else None
-    build = {"generator": generator(), "anchor": anchor}
-    tied = disturbed(Dense((8,), tied_weights=True).build(D, K, **build))
-    untied = Dense((8,)).build(D, K, **build)
+    tied = Dense((8,), tied_weights=True).build(D, K, generator=generator())
+    tied = disturbed(tied)
+    untied = Dense((8,)).build(D, K, generator=generator())
     state = tied.state_dict()
     n_weights = len(tied.encoder_weights)
     for index in range(n_weights):
         mirrored = state[f"encoder_weights.{n_weights - 1 - index}"]
         state[f"decoder_weights.{index}"] = mirrored.mT
-    if anchored:
-        state["decoder_path"] = state["encoder_path"].mT
     untied.load_state_dict(state)
     for codec in (tied, untied):
         (codec.decode(codec.encode(x)) - x).square().sum().backward()
@@ -96,9 +45,6 @@ def test_tied_weights_share_one_gradient(anchored):
         apart = untied.encoder_weights[index].grad
         apart = apart + untied.decoder_weights[n_weights - 1 - index].grad.mT
         torch.testing.assert_close(weight.grad, apart, rtol=1e-4, atol=1e-2)
-    if anchored:
-        apart = untied.encoder_path.grad + untied.decoder_path.grad.mT
-        torch.testing.assert_close(tied.encoder_path.grad, apart, rtol=1e-4, atol=1e-2)
 
 
 def test_tied_codecs_have_no_decoder_weights():
@@ -109,64 +55,26 @@ def test_tied_codecs_have_no_decoder_weights():
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("guarded", [False, True])
-def test_a_member_computes_its_slice_of_the_whole(tied, guarded):
+def test_a_member_computes_its_slice_of_the_whole(tied):
     x = rows()
-    anchor = stack([pca_anchor(rows(seed))[1] for seed in range(3)])
     codec = Dense((8,), tied_weights=tied).build(
-        D, K, generator=generator(), anchor=anchor, bound=2.0, members=3
+        D, K, generator=generator(), members=3, alike=False
     )
-    if guarded:
-        codec.guard = codec.watch(anchor, x, torch.rand(3, N) < 0.5)
-    codec = disturbed(codec).eval()
-    far = torch.cat([x, 4 * x])
-    together = codec.decode(codec.encode(far))
-    assert together.shape == (3, 2 * N, D)
+    codec = disturbed(codec)
+    together = codec.decode(codec.encode(x))
+    assert together.shape == (3, N, D)
     for index in range(3):
-        alone = codec.member(index).eval()
+        alone = codec.member(index)
         torch.testing.assert_close(
-            alone.decode(alone.encode(far)), together[index], rtol=1e-4, atol=1e-3
+            alone.decode(alone.encode(x)), together[index], rtol=1e-4, atol=1e-3
         )
 
 
-def test_members_start_alike_but_for_their_anchors():
+def test_members_start_alike():
     codec = Dense((8,)).build(D, K, generator=generator(), members=3)
     alone = Dense((8,)).build(D, K, generator=generator())
     for many, one in zip(codec.parameters(), alone.parameters(), strict=True):
         assert torch.equal(many, one.expand_as(many))
-
-
-def test_the_guard_returns_to_the_anchor_far_away():
-    x = rows()
-    _, anchor = pca_anchor(x)
-    dense = Dense((8,))
-    start = dense.build(D, K, generator=generator(), anchor=anchor)
-    codec = disturbed(dense.build(D, K, generator=generator(), anchor=anchor)).eval()
-    codec.guard = codec.watch(anchor, x)
-    far = 1000 * x
-    for actual, expected in (
-        (codec.encode(far), start.encode(far)),
-        (codec.decode(codec.encode(far)), start.decode(start.encode(far))),
-    ):
-        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-2)
-
-
-def test_the_guard_leaves_training_rows_alone():
-    x = rows()
-    _, anchor = pca_anchor(x)
-    codec = Dense((8,)).build(D, K, generator=generator(), anchor=anchor)
-    codec = disturbed(codec).eval()
-    code = codec.encode(x)
-    raw = codec.decode(code)
-    codec.guard = codec.watch(anchor, x)
-    torch.testing.assert_close(codec.encode(x), code)
-    torch.testing.assert_close(codec.decode(code), raw)
-
-
-def test_beyond_the_bound_nothing_changes():
-    codec = Dense((8,)).build(D, K, generator=generator(), bound=3.0)
-    x = torch.full((1, D), 3.0)
-    assert torch.equal(codec.encode(x), codec.encode(50 * x))
 
 
 def test_the_generator_alone_decides_the_weights():
@@ -213,25 +121,13 @@ def test_encode_applies_the_code_activation(name, members):
     assert torch.equal(codec.decode(expected), linear.decode(expected))
 
 
-def test_an_anchored_code_has_no_activation():
-    _, anchor = pca_anchor(rows())
-    with pytest.raises(ValueError, match="code_activation='identity'; got 'tanh'"):
-        codes_of("tanh", anchor=anchor)
-
-
 @pytest.mark.parametrize("alike", [True, False])
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("anchored", [False, True])
-def test_members_start_alike_or_each_from_its_own_weights(alike, tied, anchored):
-    anchor = stack([pca_anchor(rows())[1]] * 3) if anchored else None
+def test_members_start_alike_or_each_from_its_own_weights(alike, tied):
     codec = Dense((8,), tied_weights=tied).build(
-        D, K, generator=generator(), anchor=anchor, members=3, alike=alike
+        D, K, generator=generator(), members=3, alike=alike
     )
-    # Last layers start at zero with an anchor, whatever the draw.
-    weights = codec.encoder_weights[: 1 if anchored else None]
-    if not tied:
-        weights = [*weights, *codec.decoder_weights[: 1 if anchored else None]]
-    for weight in weights:
+    for weight in [*codec.encoder_weights, *codec.decoder_weights]:
         for first, second in ((0, 1), (1, 2), (0, 2)):
             assert torch.equal(weight[first], weight[second]) == alike
 
@@ -248,10 +144,9 @@ def test_members_of_their_own_start_as_large_as_those_alike():
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("kind", ["plain", "anchored", "code_activation"])
+@pytest.mark.parametrize("kind", ["plain", "code_activation"])
 def test_stacking_members_is_the_inverse_of_taking_them_apart(tied, kind):
     x = rows()
-    anchors = [pca_anchor(rows(seed))[1] for seed in range(3)]
     dense = Dense(
         (8,),
         "silu",
@@ -262,9 +157,7 @@ def test_stacking_members_is_the_inverse_of_taking_them_apart(tied, kind):
         D,
         K,
         generator=generator(),
-        anchor=stack(anchors) if kind == "anchored" else None,
         input_scale=torch.linspace(0.5, 1.5, D),
-        bound=2.0,
         members=3,
         alike=False,
     )
@@ -272,7 +165,6 @@ def test_stacking_members_is_the_inverse_of_taking_them_apart(tied, kind):
     apart = [codec.member(index) for index in range(3)]
     again = type(codec).stacked(apart)
     assert again.members == 3
-    assert again.bound == codec.bound
     for name, tensor in codec.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor)
     together = again.decode(again.encode(x))

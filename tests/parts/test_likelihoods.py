@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
@@ -9,16 +10,22 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Normal
 from torch.nn import functional as F
 
+from skae.parts.base import Features, Likelihood
 from skae.parts.likelihoods import (
     LIKELIHOODS,
     Bernoulli,
     Gaussian,
     LearnedGaussian,
     Masked,
-    unmasked,
 )
 
 each_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
+
+
+def features(n_features):
+    """Columns in units of one, of which nothing is measured."""
+    zeros = torch.zeros(n_features, dtype=torch.float64)
+    return Features(zeros, zeros + 1, (n_features,), lambda: None, lambda: None)
 
 
 def rows(*shape):
@@ -67,6 +74,8 @@ def test_gradient_by_the_raw_output_is_mean_minus_x(name):
     raw.requires_grad_()
     (gradient,) = torch.autograd.grad(likelihood.nll(raw, x).sum(), raw)
     torch.testing.assert_close(gradient, likelihood.mean(raw.detach()) - x)
+    assert likelihood.has_slope
+    torch.testing.assert_close(likelihood.slope(raw.detach().clone(), x), gradient)
 
 
 @each_likelihood
@@ -129,18 +138,48 @@ def test_masked_rows_without_nan_are_judged_as_ever(name):
     masked = Masked(likelihood)
     torch.testing.assert_close(masked.nll(raw, x), likelihood.nll(raw, x))
     assert torch.equal(masked.mean(raw), likelihood.mean(raw))
-    assert unmasked(masked) is likelihood
-    assert unmasked(likelihood) is likelihood
+    torch.testing.assert_close(masked.entry_nll(raw, x).sum(-1), masked.nll(raw, x))
+    scale = torch.tensor([0.5, 1, 2, 3], dtype=torch.float64)
+    expected = likelihood.log_likelihood(raw, x, scale)
+    torch.testing.assert_close(masked.log_likelihood(raw, x, scale), expected)
+
+
+def test_masked_likelihoods_refuse_the_same_values_and_have_the_same_noise():
+    with pytest.raises(ValueError, match="needs X within"):
+        Masked(Bernoulli()).check(lambda: (-np.ones(2), np.ones(2)))
+    Masked(Bernoulli()).check(lambda: (np.zeros(2), np.array([1, np.nan])))
+    assert Masked(Gaussian()).noise_std() is Gaussian().noise_std()
+    bound = LearnedGaussian(0.25).bind(features(3))
+    assert torch.equal(Masked(bound).noise_std(), bound.noise_std())
+
+
+def test_entries_of_several_outputs_are_judged_one_by_one():
+    class OfTwo(Likelihood):
+        def nll(self, raw, x):
+            location, scale = raw.unflatten(-1, (-1, 2)).unbind(-1)
+            return -Normal(location, scale.exp()).log_prob(x).sum(-1)
+
+        def mean(self, raw):
+            return raw.unflatten(-1, (-1, 2))[..., 0]
+
+    raw, _ = rows(6, 8)
+    _, x = rows(6, 4)
+    entries = OfTwo().entry_nll(raw, x)
+    assert entries.shape == (6, 4)
+    torch.testing.assert_close(entries.sum(-1), OfTwo().nll(raw, x))
+    padded, missing = with_missing(x)
+    expected = entries.masked_fill(missing, 0).sum(-1)
+    torch.testing.assert_close(Masked(OfTwo()).nll(raw, padded), expected)
 
 
 def test_masked_likelihoods_have_no_explicit_gradient():
-    assert not Masked(Gaussian()).canonical
+    assert not Masked(Gaussian()).has_slope
 
 
 @pytest.mark.parametrize("variance", ["shared", "per_feature", 0.25])
 def test_learned_gaussian_is_the_normal_with_all_constants(variance):
     raw, x = rows(6, 4)
-    likelihood = clone(LearnedGaussian(variance)).bind(4)
+    likelihood = clone(LearnedGaussian(variance)).bind(features(4))
     if variance != 0.25:
         std = torch.linspace(0.2, 2, len(likelihood.log_std), dtype=torch.float64)
         likelihood.log_std = torch.nn.Parameter(std.log())
@@ -152,15 +191,19 @@ def test_learned_gaussian_is_the_normal_with_all_constants(variance):
 
 
 def test_variance_of_features_without_noise_stays_positive():
-    likelihood = LearnedGaussian().bind(2)
+    likelihood = LearnedGaussian().bind(features(2))
     torch.nn.init.constant_(likelihood.log_std, -50.0)
-    assert likelihood.std() > 0
+    assert likelihood.noise_std() > 0
     assert torch.isfinite(likelihood.nll(torch.zeros(1, 2), torch.zeros(1, 2))).all()
 
 
 @pytest.mark.parametrize(
     ("likelihood", "std"),
-    [(Gaussian(), 1.0), (LearnedGaussian(0.25).bind(3), 0.5), (Bernoulli(), None)],
+    [
+        (Gaussian(), 1.0),
+        (LearnedGaussian(0.25).bind(features(3)), 0.5),
+        (Bernoulli(), None),
+    ],
 )
 def test_draws_have_the_moments_of_the_likelihood(likelihood, std):
     raw = torch.tensor([-1.0, 0.0, 2.0]).expand(100_000, -1)

@@ -38,9 +38,17 @@ def test_double_precision_modules_are_accepted():
 @pytest.mark.parametrize(
     ("encoder", "decoder", "message"),
     [
-        (nn.Linear(4, 2), nn.Linear(2, 5), "do not accept rows of 5 features"),
-        (nn.Linear(5, 2), nn.Linear(3, 5), "do not accept rows of 5 features"),
-        (nn.Linear(5, 2), nn.Linear(2, 4), r"reconstruction \(2, 4\)"),
+        (
+            nn.Linear(4, 2),
+            nn.Linear(2, 5),
+            r"do not accept samples of shape \(5,\) \(5 feat",
+        ),
+        (
+            nn.Linear(5, 2),
+            nn.Linear(3, 5),
+            r"do not accept samples of shape \(5,\) \(5 feat",
+        ),
+        (nn.Linear(5, 2), nn.Linear(2, 4), r"reconstruction, flat, \(2, 4\)"),
         (nn.Unflatten(1, (5, 1)), nn.Flatten(), r"code has shape \(2, 5, 1\)"),
     ],
 )

@@ -7,10 +7,11 @@ from torch import nn
 from torch.distributions import Bernoulli, kl_divergence
 
 from skae.parts import penalties
-from skae.parts.dense import Anchor, Dense
+from skae.parts.anchored import Anchor, AnchoredCodec
+from skae.parts.base import Codec, State
+from skae.parts.dense import Dense
 from skae.parts.modules import ModulePair
 from skae.parts.penalties import Contraction, KLSparsity, L1Sparsity
-from skae.training.objective import State
 
 
 def seeded(seed=0):
@@ -50,12 +51,12 @@ class TestKLSparsity:
         h = torch.rand(50, 7, generator=seeded(), dtype=torch.float64)
         target = torch.tensor(0.05, dtype=torch.float64)
         expected = kl_divergence(Bernoulli(target), Bernoulli(h.mean(0))).sum()
-        found = KLSparsity(0.05, 0.3)(State(h, h, h, h, h, codec=None))
+        found = KLSparsity(0.05, 0.3)(State(h, h, h, h, h, codec=Codec()))
         torch.testing.assert_close(found, (0.3 * expected).expand(50))
 
     def test_is_zero_at_the_target(self):
         h = torch.full((9, 3), 0.2)
-        found = KLSparsity(0.2)(State(h, h, h, h, h, codec=None))
+        found = KLSparsity(0.2)(State(h, h, h, h, h, codec=Codec()))
         torch.testing.assert_close(found, torch.zeros(9), atol=1e-6, rtol=0)
 
     @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -63,7 +64,7 @@ class TestKLSparsity:
         self, value
     ):
         h = torch.full((9, 3), value, requires_grad=True)
-        found = KLSparsity(0.1)(State(h, h, h, h, h, codec=None))
+        found = KLSparsity(0.1)(State(h, h, h, h, h, codec=Codec()))
         found.sum().backward()
         assert found.isfinite().all()
         assert h.grad.isfinite().all()
@@ -72,21 +73,21 @@ class TestKLSparsity:
         h = torch.rand(12, 3, generator=seeded(), dtype=torch.float64)
         weight = torch.arange(12) % 3
         again = h.repeat_interleave(weight, dim=0)
-        repeated = KLSparsity()(State(h, h, again, h, h, codec=None))[0]
-        weighted = State(h, h, h, h, h, codec=None, weight=weight.double())
+        repeated = KLSparsity()(State(h, h, again, h, h, codec=Codec()))[0]
+        weighted = State(h, h, h, h, h, codec=Codec(), weight=weight.double())
         torch.testing.assert_close(KLSparsity()(weighted)[0], repeated)
 
     def test_members_are_measured_apart(self):
         h = torch.rand(2, 20, 3, generator=seeded())
-        both = KLSparsity()(State(h, h, h, h, h, codec=None))
+        both = KLSparsity()(State(h, h, h, h, h, codec=Codec()))
         for index in range(2):
-            one = KLSparsity()(State(h, h, h[index], h, h, codec=None))
+            one = KLSparsity()(State(h, h, h[index], h, h, codec=Codec()))
             torch.testing.assert_close(both[index], one)
 
 
 def test_l1_is_the_sum_of_magnitudes():
     h = torch.tensor([[1.0, -2.0], [0.0, 0.5]])
-    found = L1Sparsity(2.0)(State(h, h, h, h, h, codec=None))
+    found = L1Sparsity(2.0)(State(h, h, h, h, h, codec=Codec()))
     assert found.tolist() == [6.0, 1.0]
 
 
@@ -112,8 +113,10 @@ class TestContraction:
 
     def test_modules_and_anchored_codecs_match_the_jacobian(self):
         axes, center = torch.eye(6)[:, :3], torch.zeros(6)
-        anchor = Anchor(axes, torch.ones(3), center, center, torch.ones(6))
-        anchored = Dense((4,)).build(6, 3, generator=seeded(), anchor=anchor).double()
+        one, ones = torch.ones(3), torch.ones(6)
+        anchor = Anchor(axes, one, center, center, ones, one)
+        dense = Dense((4,)).build(6, 3, generator=seeded())
+        anchored = AnchoredCodec(dense, anchor, ones, ones).double()
         layers = nn.Linear(6, 2).double(), nn.Linear(2, 6).double()
         pair = ModulePair(*layers).build(6).double()
         for codec in (anchored, pair):

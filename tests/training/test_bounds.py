@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal
 
+from skae.parts.base import Features
 from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import Bernoulli, LearnedGaussian
@@ -14,6 +15,8 @@ from skae.training.bounds import importance_weighted_bound
 from skae.training.objective import Autoencoder
 
 N, D, K = 7, 5, 2
+ZEROS = torch.zeros(D, dtype=torch.float64)
+FEATURES = Features(ZEROS, ZEROS + 1, (D,), lambda: None, lambda: None)
 
 
 def model(likelihood, n_context=0):
@@ -34,7 +37,7 @@ def rows(*shape, seed=1):
 
 @torch.no_grad()
 def test_many_draws_reach_the_likelihood_of_a_linear_model():
-    gaussian = model(LearnedGaussian().bind(D))
+    gaussian = model(LearnedGaussian().bind(FEATURES))
     # The posterior is the prior: wide enough to be drawn from.
     gaussian.codec.encoder_weights[0].zero_()
     ((weight, bias),) = gaussian.codec.decoder_layers()
@@ -66,7 +69,7 @@ def test_bound_is_the_mean_weight_written_out():
 @torch.no_grad()
 @pytest.mark.parametrize(("fewer", "more"), [(1, 5), (5, 50), (50, 1000)])
 def test_bound_tightens_with_more_draws(fewer, more):
-    gaussian, x = model(LearnedGaussian().bind(D)), rows(N, D)
+    gaussian, x = model(LearnedGaussian().bind(FEATURES)), rows(N, D)
 
     def mean_bound(n_draws):
         bounds = [
@@ -80,7 +83,7 @@ def test_bound_tightens_with_more_draws(fewer, more):
 
 @torch.no_grad()
 def test_one_draw_is_the_evidence_lower_bound_on_average():
-    gaussian, x = model(LearnedGaussian().bind(D)), rows(1, D)
+    gaussian, x = model(LearnedGaussian().bind(FEATURES)), rows(1, D)
     many = x.expand(20_000, -1)
     elbo = -gaussian(many, torch.Generator().manual_seed(0)).mean()
     draws = rows(20_000, K)

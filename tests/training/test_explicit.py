@@ -2,11 +2,15 @@
 
 import pytest
 import torch
+from torch import nn
 
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.anchored import Anchor, AnchoredCodec
+from skae.parts.base import Features
 from skae.parts.corruption import NoCorruption
-from skae.parts.dense import Anchor, Dense
+from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS, Gaussian, LearnedGaussian
+from skae.parts.modules import PairCodec
 from skae.parts.penalties import L1Sparsity
 from skae.parts.priors import NoPrior, StandardNormal
 from skae.training.explicit import ExplicitGradient, supports
@@ -21,15 +25,43 @@ def normal(*shape, seed=0):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def anchor(members):
+def anchor(members, centred=False):
     lead = () if members is None else (members,)
+    center = normal(*lead, D)
     return Anchor(
         axes=torch.linalg.qr(normal(*lead, D, K))[0],
         scale=0.5 + normal(*lead, K).abs(),
-        center=normal(*lead, D),
+        center=torch.zeros_like(center) if centred else center,
         raw_center=normal(*lead, D),
         raw_slope=0.5 + normal(*lead, D).abs(),
+        shrinkage=normal(*lead, K).sigmoid(),
     )
+
+
+def on_path(codec, tied, scaled, bound, *, centred, output_scaled, drawn=False):
+    """The codec beside a linear path."""
+    start = anchor(codec.members, centred)
+    ones, ramp = torch.ones(D), torch.linspace(0.5, 1.5, D)
+    return AnchoredCodec(
+        codec,
+        start,
+        ramp if scaled else ones,
+        torch.tensor([1, 0.3, 0.7, 0, 1.0]) if output_scaled else ones,
+        start=(1 - start.shrinkage).log() if drawn else None,
+        tied=tied,
+        bound=bound,
+        whitened=drawn,
+        generator=torch.Generator().manual_seed(1),
+    )
+
+
+def moved(codec):
+    """The codec in double precision with no weight at zero."""
+    codec.double()
+    with torch.no_grad():
+        for seed, parameter in enumerate(codec.parameters()):
+            parameter += 0.3 * normal(*parameter.shape, seed=seed)
+    return codec
 
 
 def model(
@@ -42,21 +74,31 @@ def model(
     bound=None,
     scaled=True,
     code_activation="identity",
+    centred=False,
+    output_scaled=False,
 ):
     codec = Dense(hidden, activation, tied, code_activation).build(
         D,
         K,
         generator=torch.Generator().manual_seed(0),
-        anchor=anchor(members) if anchored else None,
-        input_scale=torch.linspace(0.5, 1.5, D) if scaled else None,
-        bound=bound,
+        input_scale=torch.linspace(0.5, 1.5, D) if scaled and not anchored else None,
         members=members,
     )
-    codec.double()
-    with torch.no_grad():
-        for seed, parameter in enumerate(codec.parameters()):
-            parameter += 0.3 * normal(*parameter.shape, seed=seed)
+    if anchored:
+        path = {"centred": centred, "output_scaled": output_scaled}
+        codec = on_path(codec, tied, scaled, bound, **path)
+    codec = moved(codec)
     return Autoencoder(codec, LIKELIHOODS[likelihood](), NoCorruption(), NoPrior())
+
+
+def features(n_features=D):
+    """Columns for likelihoods that are bound to them."""
+    zeros = torch.zeros(n_features, dtype=torch.float64)
+
+    def unknown():
+        raise AssertionError
+
+    return Features(zeros, zeros + 1, (n_features,), unknown, unknown)
 
 
 def targets(*lead):
@@ -82,23 +124,22 @@ def check(model, weight=None, x=None, x_tilde=None):
     torch.testing.assert_close(flat.grad, expected, rtol=1e-7, atol=1e-9)
 
 
+PATHS = {
+    "plain": {},
+    "anchored": {"anchored": True},
+    "bounded": {"anchored": True, "bound": 0.8},
+    "centred": {"anchored": True, "centred": True, "scaled": False},
+    "output_scaled": {"anchored": True, "output_scaled": True, "bound": 0.8},
+}
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("members", [None, 3])
-@pytest.mark.parametrize("bound", [None, 0.8])
-def test_gradient_matches_autograd(
-    activation, likelihood, tied, anchored, members, bound
-):
-    chosen = model(
-        activation,
-        likelihood,
-        tied=tied,
-        anchored=anchored,
-        members=members,
-        bound=bound,
-    )
+def test_gradient_matches_autograd(activation, likelihood, tied, path, members):
+    chosen = model(activation, likelihood, tied=tied, members=members, **PATHS[path])
     check(chosen)
     weight = normal(N, seed=3).abs()
     check(chosen, weight)
@@ -136,40 +177,31 @@ def test_the_step_does_not_write_into_its_batch():
 @pytest.mark.parametrize("hidden", [(), (7, 4)])
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("members", [None, 3])
-@pytest.mark.parametrize("bound", [None, 0.8])
 def test_gradient_matches_autograd_with_a_code_activation(
-    code_activation, activation, hidden, tied, members, bound
+    code_activation, activation, hidden, tied, members
 ):
     chosen = model(
         activation,
         hidden=hidden,
         tied=tied,
         members=members,
-        bound=bound,
         code_activation=code_activation,
     )
     check(chosen)
     check(chosen, normal(N, seed=3).abs())
 
 
-KINDS = {
-    "plain": {},
-    "anchored": {"anchored": True},
-    "code_activation": {"code_activation": "tanh"},
-}
+KINDS = {**PATHS, "code_activation": {"code_activation": "tanh"}}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("members", [None, 3])
-@pytest.mark.parametrize("bound", [None, 0.8])
 def test_the_encoder_may_see_other_rows_than_the_target(
-    kind, likelihood, tied, members, bound
+    kind, likelihood, tied, members
 ):
-    chosen = model(
-        likelihood=likelihood, tied=tied, members=members, bound=bound, **KINDS[kind]
-    )
+    chosen = model(likelihood=likelihood, tied=tied, members=members, **KINDS[kind])
     x_tilde = targets(N) + normal(N, D, seed=11)
     check(chosen, x_tilde=x_tilde)
     check(chosen, normal(N, seed=3).abs(), x_tilde=x_tilde)
@@ -177,10 +209,9 @@ def test_the_encoder_may_see_other_rows_than_the_target(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("bound", [None, 0.8])
 @pytest.mark.parametrize("corrupted", [False, True])
-def test_every_member_has_its_own_rows(kind, tied, bound, corrupted):
-    chosen = model(tied=tied, members=3, bound=bound, **KINDS[kind])
+def test_every_member_has_its_own_rows(kind, tied, corrupted):
+    chosen = model(tied=tied, members=3, **KINDS[kind])
     x = targets(3, N)
     x_tilde = x + normal(3, N, D, seed=11) if corrupted else None
     check(chosen, x=x, x_tilde=x_tilde)
@@ -218,10 +249,12 @@ class Halving(NoCorruption):
 
 
 class Proper(Gaussian):
-    canonical = False
+    has_slope = False
 
 
 class Shifted(NoPrior):
+    has_slope = False
+
     def draw(self, h, generator):
         return h + 1
 
@@ -234,44 +267,68 @@ def test_what_is_supported():
     assert not supports(Autoencoder(codec, Proper(), NoCorruption(), NoPrior()))
     assert supports(Autoencoder(codec, Gaussian(), Halving(), NoPrior()))
     assert not supports(Autoencoder(codec, Gaussian(), NoCorruption(), Shifted()))
-    assert not supports(Autoencoder(torch.nn.Identity(), *plain))
+    assert not supports(Autoencoder(PairCodec(nn.Identity(), nn.Identity()), *plain))
+    assert supports(model(anchored=True))
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "shared", "per_feature", 0.3])
 @pytest.mark.parametrize("n_context", [0, 2])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_gradient_of_a_drawn_code(likelihood, n_context, weighted):
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("path", [None, "anchored", "output_scaled"])
+def test_gradient_of_a_drawn_code(likelihood, n_context, weighted, members, path):
     codec = Dense((7,), "tanh").build(
         D,
         K,
         generator=torch.Generator().manual_seed(0),
         n_outputs=2 * K,
         n_context=n_context,
+        members=members,
     )
+    if path is not None:
+        output_scaled = path == "output_scaled"
+        shape = {"centred": False, "output_scaled": output_scaled, "drawn": True}
+        codec = moved(on_path(codec, False, True, 0.8, **shape))
     learned = likelihood != "bernoulli"
-    part = LearnedGaussian(likelihood).bind(D) if learned else LIKELIHOODS[likelihood]()
+    part = LIKELIHOODS[likelihood]() if not learned else LearnedGaussian(likelihood)
     drawn = Autoencoder(
         codec,
-        part,
+        part.bind(features()),
         NoCorruption(),
         StandardNormal(beta=0.7),
-        warmup=0.4,
+        kl_warmup=0.5,
         hidden_context=0.4 if n_context else 0.0,
     )
     drawn.double().train()
-    drawn.progress = 0.1
+    drawn.progress = 0.125
+    assert drawn.kl_weight() == 0.25
     assert supports(drawn)
     flat = FlatParameters(drawn, codec.decayed_parameters())
     x = targets(N).clamp(0, 1)
     weight = torch.linspace(0.1, 2, N, dtype=torch.float64) if weighted else None
-    context = normal(N, n_context) if n_context else None
+    lead = () if members is None else (members,)
+    context = normal(*lead, N, n_context) if n_context else None
+    # autograd joins the context of a member to rows of its own.
+    x = x.expand(*lead, N, D)
 
     def generator():
         return torch.Generator().manual_seed(5)
 
-    loss = drawn.batch_loss(x, weight, None, context, generator=generator())
+    loss = drawn.batch_loss(x, weight, None, context, generator=generator()).sum()
     loss.backward()
     expected = flat.grad.clone()
     found = ExplicitGradient(drawn, generator())(x, weight, None, context)
     torch.testing.assert_close(found, loss.detach(), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(flat.grad, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("variance", ["shared", "per_feature", 0.3])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("members", [None, 3])
+@pytest.mark.parametrize("path", PATHS)
+def test_gradient_of_a_learned_variance(variance, tied, members, path):
+    chosen = model(tied=tied, members=members, **PATHS[path])
+    part = LearnedGaussian(variance).bind(features()).double()
+    chosen = Autoencoder(chosen.codec, part, NoCorruption(), NoPrior())
+    check(chosen)
+    check(chosen, normal(N, seed=3).abs())

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from skae.parts.base import Penalty
 from skae.parts.corruption import NoCorruption
 from skae.parts.likelihoods import Gaussian
 from skae.parts.modules import PairCodec
@@ -23,7 +24,7 @@ class Shifted(NoPrior):
         return h.square().sum(-1)
 
 
-class CodeSize:
+class CodeSize(Penalty):
     def __call__(self, state):
         return state.z.abs().sum(-1)
 
@@ -55,7 +56,9 @@ def test_the_loss_is_the_sum_of_its_parts():
     torch.testing.assert_close(model(X), expected)
 
 
-def test_nll_judges_the_clean_row_alone():
+def test_log_likelihood_judges_the_clean_row_alone_in_units_of_x():
     model = autoencoder([CodeSize()])
     raw = model.codec.decode(model.codec.encode(X))
-    torch.testing.assert_close(model.nll(X), Gaussian().nll(raw, X))
+    scale = torch.tensor([0.5, 1, 2, 3], dtype=torch.float64)
+    expected = -Gaussian().nll(raw * scale, X * scale)
+    torch.testing.assert_close(model.log_likelihood(X, scale), expected)
