@@ -268,9 +268,7 @@ class Fit(BaseFit, LinearModels):
         units = self._units(found)
         rows, noisy = self._targets_and_inputs(units)
         self._bind(lambda: found, units)
-        n_components = self.parts.n_components
-        if self.is_anchored:
-            n_components = found.axes.shape[1]
+        n_components = self._width(found)
         defaults = self._defaults(n_components)
         folds = None
         enough = self.n_samples >= _FEWEST_ROWS and defaults.n_folds
@@ -289,6 +287,14 @@ class Fit(BaseFit, LinearModels):
         start = _Start(model, units, found.mean, rows, folds, noisy)
         model.eval().check(self._first(start, _CHECKED_ROWS))
         return start
+
+    def _width(self, found) -> int | None:
+        """n_components of the model to build, None where it is a feature map."""
+        n_components = self.parts.n_components
+        if self.architecture.decides_width and not self.is_anchored:
+            return self._built(None).n_components
+        is_share = n_components is not None and n_components < 1
+        return found.axes.shape[1] if self.is_anchored or is_share else n_components
 
     def _built(self, n_components, members=None, input_scale=None) -> Codec:
         """The architecture's codec, of the widths that the other parts ask for."""

@@ -22,6 +22,7 @@ def supports(model) -> bool:
     """Whether `ExplicitGradient` computes this model's objective."""
     return (
         model.codec.dense_layers() is not None
+        and (not model.codec.is_anchored or model.codec.encoder_path.requires_grad)
         and model.likelihood.has_slope
         and model.prior.has_slope
         and not model.penalties
