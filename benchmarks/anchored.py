@@ -98,12 +98,15 @@ def pictures(name):
 
 
 def patches():
-    """Colour patches in [0, 1] from the left halves, and from the right ones."""
+    """Colour patches in [0, 1], of every other band and of the bands between."""
     rng = np.random.default_rng(0)
-    photographs = load_sample_images().images
-    middle = photographs[0].shape[1] // 2
-    train = [cut(photo[:, :middle], N_PATCHES // 2, rng) for photo in photographs]
-    test = [cut(photo[:, middle:], N_TEST_PATCHES // 2, rng) for photo in photographs]
+    bands = [
+        band
+        for photo in load_sample_images().images
+        for band in np.split(photo, N_BANDS, axis=1)
+    ]
+    train = [cut(band, 2 * N_PATCHES // len(bands), rng) for band in bands[::2]]
+    test = [cut(band, 2 * N_TEST_PATCHES // len(bands), rng) for band in bands[1::2]]
     shape = (3, PATCH_SIDE, PATCH_SIDE)
     return Samples(np.concatenate(train), np.concatenate(test), shape)
 

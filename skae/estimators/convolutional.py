@@ -9,12 +9,12 @@ from skae.estimators.base import BaseAutoencoder
 from skae.estimators.denoising import Denoising
 from skae.estimators.naming import Parts, noise_of, part_of
 from skae.estimators.shaped import Images, channel_widths
-from skae.estimators.validation import in_unit_interval
+from skae.estimators.validation import is_black_and_white
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Likelihood
 from skae.parts.conv import Conv
 from skae.parts.likelihoods import LIKELIHOODS
-from skae.training.defaults import defaults_for_images
+from skae.training.defaults import defaults_for_anchored_images, defaults_for_images
 
 __all__ = ["ConvAE"]
 
@@ -64,8 +64,9 @@ default="relu"
         Activation of all layers but the output, and but a code of n_components.
     likelihood : {"auto", "gaussian", "bernoulli"} or likelihood part, default="auto"
         How reconstructions are judged: squared error, or cross-entropy for targets in
-        [0, 1]. "auto" is the latter where they are, which also denoises better by
-        squared error: pixels can be black without effort.
+        [0, 1]. "auto" is the latter for pixels in [0, 1] of which at least half are
+        black or white, nearly: such images it also denoises better by squared error.
+        Photographs get squared error.
     alpha : "auto" or float, default="auto"
         Decoupled weight decay of the weights, per unit of learning rate. Raise it
         against overfitting.
@@ -230,15 +231,16 @@ default="relu"
             self.output_kernel_size,
             self.activation,
         )
+        anchored = self.init == "pca" and self.n_components is not None
         likelihood = self.likelihood
         if isinstance(likelihood, str) and likelihood == "auto":
-            likelihood = "bernoulli" if in_unit_interval(X) else "gaussian"
+            likelihood = "bernoulli" if is_black_and_white(X) else "gaussian"
         return Parts(
             architecture=conv,
             n_components=self.n_components,
-            defaults=defaults_for_images,
+            defaults=defaults_for_anchored_images if anchored else defaults_for_images,
             init=self.init,
-            columns_apart=self.init == "random" or self.n_components is None,
+            columns_apart=not anchored,
             likelihood=part_of(likelihood, Likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
         )

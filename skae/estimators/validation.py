@@ -22,6 +22,7 @@ __all__ = [
     "fills_unit_interval",
     "fitted_rows",
     "in_unit_interval",
+    "is_black_and_white",
     "shape_of",
     "target_rows",
     "training_rows",
@@ -175,6 +176,20 @@ def in_unit_interval(X) -> bool:
     """Whether all values but NaN lie in [0, 1]."""
     low, high = feature_ranges(X)
     return not (np.fmin.reduce(low) < 0 or np.fmax.reduce(high) > 1)
+
+
+def is_black_and_white(X) -> bool:
+    """Whether all values lie in [0, 1] and at least half of them near an end."""
+    if not in_unit_interval(X):
+        return False
+    # Entries that a sparse matrix leaves out are zeros.
+    stored = X.data if sparse.issparse(X) else X
+    n_entries = X.shape[0] * X.shape[1]
+    n_grey = sum(
+        np.count_nonzero((part > _NEAR) & (part < 1 - _NEAR))
+        for part in np.array_split(stored, max(1, stored.size // 4_000_000))
+    )
+    return 2 * n_grey <= n_entries
 
 
 def shape_of(X) -> tuple:

@@ -69,9 +69,9 @@ class Categorical(Likelihood):
         low, high = np.fmin.reduce(low), np.fmax.reduce(high)
         if low < 0 or high > self.n_classes - 1:
             raise ValueError(
-                f"Categorical(n_classes={self.n_classes}) needs X of class numbers from "
-                f"0 to {self.n_classes - 1}, but X ranges from {low:g} to {high:g}. Use "
-                "OrdinalEncoder."
+                f"Categorical(n_classes={self.n_classes}) needs X of class numbers "
+                f"from 0 to {self.n_classes - 1}, but X ranges from {low:g} to "
+                f"{high:g}. Use OrdinalEncoder."
             )
 
     def network(self) -> dict:

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.base import Features, Likelihood
+from skae.parts.student_t import StudentT
 
 __all__ = [
     "LIKELIHOODS",
@@ -305,4 +306,4 @@ class Masked(nn.Module, Likelihood):
         return self.likelihood.network()
 
 
-LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli}
+LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli, "student_t": StudentT}

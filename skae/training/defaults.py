@@ -7,7 +7,7 @@ generative_codes.py for codes that are matched to a prior.
 Estimators pass explicit values through unchanged.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "DEFAULTS",
@@ -16,6 +16,7 @@ __all__ = [
     "Play",
     "Training",
     "defaults_for",
+    "defaults_for_anchored_images",
     "defaults_for_images",
     "defaults_for_matching",
     "defaults_for_sequences",
@@ -151,6 +152,14 @@ def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> D
     return Defaults((), batch, 8e-3, 0.0, 0.98, n_steps, 30, None, None)
 
 
+def defaults_for_anchored_images(
+    n_samples: int, n_features: int, n_components: int
+) -> Defaults:
+    """Defaults for convolutional autoencoders beside PCA's path, which overfit."""
+    defaults = defaults_for_images(n_samples, n_features, n_components)
+    return replace(defaults, weight_decay=0.5)
+
+
 def defaults_for_sequences(
     n_samples: int, n_features: int, n_components: int
 ) -> Defaults:
@@ -163,7 +172,7 @@ def defaults_for_sequences(
 # Of models that start as PCA, by what their architecture is made for.
 DEFAULTS = {
     "tables": defaults_for,
-    "images": defaults_for_images,
+    "images": defaults_for_anchored_images,
     "sequences": defaults_for_sequences,
 }
 
