@@ -32,7 +32,8 @@ NAMES = {
     "penalty",
     "prior",
 }
-CALLS = {"isinstance", "hasattr", "getattr", "type"}
+CALLS = {"isinstance", "hasattr", "getattr"}
+PLAIN = {"str", "list", "tuple", "type"}
 
 
 def couplings() -> list[str]:
@@ -56,11 +57,15 @@ def _asks(call: ast.Call) -> bool:
     if not call.args:
         return False
     asked = call.args[0]
-    if call.func.id == "type" and len(call.args) == 1:
-        # For a name in a message.
+    if call.func.id == "isinstance" and not _names(call.args[1]) - PLAIN:
+        # Whether a parameter came as a name or a list says nothing of parts.
         return False
     last = asked.attr if isinstance(asked, ast.Attribute) else getattr(asked, "id", "")
     return last in NAMES
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
 if __name__ == "__main__":

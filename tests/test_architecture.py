@@ -1,6 +1,7 @@
 """The rules of the house, read off the source: who imports whom, and file manners."""
 
 import ast
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,3 +133,9 @@ def test_no_global_generator_is_seeded(name):
         if isinstance(node, ast.Call)
     }
     assert not called & GLOBAL_SEEDS
+
+
+def test_parts_and_models_are_asked_and_not_classified():
+    script = Path(__file__).parent / "count_couplings.py"
+    places = runpy.run_path(str(script))["couplings"]()
+    assert len(places) <= 10, "\n".join(places)

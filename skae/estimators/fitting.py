@@ -51,7 +51,8 @@ _FEWEST_ROWS = 8
 _WATCHED_ROWS = 50_000
 _WATCHED_ENTRIES = 4_000_000
 _CHECKED_ROWS = 4
-_STREAMING_RATE = 1e-3
+# Of chunks, which have no schedule; wide tables go slower, as in `defaults`.
+_STREAMING_RATE, _STREAMING_WIDTH = 4e-3, 128
 _CORRUPTED_FLOOR = 0.01
 
 
@@ -176,7 +177,7 @@ class Fit(BaseFit, LinearModels):
             n_steps=n_batches,
             batch_size=self.n_samples // n_batches,
             ema_decay=0.0,
-            lr=_STREAMING_RATE if rate == "auto" else rate,
+            lr=given(rate, self._streaming_rate()),
             constant=True,
         )
         trainer = self._trainer(start, schedule, None, state)
@@ -208,6 +209,10 @@ class Fit(BaseFit, LinearModels):
         if fitted["departure_"] == 0:
             kept = f"PCA kept, for want of a reliable gain on held-out rows ({t})"
         return [*phrases, kept]
+
+    def _streaming_rate(self) -> float:
+        wide = max(self.n_features, _STREAMING_WIDTH)
+        return _STREAMING_RATE * (_STREAMING_WIDTH / wide) ** 0.5
 
     # What is known before training
 
