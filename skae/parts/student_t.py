@@ -9,6 +9,9 @@ from skae.parts.base import Features, Likelihood
 
 __all__ = ["BoundStudentT", "StudentT"]
 
+# Of log sigma: features without noise have no density.
+_FLOOR = -7.0
+
 
 class StudentT(Likelihood):
     """Student's t with a scale that is learned (Lange et al. 1989, JASA 84).
@@ -27,7 +30,7 @@ class StudentT(Likelihood):
         self.df = df
 
     def bind(self, features: Features) -> "BoundStudentT":
-        """With a scale to learn.
+        """With a scale to learn, one until then.
 
         Raises
         ------
@@ -38,27 +41,17 @@ class StudentT(Likelihood):
             raise ValueError(f"df must be positive; got {self.df!r}.")
         return BoundStudentT(self.df)
 
-    def network(self) -> dict:
-        """Its degrees of freedom."""
-        return {"likelihood": "StudentT", "df": self.df}
-
-
-class BoundStudentT(nn.Module, Likelihood):
-    """`StudentT` with its parameter."""
-
-    def __init__(self, df: float):
-        super().__init__()
-        self.df = df
-        self.log_scale = nn.Parameter(torch.zeros(1))
-        half = df / 2
-        self._log_norm = math.lgamma(half) - math.lgamma(half + 0.5)
-        self._log_norm += 0.5 * math.log(df * math.pi)
+    def scale(self) -> Tensor:
+        """sigma of all entries."""
+        return torch.ones(1)
 
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """Minus the log-density of each entry."""
-        scale = self.log_scale.clamp_min(-7).exp()
-        tail = torch.log1p(((raw - x) / scale) ** 2 / self.df)
-        return 0.5 * (self.df + 1) * tail + scale.log() + self._log_norm
+        half, sigma = self.df / 2, self.scale()
+        norm = math.lgamma(half) - math.lgamma(half + 0.5)
+        norm += 0.5 * math.log(self.df * math.pi)
+        tail = torch.log1p(((raw - x) / sigma) ** 2 / self.df)
+        return (half + 0.5) * tail + sigma.log() + norm
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """Minus the log-density of each row."""
@@ -69,9 +62,26 @@ class BoundStudentT(nn.Module, Likelihood):
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
-        """A normal variable over the root of a mean of squares."""
+        """The location with noise, by the polar method of Bailey (1994)."""
         shape = (*raw.shape, 2)
-        normal, uniform = torch.rand(shape, generator=generator).to(raw).unbind(-1)
-        # Bailey 1994, Math. Comp. 62: the polar method in closed form.
-        radius = (self.df * (uniform.clamp_min(1e-7) ** (-2 / self.df) - 1)).sqrt()
-        return raw + self.log_scale.exp() * radius * torch.cos(2 * math.pi * normal)
+        turn, uniform = torch.rand(shape, generator=generator).to(raw).unbind(-1)
+        power = uniform.clamp_min(1e-7) ** (-2 / self.df)
+        radius = (self.df * (power - 1)).sqrt()
+        return raw + self.scale() * radius * torch.cos(2 * math.pi * turn)
+
+    def network(self) -> dict:
+        """Its degrees of freedom."""
+        return {"likelihood": "StudentT", "df": self.df}
+
+
+class BoundStudentT(nn.Module, StudentT):
+    """`StudentT` with its scale as a parameter."""
+
+    def __init__(self, df: float):
+        super().__init__()
+        self.df = df
+        self.log_scale = nn.Parameter(torch.zeros(1))
+
+    def scale(self) -> Tensor:
+        """sigma of all entries."""
+        return self.log_scale.clamp_min(_FLOOR).exp()

@@ -8,7 +8,6 @@ value. The judges call this after training; nothing here knows a loss.
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,9 +16,7 @@ from skae.parts.anchored import REACH, AnchoredCodec, Guard
 __all__ = [
     "earned_limits",
     "extents",
-    "far_rows",
     "guard_from",
-    "with_far_row",
 ]
 
 _FEW = 5
@@ -85,40 +82,6 @@ def extents(sizes: Tensor) -> tuple[Tensor, Tensor]:
     """The largest and the fifth largest of each column, positive."""
     top = sizes.topk(min(_FEW, len(sizes)), dim=0).values.clamp_min(_SMALLEST)
     return top[0], top[-1]
-
-
-def far_rows(sizes: Tensor) -> Tensor:
-    """Which rows are beyond what all but a few others show, in any column."""
-    return (sizes > REACH * extents(sizes)[1]).any(-1)
-
-
-def with_far_row(
-    index: np.ndarray, out: np.ndarray, far: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Training and held-out row numbers, with a far-out row among the latter.
-
-    Where several rows are far out and none of them is held out, one is exchanged for a
-    held-out row, to judge what is learned from the others.
-
-    Parameters
-    ----------
-    index : ndarray of int
-        Numbers of the training rows, in random order.
-    out : ndarray of int
-        Numbers of the held-out rows, sorted.
-    far : ndarray of int
-        Numbers of far-out rows.
-
-    Returns
-    -------
-    index, out : ndarray of int
-    """
-    if len(far) < 2 or np.isin(far, out).any():
-        return index, out
-    place = np.flatnonzero(np.isin(index, far))[0]
-    index, out = index.copy(), out.copy()
-    index[place], out[0] = out[0], index[place]
-    return index, np.sort(out)
 
 
 def earned_limits(

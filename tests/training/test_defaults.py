@@ -31,9 +31,9 @@ def test_defaults_are_in_range(rule, n_samples, n_features, n_components):
     assert found.bound is None or found.bound > 0
 
 
-def test_small_tables_are_cross_validated_and_guarded():
+def test_small_tables_are_cross_validated_and_bounded():
     assert defaults_for(600, 30, 2).n_folds == 4
-    assert defaults_for(600, 30, 2).always_guard
+    assert defaults_for(600, 30, 2).bound is not None
     assert defaults_for(601, 30, 2).n_folds is None
 
 

@@ -126,13 +126,12 @@ class TestChooseDeparture:
         judge.note_start(model)
         return model, judge
 
-    @pytest.mark.parametrize("always_guard", [False, True])
     @pytest.mark.parametrize("members", [None, 5])
-    def test_a_useless_departure_keeps_the_anchor(self, always_guard, members):
+    def test_a_useless_departure_keeps_the_anchor(self, members):
         start = anchor(members)
         model, judge = self.judged(normal(N, D, seed=1), start, members)
         disturb(model, 0.1)
-        choice = choose_departure(model, judge, always_guard=always_guard)
+        choice = choose_departure(model, judge)
         assert choice.shrinkage == 0
         assert choice.t < 2.5
 
@@ -146,24 +145,66 @@ class TestChooseDeparture:
         model, judge = self.judged(x, start, members)
         with torch.no_grad():
             model.codec.codec.decoder_biases[-1] += overshoot * off
-        choice = choose_departure(model, judge, always_guard=False)
+        choice = choose_departure(model, judge)
         assert choice.shrinkage == best
         assert choice.t > 10
         bias = model.codec.codec.decoder_biases[-1].detach()
-        torch.testing.assert_close(
-            bias,
-            (overshoot * best * off).expand_as(bias),
-        )
+        torch.testing.assert_close(bias, (overshoot * best * off).expand_as(bias))
 
     def test_the_guard_follows_the_choice(self):
         off = torch.tensor([0.0] * K + [1.0] * (D - K))
-        for always_guard in (False, True):
+        for size, kept in ((1.0, True), (-1.0, False)):
             model, judge = self.judged(normal(N, D, seed=1) * 0.3 + off, anchor())
             with torch.no_grad():
-                model.codec.codec.decoder_biases[-1] += off
-            choice = choose_departure(model, judge, always_guard=always_guard)
-            assert choice.guarded == (model.codec.guard is not None)
-            assert choice.guarded or not always_guard
+                model.codec.codec.decoder_biases[-1] += size * off
+            choice = choose_departure(model, judge)
+            assert (choice.shrinkage > 0) == (model.codec.guard is not None) == kept
+
+    @pytest.mark.parametrize("members", [None, 5])
+    def test_a_huge_gain_of_one_row_does_not_hide_the_gains_of_all(self, members):
+        off = torch.tensor([0.0] * K + [1.0] * (D - K))
+        start = anchor(members)
+        x = normal(N, D, seed=1) * 0.3 + off
+        x[0] = 1000 * off
+        model, judge = self.judged(x, start, members)
+        with torch.no_grad():
+            model.codec.codec.decoder_biases[-1] += off
+        gain = judge.start_loss - judge.row_loss(model)
+        assert gain.mean() / gain.std() * N**0.5 < 2
+        choice = choose_departure(model, judge)
+        assert choice.shrinkage == 1
+        assert choice.t > 10
+
+    @pytest.mark.parametrize("members", [None, 5])
+    def test_a_large_loss_of_one_row_counts_in_full(self, members):
+        # All others gain, and so does the mean.
+        off = torch.tensor([0.0] * K + [1.0] * (D - K))
+        start = anchor(members)
+        x = normal(N, D, seed=1) * 0.3 + off
+        x[0] = -60 * off
+        model, judge = self.judged(x, start, members)
+        with torch.no_grad():
+            model.codec.codec.decoder_biases[-1] += off
+        gain = judge.start_loss - judge.row_loss(model)
+        assert gain.mean() > 0
+        assert choose_departure(model, judge).shrinkage == 0
+
+    def test_a_training_row_that_training_blew_up_is_left_to_the_anchor(self):
+        off = torch.tensor([0.0] * K + [1.0] * (D - K))
+        start = anchor()
+        training = normal(N, D, seed=3) * 0.3 + off
+        training[0, D - 1] = 100.0
+        model = autoencoder(start)
+        judge = HoldOut(normal(N, D, seed=1) * 0.3 + off, training_x=training)
+        judge.note_start(model)
+        with torch.no_grad():
+            model.codec.codec.decoder_biases[-1] += off
+            model.codec.encoder_path[D - 1, 0] += 0.3
+        choice = choose_departure(model, judge)
+        assert choice.shrinkage > 0
+        fresh = torch.stack([training[0], training[0] - off])
+        with torch.no_grad():
+            torch.testing.assert_close(model.codec.encode(fresh), fresh[:, :K])
 
     def test_zero_weights_take_rows_out_of_the_vote(self):
         off = torch.tensor([0.0] * K + [1.0] * (D - K))
@@ -175,5 +216,5 @@ class TestChooseDeparture:
         judge.note_start(model)
         with torch.no_grad():
             model.codec.codec.decoder_biases[-1] += off
-        choice = choose_departure(model, judge, always_guard=False)
+        choice = choose_departure(model, judge)
         assert choice.shrinkage == 1

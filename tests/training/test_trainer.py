@@ -83,7 +83,8 @@ def weights(model):
 
 def held_out(model):
     with torch.no_grad():
-        return model.nll(ROWS[:]).mean().item()
+        raw = model.reconstruct(ROWS[:])
+        return model.likelihood.nll(raw, ROWS[:]).mean().item()
 
 
 class Scripted:
@@ -567,7 +568,7 @@ class TestProgress:
             generator = torch.Generator().manual_seed(0)
             codec = Dense((8,)).build(D, K, generator=generator, n_outputs=2 * K)
             parts = Gaussian(), NoCorruption(), StandardNormal()
-            return Autoencoder(codec.double(), *parts, warmup=0.5)
+            return Autoencoder(codec.double(), *parts, kl_warmup=0.5)
 
         plain, watched = (
             train(trainer_of(drawn(), callbacks=callbacks))
