@@ -129,7 +129,7 @@ class Fit(BaseFit, LinearModels):
         trainer, judge = self._train(start)
         choice = self._choose(start, judge)
         curves = {**self._curves(trainer), **self._verdict(choice, judge)}
-        if choice.shrinkage == 0 and self.is_plain:
+        if choice.shrinkage == 0 and self._may_be_pca:
             return {**self._principal_attributes(found), **curves}
         if self.is_linear:
             return {**self._collapsed(start.model.codec), **curves}
@@ -216,9 +216,14 @@ class Fit(BaseFit, LinearModels):
 
     # What is known before training
 
+    @property
+    def _may_be_pca(self) -> bool:
+        """Whether a `Principal` can stand for the model, which has no other shape."""
+        return self.is_anchored and self.is_plain and self.architecture.trains_path
+
     def _is_answered(self, found) -> bool:
         """Whether PCA itself is the answer."""
-        if not (self.is_anchored and self.is_plain) or self.architecture.allows_missing:
+        if not self._may_be_pca:
             return False
         exact = found.residual <= NEGLIGIBLE * found.variance.mean()
         return self.is_linear or exact or self.n_samples < _FEWEST_ROWS
@@ -358,7 +363,7 @@ class Fit(BaseFit, LinearModels):
         likelihood = self.parts.likelihood
         if not likelihood.starts_as_pca:
             return torch.zeros(likelihood.n_outputs(self.n_features))
-        mean = (found.mean - units.center) / units.scale
+        mean = (found.center - units.center) / units.scale
         return likelihood.link(torch.as_tensor(mean, dtype=torch.float))
 
     def _input_scale(self, found, units):

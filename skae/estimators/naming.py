@@ -69,6 +69,11 @@ def part_of(value, base, names=None, default=None):
         When a class came instead of an object, or the object lacks a method.
     """
     if isinstance(value, str) and names is not None:
+        if value not in names:
+            raise ValueError(
+                f"A {base.__name__.lower()} must be one of {sorted(names)} or a part; "
+                f"got {value!r}."
+            )
         return names[value]()
     return default() if value is None else as_part(_copied(value), base)
 

@@ -34,8 +34,8 @@ _NEAR = 0.05
 _FLOATS = [np.float64, np.float32]
 # Squares of float64 entries, and codes in X's dtype, are finite up to these.
 _LARGEST = {np.dtype(np.float64): 1e150, np.dtype(np.float32): 1e35}
-# In the model's units; a model computes squares of them in its own dtype.
-_FARTHEST = {torch.float64: 1e150, torch.float32: 1e15}
+# In the model's units; sums of weighted entries are finite in the model's dtype.
+_FARTHEST = {torch.float64: 1e150, torch.float32: 1e35}
 
 
 def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_rows=2):
@@ -83,12 +83,14 @@ def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_ro
 def fitted_rows(estimator, X, *, allow_nan=False):
     """X for a fitted estimator, as float array or CSR matrix."""
     check_is_fitted(estimator)
-    X = _validated(estimator, X, allow_nan, reset=False)
+    # Ensembles take any magnitude.
+    has_units = hasattr(estimator, "_units")
+    X = _validated(estimator, X, allow_nan, bounded=has_units, reset=False)
     _check_distance(estimator, X)
     return X
 
 
-def _validated(estimator, X, allow_nan, **options):
+def _validated(estimator, X, allow_nan, bounded=True, **options):
     # scikit-learn adds all entries up, which the largest ones do not survive.
     with np.errstate(invalid="ignore"):
         X = validate_data(
@@ -99,7 +101,8 @@ def _validated(estimator, X, allow_nan, **options):
             ensure_all_finite="allow-nan" if allow_nan else True,
             **options,
         )
-    check_magnitude(X)
+    if bounded:
+        check_magnitude(X)
     return X
 
 

@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ["column_units"]
 
 # Standard deviations within this ratio may well be of one unit.
-_RATIO = 4.0
+_RATIO = 10.0
 # Of the length of an interval: closer to an end counts as reaching it.
 _NEAR = 0.05
 
@@ -24,7 +24,7 @@ def column_units(
 ) -> np.ndarray | None:
     """Standard deviations by which columns are divided, or None to leave them as is.
 
-    Columns are in one unit where their standard deviations are within a factor of four
+    Columns are in one unit where their standard deviations are within a factor of ten
     of each other, or where all values lie in an interval both ends of which are reached
     by more than half of the columns. Columns that do not vary have no say.
 

@@ -10,7 +10,13 @@ from scipy import sparse
 from skae import RecurrentAE
 from skae.parts.corruption import GaussianNoise
 
-FAST = {"hidden_size": 8, "n_components": 2, "max_iter": 3, "random_state": 0}
+FAST = {
+    "hidden_size": 8,
+    "n_components": 2,
+    "init": "random",
+    "max_iter": 3,
+    "random_state": 0,
+}
 LENGTHS = np.random.default_rng(1).integers(3, 8, 30)
 LENGTHS[0] = 7
 

@@ -63,6 +63,10 @@ def test_values_whose_squares_overflow_are_refused(estimator, spike):
     assert not hasattr(estimator, "n_features_in_")
     estimator.fit(rows())
     for method in methods(estimator):
+        if isinstance(estimator, AEOutlierDetector):
+            # It judges rows at any distance.
+            assert np.isfinite(method(X)).all()
+            continue
         with pytest.raises(ValueError, match="in magnitude; the largest is"):
             method(X)
 
@@ -100,11 +104,13 @@ def test_rows_far_from_the_training_rows_are_judged(estimator, spike):
 
 
 @pytest.mark.parametrize("estimator", [*AUTOENCODERS[1:], GAN(2, **QUICK)], ids=repr)
-@pytest.mark.parametrize("spike", [1e17, -1e40])
+@pytest.mark.parametrize("spike", [1e37, -1e40])
 def test_rows_that_a_model_in_float32_can_not_square_are_refused(estimator, spike):
     estimator.fit(rows())
     for method in methods(estimator):
-        with pytest.raises(ValueError, match="lie within 1e.15 times .* training rows"):
+        with pytest.raises(
+            ValueError, match="lie within 1e.35 units of the training rows"
+        ):
             method(spiked(spike))
 
 
