@@ -48,13 +48,10 @@ def test_linear_model_reaches_the_likelihood_of_probabilistic_pca(X, n_component
 
 
 def test_bound_tightens_with_more_draws():
+    # Draws are shared by all rows, so that few of them are far from their mean.
     X = PIXELS[:300]
-    scores = [
-        small(likelihood="bernoulli", n_importance_samples=n, max_iter=30)
-        .fit(X)
-        .score(X)
-        for n in (1, 10, 200)
-    ]
+    model = small(likelihood="bernoulli", max_iter=30).fit(X)
+    scores = [model.set_params(n_importance_samples=n).score(X) for n in (5, 50, 500)]
     assert scores[0] < scores[1] < scores[2]
 
 
