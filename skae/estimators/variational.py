@@ -329,6 +329,11 @@ default="relu"
     (1797, 10)
     """
 
+    _parameter_constraints: dict = {
+        **Variational._parameter_constraints,
+        "init": [StrOptions({"pca", "random"})],
+    }
+
     def __init__(
         self,
         n_components=10,
