@@ -151,11 +151,11 @@ def split(X, sample_shape, **sizes):
 
 
 def conv(k, samples, seed):
-    return ConvAE(samples.sample_shape, n_components=k, **anchored(seed))
+    return ConvAE(k, sample_shape=samples.sample_shape, **anchored(seed))
 
 
 def recurrent(k, samples, seed):
-    return RecurrentAE(samples.sample_shape, n_components=k, **anchored(seed))
+    return RecurrentAE(k, sample_shape=samples.sample_shape, **anchored(seed))
 
 
 def variational(k, samples, seed):

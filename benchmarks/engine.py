@@ -27,12 +27,13 @@ from skorch import NeuralNet
 from torch import nn
 from torch.nn import functional as F
 
+from skae.models.autoencoder import Autoencoder
 from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
-from skae.training.batches import Batches, Rows
-from skae.training.objective import Autoencoder
+from skae.rows.chunks import Rows
+from skae.training.batches import Batches
 from skae.training.trainer import Schedule, Trainer
 
 LEARNING_RATE = 1e-3

@@ -23,7 +23,7 @@ from scipy.linalg import sqrtm
 
 from skae import AdversarialAE, AutoencoderTransformer
 from skae.parts.targets import TARGETS
-from skae.training.two_sample import energy_test
+from skae.statistics.energy import energy_test
 
 N_POINTS = 1_000
 N_DRAWS = 5

@@ -114,7 +114,7 @@ def measure(way, rate, epochs, folder):
     """Run in the fresh process: one way of training under the sampling thread."""
     from report import one_thread, seconds
 
-    from skae.estimators import pretraining
+    from skae.fitting import pretraining
 
     X = np.load(path_of(folder, "train"), mmap_mode="r")
     fit = {"greedy": greedy, "end to end": end_to_end, "PCA": pca}[way]
@@ -139,13 +139,15 @@ def measure(way, rate, epochs, folder):
 
 def greedy(X, rate, epochs):
     """One tied autoencoder after the other; the second learns the first one's codes."""
-    from skae.estimators.pretraining import pretrain
+    from skae import AutoencoderTransformer
+    from skae.fitting.pretraining import pretrain
     from skae.parts.corruption import NoCorruption
 
     layers = list(
         pretrain(
             X,
             WIDTHS,
+            AutoencoderTransformer,
             corruption=NoCorruption(),
             hidden_noise=0,
             tied_weights=True,

@@ -1,25 +1,32 @@
 """`AdversarialAE`: codes that follow any distribution that can be sampled."""
 
-from numbers import Integral, Real
-
-import numpy as np
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from numbers import Real
+from typing import Any
 
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.generative import Generative
-from skae.estimators.matched_fitting import MatchedFit
-from skae.estimators.naming import Parts, hidden_widths, part_of
-from skae.parts.activations import ACTIVATIONS
+from skae.estimators.parameters import (
+    AUTO,
+    WIDTHS,
+    DenseParameters,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+)
+from skae.fitting.adversarial_fit import MatchedFit
+from skae.fitting.defaults import defaults_for_matching
+from skae.fitting.resolve import Parts, hidden_widths, part_of
 from skae.parts.base import Likelihood
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.targets import TARGETS, Custom
-from skae.training.defaults import defaults_for_matching
 
 __all__ = ["AdversarialAE"]
 
 
-class AdversarialAE(Generative, BaseAutoencoder):
+@estimator
+class AdversarialAE(Generative, DenseParameters, BaseAutoencoder):
     """Autoencoder whose codes a critic matches to a prior (Makhzani et al. 2015).
 
     The critic learns to tell codes from samples of the prior, the encoder to be
@@ -48,55 +55,14 @@ class AdversarialAE(Generative, BaseAutoencoder):
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of the hidden layers; the code has none.
-    tied_weights : bool, default=False
-        Whether the decoder uses the transposes of the encoder's weights.
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: squared error, or cross-entropy for X in
-        [0, 1].
-    alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the weights, per unit of learning rate. Raise it
-        against overfitting.
-    batch_size : "auto" or int, default="auto"
-        Samples a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
-    max_iter : int, default=None
-        Epochs, passes over the training samples. None takes as many as suit the shape
-        of X.
     early_stopping : bool, default=True
         Hold out samples to choose the weights of the best epoch and to stop. False
         trains on all samples and keeps the last epoch's weights.
-    validation_fraction : float, default=0.15
-        Share of the samples held out, 1,000 at most.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
-    n_components_ : int
-        Width of the code.
     net_ : Module
         The trained torch module, the critic included; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
     loss_curve_ : list of float
         Training loss of the autoencoder after each round, nats per sample of the scaled
         rows, the critic's judgement included.
@@ -106,9 +72,6 @@ default="relu"
         Minus the held-out loss after each round: the reconstruction's, and
         matching_weight times the energy distance of held-out codes to samples of the
         prior. None without held-out samples.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     Examples
     --------
@@ -120,74 +83,14 @@ default="relu"
     (3, 64)
     """
 
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "prior": [StrOptions(set(TARGETS)), callable],
-        "matching_weight": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="left"),
-        ],
-        "hidden_layer_sizes": [
-            StrOptions({"auto"}),
-            tuple,
-            list,
-            np.ndarray,
-            Integral,
-        ],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "tied_weights": ["boolean"],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
-    }
+    n_components: int = parameter(2, at_least(1), positional=True)
+    prior: str = parameter("normal", choice(*TARGETS), callable)
+    matching_weight: Any = parameter("auto", AUTO, at_least(0, Real))
+    hidden_layer_sizes: Any = parameter("auto", AUTO, *WIDTHS)
 
     _fit_class = MatchedFit
     # Codes are in the prior's units.
     _code_scale = 1.0
-
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        prior="normal",
-        matching_weight="auto",
-        hidden_layer_sizes="auto",
-        activation="relu",
-        tied_weights=False,
-        likelihood="gaussian",
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.prior = prior
-        self.matching_weight = matching_weight
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.tied_weights = tied_weights
-        self.likelihood = likelihood
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
 
     def sample(self, n_samples=1, *, random_state=None):
         """Draw samples: decoded samples of the prior.

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 from torch import nn
 
-from skae.estimators.naming import part_of
-from skae.estimators.shaped import Shaped
+from skae.estimators.sample_shape import Shaped
+from skae.fitting.resolve import part_of
 from skae.parts.base import Architecture, as_part
 from skae.parts.modules import ModulePair
 

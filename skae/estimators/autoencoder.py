@@ -4,19 +4,27 @@ This file declares and documents the parameters and turns them into parts; fitti
 everything after it is `BaseAutoencoder`'s.
 """
 
-from numbers import Integral
+from typing import Any
 
-import numpy as np
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     RealNotInt,
-    StrOptions,
 )
 
 from skae.estimators.architectures import AnyArchitecture
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.naming import Parts, hidden_widths, part_of, penalties_of
+from skae.estimators.parameters import (
+    AUTO,
+    WIDTHS,
+    DenseParameters,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+)
+from skae.fitting.defaults import DEFAULTS
+from skae.fitting.resolve import Parts, hidden_widths, part_of, penalties_of
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import (
     Corruption,
@@ -28,12 +36,12 @@ from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.penalties import PENALTIES
 from skae.parts.priors import PRIORS, NoPrior
-from skae.training.defaults import DEFAULTS
 
 __all__ = ["AutoencoderTransformer"]
 
 
-class AutoencoderTransformer(AnyArchitecture, BaseAutoencoder):
+@estimator
+class AutoencoderTransformer(AnyArchitecture, DenseParameters, BaseAutoencoder):
     """Autoencoder with PCA's interface: codes out, reconstructions back.
 
     The default model is PCA plus a non-linear correction in encoder and decoder that
@@ -61,13 +69,8 @@ default="relu"
     code_activation : str, default="identity"
         Activation of the code itself, one of the above; others than "identity" need
         ``init="random"``.
-    tied_weights : bool, default=False
-        Whether the decoder uses the transposes of the encoder's weights.
     init : {"pca", "random"}, default="pca"
         Start as PCA plus a correction, or from random weights without PCA's path.
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: squared error, or cross-entropy for X in
-        [0, 1].
     corruption : str or corruption part, default=None
         "gaussian", "masking", "salt_and_pepper" or what is called as
         ``corruption(x, generator)`` on the encoder's input, in the sample's shape, at
@@ -83,9 +86,6 @@ default="relu"
         rate. Raise it against overfitting.
     batch_size : "auto" or int, default="auto"
         Rows a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
     max_iter : int, default=None
         Epochs, passes over the training rows. None takes a number of steps that suits
         the shape of X. For linear autoencoders trained on the covariance, the largest
@@ -97,34 +97,11 @@ default="relu"
     validation_fraction : float, default=0.15
         Share of the rows held out, 1,000 at most. Up to 600 rows the default model is
         chosen by 4-fold cross-validation instead.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
-    n_components_ : int
-        Width of the code.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
     mean_ : ndarray of shape (n_features,)
         Mean of the training rows.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
     loss_curve_ : list of float
         Training loss after each round: nats per sample of the scaled rows; for linear
         autoencoders trained on the covariance, squared error over the variance.
@@ -142,9 +119,6 @@ default="relu"
         Principal axes in PCA's order and signs. Only when the model is linear.
     explained_variance_, explained_variance_ratio_ : ndarray of shape (n_components,)
         Variance of each code and its share of the total, as in PCA. Likewise.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     See Also
     --------
@@ -170,76 +144,20 @@ default="relu"
     True
     """
 
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        "n_components": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="neither"),
-        ],
-        "architecture": [StrOptions({"dense"}), tuple, list, HasMethods(["build"])],
-        "hidden_layer_sizes": [StrOptions({"auto"}), tuple, list, np.ndarray, Integral],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "code_activation": [StrOptions(set(ACTIVATIONS))],
-        "tied_weights": ["boolean"],
-        "init": [StrOptions({"pca", "random"})],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
-        "corruption": [None, StrOptions(set(CORRUPTIONS)), callable],
-        "penalty": [None, StrOptions(set(PENALTIES)), callable, list, tuple],
-        "prior": [None, StrOptions(set(PRIORS)), HasMethods(["draw", "divergence"])],
-    }
-
-    def __init__(
-        self,
-        n_components=2,
-        *,
-        architecture="dense",
-        hidden_layer_sizes="auto",
-        activation="relu",
-        code_activation="identity",
-        tied_weights=False,
-        init="pca",
-        likelihood="gaussian",
-        corruption=None,
-        penalty=None,
-        prior=None,
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.architecture = architecture
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.code_activation = code_activation
-        self.tied_weights = tied_weights
-        self.init = init
-        self.likelihood = likelihood
-        self.corruption = corruption
-        self.penalty = penalty
-        self.prior = prior
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
+    n_components: int = parameter(
+        2, at_least(1), Interval(RealNotInt, 0, 1, closed="neither"), positional=True
+    )
+    architecture: str = parameter(
+        "dense", choice("dense"), tuple, list, HasMethods(["build"])
+    )
+    hidden_layer_sizes: Any = parameter("auto", AUTO, *WIDTHS)
+    code_activation: str = parameter("identity", choice(*ACTIVATIONS))
+    init: str = parameter("pca", choice("pca", "random"))
+    corruption: Any = parameter(None, None, choice(*CORRUPTIONS), callable)
+    penalty: Any = parameter(None, None, choice(*PENALTIES), callable, list, tuple)
+    prior: Any = parameter(
+        None, None, choice(*PRIORS), HasMethods(["draw", "divergence"])
+    )
 
     def _parts(self, X):
         if isinstance(self.architecture, str):

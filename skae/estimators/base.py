@@ -4,6 +4,8 @@ Subclasses say in ``_parts`` what their parameters mean; `Fit` makes a model of 
 public methods validate X once and then work on chunks of rows.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from sklearn.base import (
@@ -11,6 +13,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import (
     _check_sample_weight,
     _num_samples,
@@ -18,17 +21,19 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skae.estimators.callbacks import with_callbacks
-from skae.estimators.fitting import Fit
-from skae.estimators.naming import Parts
-from skae.estimators.trained import TrainedEstimator
-from skae.estimators.validation import (
+from skae.checks.rows import (
     check_padding,
     feature_ranges,
     training_rows,
     unchanged_on_error,
 )
-from skae.training.batches import isolated
+from skae.estimators.parameters import DecayParameters, choice, estimator, parameter
+from skae.estimators.trained import TrainedEstimator
+from skae.fitting.autoencoder_fit import Fit
+from skae.fitting.callbacks import with_callbacks
+from skae.fitting.resolve import Parts
+from skae.parts.likelihoods import LIKELIHOODS
+from skae.rows.isolation import isolated
 
 __all__ = ["BaseAutoencoder"]
 
@@ -41,19 +46,46 @@ _NOT_ALWAYS = (
 )
 
 
+@estimator
 class BaseAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrainedEstimator
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    TrainedEstimator,
+    DecayParameters,
 ):
-    """Autoencoders, to be fitted and fitted.
+    """What all autoencoders share.
+
+    Parameters
+    ----------
+    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
+        How reconstructions are judged: squared error, or cross-entropy for X in
+        [0, 1].
 
     Attributes
     ----------
-    net_ : Autoencoder
-        The torch module, which sees x = (X - center) / scale.
     n_components_ : int
-    _units : Units
-        The center and scale above.
+        Width of the code.
+    net_ : Module
+        The trained torch module; it sees centred and scaled rows.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+    n_iter_ : int
+        Epochs of training, also of those that led to this fit.
+    epochs_ : ndarray of shape (n_evaluations,)
+        When the losses below were noted, in epochs and fractions of them.
+    loss_curve_ : list of float
+        Training loss at each evaluation, nats per sample of the scaled rows.
+    validation_scores_ : list of float or None
+        Minus the held-out loss at each evaluation; None without held-out samples.
+    n_features_in_ : int
+        Features seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Only when X has string column names.
     """
+
+    likelihood: Any = parameter(
+        "gaussian", choice(*LIKELIHOODS), HasMethods(["nll", "mean"])
+    )
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
@@ -134,7 +166,7 @@ class BaseAutoencoder(
         context = self._context_of(y, n_samples, sample_weight, reset=reset)
         return self._fit_class(self, rows, weight, clean, context)
 
-    _fit_class: type[Fit] = Fit
+    _fit_class = Fit
 
     # Hooks for estimators whose rows have targets or a context.
 

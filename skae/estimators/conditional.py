@@ -1,18 +1,21 @@
 """`ConditionalVAE`: the variational autoencoder that is told what its rows are."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skae.estimators.context import Classes, context_of, told, used_entries
+from skae.checks.conditions import Classes, context_of, told, used_entries
 from skae.estimators.generative import Augmenting, check_n_samples, path, seeded
+from skae.estimators.parameters import choice, estimator, parameter
 from skae.estimators.variational import Variational
 
 __all__ = ["ConditionalVAE"]
 
 
+@estimator
 class ConditionalVAE(Augmenting, Variational):
     """Variational autoencoder of rows given y (Sohn et al. 2015, NeurIPS).
 
@@ -23,84 +26,20 @@ class ConditionalVAE(Augmenting, Variational):
 
     Parameters
     ----------
-    n_components : int, default=10
-        Width of the code.
     context : {"auto", "classes", "numbers"}, default="auto"
         What y is. "auto" takes strings, booleans and whole numbers in one column for
         classes, everything else for numbers.
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: a normal distribution with a variance of its
-        own, or cross-entropy for X in [0, 1].
-    noise_variance : {"shared", "per_feature"} or float, default="shared"
-        Of the Gaussian likelihood: learned, one for all features or one for each, or
-        fixed, in units of the mean variance of the features. A fixed one trades
-        reconstruction against the prior, like ``beta``.
-    beta : float, default=1.0
-        Weight of the divergence from the prior (Higgins et al. 2017, ICLR); above one,
-        fewer units of the code are used, and more independently.
-    kl_warmup : float, default=0.0
-        Share of the training, in [0, 1), over which the weight of the divergence rises
-        to beta. Raise it when too few units are active. With it,
-        ``early_stopping=False`` keeps the last epoch.
     code_density : {"prior", "mixture"}, default="mixture"
         Where ``sample`` draws codes: the standard normal prior, or mixtures of
         Gaussians fitted to the codes of the training rows, of each class or, for
         numbers, of all,
         whose samples are more like them (Ghosh et al. 2020, arXiv 1903.12436).
-    n_importance_samples : int, default=50
-        Draws for ``score_samples``, whose bound of the likelihood they tighten.
-    architecture : {"dense", "conv"} or architecture part, default="dense"
-        "conv" is for images: see ``sample_shape``. Of the parts of `skae.parts.dense`
-        and `skae.parts.conv` all choices can be made.
-    sample_shape : tuple (n_channels, height, width), default=None
-        Shape of images that come as flat rows, for ``architecture="conv"``. Images may
-        also come as arrays (n_samples, height, width) or
-        (n_samples, n_channels, height, width), for either architecture.
-    hidden_layer_sizes : int or tuple of int, default=(256,)
-        Widths between the input and the code; the decoder mirrors them. For
-        ``architecture="dense"``.
-    channels : int or tuple of int, default=(64,)
-        Channels of the strided layers, from the image to the code. For
-        ``architecture="conv"``.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of the hidden layers.
-    alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the weights, per unit of learning rate. Raise it
-        against overfitting.
-    batch_size : "auto" or int, default="auto"
-        Samples a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
-    max_iter : int, default=None
-        Epochs, passes over the training samples. None takes as many as suit the shape
-        of X.
-    early_stopping : bool, default=True
-        Hold out samples to choose the weights of the best epoch and to stop. False
-        trains on all samples and keeps the epoch of the lowest training loss.
-    validation_fraction : float, default=0.15
-        Share of the samples held out, 1,000 at most.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
-    n_components_ : int
-        Width of the code.
     classes_ : ndarray of shape (n_classes,)
         Only of a model that was fitted with classes.
     active_units_ : ndarray of bool of shape (n_components_,)
@@ -109,21 +48,6 @@ default="relu"
         Of the Gaussian likelihood, in X's units squared.
     sample_shape_ : tuple (n_channels, height, width)
         Only for images.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
-    loss_curve_ : list of float
-        Training loss at each evaluation, nats per sample of the scaled rows.
-    validation_scores_ : list of float or None
-        Minus the held-out loss at each evaluation; None without held-out samples.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     See Also
     --------
@@ -149,10 +73,8 @@ default="relu"
     (2797, 64)
     """
 
-    _parameter_constraints: dict = {
-        **Variational._parameter_constraints,
-        "context": [StrOptions({"auto", "classes", "numbers"})],
-    }
+    context: Any = parameter("auto", choice("auto", "classes", "numbers"))
+    code_density: str = parameter("mixture")
 
     # Routed only when asked for: without it transform does without y.
     __metadata_request__transform = {"y": False}
@@ -160,63 +82,6 @@ default="relu"
     _hidden_context = 0.1
     # What rows are is no part of PCA.
     _init = "random"
-
-    def __init__(
-        self,
-        n_components=10,
-        *,
-        context="auto",
-        likelihood="gaussian",
-        noise_variance="shared",
-        beta=1.0,
-        kl_warmup=0.0,
-        code_density="mixture",
-        n_importance_samples=50,
-        architecture="dense",
-        sample_shape=None,
-        hidden_layer_sizes=(256,),
-        channels=(64,),
-        activation="relu",
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.context = context
-        self.likelihood = likelihood
-        self.noise_variance = noise_variance
-        self.beta = beta
-        self.kl_warmup = kl_warmup
-        self.code_density = code_density
-        self.n_importance_samples = n_importance_samples
-        self.architecture = architecture
-        self.sample_shape = sample_shape
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.channels = channels
-        self.activation = activation
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
 
     def fit(self, X, y, sample_weight=None):
         """Learn the distribution of X given y.

@@ -1,24 +1,26 @@
 """`ConvAE`: the convolutional autoencoder, for images."""
 
-from numbers import Integral
+from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 
+from skae.checks.rows import is_black_and_white
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.denoising import Denoising
-from skae.estimators.naming import Parts, noise_of, part_of
-from skae.estimators.shaped import Images, channel_widths
-from skae.estimators.validation import is_black_and_white
+from skae.estimators.parameters import at_least, choice, estimator, parameter
+from skae.estimators.sample_shape import Images, channel_widths
+from skae.fitting.defaults import defaults_for_anchored_images, defaults_for_images
+from skae.fitting.resolve import Parts, noise_of, part_of
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Likelihood
 from skae.parts.conv import Conv
 from skae.parts.likelihoods import LIKELIHOODS
-from skae.training.defaults import defaults_for_anchored_images, defaults_for_images
 
 __all__ = ["ConvAE"]
 
 
+@estimator
 class ConvAE(Denoising, Images, BaseAutoencoder):
     """Convolutional autoencoder for images.
 
@@ -67,65 +69,16 @@ default="relu"
         [0, 1]. "auto" is the latter for pixels in [0, 1] of which at least half are
         black or white, nearly: such images it also denoises better by squared error.
         Photographs get squared error.
-    alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the weights, per unit of learning rate. Raise it
-        against overfitting.
-    batch_size : "auto" or int, default="auto"
-        Samples a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
-    max_iter : int, default=None
-        Epochs, passes over the training samples. None takes as many as suit the shape
-        of X.
-    early_stopping : bool, default=True
-        Hold out samples to choose the weights of the best epoch and to stop. False
-        trains on all samples and keeps the epoch of the lowest training loss.
-    validation_fraction : float, default=0.15
-        Share of the samples held out, 1,000 at most.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
-    n_components_ : int
-        Width of the code.
-    sample_shape_ : tuple (n_channels, height, width)
     code_shape_ : tuple (n_channels, height, width)
         Shape of the smallest feature map.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
-    loss_curve_ : list of float
-        Training loss at each evaluation, nats per sample of the scaled rows.
-    validation_scores_ : list of float or None
-        Minus the held-out loss at each evaluation; None without held-out samples.
     pca_ratio_ : float
         Held-out loss of the model kept over that of the start as PCA; 1 where PCA is
         kept. Only when the model started as PCA and rows were held out.
     pca_t_ : float
         t of the held-out rows' gain over PCA, which decided. Likewise.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     See Also
     --------
@@ -141,78 +94,18 @@ default="relu"
     (297, 8, 8)
     """
 
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        **Denoising._noise_constraints,
-        "sample_shape": [tuple, list, np.ndarray, None],
-        "channels": [Interval(Integral, 1, None, closed="left"), tuple, list],
-        "kernel_size": [Interval(Integral, 1, None, closed="left")],
-        "stride": [Interval(Integral, 1, None, closed="left")],
-        "n_residual_layers": [Interval(Integral, 0, None, closed="left")],
-        "output_kernel_size": [Interval(Integral, 1, None, closed="left"), None],
-        "init": [StrOptions({"pca", "random"})],
-        "n_components": [Interval(Integral, 1, None, closed="left"), None],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "likelihood": [
-            StrOptions({"auto", *LIKELIHOODS}),
-            HasMethods(["nll", "mean"]),
-        ],
-    }
-
-    def __init__(
-        self,
-        sample_shape=None,
-        *,
-        channels=(64,),
-        kernel_size=4,
-        stride=4,
-        n_residual_layers=1,
-        output_kernel_size=None,
-        n_components=None,
-        init="pca",
-        noise=None,
-        noise_level=0.5,
-        activation="relu",
-        likelihood="auto",
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.sample_shape = sample_shape
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.n_residual_layers = n_residual_layers
-        self.output_kernel_size = output_kernel_size
-        self.n_components = n_components
-        self.init = init
-        self.noise = noise
-        self.noise_level = noise_level
-        self.activation = activation
-        self.likelihood = likelihood
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
+    n_components: Any = parameter(None, at_least(1), None, positional=True)
+    sample_shape: Any = parameter(None, tuple, list, np.ndarray, None)
+    channels: tuple = parameter((64,), at_least(1), tuple, list)
+    kernel_size: int = parameter(4, at_least(1))
+    stride: int = parameter(4, at_least(1))
+    n_residual_layers: int = parameter(1, at_least(0))
+    output_kernel_size: Any = parameter(None, at_least(1), None)
+    init: str = parameter("pca", choice("pca", "random"))
+    activation: str = parameter("relu", choice(*ACTIVATIONS))
+    likelihood: Any = parameter(
+        "auto", StrOptions({"auto", *LIKELIHOODS}), HasMethods(["nll", "mean"])
+    )
 
     def _parts(self, X):
         shape = self._resolved_shape()

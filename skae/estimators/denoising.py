@@ -4,44 +4,53 @@
 autoencoder; the noise itself is a corruption part.
 """
 
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods
 
+from skae.checks.rows import shape_of, target_rows
 from skae.estimators.architectures import AnyArchitecture
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.naming import (
+from skae.estimators.parameters import (
+    DenseParameters,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+)
+from skae.fitting.defaults import DEFAULTS, defaults_from_random
+from skae.fitting.resolve import (
     Parts,
     hidden_widths,
     noise_of,
     part_of,
     penalties_of,
 )
-from skae.estimators.validation import shape_of, target_rows
-from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Likelihood
 from skae.parts.corruption import CORRUPTIONS
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.penalties import PENALTIES
-from skae.training.defaults import DEFAULTS, defaults_from_random
 
 __all__ = ["Denoising", "DenoisingAE"]
 
 
+@estimator
 class Denoising:
     """Training on noisy samples whose clean versions are the targets.
 
-    For estimators with the parameters ``noise`` and ``noise_level``.
+    Parameters
+    ----------
+    noise : str or corruption part, default=None
+    noise_level : float, default=0.5
     """
 
-    _noise_constraints: dict = {
-        "noise": [None, StrOptions(set(CORRUPTIONS)), callable],
-        "noise_level": [Interval(Real, 0, None, closed="left")],
-    }
+    noise: Any = parameter(None, None, choice(*CORRUPTIONS), callable)
+    noise_level: float = parameter(0.5, at_least(0, Real))
 
     def fit(self, X, y=None, sample_weight=None):
         """Learn to reconstruct clean samples from noisy ones.
@@ -152,7 +161,8 @@ class Denoising:
         return target_rows(y, shape, allow_nan=self._allows_nan)
 
 
-class DenoisingAE(Denoising, AnyArchitecture, BaseAutoencoder):
+@estimator
+class DenoisingAE(Denoising, AnyArchitecture, DenseParameters, BaseAutoencoder):
     """Dense autoencoder that learns to remove noise (Vincent et al. 2010, JMLR 11).
 
     The input is corrupted afresh in every training step and the target stays clean, so
@@ -175,13 +185,9 @@ default="gaussian"
     architecture : "dense", (encoder, decoder) or architecture part, default="dense"
         "dense" follows the next three parameters; for the others see
         `AutoencoderTransformer`.
-    hidden_layer_sizes : int or tuple of int, default=()
-        Widths between the input and the code; the decoder mirrors them.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of the hidden layers and, with ``init="random"``, of the code.
-    tied_weights : bool, default=False
-        Whether the decoder uses the transposes of the encoder's weights.
     init : {"pca", "random"}, default="random"
         Start from random weights, or as PCA plus a correction by the network.
     penalty : str, penalty part or list of them, default=None
@@ -189,62 +195,14 @@ default="relu"
     likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
         How reconstructions are judged: squared error, or cross-entropy for targets in
         [0, 1].
-    alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the weights, per unit of learning rate. Raise it
-        against overfitting.
-    batch_size : "auto" or int, default="auto"
-        Samples a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
-    max_iter : int, default=None
-        Epochs, passes over the training samples. None takes as many as suit the shape
-        of X.
-    early_stopping : bool, default=True
-        Hold out samples to choose the weights of the best epoch and to stop. False
-        trains on all samples and keeps the epoch of the lowest training loss.
-    validation_fraction : float, default=0.15
-        Share of the samples held out, 1,000 at most.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
-    n_components_ : int
-        Width of the code.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
-    loss_curve_ : list of float
-        Training loss at each evaluation, nats per sample of the scaled rows.
-    validation_scores_ : list of float or None
-        Minus the held-out loss at each evaluation; None without held-out samples.
     pca_ratio_ : float
         Held-out loss of the model kept over that of the start as PCA; 1 where PCA is
         kept. Only when the model started as PCA and rows were held out.
     pca_t_ : float
         t of the held-out rows' gain over PCA, which decided. Likewise.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     See Also
     --------
@@ -261,69 +219,13 @@ default="relu"
     (1797, 64)
     """
 
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        **Denoising._noise_constraints,
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "architecture": [StrOptions({"dense"}), tuple, list, HasMethods(["build"])],
-        "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "tied_weights": ["boolean"],
-        "init": [StrOptions({"pca", "random"})],
-        "penalty": [None, StrOptions(set(PENALTIES)), callable, list, tuple],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
-    }
-
-    def __init__(
-        self,
-        n_components=100,
-        *,
-        noise="gaussian",
-        noise_level=0.5,
-        architecture="dense",
-        hidden_layer_sizes=(),
-        activation="relu",
-        tied_weights=False,
-        init="random",
-        penalty=None,
-        likelihood="gaussian",
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.noise = noise
-        self.noise_level = noise_level
-        self.architecture = architecture
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.tied_weights = tied_weights
-        self.init = init
-        self.penalty = penalty
-        self.likelihood = likelihood
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
+    n_components: int = parameter(100, at_least(1), positional=True)
+    noise: Any = parameter("gaussian")
+    architecture: str = parameter(
+        "dense", choice("dense"), tuple, list, HasMethods(["build"])
+    )
+    init: str = parameter("random", choice("pca", "random"))
+    penalty: Any = parameter(None, None, choice(*PENALTIES), callable, list, tuple)
 
     def _parts(self, X):
         self._check_dense_alone(

@@ -1,38 +1,47 @@
 """`GAN`: a generator that is trained against a critic, for tables and images."""
 
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _num_samples,
     check_is_fitted,
 )
 
-from skae.estimators.callbacks import with_callbacks
-from skae.estimators.context import context_of, told, used_entries
-from skae.estimators.gan_fitting import GANFit
+from skae.checks.conditions import context_of, told, used_entries
+from skae.checks.rows import training_rows, unchanged_on_error
 from skae.estimators.generative import Augmenting, check_n_samples, seeded
-from skae.estimators.naming import hidden_widths
-from skae.estimators.shaped import Images, channel_widths
+from skae.estimators.parameters import (
+    AUTO,
+    WIDTHS,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+    share,
+)
+from skae.estimators.sample_shape import Images, channel_widths
 from skae.estimators.trained import TrainedEstimator
-from skae.estimators.validation import training_rows, unchanged_on_error
+from skae.fitting.callbacks import with_callbacks
+from skae.fitting.gan_fit import GANFit
+from skae.fitting.resolve import hidden_widths
+from skae.models.gan import LOSSES
 from skae.parts.critics import ConvCritic, DenseCritic
 from skae.parts.generators import ConvGenerator, DenseGenerator
-from skae.training.batches import isolated
-from skae.training.game import LOSSES
-from skae.training.two_sample import energy_distance
+from skae.rows.isolation import isolated
+from skae.statistics.energy import energy_distance
 
 __all__ = ["GAN"]
 
 _MOST_SCORED = 5000
-_SHARED = TrainedEstimator._parameter_constraints
 
 
+@estimator
 class GAN(Augmenting, Images, TrainedEstimator):
     """Generative adversarial network: samples that a critic can not tell from rows.
 
@@ -86,36 +95,13 @@ class GAN(Augmenting, Images, TrainedEstimator):
     n_modes : int, default=None
         Look for mode collapse in this many parts of the rows, the cells of k-means,
         after each round: see ``mode_coverage_``.
-    batch_size : "auto" or int, default="auto"
-        Samples a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
-    max_iter : int, default=None
-        Epochs, passes over the training samples. None takes as many as suit the shape
-        of X.
     early_stopping : bool, default=True
         Hold out samples to choose the weights of the best epoch, by their energy
         distance to generated ones, and to stop. False trains on all samples and keeps
         the last epoch.
-    validation_fraction : float, default=0.15
-        Share of the samples held out, 1,000 at most.
     n_iter_no_change : int, default=inf
         Evaluations without improvement by ``tol`` after which training stops. Samples
         become sharper for longer than the held-out distance can tell.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
@@ -163,89 +149,21 @@ class GAN(Augmenting, Images, TrainedEstimator):
     (3, 4)
     """
 
-    _parameter_constraints: dict = {
-        **{name: kinds for name, kinds in _SHARED.items() if name != "alpha"},
-        "n_components": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "architecture": [StrOptions({"dense", "conv"})],
-        "sample_shape": [tuple, list, np.ndarray, None],
-        "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
-        "channels": [Interval(Integral, 1, None, closed="left"), tuple, list],
-        "kernel_size": [Interval(Integral, 1, None, closed="left")],
-        "stride": [Interval(Integral, 1, None, closed="left")],
-        "loss": [StrOptions(set(LOSSES))],
-        "gradient_penalty": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="left"),
-        ],
-        "minibatch_discrimination": ["boolean"],
-        "replay": [Interval(Real, 0, 1, closed="left")],
-        "ema": [Interval(Real, 0, 1, closed="left")],
-        "n_critic_steps": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "n_modes": [None, Interval(Integral, 1, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        n_components="auto",
-        *,
-        architecture="dense",
-        sample_shape=None,
-        hidden_layer_sizes=(128, 128, 128),
-        channels=(32, 64),
-        kernel_size=4,
-        stride=2,
-        loss="hinge",
-        gradient_penalty="auto",
-        minibatch_discrimination=False,
-        replay=0.0,
-        ema=0.999,
-        n_critic_steps="auto",
-        n_modes=None,
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=np.inf,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.architecture = architecture
-        self.sample_shape = sample_shape
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.loss = loss
-        self.gradient_penalty = gradient_penalty
-        self.minibatch_discrimination = minibatch_discrimination
-        self.replay = replay
-        self.ema = ema
-        self.n_critic_steps = n_critic_steps
-        self.n_modes = n_modes
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
+    n_components: Any = parameter("auto", AUTO, at_least(1), positional=True)
+    architecture: str = parameter("dense", choice("dense", "conv"))
+    sample_shape: Any = parameter(None, tuple, list, np.ndarray, None)
+    hidden_layer_sizes: tuple = parameter((128, 128, 128), *WIDTHS)
+    channels: tuple = parameter((32, 64), at_least(1), tuple, list)
+    kernel_size: int = parameter(4, at_least(1))
+    stride: int = parameter(2, at_least(1))
+    loss: str = parameter("hinge", choice(*LOSSES))
+    gradient_penalty: Any = parameter("auto", AUTO, at_least(0, Real))
+    minibatch_discrimination: bool = parameter(False, "boolean")
+    replay: float = parameter(0.0, share("left"))
+    ema: float = parameter(0.999, share("left"))
+    n_critic_steps: Any = parameter("auto", AUTO, at_least(1))
+    n_modes: Any = parameter(None, None, at_least(1))
+    n_iter_no_change: Any = parameter(np.inf)
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)

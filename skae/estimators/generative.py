@@ -16,8 +16,8 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from skae.estimators.context import Classes
-from skae.training.batches import isolated
+from skae.checks.conditions import Classes
+from skae.rows.isolation import isolated
 
 __all__ = ["Augmenting", "Generative", "check_n_samples", "path", "seeded"]
 

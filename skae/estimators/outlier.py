@@ -1,13 +1,14 @@
 """`AEOutlierDetector`: the drop-in for IsolationForest.
 
 This file declares and documents the parameters, validates X and keeps thresholds and
-explanations. What judges rows is a scorer: the ensemble of `skae.training.ensemble`, or
+explanations. What judges rows is a scorer: the ensemble of `skae.outliers.ensemble`, or
 any autoencoder of this package through its reconstructions.
 """
 
 import math
 import warnings
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,22 +20,29 @@ from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
     RealNotInt,
-    StrOptions,
 )
 from sklearn.utils.validation import check_is_fitted
 
-from skae.estimators.scorers import EnsembleScorer, ReconstructionScorer
-from skae.estimators.thresholds import best_threshold
-from skae.estimators.validation import (
+from skae.checks.rows import (
     fitted_rows,
     training_rows,
     unchanged_on_error,
 )
-from skae.training.batches import isolated, resolve_device
-from skae.training.conformal import Calibration, beyond_doubt
-from skae.training.ensemble import STEPS, Recipe, train
-from skae.training.robust import RobustUnits
-from skae.training.seen import SeenRows, shares_of, unseen_as_new
+from skae.estimators.parameters import (
+    AUTO,
+    RunParameters,
+    at_least,
+    estimator,
+    parameter,
+    share,
+)
+from skae.outliers.calibration import Calibration, beyond_doubt
+from skae.outliers.ensemble import STEPS, Recipe, train
+from skae.outliers.out_of_bag import SeenRows, shares_of, unseen_as_new
+from skae.outliers.robust_units import RobustUnits
+from skae.outliers.scorers import EnsembleScorer, ReconstructionScorer
+from skae.outliers.thresholds import best_threshold
+from skae.rows.isolation import isolated, resolve_device
 
 __all__ = ["AEOutlierDetector"]
 
@@ -46,7 +54,8 @@ _CALIBRATION_ENTRIES = 2**20
 _HELD_OUT = 0.25
 
 
-class AEOutlierDetector(OutlierMixin, BaseEstimator):
+@estimator
+class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     """Outlier detector with IsolationForest's interface, made of autoencoders.
 
     Each member of the ensemble is a denoising autoencoder and a codebook of training
@@ -104,12 +113,6 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
         a cosine.
     warm_start : bool, default=False
         Keep the members of the previous fit and add new ones up to n_estimators.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
@@ -157,75 +160,27 @@ class AEOutlierDetector(OutlierMixin, BaseEstimator):
     1
     """
 
-    _parameter_constraints: dict = {
-        "n_estimators": [Interval(Integral, 1, None, closed="left")],
-        "max_samples": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="right"),
-        ],
-        "contamination": [StrOptions({"auto"}), Interval(Real, 0, 0.5, closed="right")],
-        "max_features": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-            Interval(RealNotInt, 0, 1, closed="right"),
-        ],
-        "bootstrap": ["boolean"],
-        "n_jobs": [Integral, None],
-        "support_fraction": [Interval(Real, 0, 1, closed="right")],
-        "false_alarm_rate": [Interval(Real, 0, 0.5, closed="right")],
-        "hidden_layer_sizes": ["array-like"],
-        "noise_level": [Interval(Real, 0, None, closed="left")],
-        "estimator": [HasMethods(["fit", "reconstruct", "score_samples"]), None],
-        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "warm_start": ["boolean"],
-        "device": [str, torch.device],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-    }
-
-    def __init__(
-        self,
-        n_estimators=8,
-        *,
-        max_samples="auto",
-        contamination="auto",
-        max_features="auto",
-        bootstrap=False,
-        n_jobs=None,
-        support_fraction=0.6,
-        false_alarm_rate=0.05,
-        hidden_layer_sizes=(64,),
-        noise_level=0.3,
-        estimator=None,
-        max_iter=None,
-        batch_size=64,
-        learning_rate_init=0.015,
-        warm_start=False,
-        device="auto",
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_estimators = n_estimators
-        self.max_samples = max_samples
-        self.contamination = contamination
-        self.max_features = max_features
-        self.bootstrap = bootstrap
-        self.n_jobs = n_jobs
-        self.support_fraction = support_fraction
-        self.false_alarm_rate = false_alarm_rate
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.noise_level = noise_level
-        self.estimator = estimator
-        self.max_iter = max_iter
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.warm_start = warm_start
-        self.device = device
-        self.verbose = verbose
-        self.random_state = random_state
+    n_estimators: int = parameter(8, at_least(1), positional=True)
+    max_samples: Any = parameter(
+        "auto", AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
+    )
+    contamination: Any = parameter("auto", AUTO, Interval(Real, 0, 0.5, closed="right"))
+    max_features: Any = parameter(
+        "auto", AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
+    )
+    bootstrap: bool = parameter(False, "boolean")
+    n_jobs: Any = parameter(None, Integral, None)
+    support_fraction: float = parameter(0.6, share("right"))
+    false_alarm_rate: float = parameter(0.05, Interval(Real, 0, 0.5, closed="right"))
+    hidden_layer_sizes: tuple = parameter((64,), "array-like")
+    noise_level: float = parameter(0.3, at_least(0, Real))
+    estimator: Any = parameter(
+        None, HasMethods(["fit", "reconstruct", "score_samples"]), None
+    )
+    max_iter: Any = parameter(None, at_least(1), None)
+    batch_size: int = parameter(64, at_least(1))
+    learning_rate_init: float = parameter(0.015, at_least(0, Real, closed="neither"))
+    warm_start: bool = parameter(False, "boolean")
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None, sample_weight=None):

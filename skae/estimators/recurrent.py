@@ -7,25 +7,27 @@ leave it out.
 
 import math
 from numbers import Integral
+from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skae.checks.rows import check_padding
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.denoising import Denoising
-from skae.estimators.naming import Parts, noise_of, part_of
-from skae.estimators.shaped import Shaped
-from skae.estimators.validation import check_padding
+from skae.estimators.parameters import AUTO, at_least, choice, estimator, parameter
+from skae.estimators.sample_shape import Shaped
+from skae.fitting.defaults import defaults_for_sequences
+from skae.fitting.resolve import Parts, noise_of, part_of
 from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.recurrent import CELLS, Recurrent
-from skae.training.defaults import defaults_for_sequences
 
 __all__ = ["RecurrentAE"]
 
 _FRAMES = 16
 
 
+@estimator
 class RecurrentAE(Denoising, Shaped, BaseAutoencoder):
     """Recurrent autoencoder: a code for each sequence (Srivastava et al. 2015).
 
@@ -69,62 +71,14 @@ default=None
     likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
         How reconstructions are judged: squared error, or cross-entropy for targets in
         [0, 1].
-    alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the weights, per unit of learning rate. Raise it
-        against overfitting.
-    batch_size : "auto" or int, default="auto"
-        Samples a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
-    max_iter : int, default=None
-        Epochs, passes over the training samples. None takes as many as suit the shape
-        of X.
-    early_stopping : bool, default=True
-        Hold out samples to choose the weights of the best epoch and to stop. False
-        trains on all samples and keeps the epoch of the lowest training loss.
-    validation_fraction : float, default=0.15
-        Share of the samples held out, 1,000 at most.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
-    n_components_ : int
-        Width of the code.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
-    loss_curve_ : list of float
-        Training loss at each evaluation, nats per sample of the scaled rows.
-    validation_scores_ : list of float or None
-        Minus the held-out loss at each evaluation; None without held-out samples.
     pca_ratio_ : float
         Held-out loss of the model kept over that of the start as PCA; 1 where PCA is
         kept. Only when the model started as PCA and rows were held out.
     pca_t_ : float
         t of the held-out rows' gain over PCA, which decided. Likewise.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
     sample_shape_ : (n_steps, n_step_features)
         Shape of the longest sequence.
 
@@ -145,76 +99,17 @@ default=None
     True
     """
 
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        **Denoising._noise_constraints,
-        "sample_shape": [None, tuple, list, np.ndarray],
-        "cell": [StrOptions(set(CELLS))],
-        "hidden_size": [Interval(Integral, 1, None, closed="left")],
-        "n_layers": [Interval(Integral, 1, None, closed="left")],
-        "frame_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "init": [StrOptions({"pca", "random"})],
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
-    }
+    n_components: int = parameter(8, at_least(1), positional=True)
+    sample_shape: Any = parameter(None, None, tuple, list, np.ndarray)
+    cell: str = parameter("lstm", choice(*CELLS))
+    hidden_size: int = parameter(64, at_least(1))
+    n_layers: int = parameter(1, at_least(1))
+    frame_size: Any = parameter("auto", AUTO, at_least(1))
+    init: str = parameter("pca", choice("pca", "random"))
 
     _allows_nan = True
     _n_axes = 2
     _shape_in_words = "(n_steps, n_step_features)"
-
-    def __init__(
-        self,
-        sample_shape=None,
-        *,
-        cell="lstm",
-        hidden_size=64,
-        n_layers=1,
-        frame_size="auto",
-        n_components=8,
-        init="pca",
-        noise=None,
-        noise_level=0.5,
-        likelihood="gaussian",
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.sample_shape = sample_shape
-        self.cell = cell
-        self.hidden_size = hidden_size
-        self.n_layers = n_layers
-        self.frame_size = frame_size
-        self.n_components = n_components
-        self.init = init
-        self.noise = noise
-        self.noise_level = noise_level
-        self.likelihood = likelihood
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
 
     def _parts(self, X):
         shape = self._resolved_shape()

@@ -1,31 +1,32 @@
 """`SparseAE` and `ContractiveAE`: autoencoders whose codes pay a penalty."""
 
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any
 
 import numpy as np
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.naming import Parts, hidden_widths, part_of
-from skae.parts.activations import ACTIVATIONS
+from skae.estimators.parameters import (
+    AUTO,
+    DenseParameters,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+    share,
+)
+from skae.fitting.defaults import defaults_from_random
+from skae.fitting.resolve import Parts, hidden_widths, part_of
 from skae.parts.base import Likelihood
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.penalties import Contraction, KLSparsity, L1Sparsity
-from skae.training.defaults import defaults_from_random
 
 __all__ = ["ContractiveAE", "SparseAE"]
 
-_DENSE_CONSTRAINTS = {
-    "n_components": [Interval(Integral, 1, None, closed="left")],
-    "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
-    "activation": [StrOptions(set(ACTIVATIONS))],
-    "tied_weights": ["boolean"],
-    "likelihood": [StrOptions(set(LIKELIHOODS)), HasMethods(["nll", "mean"])],
-}
 
-
-class SparseAE(BaseAutoencoder):
+@estimator
+class SparseAE(DenseParameters, BaseAutoencoder):
     """Autoencoder whose code units are rarely active.
 
     Parameters
@@ -43,69 +44,14 @@ class SparseAE(BaseAutoencoder):
         Kullback-Leibler divergence between Bernoulli distributions with the target and
         with the mean activity of a batch (Ng 2011, CS294A notes), which needs
         ``activation="logistic"``; or the sum of the magnitudes of the code.
-    hidden_layer_sizes : int or tuple of int, default=()
-        Widths between the input and the code; the decoder mirrors them.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="logistic"
         Activation of the hidden layers and of the code.
-    tied_weights : bool, default=False
-        Whether the decoder uses the transposes of the encoder's weights.
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: squared error, or cross-entropy for X in
-        [0, 1].
-    alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the weights, per unit of learning rate. Raise it
-        against overfitting.
-    batch_size : "auto" or int, default="auto"
-        Samples a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
-    max_iter : int, default=None
-        Epochs, passes over the training samples. None takes as many as suit the shape
-        of X.
-    early_stopping : bool, default=True
-        Hold out samples to choose the weights of the best epoch and to stop. False
-        trains on all samples and keeps the epoch of the lowest training loss.
-    validation_fraction : float, default=0.15
-        Share of the samples held out, 1,000 at most.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
-    n_components_ : int
-        Width of the code.
     activity_ : ndarray of shape (n_components_,)
         Mean code of the training samples.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
-    loss_curve_ : list of float
-        Training loss at each evaluation, nats per sample of the scaled rows.
-    validation_scores_ : list of float or None
-        Minus the held-out loss at each evaluation; None without held-out samples.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     Examples
     --------
@@ -117,63 +63,11 @@ default="logistic"
     True
     """
 
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        **_DENSE_CONSTRAINTS,
-        "sparsity": [Interval(Real, 0, 1, closed="neither")],
-        "sparsity_weight": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="left"),
-        ],
-        "kind": [StrOptions({"kl", "l1"})],
-    }
-
-    def __init__(
-        self,
-        n_components=100,
-        *,
-        sparsity=0.05,
-        sparsity_weight="auto",
-        kind="kl",
-        hidden_layer_sizes=(),
-        activation="logistic",
-        tied_weights=False,
-        likelihood="gaussian",
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.sparsity = sparsity
-        self.sparsity_weight = sparsity_weight
-        self.kind = kind
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.tied_weights = tied_weights
-        self.likelihood = likelihood
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
+    n_components: int = parameter(100, at_least(1), positional=True)
+    sparsity: float = parameter(0.05, share())
+    sparsity_weight: Any = parameter("auto", AUTO, at_least(0, Real))
+    kind: str = parameter("kl", choice("kl", "l1"))
+    activation: str = parameter("logistic")
 
     def _parts(self, X):
         weight = self.sparsity_weight
@@ -195,7 +89,8 @@ default="logistic"
         self.activity_ = np.average(codes, axis=0, weights=fitting.weight)
 
 
-class ContractiveAE(BaseAutoencoder):
+@estimator
+class ContractiveAE(DenseParameters, BaseAutoencoder):
     """Autoencoder whose code changes little with the input (Rifai et al. 2011, ICML).
 
     The penalty is the squared Frobenius norm of the encoder's Jacobian at the training
@@ -209,68 +104,12 @@ class ContractiveAE(BaseAutoencoder):
     contraction : float, default=1.0
         Nats per sample for one unit of the norm, for X divided by its root mean
         variance.
-    hidden_layer_sizes : int or tuple of int, default=()
-        Widths between the input and the code; the decoder mirrors them.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of the hidden layers and of the code; Rifai et al. have "logistic".
     tied_weights : bool, default=True
         Whether the decoder uses the transposes of the encoder's weights. Free decoder
         weights could make up for any contraction of the encoder.
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: squared error, or cross-entropy for X in
-        [0, 1].
-    alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the weights, per unit of learning rate. Raise it
-        against overfitting.
-    batch_size : "auto" or int, default="auto"
-        Samples a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
-    max_iter : int, default=None
-        Epochs, passes over the training samples. None takes as many as suit the shape
-        of X.
-    early_stopping : bool, default=True
-        Hold out samples to choose the weights of the best epoch and to stop. False
-        trains on all samples and keeps the epoch of the lowest training loss.
-    validation_fraction : float, default=0.15
-        Share of the samples held out, 1,000 at most.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
-
-    Attributes
-    ----------
-    n_components_ : int
-        Width of the code.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
-    loss_curve_ : list of float
-        Training loss at each evaluation, nats per sample of the scaled rows.
-    validation_scores_ : list of float or None
-        Minus the held-out loss at each evaluation; None without held-out samples.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     Examples
     --------
@@ -282,54 +121,10 @@ default="relu"
     (1797, 64)
     """
 
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        **_DENSE_CONSTRAINTS,
-        "contraction": [Interval(Real, 0, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        n_components=100,
-        *,
-        contraction=1.0,
-        hidden_layer_sizes=(),
-        activation="relu",
-        tied_weights=True,
-        likelihood="gaussian",
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.contraction = contraction
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.activation = activation
-        self.tied_weights = tied_weights
-        self.likelihood = likelihood
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
+    n_components: int = parameter(100, at_least(1), positional=True)
+    contraction: float = parameter(1.0, at_least(0, Real))
+    activation: str = parameter("relu")
+    tied_weights: bool = parameter(True)
 
     def _parts(self, X):
         return _penalised(self, Contraction(self.contraction))

@@ -5,7 +5,8 @@ happens in between is `StackedFit`'s.
 """
 
 import copy
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import (
@@ -16,7 +17,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.utils import compute_class_weight
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_consistent_length,
@@ -24,10 +25,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skae.estimators.base import BaseAutoencoder
-from skae.estimators.callbacks import CallbackSupport, with_callbacks
-from skae.estimators.denoising import Denoising
-from skae.estimators.labels import (
+from skae.checks.labels import (
     are_signs,
     as_labels,
     check_counts,
@@ -35,16 +33,31 @@ from skae.estimators.labels import (
     class_numbers,
     is_missing,
 )
-from skae.estimators.stages import StackedFit
-from skae.estimators.validation import fitted_rows, unchanged_on_error
-from skae.training.batches import isolated, map_rows
+from skae.checks.rows import fitted_rows, unchanged_on_error
+from skae.estimators.autoencoder import AutoencoderTransformer
+from skae.estimators.parameters import (
+    AUTO,
+    WIDTHS,
+    DecayParameters,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+)
+from skae.fitting.callbacks import CallbackSupport, with_callbacks
+from skae.fitting.classifier_fit import StackedFit
+from skae.parts.corruption import CORRUPTIONS
+from skae.rows.chunks import map_rows
+from skae.rows.isolation import isolated
 
 __all__ = ["StackedAEClassifier"]
 
 _FLOATS = [np.float64, np.float32]
 
 
+@estimator
 class StackedAEClassifier(
+    DecayParameters,
     CallbackSupport,
     ClassNamePrefixFeaturesOutMixin,
     ClassifierMixin,
@@ -122,21 +135,8 @@ default="gaussian"
         and to stop.
     validation_fraction : float, default=0.1
         Share of the labelled rows held out, class by class.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
     verbose : int, default=0
         One shows a progress bar.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
@@ -194,86 +194,23 @@ default="gaussian"
     True
     """
 
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        **Denoising._noise_constraints,
-        "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
-        "head_layer_sizes": [tuple, list, np.ndarray, Integral],
-        "noise_level": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="left"),
-        ],
-        "encoder": [None, HasMethods(["transform"])],
-        "pretrain": ["boolean"],
-        "hidden_noise_level": [Interval(Real, 0, None, closed="left")],
-        "tied_weights": ["boolean"],
-        "unfreeze_layers": [
-            StrOptions({"all"}),
-            Interval(Integral, 0, None, closed="left"),
-        ],
-        "semi_supervised": ["boolean"],
-        "class_weight": [dict, StrOptions({"balanced"}), None],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 2, None, closed="left"),
-        ],
-        "pretrain_max_iter": [None, Interval(Integral, 1, None, closed="left")],
-    }
+    _layer_class = AutoencoderTransformer
 
-    def __init__(
-        self,
-        hidden_layer_sizes=(500, 250, 100),
-        *,
-        head_layer_sizes=(),
-        encoder=None,
-        pretrain=True,
-        noise="gaussian",
-        noise_level="auto",
-        hidden_noise_level=0.3,
-        tied_weights=True,
-        unfreeze_layers="all",
-        semi_supervised=True,
-        class_weight=None,
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        pretrain_max_iter=None,
-        max_iter=None,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.head_layer_sizes = head_layer_sizes
-        self.encoder = encoder
-        self.pretrain = pretrain
-        self.noise = noise
-        self.noise_level = noise_level
-        self.hidden_noise_level = hidden_noise_level
-        self.tied_weights = tied_weights
-        self.unfreeze_layers = unfreeze_layers
-        self.semi_supervised = semi_supervised
-        self.class_weight = class_weight
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.pretrain_max_iter = pretrain_max_iter
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
+    hidden_layer_sizes: tuple = parameter((500, 250, 100), *WIDTHS, positional=True)
+    head_layer_sizes: tuple = parameter((), *WIDTHS)
+    encoder: Any = parameter(None, None, HasMethods(["transform"]))
+    pretrain: bool = parameter(True, "boolean")
+    noise: str = parameter("gaussian", None, choice(*CORRUPTIONS), callable)
+    noise_level: Any = parameter("auto", AUTO, at_least(0, Real))
+    hidden_noise_level: float = parameter(0.3, at_least(0, Real))
+    tied_weights: bool = parameter(True, "boolean")
+    unfreeze_layers: str = parameter("all", choice("all"), at_least(0))
+    semi_supervised: bool = parameter(True, "boolean")
+    class_weight: Any = parameter(None, dict, choice("balanced"), None)
+    batch_size: Any = parameter("auto", AUTO, at_least(2))
+    pretrain_max_iter: Any = parameter(None, None, at_least(1))
+    early_stopping: bool = parameter(False)
+    validation_fraction: float = parameter(0.1)
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)

@@ -5,59 +5,24 @@ Nothing here knows what the module computes.
 """
 
 import copy
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skae.estimators.callbacks import CallbackSupport
-from skae.estimators.validation import fitted_rows
-from skae.training.batches import chunks, map_rows
+from skae.checks.rows import fitted_rows
+from skae.estimators.parameters import TrainingParameters
+from skae.fitting.callbacks import CallbackSupport
+from skae.rows.chunks import chunks, map_rows
 from skae.training.trainer import named_callbacks
 
 __all__ = ["TrainedEstimator"]
 
 
-class TrainedEstimator(CallbackSupport, BaseEstimator):
-    """Estimators with a trained module.
-
-    Attributes
-    ----------
-    net_ : Module
-        Sees x = (X - center) / scale.
-    _units : Units
-        The center and scale above.
-    """
-
-    # Of the parameters that say how training goes.
-    _parameter_constraints: dict = {
-        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
-        "batch_size": [
-            StrOptions({"auto"}),
-            Interval(Integral, 1, None, closed="left"),
-        ],
-        "learning_rate_init": [
-            StrOptions({"auto"}),
-            Interval(Real, 0, None, closed="neither"),
-        ],
-        "max_iter": [None, Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [
-            Interval(Integral, 1, None, closed="left"),
-            Options(Real, {np.inf}),
-        ],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "warm_start": ["boolean"],
-        "device": [str, torch.device],
-        "callbacks": [None, list, tuple],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
-    }
+class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
+    """Estimators with a trained module ``net_``, which sees (X - center) / scale."""
 
     def get_params(self, deep=True):
         """Parameters of the estimator and, if ``deep``, of its callbacks.

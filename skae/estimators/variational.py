@@ -4,32 +4,39 @@ What it shares with `ConditionalVAE`, the model's parts and the bound of the lik
 is `Variational`.
 """
 
-from numbers import Integral, Real
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
-    Interval,
-    StrOptions,
 )
 from sklearn.utils.validation import _check_sample_weight
 
 from skae.estimators.architectures import architecture_of
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.code_density import CodeDensity
 from skae.estimators.generative import Generative, seeded
-from skae.estimators.naming import Parts, hidden_widths, part_of
-from skae.estimators.shaped import Images, channel_widths
+from skae.estimators.parameters import (
+    WIDTHS,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+    share,
+)
+from skae.estimators.sample_shape import Images, channel_widths
+from skae.fitting.defaults import defaults_for_variational
+from skae.fitting.resolve import Parts, hidden_widths, part_of
+from skae.models.elbo import importance_weighted_bound
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Likelihood
 from skae.parts.conv import Conv
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LIKELIHOODS, LearnedGaussian
 from skae.parts.priors import StandardNormal
-from skae.training.bounds import importance_weighted_bound
-from skae.training.defaults import defaults_for_variational
+from skae.statistics.code_density import CodeDensity
 
 __all__ = ["Variational", "VariationalAE"]
 
@@ -40,35 +47,68 @@ _ACTIVE = 0.01
 _WATCHED_ROWS = 10_000
 
 
+@estimator
 class Variational(Generative, Images, BaseAutoencoder):
-    """A code with a Gaussian posterior and a standard normal prior."""
+    """A code with a Gaussian posterior and a standard normal prior.
 
-    _parameter_constraints: dict = {
-        **BaseAutoencoder._parameter_constraints,
-        "n_components": [Interval(Integral, 1, None, closed="left")],
-        "likelihood": [
-            StrOptions(set(LIKELIHOODS)),
-            HasMethods(["nll", "mean"]),
-        ],
-        "noise_variance": [
-            StrOptions({"shared", "per_feature"}),
-            Interval(Real, 0, None, closed="neither"),
-        ],
-        "beta": [Interval(Real, 0, None, closed="left")],
-        "kl_warmup": [Interval(Real, 0, 1, closed="left")],
-        "code_density": [StrOptions({"prior", "mixture"})],
-        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
-        "architecture": [
-            StrOptions({"dense", "conv"}),
-            tuple,
-            list,
-            HasMethods(["build"]),
-        ],
-        "sample_shape": [tuple, list, np.ndarray, None],
-        "hidden_layer_sizes": [tuple, list, np.ndarray, Integral],
-        "channels": [Interval(Integral, 1, None, closed="left"), tuple, list],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-    }
+    Parameters
+    ----------
+    n_components : int, default=10
+        Width of the code.
+    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
+        How reconstructions are judged: a normal distribution with a variance of its
+        own, or cross-entropy for X in [0, 1].
+    noise_variance : {"shared", "per_feature"} or float, default="shared"
+        Of the Gaussian likelihood: learned, one for all features or one for each, or
+        fixed, in units of the mean variance of the features. A fixed one trades
+        reconstruction against the prior, like ``beta``.
+    beta : float, default=1.0
+        Weight of the divergence from the prior (Higgins et al. 2017, ICLR); above one,
+        fewer units of the code are used, and more independently.
+    kl_warmup : float, default=0.0
+        Share of the training, in [0, 1), over which the weight of the divergence rises
+        to beta. Raise it when too few units are active. With it,
+        ``early_stopping=False`` keeps the last epoch.
+    code_density : {"prior", "mixture"}, default="prior"
+        Where ``sample`` draws codes: the standard normal prior, or mixtures of
+        Gaussians fitted to the codes of the training rows,
+        whose samples are more like them (Ghosh et al. 2020, arXiv 1903.12436).
+    n_importance_samples : int, default=50
+        Draws for ``score_samples``, whose bound of the likelihood they tighten.
+    architecture : {"dense", "conv"} or architecture part, default="dense"
+        "conv" is for images: see ``sample_shape``. Of the parts of `skae.parts.dense`
+        and `skae.parts.conv` all choices can be made.
+    sample_shape : tuple (n_channels, height, width), default=None
+        Shape of images that come as flat rows, for ``architecture="conv"``. Images may
+        also come as arrays (n_samples, height, width) or
+        (n_samples, n_channels, height, width), for either architecture.
+    hidden_layer_sizes : int or tuple of int, default=(256,)
+        Widths between the input and the code; the decoder mirrors them. For
+        ``architecture="dense"``.
+    channels : int or tuple of int, default=(64,)
+        Channels of the strided layers, from the image to the code. For
+        ``architecture="conv"``.
+    activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
+default="relu"
+        Activation of the hidden layers. "identity" makes a dense model linear:
+        probabilistic PCA.
+    """
+
+    n_components: int = parameter(10, at_least(1), positional=True)
+    noise_variance: Any = parameter(
+        "shared", choice("shared", "per_feature"), at_least(0, Real, closed="neither")
+    )
+    beta: float = parameter(1.0, at_least(0, Real))
+    kl_warmup: float = parameter(0.0, share("left"))
+    code_density: str = parameter("prior", choice("prior", "mixture"))
+    n_importance_samples: int = parameter(50, at_least(1))
+    architecture: Any = parameter(
+        "dense", choice("dense", "conv"), tuple, list, HasMethods(["build"])
+    )
+    sample_shape: Any = parameter(None, tuple, list, np.ndarray, None)
+    hidden_layer_sizes: Any = parameter((256,), *WIDTHS)
+    channels: Any = parameter((64,), at_least(1), tuple, list)
+    activation: str = parameter("relu", choice(*ACTIVATIONS))
 
     # Share of the rows whose context is hidden from the encoder in training.
     _hidden_context = 0.0
@@ -196,6 +236,7 @@ class Variational(Generative, Images, BaseAutoencoder):
         return float(np.average(scores, weights=sample_weight))
 
 
+@estimator
 class VariationalAE(Variational):
     """Variational autoencoder (Kingma and Welling 2014, arXiv 1312.6114).
 
@@ -206,110 +247,23 @@ class VariationalAE(Variational):
 
     Parameters
     ----------
-    n_components : int, default=10
-        Width of the code.
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: a normal distribution with a variance of its
-        own, or cross-entropy for X in [0, 1].
-    noise_variance : {"shared", "per_feature"} or float, default="shared"
-        Of the Gaussian likelihood: learned, one for all features or one for each, or
-        fixed, in units of the mean variance of the features. A fixed one trades
-        reconstruction against the prior, like ``beta``.
-    beta : float, default=1.0
-        Weight of the divergence from the prior (Higgins et al. 2017, ICLR); above one,
-        fewer units of the code are used, and more independently.
-    kl_warmup : float, default=0.0
-        Share of the training, in [0, 1), over which the weight of the divergence rises
-        to beta. Raise it when too few units are active. With it,
-        ``early_stopping=False`` keeps the last epoch.
-    code_density : {"prior", "mixture"}, default="prior"
-        Where ``sample`` draws codes: the standard normal prior, or mixtures of
-        Gaussians fitted to the codes of the training rows,
-        whose samples are more like them (Ghosh et al. 2020, arXiv 1903.12436).
     init : {"pca", "random"}, default="random"
         Start as probabilistic PCA plus a correction by the network, or from random
         weights.
-    n_importance_samples : int, default=50
-        Draws for ``score_samples``, whose bound of the likelihood they tighten.
-    architecture : {"dense", "conv"} or architecture part, default="dense"
-        "conv" is for images: see ``sample_shape``. Of the parts of `skae.parts.dense`
-        and `skae.parts.conv` all choices can be made.
-    sample_shape : tuple (n_channels, height, width), default=None
-        Shape of images that come as flat rows, for ``architecture="conv"``. Images may
-        also come as arrays (n_samples, height, width) or
-        (n_samples, n_channels, height, width), for either architecture.
-    hidden_layer_sizes : int or tuple of int, default=(256,)
-        Widths between the input and the code; the decoder mirrors them. For
-        ``architecture="dense"``.
-    channels : int or tuple of int, default=(64,)
-        Channels of the strided layers, from the image to the code. For
-        ``architecture="conv"``.
-    activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
-default="relu"
-        Activation of the hidden layers. "identity" makes a dense model linear:
-        probabilistic PCA.
-    alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the weights, per unit of learning rate. Raise it
-        against overfitting.
-    batch_size : "auto" or int, default="auto"
-        Samples a training step.
-    learning_rate_init : "auto" or float, default="auto"
-        Peak learning rate of AdamW; it rises over the first 5% of the steps and falls
-        as a cosine.
-    max_iter : int, default=None
-        Epochs, passes over the training samples. None takes as many as suit the shape
-        of X.
-    early_stopping : bool, default=True
-        Hold out samples to choose the weights of the best epoch and to stop. False
-        trains on all samples and keeps the epoch of the lowest training loss.
-    validation_fraction : float, default=0.15
-        Share of the samples held out, 1,000 at most.
-    n_iter_no_change : int, default=10
-        Evaluations without improvement by ``tol`` after which training stops.
-    tol : float, default=1e-4
-        Relative improvement of the held-out loss that counts.
-    warm_start : bool, default=False
-        Continue from the previous fit's weights.
-    device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
-    callbacks : list of skorch callbacks, default=None
-        Notified by the training loop. The learning rate follows the estimator's own
-        schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
-    verbose : int, default=0
-        One shows a progress bar and leaves a line on how the training went.
-    random_state : int, RandomState or None, default=None
-        Decides everything random.
 
     Attributes
     ----------
-    n_components_ : int
-        Width of the code.
     active_units_ : ndarray of bool of shape (n_components_,)
         Whether the mean of a unit varies over training samples by more than 0.01.
     noise_variance_ : float or ndarray of shape (n_features,)
         Of the Gaussian likelihood, in X's units squared.
     sample_shape_ : tuple (n_channels, height, width)
         Only for images.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
-    loss_curve_ : list of float
-        Training loss at each evaluation, nats per sample of the scaled rows.
-    validation_scores_ : list of float or None
-        Minus the held-out loss at each evaluation; None without held-out samples.
     pca_ratio_ : float
         Held-out loss of the model kept over that of the start as PCA; 1 where PCA is
         kept. Only when the model started as PCA and rows were held out.
     pca_t_ : float
         t of the held-out rows' gain over PCA, which decided. Likewise.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     See Also
     --------
@@ -329,67 +283,7 @@ default="relu"
     (1797, 10)
     """
 
-    _parameter_constraints: dict = {
-        **Variational._parameter_constraints,
-        "init": [StrOptions({"pca", "random"})],
-    }
-
-    def __init__(
-        self,
-        n_components=10,
-        *,
-        likelihood="gaussian",
-        noise_variance="shared",
-        beta=1.0,
-        kl_warmup=0.0,
-        code_density="prior",
-        init="random",
-        n_importance_samples=50,
-        architecture="dense",
-        sample_shape=None,
-        hidden_layer_sizes=(256,),
-        channels=(64,),
-        activation="relu",
-        alpha="auto",
-        batch_size="auto",
-        learning_rate_init="auto",
-        max_iter=None,
-        early_stopping=True,
-        validation_fraction=0.15,
-        n_iter_no_change=10,
-        tol=1e-4,
-        warm_start=False,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
-        self.n_components = n_components
-        self.likelihood = likelihood
-        self.noise_variance = noise_variance
-        self.beta = beta
-        self.kl_warmup = kl_warmup
-        self.code_density = code_density
-        self.init = init
-        self.n_importance_samples = n_importance_samples
-        self.architecture = architecture
-        self.sample_shape = sample_shape
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.channels = channels
-        self.activation = activation
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate_init = learning_rate_init
-        self.max_iter = max_iter
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
-        self.warm_start = warm_start
-        self.device = device
-        self.callbacks = callbacks
-        self.verbose = verbose
-        self.random_state = random_state
+    init: str = parameter("random", choice("pca", "random"))
 
     @property
     def _init(self):

@@ -1,3 +1,3 @@
-"""How any model is trained: knows parts and tensors, no estimator."""
+"""Loops that know no model: trainer, optimiser, batches and held-out judges."""
 
 __all__: list[str] = []

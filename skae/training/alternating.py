@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from skae.training.flat import FlatAdamW, FlatParameters
+from skae.training.optimizer import FlatAdamW, FlatParameters
 from skae.training.trainer import Trainer
 
 __all__ = ["AlternatingAdamW", "AlternatingTrainer", "Move"]

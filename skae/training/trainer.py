@@ -33,7 +33,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
-from skae.training.flat import FlatAdamW, FlatParameters
+from skae.training.optimizer import FlatAdamW, FlatParameters
 
 __all__ = [
     "Patience",

@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 
 from skae import AdversarialAE, AEOutlierDetector
 from skae.parts.targets import TARGETS
-from skae.training.two_sample import energy_distance, energy_test
+from skae.statistics.energy import energy_distance, energy_test
 
 X = load_digits().data[np.random.default_rng(0).permutation(1797)]
 TRAIN, TEST = X[:1300], X[1300:]

@@ -63,8 +63,8 @@ def test_parameters_are_documented_and_constrained(estimator):
     assert set(parameters) == set(estimator._parameter_constraints)
     documented = [
         line.split(" : ")[0].strip()
-        for line in estimator.__doc__.split("Attributes")[0].splitlines()
-        if " : " in line and line.startswith("    ") and not line.startswith("     ")
+        for line in inspect.getdoc(estimator).split("Attributes")[0].splitlines()
+        if " : " in line and not line.startswith(" ")
     ]
     assert documented == parameters
 
@@ -83,8 +83,8 @@ SHARED = (
 
 def described(estimator):
     """Parameter names and what the docstring says of each."""
-    text = estimator.__doc__.split("Attributes")[0]
-    entries = re.split(r"(?m)^    (?=\w+ : )", text)[1:]
+    text = inspect.getdoc(estimator).split("Attributes")[0]
+    entries = re.split(r"(?m)^(?=\w+ : )", text)[1:]
     return {
         entry.split(" : ")[0]: " ".join(entry.replace("samples", "rows").split())
         for entry in entries

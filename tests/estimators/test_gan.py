@@ -14,9 +14,9 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from skae import GAN
-from skae.estimators.gan_fitting import GANFit, _without_past
-from skae.training.game import Replay
-from skae.training.two_sample import energy_distance
+from skae.fitting.gan_fit import GANFit, _without_past
+from skae.models.gan import Replay
+from skae.statistics.energy import energy_distance
 
 SMALL = {"hidden_layer_sizes": (64, 64), "learning_rate_init": 5e-3, "random_state": 0}
 FAST = {"hidden_layer_sizes": 16, "max_iter": 3, "random_state": 0}

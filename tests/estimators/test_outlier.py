@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skae import AEOutlierDetector, AutoencoderTransformer
-from skae.training import batches
+from skae.rows import chunks as batches
 
 RNG = np.random.default_rng(0)
 MIXING = RNG.normal(size=(6, 6))

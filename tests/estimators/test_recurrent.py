@@ -104,7 +104,7 @@ def test_more_padding_changes_nothing(noise, frame):
     listed = waves(2)
     options = FAST | {"noise": noise, "noise_level": 0.0, "frame_size": frame}
     short = RecurrentAE(**options).fit(listed)
-    long = RecurrentAE((11, 2), **options).fit(listed)
+    long = RecurrentAE(sample_shape=(11, 2), **options).fit(listed)
     assert long.n_features_in_ == 22
     np.testing.assert_allclose(long.loss_curve_, short.loss_curve_, rtol=1e-5)
     np.testing.assert_allclose(
@@ -221,7 +221,7 @@ def test_weights_of_sequences_are_heard():
     listed = waves()
     weight = np.r_[np.zeros(10), np.ones(20)]
     weighted = RecurrentAE(**FAST).fit(listed, sample_weight=weight)
-    without = RecurrentAE((7, 1), **FAST).fit(listed[10:])
+    without = RecurrentAE(sample_shape=(7, 1), **FAST).fit(listed[10:])
     np.testing.assert_array_equal(weighted.transform(listed), without.transform(listed))
 
 
@@ -310,9 +310,9 @@ def test_fitted_models_take_no_such_sequences_either(X, message):
 @pytest.mark.parametrize("shape", [(7, 3), (0, 2), (7, 2, 1), (), (7.5, "b")])
 def test_shapes_that_do_not_describe_x_are_named(shape):
     with pytest.raises(ValueError, match="sample_shape"):
-        RecurrentAE(shape, **FAST).fit(padded(LISTED).reshape(30, 14))
+        RecurrentAE(sample_shape=shape, **FAST).fit(padded(LISTED).reshape(30, 14))
     with pytest.raises(ValueError, match="sample_shape"):
-        RecurrentAE(shape, **FAST).fit(LISTED)
+        RecurrentAE(sample_shape=shape, **FAST).fit(LISTED)
 
 
 def test_sequences_longer_than_those_of_the_fit_are_refused():

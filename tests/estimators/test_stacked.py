@@ -25,12 +25,12 @@ from skae import (
     DenoisingAE,
     StackedAEClassifier,
 )
-from skae.estimators import stage_training
-from skae.estimators.pretraining import codes_of, layers_of
-from skae.estimators.stages import StackedFit
-from skae.training.batches import Rows
-from skae.training.classification import PartlyLabelled
-from skae.training.neighbours import NeighbourLabels
+from skae.fitting import classifier_stage as stage_training
+from skae.fitting.classifier_fit import StackedFit
+from skae.fitting.pretraining import codes_of, layers_of
+from skae.models.classifier import PartlyLabelled
+from skae.rows.chunks import Rows
+from skae.statistics.neighbours import NeighbourLabels
 from skae.training.trainer import Trainer
 
 FAST = {"pretrain_max_iter": 2, "max_iter": 2, "random_state": 0, "device": "cpu"}

@@ -13,7 +13,7 @@ from skae.parts.conv import Conv
 from skae.parts.dense import Dense
 from skae.parts.modules import ModulePair
 from skae.parts.recurrent import Recurrent
-from skae.training.selection import watched
+from skae.training.held_out import watched
 
 D, K, N = 6, 3, 40
 CONV = {"channels": (4,), "kernel_size": 2, "stride": 2, "n_residual_layers": 1}

@@ -7,8 +7,9 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
 
+from skae.rows.chunks import Rows
 from skae.training.alternating import AlternatingTrainer, Move
-from skae.training.batches import Batches, Rows
+from skae.training.batches import Batches
 from skae.training.trainer import Schedule
 
 N, D = 32, 3

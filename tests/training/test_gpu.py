@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from skae.models.autoencoder import Autoencoder
 from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import Bernoulli, Gaussian
 from skae.parts.priors import NoPrior
-from skae.training.batches import Batches, Rows, resolve_device
-from skae.training.objective import Autoencoder
-from skae.training.selection import Folds, HoldOut
+from skae.rows.chunks import Rows
+from skae.rows.isolation import resolve_device
+from skae.training.batches import Batches
+from skae.training.held_out import Folds, HoldOut
 from skae.training.trainer import Schedule, Trainer
 
 pytestmark = [

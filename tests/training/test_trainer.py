@@ -24,14 +24,15 @@ from skorch.callbacks import (
 from skorch.utils import freeze_parameter
 from torch import nn
 
+from skae.models.autoencoder import Autoencoder
+from skae.models.autoencoder_gradient import ExplicitGradient
 from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import Gaussian
 from skae.parts.modules import PairCodec
 from skae.parts.priors import NoPrior, StandardNormal
-from skae.training.batches import Batches, Rows
-from skae.training.explicit import ExplicitGradient
-from skae.training.objective import Autoencoder
+from skae.rows.chunks import Rows
+from skae.training.batches import Batches
 from skae.training.trainer import (
     Patience,
     Schedule,

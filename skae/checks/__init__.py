@@ -1,0 +1,3 @@
+"""What public methods validate."""
+
+__all__: list[str] = []

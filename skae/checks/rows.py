@@ -1,0 +1,295 @@
+"""Input checks that every estimator makes, once, in its public methods."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    validate_data,
+)
+
+from skae.rows.chunks import chunks
+
+__all__ = [
+    "check_magnitude",
+    "check_padding",
+    "feature_ranges",
+    "fills_unit_interval",
+    "fitted_rows",
+    "in_unit_interval",
+    "is_black_and_white",
+    "shape_of",
+    "target_rows",
+    "training_rows",
+    "unchanged_on_error",
+]
+
+# Of an end of [0, 1].
+_NEAR = 0.05
+_FLOATS = [np.float64, np.float32]
+# Squares of float64 entries, and codes in X's dtype, are finite up to these.
+_LARGEST = {np.dtype(np.float64): 1e150, np.dtype(np.float32): 1e35}
+# In the model's units; sums of weighted entries are finite in the model's dtype.
+_FARTHEST = {torch.float64: 1e150, torch.float32: 1e35}
+
+
+def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_rows=2):
+    """X and its weights for a fit.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Takes over n_features_in_ and feature_names_in_ if ``reset``, else X is checked
+        against them.
+    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    sample_weight : array-like of shape (n_samples,) or None
+    reset : bool
+    allow_nan : bool, default=False
+    min_rows : int, default=2
+        Of positive weight.
+
+    Returns
+    -------
+    X : ndarray or CSR matrix
+        Without the rows of weight zero.
+    weight : ndarray of shape (n_samples,) or None
+        Positive, of mean one; None where all are equal.
+    """
+    X = _validated(estimator, X, allow_nan, ensure_min_samples=min_rows, reset=reset)
+    if not reset:
+        _check_distance(estimator, X)
+    if sample_weight is None:
+        return X, None
+    weight = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True
+    )
+    used = weight > 0
+    if used.sum() < min_rows:
+        raise ValueError(
+            f"sample_weight must be positive for {min_rows} of the rows at least; it "
+            f"is for {used.sum()}."
+        )
+    if not used.all():
+        X, weight = X[used], weight[used]
+    even = np.all(weight == weight[0])
+    return X, None if even else weight / weight.mean()
+
+
+def fitted_rows(estimator, X, *, allow_nan=False):
+    """X for a fitted estimator, as float array or CSR matrix."""
+    check_is_fitted(estimator)
+    # Ensembles take any magnitude.
+    has_units = hasattr(estimator, "_units")
+    X = _validated(estimator, X, allow_nan, bounded=has_units, reset=False)
+    _check_distance(estimator, X)
+    return X
+
+
+def _validated(estimator, X, allow_nan, bounded=True, **options):
+    # scikit-learn adds all entries up, which the largest ones do not survive.
+    with np.errstate(invalid="ignore"):
+        X = validate_data(
+            estimator,
+            X,
+            accept_sparse="csr",
+            dtype=_FLOATS,
+            ensure_all_finite="allow-nan" if allow_nan else True,
+            **options,
+        )
+    if bounded:
+        check_magnitude(X)
+    return X
+
+
+def target_rows(y, shape, *, allow_nan=False):
+    """Clean rows that are the targets of noisy rows of this shape."""
+    with np.errstate(invalid="ignore"):
+        y = check_array(
+            y,
+            accept_sparse="csr",
+            dtype=_FLOATS,
+            ensure_all_finite="allow-nan" if allow_nan else True,
+            input_name="y",
+        )
+    if y.shape != shape:
+        raise ValueError(
+            f"y, the clean rows, must have the shape of X, {shape}; got {y.shape}. "
+            "Labels are one-dimensional and ignored."
+        )
+    check_magnitude(y, "y")
+    return y
+
+
+def check_magnitude(X, name="X") -> None:
+    """Raise for entries so large that their squares, or codes of them, are infinite.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of float
+    name : str, default="X"
+        What X is called in the message.
+    """
+    values = X.data if sparse.issparse(X) else X
+    if not values.size:
+        return
+    largest = max(np.fmax.reduce(values, axis=None), -np.fmin.reduce(values, axis=None))
+    if largest > _LARGEST[X.dtype]:
+        raise ValueError(
+            f"The entries of {name}, of dtype {X.dtype}, must not exceed "
+            f"{_LARGEST[X.dtype]:g} in magnitude; the largest is {largest:g}. Scale "
+            f"{name}, with StandardScaler for example."
+        )
+
+
+def _check_distance(estimator, X) -> None:
+    """Raise for entries so far from the training rows that a model can not square them.
+
+    Estimators without units of their own, such as ensembles, take any distance.
+    """
+    units, model = getattr(estimator, "_units", None), getattr(estimator, "net_", None)
+    if units is None or model is None:
+        return
+    largest = _FARTHEST[next(model.parameters()).dtype]
+    low, high = feature_ranges(X)
+    distance = np.fmax(high - units.center, units.center - low) / units.scale
+    farthest = np.fmax.reduce(distance)
+    if farthest > largest:
+        column = int(np.nanargmax(distance))
+        unit = np.broadcast_to(units.scale, distance.shape)[column]
+        raise ValueError(
+            f"The entries of X must lie within {largest:g} units of the training rows' "
+            f"mean; column {column}, fitted in units of {unit:g}, is {farthest:g} of "
+            "them away. Fit to rows that include such values, or clip X."
+        )
+
+
+def fills_unit_interval(X) -> bool:
+    """Whether the values lie in [0, 1] and come near both ends, as shares do."""
+    low, high = feature_ranges(X)
+    low, high = np.fmin.reduce(low), np.fmax.reduce(high)
+    return 0 <= low <= _NEAR and 1 - _NEAR <= high <= 1
+
+
+def in_unit_interval(X) -> bool:
+    """Whether all values but NaN lie in [0, 1]."""
+    low, high = feature_ranges(X)
+    return not (np.fmin.reduce(low) < 0 or np.fmax.reduce(high) > 1)
+
+
+def is_black_and_white(X) -> bool:
+    """Whether all values lie in [0, 1] and at least half of them near an end."""
+    if not in_unit_interval(X):
+        return False
+    # Entries that a sparse matrix leaves out are zeros.
+    stored = X.data if sparse.issparse(X) else X
+    n_entries = X.shape[0] * X.shape[1]
+    n_grey = sum(
+        np.count_nonzero((part > _NEAR) & (part < 1 - _NEAR))
+        for part in np.array_split(stored, max(1, stored.size // 4_000_000))
+    )
+    return 2 * n_grey <= n_entries
+
+
+def shape_of(X) -> tuple:
+    """The shape of anything array-like, without a copy where it says so itself."""
+    return X.shape if hasattr(X, "shape") else np.asarray(X).shape
+
+
+def feature_ranges(X, period=None):
+    """Smallest and largest value of each feature, NaN left out.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    period : int, optional
+        Columns that are this far apart count as one feature.
+
+    Returns
+    -------
+    low, high : ndarray of shape (n_features,)
+        NaN for a feature that is NaN everywhere.
+    """
+    if sparse.issparse(X):
+        low, high = (part.toarray().ravel() for part in (X.nanmin(0), X.nanmax(0)))
+    else:
+        low, high = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
+    if period is None:
+        return low, high
+    low = np.fmin.reduce(low.reshape(-1, period), axis=0)
+    high = np.fmax.reduce(high.reshape(-1, period), axis=0)
+    n_steps = X.shape[1] // period
+    return np.tile(low, n_steps), np.tile(high, n_steps)
+
+
+def check_padding(X, shape, name="X") -> np.ndarray:
+    """The number of steps of each sequence.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Sequences laid out flat, step after step.
+    shape : (n_steps, n_step_features)
+    name : str, default="X"
+        What X is called in messages.
+
+    Returns
+    -------
+    n_steps : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        When NaN is anywhere but in whole steps at the end of a sequence, or a sequence
+        has no step.
+    """
+    lengths = np.full(X.shape[0], shape[0])
+    for rows in chunks(*X.shape):
+        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+        missing = np.isnan(block)
+        if not missing.any():
+            continue
+        missing = missing.reshape(-1, *shape)
+        whole = missing.all(axis=2)
+        lengths[rows] = shape[0] - whole.sum(axis=1)
+        padding = np.arange(shape[0]) >= lengths[rows, None]
+        wrong = missing.any(axis=2) != padding
+        for row in np.flatnonzero(wrong.any(axis=1) | whole.all(axis=1))[:1]:
+            asked = (
+                "A sequence has at least one step, and NaN only in whole steps at its "
+                f"end, for those of {shape[0]} that it does not have"
+            )
+            number = rows.start + row
+            if whole[row].all():
+                raise ValueError(f"{asked}; {name}[{number}] is NaN throughout.")
+            step = np.flatnonzero(missing[row].any(axis=1))[0]
+            raise ValueError(
+                f"{asked}; {name}[{number}] has NaN at step {step} and values after it "
+                "or beside it. Fill in what is missing, with SimpleImputer for example."
+            )
+    return lengths
+
+
+@contextmanager
+def unchanged_on_error(estimator) -> Iterator[None]:
+    """Leave an estimator as it was, fitted or not, when the block raises.
+
+    Weights too, where they are trained in place: the optimiser gives parameters other
+    memory and writes there.
+    """
+    before = dict(vars(estimator))
+    net = before.get("net_")
+    weights = [] if net is None else [(p, p.data) for p in net.parameters()]
+    buffers = [] if net is None else [(b, b.clone()) for b in net.buffers()]
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        for tensor, values in (*weights, *buffers):
+            tensor.data, tensor.grad = values, None
+        raise

@@ -1,0 +1,322 @@
+"""One fit of a `StackedAEClassifier`: pretraining, head, release, fine-tuning.
+
+`StackedFit` plans the stages, runs them in order and returns a dictionary of fitted
+attributes; a stage itself is `StageTraining`'s.
+"""
+
+import copy
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skae.checks.rows import feature_ranges
+from skae.fitting.callbacks import FitProgress
+from skae.fitting.classifier_stage import Stage, StageTraining, chosen, sample, stream
+from skae.fitting.pca_start import Units, units_of
+from skae.fitting.pretraining import layers_of, pretrain
+from skae.fitting.resolve import hidden_widths, noise_of
+from skae.models.stack import Layer, Product, Stack
+from skae.parts.activations import ACTIVATIONS
+from skae.parts.base import Features
+from skae.rows.chunks import Rows
+from skae.rows.isolation import resolve_device
+from skae.statistics.pca import moments
+from skae.training.trainer import check_callbacks
+
+__all__ = ["StackedFit"]
+
+# Codes go from layer to layer as they are.
+_PLAIN = Units(np.zeros(1), 1.0)
+
+
+class StackedFit:
+    """A fit of a classifier to validated rows.
+
+    Parameters
+    ----------
+    estimator : StackedAEClassifier
+        Not changed.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    labels : ndarray of int of shape (n_samples,)
+        Class numbers, -1 for rows without a label.
+    classes : ndarray of shape (n_classes,)
+    weight : ndarray of shape (n_samples,) or None
+        Positive.
+    class_weight : ndarray of shape (n_classes,)
+
+    Raises
+    ------
+    ValueError
+        Where parameters do not fit X, before any training.
+    """
+
+    def __init__(self, estimator, X, labels, classes, weight, class_weight):
+        self.estimator = estimator
+        self.X = X
+        self.labels = labels
+        self.classes = classes
+        self.has_unlabelled = bool((labels < 0).any())
+        self.given_weight = weight
+        self.weight = np.ones(X.shape[0]) if weight is None else weight
+        self.class_weight = class_weight
+        random_state = check_random_state(estimator.random_state)
+        self.seed = random_state.randint(np.iinfo(np.int32).max)
+        self.device = resolve_device(estimator.device)
+        self._seed_generators(self.seed)
+        self.widths = hidden_widths(estimator.hidden_layer_sizes, "relu")
+        head = estimator.head_layer_sizes
+        self.head_widths = hidden_widths(head, "relu", "head_layer_sizes")
+        level = chosen(estimator.noise_level)
+        if level is None:
+            level = 1.0 if estimator.noise == "gaussian" else 0.25
+        self.corruption = noise_of(estimator.noise, level)
+        check_callbacks(estimator.callbacks)
+        self.first = copy.deepcopy(estimator.encoder)
+        if not self.widths and self.first is None:
+            raise ValueError(
+                "hidden_layer_sizes must name at least one layer unless an encoder is "
+                "given; got ()."
+            )
+        self.autoencoders: list = []
+        self.loss_curve: list[float] = []
+        self.epochs: list[float] = []
+        self.n_iter = 0
+        self.validation_scores: list[float] | None = None
+        self.stages: list[tuple[str, int]] = []
+        self.interrupted: str | None = None
+        self.is_stopped = False
+        self.graph_used = False
+        self.held_out = np.empty(0, dtype=int)
+
+    def run(self) -> dict:
+        """Fit from scratch."""
+        self._begin()
+        stack, n_given = self._pretrained()
+        for stage in self._planned(n_given):
+            if self.interrupted is None or stage.is_head:
+                self._run(stage, stack)
+            if self.is_stopped:
+                break
+        return self._finished(stack)
+
+    def resume(self, fitted) -> dict:
+        """Fine-tune a fitted classifier further (``warm_start``)."""
+        self._begin()
+        stack = self._taken_over(fitted)
+        n_released = self._n_released(self.n_encoder)
+        self._run(Stage("fine-tuning", n_released, is_last=True), stack)
+        return self._finished(stack)
+
+    def continue_epoch(self, fitted) -> dict:
+        """One epoch at a constant rate, from a fitted classifier or from scratch."""
+        self.progress = None
+        if fitted is None:
+            stack, _ = self._pretrained(max_iter=1)
+            stack.settle(sample(self.rows_of(self.X)), alike=True)
+        else:
+            stack = self._taken_over(fitted)
+            self.stages, self.loss_curve = [*fitted.stages_], [*fitted.loss_curve_]
+            self.epochs = [*fitted.epochs_]
+            # Each chunk has noise and an order of its own.
+            self._seed_generators(self.seed + len(self.loss_curve))
+        stream(self, stack, self._n_released(self.n_encoder))
+        self.n_iter += 0 if fitted is None else fitted.n_iter_
+        return self._finished(stack)
+
+    def end(self, fitted: dict) -> None:
+        """Tell scikit-learn's callbacks that the fit is over."""
+        self.progress.end(lambda: fitted)
+
+    def rows_of(self, X) -> Rows:
+        """Rows in model units."""
+        return Rows(X, self.units.center, self.units.scale, self.device)
+
+    def attributes(self, stack: Stack) -> dict:
+        """Fitted attributes of a stack."""
+        stack.eval().requires_grad_(True)
+        encoder = stack.below(self.n_encoder)
+        curves = [autoencoder.loss_curve_ for autoencoder in self.autoencoders]
+        return {
+            "classes_": self.classes,
+            "net_": stack,
+            "encoder_": encoder,
+            "autoencoders_": self.autoencoders,
+            "pretraining_curves_": curves,
+            "n_components_": encoder.sizes[-1],
+            "loss_curve_": self.loss_curve,
+            "validation_scores_": self.validation_scores,
+            "stages_": self.stages,
+            "epochs_": np.array(self.epochs),
+            "n_iter_": self.n_iter,
+            "graph_used_": self.graph_used,
+            "_units": self.units,
+            "_widths": (self.widths, self.head_widths),
+            "_first": self.first,
+        }
+
+    def _begin(self):
+        known = self.labels >= 0
+        self.progress = FitProgress(
+            self.estimator, self.X[known], self.classes[self.labels[known]]
+        )
+        if self.estimator.early_stopping:
+            self._hold_out()
+
+    def _seed_generators(self, seed):
+        # Weights and batches are drawn on the CPU: alike on every device.
+        self.generator = torch.Generator().manual_seed(seed)
+        self.noise = torch.Generator(self.device).manual_seed(seed)
+
+    # The network before its labels
+
+    def _hold_out(self):
+        """Take labelled rows out, class by class, of each at least one stays."""
+        state = np.random.RandomState(self.seed)
+        share, held_out = self.estimator.validation_fraction, []
+        for number in range(len(self.classes)):
+            mine = state.permutation(np.flatnonzero(self.labels == number))
+            size = min(max(1, round(share * len(mine))), len(mine) - 1)
+            held_out.append(mine[:size])
+        self.held_out = np.sort(np.concatenate(held_out))
+
+    def _pretrained(self, max_iter=None):
+        """The whole stack, and how many of its layers know the rows already."""
+        estimator = self.estimator
+        layers = []
+        if self.first is not None:
+            self.units = self.first._units
+            layers = layers_of(self.first)
+        if estimator.pretrain:
+            try:
+                self._pretrain(estimator.pretrain_max_iter or max_iter)
+            except KeyboardInterrupt:
+                self.interrupted = f"pretraining of layer {len(self.autoencoders) + 1}"
+        for number, autoencoder in enumerate(self.autoencoders):
+            if number == 0 and self.first is None:
+                self.units = autoencoder._units
+            units = self.units if not layers else _PLAIN
+            layers += layers_of(autoencoder, units)
+            if autoencoder._interrupted and self.interrupted is None:
+                self.interrupted = f"pretraining of layer {number + 1}"
+        if not layers:
+            found = moments(self.X, self.given_weight, covariance=False)
+            self.units = units_of(found)
+        self._bind_corruption()
+        n_given = len(layers)
+        n_before = n_given - len(self.autoencoders)
+        self.n_encoder = n_before + len(self.widths)
+        widths = self.widths[len(self.autoencoders) :]
+        sizes = [*widths, *self.head_widths, len(self.classes)]
+        n_in = layers[-1].n_out if layers else self.X.shape[1]
+        for number, width in enumerate(sizes):
+            name = "identity" if number == len(sizes) - 1 else "relu"
+            gain = ACTIVATIONS[name].gain
+            product = Product.random(n_in, width, gain, self.generator)
+            layers.append(Layer(product, n_in, width, name))
+            n_in = width
+        stack = Stack(layers).to(self.device)
+        x = sample(self.rows_of(self.X))
+        stack.above(n_given).settle(stack.below(n_given)(x).detach())
+        return stack, n_given
+
+    def _pretrain(self, max_iter):
+        estimator = self.estimator
+        fits = pretrain(
+            self.X,
+            self.widths,
+            estimator._layer_class,
+            corruption=self.corruption,
+            hidden_noise=estimator.hidden_noise_level,
+            first=self.first,
+            weight=self.given_weight,
+            tied_weights=estimator.tied_weights,
+            max_iter=max_iter,
+            batch_size=chosen(estimator.batch_size),
+            device=estimator.device,
+            callbacks=estimator.callbacks,
+            verbose=estimator.verbose,
+            random_state=self.seed,
+        )
+        for autoencoder in fits:
+            self.autoencoders.append(autoencoder)
+            curve = autoencoder.loss_curve_
+            self.stages.append((f"layer {len(self.autoencoders)}", len(curve)))
+            if autoencoder._interrupted:
+                break
+
+    def _taken_over(self, fitted) -> Stack:
+        """A copy of a fitted classifier's stack, and what it knows beside."""
+        asked = self.widths, self.head_widths
+        if asked != fitted._widths:
+            raise ValueError(
+                f"hidden_layer_sizes={asked[0]} and head_layer_sizes={asked[1]} ask "
+                "for another network than the fitted one that is to be continued, "
+                f"which has {fitted._widths[0]} and {fitted._widths[1]}. Set "
+                "warm_start=False or use a new estimator."
+            )
+        self.autoencoders, self.first = fitted.autoencoders_, fitted._first
+        self.stages = fitted.stages_[: len(self.autoencoders)]
+        self.units = fitted._units
+        self.n_encoder = len(fitted.encoder_)
+        self._bind_corruption()
+        return copy.deepcopy(fitted.net_).to(self.device)
+
+    def _bind_corruption(self):
+        """The corruption in model units, where a feature's deviation is their root
+        mean square: also directions in which training rows do not vary need noise."""
+        n_features = self.X.shape[1]
+
+        def deviations():
+            found = moments(self.X, self.given_weight, covariance=False)
+            return np.full(n_features, found.unit * np.sqrt(found.variance.mean()))
+
+        features = Features(
+            torch.as_tensor(self.units.center, dtype=torch.float64),
+            self.units.columns,
+            (n_features,),
+            deviations,
+            lambda: feature_ranges(self.X),
+        )
+        self.corruption = self.corruption.bind(features)
+
+    # The stages
+
+    def _n_released(self, n_layers):
+        asked = self.estimator.unfreeze_layers
+        return n_layers if asked == "all" else min(asked, n_layers)
+
+    def _planned(self, n_given):
+        n_new = max(0, self.n_encoder - n_given)
+        if n_new:
+            # Layers that know nothing yet can not be frozen.
+            n_released = n_new + self._n_released(n_given)
+            if self.interrupted is None:
+                return [Stage("fine-tuning", n_released, is_last=True)]
+            return [Stage("head", n_new, is_head=True)]
+        n_released = self._n_released(self.n_encoder)
+        if n_released == 0:
+            return [Stage("head", 0, is_head=True, is_last=self.interrupted is None)]
+        between = [
+            Stage(f"{n} layer{'s' * (n > 1)} released", n) for n in range(1, n_released)
+        ]
+        last = Stage("fine-tuning", n_released, is_last=True)
+        return [Stage("head", 0, is_head=True), *between, last]
+
+    def _run(self, stage: Stage, stack: Stack) -> None:
+        try:
+            StageTraining(self, stage, stack).run()
+        except KeyboardInterrupt:
+            self.interrupted = self.interrupted or f"the stage '{stage.name}'"
+
+    def _finished(self, stack) -> dict:
+        if self.interrupted is not None:
+            warnings.warn(
+                f"Training was interrupted in {self.interrupted}; what was learned "
+                "until then is kept.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return self.attributes(stack)

@@ -1,0 +1,248 @@
+"""What fits of rows have in common: seeds, device, held-out rows, schedule, curves.
+
+`Fit` and `GANFit` add what is trained and what comes of it.
+"""
+
+import math
+import sys
+import warnings
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skae.fitting.callbacks import FitProgress
+from skae.fitting.defaults import length_of
+from skae.rows.isolation import resolve_device
+from skae.training.trainer import Schedule, Trainer, check_callbacks
+
+__all__ = ["BaseFit", "advice_on", "finished_rounds", "given"]
+
+_MAX_HELD_OUT = 1000
+# The last part of a training, and the share of the whole fall that is much there.
+_LAST_PART = 0.25
+_MUCH = 0.1
+
+
+class BaseFit:
+    """A fit of an estimator to validated rows.
+
+    Parameters
+    ----------
+    estimator : TrainedEstimator
+        Only its parameters are read.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,) or None
+        Positive, of mean one.
+    context : ndarray of shape (n_samples, n_context), optional
+        What the model is told of each row.
+    """
+
+    # Whether the model starts as PCA.
+    is_anchored = False
+
+    def __init__(self, estimator, X, weight, context=None):
+        self.estimator = estimator
+        self.X = X
+        self.weight = weight
+        self.context = context
+        self.n_samples, self.n_features = X.shape
+        self.random_state = check_random_state(estimator.random_state)
+        seed = self.random_state.randint(np.iinfo(np.int32).max)
+        self.progress = FitProgress(estimator, X)
+        self.device = resolve_device(estimator.device)
+        # Weights and batches are drawn on the CPU: alike on every device.
+        self.generator = torch.Generator().manual_seed(seed)
+        self.noise = torch.Generator(self.device).manual_seed(seed)
+        check_callbacks(estimator.callbacks)
+
+    def end(self, fitted: dict) -> None:
+        """Tell scikit-learn's callbacks that the fit is over, and the user how."""
+        self.progress.end(lambda: fitted)
+        if self.estimator.verbose:
+            name, phrases = type(self.estimator).__name__, self._summary(fitted)
+            print(f"{name}: {', '.join(phrases)}", file=sys.stderr)
+
+    def _summary(self, fitted: dict) -> list[str]:
+        """What there is to say of a fit, from its fitted attributes."""
+        n_epochs, scores = fitted["n_iter_"], fitted["validation_scores_"]
+        if not len(fitted["loss_curve_"]):
+            return ["nothing was trained"]
+        phrases = [f"{n_epochs} epoch{'s' * (n_epochs != 1)}"]
+        kept = fitted["_kept_round"]
+        if scores is not None and kept:
+            phrases.append(f"held-out loss {-scores[0]:.4g} -> {-scores[kept - 1]:.4g}")
+        if kept:
+            phrases.append(f"kept epoch {fitted['epochs_'][kept - 1]:.3g}")
+        else:
+            phrases.append("kept the start")
+        return [*phrases, fitted["_stop_reason"]]
+
+    def _shuffled(self):
+        """Training row numbers in random order, and held-out ones or None."""
+        order = torch.randperm(self.n_samples, generator=self.generator).numpy()
+        if not self.estimator.early_stopping:
+            return order, None
+        held_out = round(self.estimator.validation_fraction * self.n_samples)
+        held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
+        return order[held_out:], np.sort(order[:held_out])
+
+    def _schedule_of(self, n_train, defaults, warmup=0.0, **options) -> Schedule:
+        """The schedule that the parameters ask for, or that defaults have.
+
+        Parameters
+        ----------
+        n_train : int
+        defaults : object
+            With batch_size, lr, n_steps and n_rounds.
+        warmup : float, default=0.0
+            Share of the training that does not count against patience.
+        **options
+            Of `Schedule`.
+        """
+        estimator = self.estimator
+        batch_size = min(given(estimator.batch_size, defaults.batch_size), n_train)
+        length = length_of(
+            n_train, batch_size, defaults.n_steps, defaults.n_rounds, estimator.max_iter
+        )
+        patient = estimator.early_stopping and estimator.n_iter_no_change != np.inf
+        patience = None
+        if patient:
+            patience = int(estimator.n_iter_no_change) + round(warmup * length.n_rounds)
+        return Schedule(
+            n_rounds=length.n_rounds,
+            n_steps=length.n_steps,
+            batch_size=batch_size,
+            lr=given(estimator.learning_rate_init, defaults.lr),
+            patience=patience,
+            tol=estimator.tol,
+            steps_per_epoch=length.steps_per_epoch,
+            **options,
+        )
+
+    def _curves(self, trainer: Trainer, earlier=None) -> dict:
+        """Fitted attributes that tell of the training.
+
+        Parameters
+        ----------
+        trainer : Trainer
+            After its training.
+        earlier : fitted estimator, optional
+            Whose training this one continues.
+        """
+        self._warn_of_training(trainer, earlier)
+        rounds = finished_rounds(trainer)
+        epochs = np.array([trainer.schedule.epochs(row["step"]) for row in rounds])
+        losses, before = [row["train_loss"] for row in rounds], 0
+        kept, scores = trainer.kept_round_, None
+        if trainer.evaluate is not None:
+            scores = [-row["valid_loss"] for row in rounds]
+        if earlier is not None:
+            before = len(earlier.loss_curve_)
+            kept = before + kept if kept else earlier._kept_round
+            scores = _joined(earlier.validation_scores_, before, scores, len(losses))
+            losses = [*earlier.loss_curve_, *losses]
+            last = earlier.epochs_[-1] if before else 0.0
+            epochs = np.concatenate([earlier.epochs_, last + epochs])
+        ended = "trained to the end"
+        if self.estimator.max_iter is not None:
+            ended = "stopped at max_iter"
+        return {
+            "_kept_round": kept,
+            "_interrupted": trainer.interrupted_,
+            "_stop_reason": trainer.stop_reason_ or ended,
+            # Sums of fractions may come out a little above a whole number.
+            "n_iter_": math.ceil(epochs[-1] - 1e-6) if len(epochs) else 0,
+            "epochs_": epochs,
+            "loss_curve_": losses,
+            "validation_scores_": scores,
+        }
+
+    def _warn_of_training(self, trainer, earlier) -> None:
+        rounds = finished_rounds(trainer)
+        if trainer.interrupted_:
+            epoch = trainer.schedule.epochs(rounds[-1]["step"]) if rounds else 0
+            advice = (
+                f"Training was interrupted after {epoch:.3g} epochs; the best weights "
+                "so far are kept."
+            )
+        else:
+            advice = advice_on(
+                trainer.start_loss_,
+                [row["valid_loss"] for row in rounds if "valid_loss" in row],
+                tol=self.estimator.tol,
+                max_iter=None if trainer.stop_reason_ else self.estimator.max_iter,
+                kept_untrained=trainer.kept_round_ == 0
+                and not (self.is_anchored or earlier is not None),
+            )
+        if advice is not None:
+            warnings.warn(advice, ConvergenceWarning, stacklevel=5)
+
+    def _tensor(self, values, dtype=torch.float32):
+        if values is None:
+            return None
+        return torch.as_tensor(values, dtype=dtype, device=self.device)
+
+
+def advice_on(
+    start: float | None,
+    losses: list[float],
+    *,
+    tol: float,
+    max_iter: int | None,
+    kept_untrained: bool,
+) -> str | None:
+    """What to do about a training that did not converge; None where it did.
+
+    Parameters
+    ----------
+    start : float or None
+        The held-out loss before the training.
+    losses : list of float
+        The held-out losses of its rounds; empty where nothing was held out.
+    tol : float
+        A fall of less than this share of the loss is none.
+    max_iter : int or None
+        The limit that ended the training, if one did that the user had set.
+    kept_untrained : bool
+        Whether the weights of a random start are left.
+    """
+    if not losses or start is None:
+        return None
+    if kept_untrained:
+        return (
+            "No weights were better on held-out rows than the untrained start, which "
+            "is kept. Lower learning_rate_init, raise max_iter or n_iter_no_change, or "
+            "scale X."
+        )
+    if max_iter is None:
+        return None
+    losses = [start, *losses]
+    split = 1 + math.floor((1 - _LAST_PART) * (len(losses) - 1))
+    best = min(losses)
+    fall = min(losses[:split]) - best
+    if fall > max(_MUCH * (start - best), tol * abs(best)):
+        return (
+            f"max_iter={max_iter} ended the training while the held-out loss still "
+            "fell. Raise max_iter."
+        )
+    return None
+
+
+def finished_rounds(trainer: Trainer) -> list[dict]:
+    """Those of a trainer's rounds that came to their end."""
+    return [row for row in trainer.history if trainer.monitored in row]
+
+
+def _joined(earlier, n_earlier: int, later, n_later: int) -> list[float] | None:
+    """Two curves as one, with nan for the one that is missing."""
+    if earlier is None and later is None:
+        return None
+    first = [math.nan] * n_earlier if earlier is None else earlier
+    return [*first, *([math.nan] * n_later if later is None else later)]
+
+
+def given(value, default):
+    """The value, or the default where the value is a word such as "auto"."""
+    return default if isinstance(value, str) else value

@@ -1,0 +1,164 @@
+"""Greedy layer-wise pretraining: autoencoders of codes of autoencoders.
+
+Bengio et al. (2006), *Greedy layer-wise training of deep networks*, NeurIPS 19; with
+noise, Vincent et al. (2010), JMLR 11. `pretrain` fits one `AutoencoderTransformer` a
+layer and computes the codes of the training rows once a layer; `layers_of` turns fitted
+autoencoders into the layers of a `Stack`. Labels never come here.
+"""
+
+import copy
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from skae.fitting.defaults import defaults_from_random
+from skae.models.stack import Layer, Product
+from skae.parts.corruption import GaussianNoise
+
+__all__ = ["layers_of", "pretrain"]
+
+_STEPS = 400
+
+
+def pretrain(
+    X,
+    widths,
+    autoencoder_class,
+    *,
+    corruption,
+    hidden_noise,
+    first=None,
+    weight=None,
+    **parameters,
+) -> Iterator:
+    """Fit one autoencoder a layer, each to the codes of the one before.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated rows.
+    widths : sequence of int
+        Width of each code.
+    autoencoder_class : type
+        `AutoencoderTransformer`, or what takes its parameters.
+    corruption : corruption part
+        Of X.
+    hidden_noise : float
+        Noise on codes, in standard deviations of each unit.
+    first : fitted autoencoder, optional
+        Whose codes the first layer sees.
+    weight : ndarray of shape (n_samples,), optional
+    **parameters
+        Of `AutoencoderTransformer`; ``max_iter=None`` trains for one epoch and at least
+        400 steps, fewer for fewer than 100 rows.
+
+    Yields
+    ------
+    autoencoder : AutoencoderTransformer
+        Fitted, the layer nearest the rows first.
+    """
+    codes, noise = X, corruption
+    if first is not None and len(widths):
+        codes, noise = codes_of(first, X), GaussianNoise(hidden_noise)
+    for number, width in enumerate(widths):
+        autoencoder = autoencoder_class(
+            width,
+            hidden_layer_sizes=(),
+            code_activation="relu",
+            init="random",
+            corruption=noise,
+            **_schedule(codes.shape, parameters),
+        )
+        yield autoencoder.fit(codes, sample_weight=weight)
+        if number + 1 < len(widths):
+            codes, noise = codes_of(autoencoder, codes), GaussianNoise(hidden_noise)
+
+
+def codes_of(autoencoder, X) -> np.ndarray:
+    """Codes of the rows in single precision, in one pass."""
+    if not hasattr(autoencoder, "_encoded"):
+        return np.asarray(autoencoder.transform(X), dtype=np.float32)
+    width = autoencoder.n_components_
+    codes = np.empty((X.shape[0], width), dtype=np.float32)
+    return autoencoder._encoded(X, out=codes)
+
+
+def _schedule(shape, parameters):
+    n_samples = shape[0]
+    batch_size = min(128 if n_samples > 4000 else 32, n_samples)
+    chosen = {"alpha": 0.0, "early_stopping": False, "batch_size": batch_size}
+    chosen["learning_rate_init"] = defaults_from_random(*shape, 1).lr
+    chosen |= {name: value for name, value in parameters.items() if value is not None}
+    if chosen.get("max_iter") is None:
+        n_batches = max(1, n_samples // chosen["batch_size"])
+        chosen["max_iter"] = math.ceil(min(_STEPS, 4 * n_samples) / n_batches)
+    return chosen
+
+
+def layers_of(autoencoder, units=None) -> list[Layer]:
+    """The encoder of a fitted autoencoder as layers.
+
+    Dense encoders without a linear path of their own come apart into one layer for each
+    product; others are one layer as a whole. The weights are copies.
+
+    Parameters
+    ----------
+    autoencoder : fitted autoencoder or StackedAEClassifier
+    units : Units, optional
+        Of the rows that the layers will see, where those are not the autoencoder's.
+    """
+    if hasattr(autoencoder, "encoder_"):
+        return list(copy.deepcopy(autoencoder.encoder_))
+    own = autoencoder._units
+    if units is None:
+        units = own
+    codec = autoencoder.net_.codec.dense_layers()
+    if codec is None or autoencoder.net_.codec.is_anchored:
+        return [_whole(autoencoder)]
+    names = [codec.activation] * (len(codec.sizes) - 2) + [codec.code_activation]
+    slope, offset = _into(own, units, codec.input_scale)
+    layers = []
+    for (weight, bias), name in zip(codec.encoder_layers(), names, strict=True):
+        weight, bias = weight.detach().float(), bias.detach().float()
+        if not layers:
+            bias = bias + offset.to(weight) @ weight
+            weight = slope.to(weight)[:, None] * weight
+        if len(layers) == len(names) - 1:
+            scale = autoencoder._code_scale
+            weight, bias = weight * scale, bias * scale
+        layers.append(Layer(Product(weight), *weight.shape, name, bias))
+    return layers
+
+
+def _into(own, units, input_scale):
+    """What the encoder sees of a row is slope * x + offset of a row x in ``units``."""
+    scale = input_scale.cpu().double()
+    slope = scale * torch.as_tensor(units.scale / own.scale)
+    offset = scale * torch.as_tensor((units.center - own.center) / own.scale)
+    return slope, offset
+
+
+class _Encoder(torch.nn.Module):
+    """The codes of any codec, in evaluation mode also where its layer is trained."""
+
+    def __init__(self, codec, scale: float):
+        super().__init__()
+        self.codec = copy.deepcopy(codec).eval()
+        self.scale = scale
+
+    def forward(self, x):
+        # cuDNN has no gradient of recurrent layers in evaluation mode.
+        with torch.backends.cudnn.flags(enabled=not torch.is_grad_enabled()):
+            return self.codec.encode(x) * self.scale
+
+    def train(self, mode=True):
+        return self
+
+
+def _whole(autoencoder) -> Layer:
+    codec = autoencoder.net_.codec
+    encoder = _Encoder(codec, autoencoder._code_scale).float().requires_grad_(True)
+    n_in, n_out = autoencoder.n_features_in_, autoencoder.n_components_
+    return Layer(encoder, n_in, n_out, "identity")

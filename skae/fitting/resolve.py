@@ -1,0 +1,125 @@
+"""From the strings and numbers that users write to parts.
+
+Estimators fill in `Parts` in ``_parts``; `Fit` makes a model of it. User-facing
+defaults are strings, numbers, tuples or None; objects are accepted wherever strings
+are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any
+
+from sklearn.base import clone
+
+from skae.fitting.defaults import Defaults
+from skae.parts.base import Corruption, Penalty, as_part
+from skae.parts.corruption import CORRUPTIONS, NoCorruption
+from skae.parts.likelihoods import Gaussian
+from skae.parts.penalties import PENALTIES
+from skae.parts.priors import NoPrior
+
+__all__ = ["Parts", "hidden_widths", "noise_of", "part_of", "penalties_of"]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an estimator's parameters say of its model.
+
+    Attributes
+    ----------
+    architecture : part
+        With ``build``. Hidden widths of "auto" in a `Dense` one are those of
+        ``defaults``.
+    n_components : int, float or None
+        None where the architecture decides.
+    defaults : callable
+        ``defaults(n_samples, n_features, n_components)``: what "auto" means.
+    likelihood, corruption, prior : parts
+    penalties : tuple of parts
+    init : {"pca", "random"}
+        PCA needs n_components, or an architecture that decides it.
+    columns_apart : bool
+        Whether columns that are measured in different units get one each.
+    kl_warmup : float
+        Share of the training over which the prior's divergence comes in.
+    hidden_context : float
+        Share of the rows whose context the encoder does not see in training.
+    """
+
+    architecture: Any
+    n_components: Any
+    defaults: Callable[[int, int, int], Defaults]
+    likelihood: Any = Gaussian()
+    corruption: Any = NoCorruption()
+    prior: Any = NoPrior()
+    penalties: tuple = ()
+    init: str = "random"
+    columns_apart: bool = False
+    kl_warmup: float = 0.0
+    hidden_context: float = 0.0
+
+
+def part_of(value, base, names=None, default=None):
+    """A part by name, a copy of the user's object as such a part, or the default.
+
+    Raises
+    ------
+    ValueError
+        When a class came instead of an object, or the object lacks a method.
+    """
+    if isinstance(value, str) and names is not None:
+        if value not in names:
+            raise ValueError(
+                f"A {base.__name__.lower()} must be one of {sorted(names)} or a part; "
+                f"got {value!r}."
+            )
+        return names[value]()
+    return default() if value is None else as_part(_copied(value), base)
+
+
+def penalties_of(penalty) -> tuple:
+    """Penalty parts of a name, an object, a list of them or None."""
+    several = penalty if isinstance(penalty, list | tuple) else [penalty]
+    return tuple(
+        part_of(each, Penalty, PENALTIES) for each in several if each is not None
+    )
+
+
+def noise_of(noise, level):
+    """The corruption of a name at a level, a copy of the user's object, or none.
+
+    Raises
+    ------
+    ValueError
+        When the level of a share of entries is beyond one.
+    """
+    if noise is None:
+        return NoCorruption()
+    if not isinstance(noise, str):
+        return as_part(_copied(noise), Corruption)
+    if noise != "gaussian" and level > 1:
+        raise ValueError(
+            f"noise_level of noise={noise!r} is a share of the features and must be in "
+            f"[0, 1]; got {level!r}."
+        )
+    return CORRUPTIONS[noise](level)
+
+
+def _copied(part):
+    if isinstance(part, type | str):
+        name = part if isinstance(part, str) else part.__name__
+        raise ValueError(f"A part must be an object, such as {name}(); got {part!r}.")
+    return clone(part, safe=False)
+
+
+def hidden_widths(
+    sizes, activation, name="hidden_layer_sizes"
+) -> tuple[int, ...] | str:
+    """Widths as a tuple of int; "auto" is left to the defaults of non-linear models."""
+    if isinstance(sizes, str):
+        return () if activation == "identity" else "auto"
+    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+        raise ValueError(f"{name} must be positive integers, got {sizes!r}.")
+    return tuple(int(size) for size in sizes)

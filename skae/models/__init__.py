@@ -1,0 +1,3 @@
+"""Torch modules with a loss over a batch."""
+
+__all__: list[str] = []

@@ -1,0 +1,219 @@
+"""The loss as a formula of the five parts.
+
+`Autoencoder` is the module that the trainer optimises and that estimators keep as
+``net_``: one codec with its corruption, prior, likelihood and penalties. It returns
+nats per sample; what a training step minimises is ``batch_loss``.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from skae.models.autoencoder_gradient import ExplicitGradient, supports
+from skae.parts.base import Batch, Codec, State
+
+__all__ = ["Autoencoder"]
+
+
+class Autoencoder(nn.Module):
+    """loss = likelihood.nll(raw, x) + prior.divergence(h) + sum of penalties.
+
+    Parameters
+    ----------
+    codec : Codec
+    likelihood, corruption, prior : parts, bound to the columns of X
+    penalties : sequence of parts, default=()
+    sample_shape : tuple of int, optional
+        Shape in which the corruption sees a sample; flat rows where left out.
+    kl_warmup : float, default=0.0
+        Share of the training over which the divergence's weight rises to one.
+    hidden_context : float, default=0.0
+        Share of the rows whose context the encoder does not see in training, so that it
+        can do without.
+
+    Attributes
+    ----------
+    progress : float
+        Share of the training that is done, for what changes on the way; whoever trains
+        sets it.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        likelihood,
+        corruption,
+        prior,
+        penalties: Sequence = (),
+        *,
+        sample_shape: tuple[int, ...] | None = None,
+        kl_warmup: float = 0.0,
+        hidden_context: float = 0.0,
+    ):
+        super().__init__()
+        self.codec: Any = codec
+        self.likelihood = likelihood
+        self.corruption = corruption
+        self.prior = prior
+        self.penalties = list(penalties)
+        self.sample_shape = sample_shape
+        self.kl_warmup = kl_warmup
+        self.hidden_context = hidden_context
+        self.progress = 1.0
+
+    def forward(
+        self,
+        x: Tensor,
+        generator: Generator | None = None,
+        x_tilde: Tensor | None = None,
+        weight: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Tensor:
+        """Objective of each row, shape ``(..., batch)``, in nats.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., batch, n_features), in model units
+            The target.
+        generator : torch.Generator, optional
+            Where corruption, prior and penalties draw from.
+        x_tilde : Tensor of x's shape, optional
+            What the encoder sees; the corrupted target where left out.
+        weight : Tensor of shape (..., batch), optional
+            Of the rows, for penalties on means over the batch; the objectives
+            themselves are not weighted.
+        context : Tensor of shape (..., batch, n_context), optional
+            What encoder and decoder know of the rows.
+        """
+        state = self.run(x, generator, x_tilde, weight, context)
+        divergence = self.prior.divergence(state.h)
+        loss = self.likelihood.nll(state.raw, x) + self.kl_weight() * divergence
+        for penalty in self.penalties:
+            loss = loss + penalty(state)
+        return loss
+
+    def batch_loss(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        x_tilde: Tensor | None = None,
+        context: Tensor | None = None,
+        *,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """Weighted mean of the objective over a batch, for each member."""
+        loss = self(x, generator, x_tilde, weight, context)
+        return loss.mean(-1) if weight is None else (loss * weight).mean(-1)
+
+    @property
+    def members(self) -> int | None:
+        """How many models the codec holds along a leading axis."""
+        return self.codec.members
+
+    def gradient(self, generator: Generator | None) -> ExplicitGradient | None:
+        """The gradient written out by hand, or None where autograd has to do."""
+        return ExplicitGradient(self, generator) if supports(self) else None
+
+    def decayed_parameters(self) -> list[nn.Parameter]:
+        """Those of the codec that are under weight decay."""
+        return self.codec.decayed_parameters()
+
+    def run(
+        self,
+        x: Tensor,
+        generator: Generator | None = None,
+        x_tilde: Tensor | None = None,
+        weight: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> State:
+        """One pass through corruption, encoder, prior and decoder."""
+        if x_tilde is None:
+            x_tilde = self.corrupted(x, generator)
+        seen = self.seen_context(context, generator)
+        h = self.codec.encode(x_tilde, *_given(seen))
+        z = self.prior.draw(h, generator)
+        raw = self.codec.decode(z, *_given(context))
+        return State(x, x_tilde, h, z, raw, self.codec, generator, weight, context)
+
+    def corrupted(self, x: Tensor, generator: Generator | None) -> Tensor:
+        """What the encoder sees of rows x in training.
+
+        Raises
+        ------
+        ValueError
+            When the corruption changes the shape.
+        """
+        shape = self.sample_shape or x.shape[-1:]
+        samples = x.unflatten(-1, shape) if len(shape) > 1 else x
+        x_tilde = self.corruption(samples, generator)
+        if x_tilde.shape != samples.shape:
+            raise ValueError(
+                "corruption must return a tensor of the shape that came, "
+                f"{tuple(samples.shape)}; it returned {tuple(x_tilde.shape)}."
+            )
+        return x_tilde.flatten(-len(shape)) if len(shape) > 1 else x_tilde
+
+    def kl_weight(self) -> float:
+        """Weight of the divergence: rising in training, one afterwards."""
+        if not self.training or not self.kl_warmup:
+            return 1.0
+        return min(1.0, self.progress / self.kl_warmup)
+
+    def seen_context(
+        self, context: Tensor | None, generator: Generator | None
+    ) -> Tensor | None:
+        """What the encoder sees of the context: in training zeros for some rows."""
+        if context is None or not self.training or not self.hidden_context:
+            return context
+        shape = *context.shape[:-1], 1
+        device = context.device if generator is None else generator.device
+        draw = torch.rand(shape, generator=generator, device=device).to(context)
+        return context * (draw >= self.hidden_context)
+
+    def code(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """z of clean rows, without chance."""
+        return self.prior.location(self.codec.encode(x, *_given(context)))
+
+    def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Raw output for clean rows, without chance."""
+        return self.codec.decode(self.code(x, context), *_given(context))
+
+    def log_likelihood(self, x: Tensor, scale: Tensor) -> Tensor:
+        """Of clean rows given their codes, in X's units, shape ``(..., batch)``.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., batch, n_features), in model units
+        scale : Tensor of shape (n_features,), float64
+            Units of X's columns.
+        """
+        return self.likelihood.log_likelihood(self.reconstruct(x), x, scale)
+
+    def check(self, batch: Batch) -> None:
+        """Raise where the parts do not fit one another, on a few rows.
+
+        Raises
+        ------
+        ValueError
+            When the objective of a row is no number a row.
+        """
+        x, weight, x_tilde, context = batch
+        generator = Generator(x.device).manual_seed(0)
+        with torch.no_grad():
+            loss = self(x, generator, x_tilde, weight, context)
+        lead = () if self.members is None else (self.members,)
+        if loss.shape != (*lead, batch.x.shape[-2]):
+            parts = [self.likelihood, self.prior, *self.penalties]
+            names = ", ".join(type(part).__name__ for part in parts)
+            raise ValueError(
+                f"likelihood.nll, prior.divergence and penalties ({names}) must give "
+                f"one number a row, here {math.prod(batch.x.shape[:-1])}; the sum has "
+                f"the shape {tuple(loss.shape)}."
+            )
+
+
+def _given(context: Tensor | None) -> tuple[Tensor, ...]:
+    return () if context is None else (context,)

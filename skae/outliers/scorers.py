@@ -1,0 +1,159 @@
+"""What judges rows for `AEOutlierDetector`: an ensemble, or a single autoencoder.
+
+A scorer has ``scores(X)`` of shape ``(n_samples,)``, higher for more normal rows,
+``contributions(X)`` of shape ``(n_samples, n_features)``, whose rows sum to the scores,
+and ``expected(X)``, the values it would have found normal, in X's units. X is validated
+already; thresholds are the detector's.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.frozen import FrozenEstimator
+
+from skae.outliers.ensemble import Ensemble, Member
+from skae.outliers.out_of_bag import SeenRows
+from skae.outliers.robust_units import RobustUnits
+from skae.rows.chunks import map_rows
+
+__all__ = ["EnsembleScorer", "ReconstructionScorer"]
+
+
+@dataclass
+class EnsembleScorer:
+    """Scores by the members that did not see a row.
+
+    Attributes
+    ----------
+    units : RobustUnits
+    members : list of Member
+    seen : SeenRows
+    """
+
+    units: RobustUnits
+    members: list[Member]
+    seen: SeenRows
+
+    @property
+    def device(self) -> torch.device:
+        """Where the members are."""
+        return self.members[0].codes.device
+
+    def scores(self, X, n_jobs=None) -> np.ndarray:
+        """Minus the error in multiples of a typical row's."""
+        ensemble = Ensemble(self.members)
+
+        def score(x):
+            return -self._contributions(ensemble, x).sum(1, keepdim=True)
+
+        return self._map(X, score, 1, n_jobs)[:, 0]
+
+    def model_scores(self, x, share, n_jobs=None) -> np.ndarray:
+        """Scores of rows in robust units by given shares of the members.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_rows, n_features)
+        share : Tensor of shape (members, n_rows)
+        n_jobs : int, optional
+        """
+        ensemble = Ensemble(self.members)
+        width = x.shape[1]
+
+        def score(rows):
+            part, counts = rows[:, :width], rows[:, width:].mT
+            error = ensemble.contributions(part.contiguous(), counts.contiguous())
+            error = error.cpu().double()
+            return -error.sum(1, keepdim=True)
+
+        rows = torch.cat([x, share.mT], dim=1).cpu().numpy()
+        out = np.empty((len(rows), 1))
+        return map_rows(rows, torch.from_numpy, score, out, self.device, n_jobs)[:, 0]
+
+    def contributions(self, X, n_jobs=None) -> np.ndarray:
+        """Each feature's part of the scores."""
+        ensemble = Ensemble(self.members)
+
+        def contribute(x):
+            return -self._contributions(ensemble, x)
+
+        return self._map(X, contribute, X.shape[1], n_jobs)
+
+    def expected(self, X, n_jobs=None) -> np.ndarray:
+        """What the autoencoders make of each row."""
+        ensemble = Ensemble(self.members)
+
+        def expect(x):
+            return ensemble.expected(x, self.seen.shares(x))
+
+        return self.units.to_x(self._map(X, expect, X.shape[1], n_jobs))
+
+    def on(self, device: torch.device | str) -> "EnsembleScorer":
+        """The scorer with its members on a device."""
+        if self.device == torch.device(device):
+            return self
+        members = [member.to(device) for member in self.members]
+        return EnsembleScorer(self.units, members, self.seen)
+
+    def _contributions(self, ensemble, x):
+        # Sums of many features in float32 would not add up to the score.
+        return ensemble.contributions(x, self.seen.shares(x)).cpu().double()
+
+    def _map(self, X, function, width, n_jobs):
+        out = np.empty((X.shape[0], width))
+        return map_rows(X, self.units.to_model, function, out, self.device, n_jobs)
+
+
+@dataclass
+class ReconstructionScorer:
+    """Scores by the log-likelihood that an autoencoder gives a row.
+
+    Features share a row's score in proportion to their squared residuals, which for a
+    Gaussian likelihood is exactly what each of them adds.
+
+    Attributes
+    ----------
+    estimator : fitted estimator with ``reconstruct`` and ``score_samples``
+        Rows come to it without feature names.
+    """
+
+    estimator: Any
+
+    def __post_init__(self):
+        self.estimator = _nameless(self.estimator)
+
+    def scores(self, X, n_jobs=None) -> np.ndarray:
+        """The estimator's ``score_samples``."""
+        return np.asarray(self.estimator.score_samples(X), dtype=np.float64)
+
+    def contributions(self, X, n_jobs=None) -> np.ndarray:
+        """Each feature's part of the scores."""
+        observed = X.toarray() if sparse.issparse(X) else X
+        residual = np.abs(self.expected(X) - observed)
+        # Dividing first keeps squares of large residuals finite.
+        largest = residual.max(axis=1, keepdims=True)
+        square = (residual / np.where(largest > 0, largest, 1)) ** 2
+        square[largest[:, 0] == 0] = 1
+        share = square / square.sum(axis=1, keepdims=True)
+        return self.scores(X)[:, None] * share
+
+    def expected(self, X, n_jobs=None) -> np.ndarray:
+        """The estimator's reconstructions."""
+        return np.asarray(self.estimator.reconstruct(X), dtype=np.float64)
+
+    def on(self, device: torch.device | str) -> "ReconstructionScorer":
+        """Itself: the estimator moves when it is pickled."""
+        return self
+
+
+def _nameless(estimator):
+    """A copy that asks for no feature names; what is frozen stays frozen."""
+    estimator = copy.copy(estimator)
+    vars(estimator).pop("feature_names_in_", None)
+    if isinstance(estimator, FrozenEstimator):
+        estimator.estimator = _nameless(estimator.estimator)
+    return estimator

@@ -1,0 +1,3 @@
+"""The ground: rows in chunks, devices, threads and isolation from the process."""
+
+__all__: list[str] = []

@@ -1,0 +1,135 @@
+"""Rows in chunks: scaled tensors of any array, and functions mapped over rows.
+
+`Rows` turns any validated input (array, memory map, sparse matrix) into scaled tensors
+on the device; `map_rows` fills an array with a function of rows.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from scipy import sparse
+from torch import Tensor
+
+from skae.rows.isolation import isolated
+
+__all__ = ["Rows", "chunks", "map_rows", "product_rows"]
+
+_RESIDENT_BYTES = 128 * 2**20
+_BLOCK_BYTES = 16 * 2**20
+_CACHE_BYTES = 2**20
+# Every product has this many rows, padded if need be, so that a row's result does not
+# depend on which rows it came with.
+_PRODUCT_ROWS = {"cpu": 256, "cuda": 8192, "mps": 8192}
+
+
+def chunks(n_rows: int, n_features: int) -> Iterator[slice]:
+    """Slices of at most 16 MiB of float64 each that cover the rows."""
+    size = max(1, _BLOCK_BYTES // (8 * max(1, n_features)))
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
+
+
+def product_rows(device: torch.device) -> int:
+    """Rows of every product of `map_rows` on a device."""
+    return _PRODUCT_ROWS.get(device.type, 256)
+
+
+def map_rows(
+    X,
+    to_model: Callable[[np.ndarray], Tensor],
+    function: Callable[[Tensor], Tensor],
+    out: np.ndarray,
+    device: torch.device,
+    n_jobs: int | None = None,
+) -> np.ndarray:
+    """Fill an array with a function of rows, chunk by chunk.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_columns)
+    to_model : callable
+        Maps a dense chunk of X to a contiguous tensor of as many rows.
+    function : callable
+        Maps a tensor (batch, n_columns) to a tensor (batch, width).
+    out : ndarray of shape (n_samples, width)
+    device : torch.device
+        Where the function works.
+    n_jobs : int, optional
+        Chunks at a time, as in joblib; the result is the same.
+
+    Returns
+    -------
+    out : ndarray
+        The array that came.
+    """
+    n_rows = product_rows(device)
+
+    def fill(rows):
+        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+        with isolated(), torch.no_grad():
+            x = to_model(block).to(device)
+            parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
+            out[rows] = torch.cat(parts).cpu().numpy()
+
+    # Whole products, and no more of them than the processor's cache takes.
+    step = n_rows * max(1, _CACHE_BYTES // (8 * X.shape[1] * n_rows))
+    Parallel(n_jobs, require="sharedmem")(
+        delayed(fill)(slice(start, start + step))
+        for start in range(0, X.shape[0], step)
+    )
+    return out
+
+
+def _padded(x: Tensor, n_rows: int) -> Tensor:
+    missing = n_rows - len(x)
+    return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
+
+
+class Rows:
+    """Scaled rows of X as tensors: (X - center) / scale.
+
+    Data of up to 128 MiB move to the device once; larger ones stay where they are and
+    are read as they are drawn.
+
+    Parameters
+    ----------
+    X : ndarray, memmap or CSR matrix of shape (n_samples, n_features)
+    center : ndarray of shape (n_features,)
+    scale : float
+    device : torch.device
+    dtype : torch.dtype, default=torch.float32
+    """
+
+    def __init__(self, X, center, scale, device, dtype=torch.float32):
+        self._X = X
+        self._center = center
+        self._scale = scale
+        self.device = device
+        self.dtype = dtype
+        self._resident: Tensor | None = None
+        itemsize = torch.finfo(dtype).bits // 8
+        if X.shape[0] * X.shape[1] * itemsize <= _RESIDENT_BYTES:
+            parts = [self[rows] for rows in chunks(*X.shape)]
+            self._resident = parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def __len__(self) -> int:
+        return self._X.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Width of the rows."""
+        return self._X.shape[1]
+
+    def __getitem__(self, rows) -> Tensor:
+        """Rows by slice or integer array, on the device."""
+        if self._resident is not None:
+            if isinstance(rows, slice):
+                return self._resident[rows]
+            return self._resident[torch.as_tensor(rows, device=self.device)]
+        block = self._X[rows]
+        if sparse.issparse(block):
+            block = block.toarray()
+        block = (block - self._center) / self._scale
+        return torch.as_tensor(block, dtype=self.dtype, device=self.device)

@@ -1,0 +1,3 @@
+"""Numerics without a model."""
+
+__all__: list[str] = []

@@ -1,0 +1,351 @@
+"""Centred and weighted rows as a matrix that is multiplied, not formed.
+
+With F = sqrt(weight) (X - mean) / unit, the covariance of X is F^T F and its principal
+axes are the right singular vectors of F. `CentredRows` reads X chunk by chunk, in
+float64 and with 0 for NaN; sparse rows stay sparse in products. `leading_axes` goes
+through the smaller of F^T F and F F^T: formed where it is small, else by products with
+blocks of vectors (a restarted block Krylov method, Golub and Underwood 1977), so that
+equal variances are found as often as they occur.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import linalg, sparse
+
+from skae.rows.chunks import chunks
+
+__all__ = ["CentredRows", "Covariance", "axes_of_share", "leading_axes", "share"]
+
+# F itself is decomposed up to this number of multiplications and entries.
+_DIRECT = 3e7
+_DIRECT_ENTRIES = 4e6
+# The smaller square is formed up to this size.
+_FORMED = 2000
+# Sparse rows are multiplied as such up to this density, and up to squares of offsets
+# that are so many times the variance.
+_SPARSE = 0.05
+_LARGEST_OFFSET = 1e4
+# Variances beyond this share of the largest have orthogonal axes without further ado.
+_WELL_CONDITIONED = 1e-6
+# Numbers of components between which a share of the variance is looked for by products.
+_FEWEST = 20
+_MOST = 400
+# Where more than this share of its vectors is wanted, up to that size.
+_MANY = 0.2
+_FORMED_FOR_MANY = 8000
+# Of the Krylov method: vectors a block, fewest blocks between restarts, and the largest
+# residual, in eigenvalues.
+_BLOCK = 6
+_LENGTH = 10
+_TOLERANCE = 1e-7
+_ROUNDING = 1e-13
+_MOST_RESTARTS = 100
+
+
+class CentredRows:
+    """F = sqrt(weight) (X - mean) / unit.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,)
+        Adds up to one.
+    mean : ndarray of shape (n_features,), in X's units
+    unit : float
+    """
+
+    def __init__(self, X, weight: np.ndarray, mean: np.ndarray, unit: float):
+        self.X = X
+        self.shape = X.shape
+        self.is_sparse = sparse.issparse(X)
+        self._root = np.sqrt(weight)
+        self._mean = mean
+        self._unit = unit
+        if self.is_sparse:
+            X = X.astype(np.float64) / unit
+            X.sum_duplicates()
+            missing = np.isnan(X.data)
+            X.data[missing] = mean[X.indices[missing]] / unit
+            self._scaled = X
+
+    def _is_cancelling(self) -> bool:
+        """Whether squares of rows that are centred afterwards would not do."""
+        if not self.is_sparse or self.X.nnz > _SPARSE * self.shape[0] * self.shape[1]:
+            return True
+        mean = self._mean / self._unit
+        squares = self._root**2 @ self._scaled.multiply(self._scaled)
+        offset = mean @ mean
+        return offset > _LARGEST_OFFSET * (squares.sum() - offset)
+
+    def __matmul__(self, right: np.ndarray) -> np.ndarray:
+        """F right, for right of shape (n_features, width)."""
+        if self.is_sparse:
+            shift = (self._mean / self._unit) @ right
+            return (self._scaled @ right - shift) * self._root[:, None]
+        return np.concatenate([block @ right for _, block in self._blocks()])
+
+    def transposed(self, left: np.ndarray) -> np.ndarray:
+        """F^T left, for left of shape (n_samples, width)."""
+        if self.is_sparse:
+            left = left * self._root[:, None]
+            shift = np.outer(self._mean / self._unit, left.sum(axis=0))
+            return self._scaled.T @ left - shift
+        return sum(block.T @ left[rows] for rows, block in self._blocks())
+
+    def covariance_times(self, right: np.ndarray) -> np.ndarray:
+        """F^T F right, in one pass over the rows."""
+        if self.is_sparse:
+            return self.transposed(self @ right)
+        return sum(block.T @ (block @ right) for _, block in self._blocks())
+
+    def dense(self) -> np.ndarray:
+        """F as an array."""
+        return np.concatenate([block for _, block in self._blocks()])
+
+    def covariance(self) -> np.ndarray:
+        """F^T F."""
+        if self._is_cancelling():
+            return sum(block.T @ block for _, block in self._blocks())
+        weighted = self._scaled.multiply(self._root[:, None]).tocsr()
+        mean = self._mean / self._unit
+        return (weighted.T @ weighted).toarray() - np.outer(mean, mean)
+
+    def gram(self) -> np.ndarray:
+        """F F^T."""
+        if not self._is_cancelling():
+            mean = self._mean / self._unit
+            cross = self._scaled @ mean
+            square = (self._scaled @ self._scaled.T).toarray()
+            square += mean @ mean - cross[:, None] - cross
+            return square * np.outer(self._root, self._root)
+        X = self.X.tocsc() if self.is_sparse else self.X
+        n_samples, n_features = self.shape
+        parts = (
+            self._centred(X[:, columns], columns, slice(None))
+            for columns in chunks(n_features, n_samples)
+        )
+        return sum(block @ block.T for block in parts)
+
+    def square(self) -> np.ndarray:
+        """The smaller of F^T F and F F^T."""
+        n_samples, n_features = self.shape
+        return self.covariance() if n_features <= n_samples else self.gram()
+
+    def square_times(self, right: np.ndarray) -> np.ndarray:
+        """`square` times right."""
+        n_samples, n_features = self.shape
+        if n_features <= n_samples:
+            return self.covariance_times(right)
+        return self @ self.transposed(right)
+
+    def axes_of(self, variance: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Right singular vectors of F from eigenvalues and vectors of `square`."""
+        n_samples, n_features = self.shape
+        if n_features <= n_samples:
+            return vectors
+        axes = self.transposed(vectors)
+        if variance.min() > _WELL_CONDITIONED * variance.max():
+            return axes / np.sqrt(variance)
+        # Orthonormal also where a variance is zero.
+        axes, triangle = linalg.qr(axes, mode="economic")
+        return axes * np.where(np.diag(triangle) < 0, -1, 1)
+
+    def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        for rows in chunks(*self.shape):
+            yield rows, self._centred(self.X[rows], slice(None), rows)
+
+    def _centred(self, block, columns: slice, rows: slice) -> np.ndarray:
+        block = block.toarray() if self.is_sparse else block
+        # Before the division: what is left of large offsets is exact.
+        block = np.subtract(block, self._mean[columns], dtype=np.float64)
+        if self._unit != 1:
+            block /= self._unit
+        block *= self._root[rows, None]
+        block[np.isnan(block)] = 0
+        return block
+
+
+class Covariance:
+    """F^T F as a factor of products, which is never formed.
+
+    Parameters
+    ----------
+    rows : CentredRows
+    trace : float
+        Sum of the variances.
+    """
+
+    def __init__(self, rows: CentredRows, trace: float):
+        self.shape = rows.shape[1], rows.shape[1]
+        self._rows = rows
+        self._trace = trace
+        self._scale = 1.0
+
+    def __matmul__(self, right: np.ndarray) -> np.ndarray:
+        return self._rows.covariance_times(right) * self._scale
+
+    def __truediv__(self, divisor: float) -> "Covariance":
+        divided = Covariance(self._rows, self._trace)
+        divided._scale = self._scale / divisor
+        return divided
+
+    def trace(self) -> float:
+        """Sum of the variances, as arrays have it."""
+        return self._trace * self._scale
+
+
+def leading_axes(
+    rows: CentredRows, n_components: int, random_state: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Variances and axes, largest first.
+
+    Parameters
+    ----------
+    rows : CentredRows
+    n_components : int
+        At most min(n_samples, n_features).
+    random_state : RandomState
+        Where the Krylov method starts; where it ends does not depend on it.
+
+    Returns
+    -------
+    variance : ndarray of shape (n_components,)
+    axes : ndarray of shape (n_features, n_components)
+        Orthonormal columns, the largest entry of each positive, as PCA has them.
+    """
+    if _is_direct(rows):
+        variance, axes = _decomposed(rows)
+        return variance[:n_components], _sign_flipped(axes[:, :n_components])
+    if _is_formed(rows, n_components):
+        variance, vectors = _eigen(rows.square(), n_components)
+    else:
+        variance, vectors = _block_krylov(rows, n_components, random_state)
+    return variance, _sign_flipped(rows.axes_of(variance, vectors))
+
+
+def axes_of_share(
+    rows: CentredRows, wanted: float, total: float, random_state
+) -> tuple[np.ndarray, np.ndarray]:
+    """`leading_axes`, as many as keep more than a share of the total variance.
+
+    Raises
+    ------
+    ValueError
+        When these are too many to be found among so many rows and features.
+    """
+    side = min(rows.shape)
+    if _is_direct(rows):
+        variance, axes = _decomposed(rows)
+        n_components = share(variance, wanted)
+        return variance[:n_components], _sign_flipped(axes[:, :n_components])
+    n_components = _FEWEST
+    most = min(_MOST, _MANY * side)
+    while not _is_formed(rows, n_components) and n_components <= most:
+        variance, axes = leading_axes(rows, n_components, random_state)
+        lacking = wanted * total - variance.sum()
+        if lacking < 0:
+            n_components = share(variance, wanted, total)
+            return variance[:n_components], axes[:, :n_components]
+        # No variance to come is larger than the last.
+        fewest = n_components + int(lacking / max(variance[-1], total / 1e12)) + 1
+        n_components = max(fewest, 2 * n_components)
+    if side > _FORMED_FOR_MANY:
+        raise ValueError(
+            f"n_components={wanted:g} takes about {n_components} components or more of "
+            f"X with {rows.shape[0]} rows and {rows.shape[1]} features, and with them "
+            f"a matrix of {side} x {side} ({8 * side**2 / 2**30:.1f} GiB). Pass the "
+            "number of components, an int."
+        )
+    variance, vectors = _eigen(rows.square(), side)
+    n_components = share(variance, wanted)
+    variance, vectors = variance[:n_components], vectors[:, :n_components]
+    return variance, _sign_flipped(rows.axes_of(variance, vectors))
+
+
+def share(variance: np.ndarray, wanted: float, total: float | None = None) -> int:
+    """How many leading variances add up to more than a share of the total.
+
+    The total is the sum of the variances where it is left out.
+    """
+    total = variance.sum() if total is None else total
+    cumulated = np.cumsum(variance) / max(total, np.finfo(float).tiny)
+    enough = int(np.searchsorted(cumulated, wanted, side="right")) + 1
+    return min(len(variance), enough)
+
+
+def _is_direct(rows) -> bool:
+    entries = rows.shape[0] * rows.shape[1]
+    return entries <= _DIRECT_ENTRIES and entries * min(rows.shape) <= _DIRECT
+
+
+def _is_formed(rows, n_components) -> bool:
+    """Whether the smaller square of F is formed for this many of its vectors."""
+    side = min(rows.shape)
+    if n_components > _MANY * side:
+        # No larger than a few times the axes.
+        return side <= _FORMED_FOR_MANY or n_components > side / 3
+    return side <= _FORMED
+
+
+def _decomposed(rows):
+    _, values, axes = linalg.svd(rows.dense(), full_matrices=False)
+    return np.square(values), axes.T
+
+
+def _eigen(square, n_vectors):
+    """Largest eigenvalues, and their vectors, of a positive semidefinite matrix."""
+    side = len(square)
+    few = 4 * n_vectors < side
+    which = [side - n_vectors, side - 1] if few else None
+    values, vectors = linalg.eigh(
+        square, subset_by_index=which, overwrite_a=True, check_finite=False
+    )
+    values, vectors = values[::-1], vectors[:, ::-1]
+    return np.maximum(values[:n_vectors], 0), vectors[:, :n_vectors]
+
+
+def _block_krylov(rows, n_vectors, random_state):
+    """What `_eigen` gives, from products of the smaller square with blocks.
+
+    Lanczos with full orthogonalisation. A restart keeps the leading Ritz vectors and
+    the block that follows, in which the residuals of all of them lie.
+    """
+    side = min(rows.shape)
+    n_kept = n_vectors + _BLOCK
+    width = min(n_kept + max(_LENGTH * _BLOCK, n_vectors), side)
+    basis, images = np.empty((2, side, width), order="F")
+    start = random_state.standard_normal((side, _BLOCK))
+    block = linalg.qr(start, mode="economic")[0]
+    filled = 0
+    for _ in range(_MOST_RESTARTS):
+        while filled + _BLOCK <= width:
+            new = slice(filled, filled + _BLOCK)
+            basis[:, new], images[:, new] = block, rows.square_times(block)
+            filled += _BLOCK
+            block = _orthogonal(images[:, new], basis[:, :filled])
+        projected = basis[:, :filled].T @ images[:, :filled]
+        values, turn = _eigen((projected + projected.T) / 2, n_kept)
+        for array in (basis, images):
+            array[:, :n_kept] = array[:, :filled] @ turn
+        filled = n_kept
+        residual = (images[:, :n_kept] - basis[:, :n_kept] * values)[:, :n_vectors]
+        allowed = _TOLERANCE * values[:n_vectors] + _ROUNDING * values[0]
+        if (linalg.norm(residual, axis=0) <= allowed).all():
+            break
+    return values[:n_vectors], basis[:, :n_vectors]
+
+
+def _orthogonal(block, basis):
+    """An orthonormal block beside the basis, also where there is nothing but noise."""
+    for _ in range(3):
+        block = block - basis @ (basis.T @ block)
+        block = linalg.qr(block, mode="economic")[0]
+    return block
+
+
+def _sign_flipped(axes) -> np.ndarray:
+    """PCA's convention: the largest entry of each axis is positive."""
+    largest = np.abs(axes).argmax(axis=0)
+    signs = np.sign(axes[largest, np.arange(axes.shape[1])])
+    return axes * np.where(signs == 0, 1, signs)

@@ -1,0 +1,103 @@
+"""How the codes of the training rows are spread, to draw new ones alike.
+
+The codes of rows never fill a prior exactly; where the prior has mass and no codes are,
+decoded draws look like nothing in particular. A mixture of Gaussians fitted to the
+codes afterwards leaves those places out (Ghosh et al. 2020, arXiv 1903.12436).
+"""
+
+import warnings
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+
+from skae.rows.isolation import isolated
+
+__all__ = ["CodeDensity"]
+
+_MOST_COMPONENTS = 5
+_MOST_ROWS = 3000
+# For each column of a code, so many rows a component.
+_ROWS_PER_ENTRY = 10
+_SMALLEST_VARIANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class CodeDensity:
+    """One mixture of Gaussians, or one for each class.
+
+    Attributes
+    ----------
+    mixtures : list of GaussianMixture or None
+        None where a class has too few rows: its codes are standard normal.
+    n_components : int
+        Width of the code.
+    """
+
+    mixtures: list
+    n_components: int
+
+    @classmethod
+    def of(cls, codes, kinds, n_kinds, random_state) -> "CodeDensity":
+        """The density of codes.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_samples, n_components)
+            Drawn from the posteriors of rows.
+        kinds : ndarray of int of shape (n_samples,) or None
+            Number of each row's class.
+        n_kinds : int
+            Classes there are, of which some may have no row here.
+        random_state : RandomState
+        """
+        groups = [codes]
+        if kinds is not None:
+            groups = [codes[kinds == kind] for kind in range(n_kinds)]
+        mixtures = [_mixture(group, random_state) for group in groups]
+        return cls(mixtures, codes.shape[1])
+
+    def completed(self, earlier: "CodeDensity | None") -> "CodeDensity":
+        """With the earlier mixtures of classes that had too few rows this time."""
+        if earlier is None:
+            return self
+        pairs = zip(self.mixtures, earlier.mixtures, strict=True)
+        mixtures = [old if new is None else new for new, old in pairs]
+        return CodeDensity(mixtures, self.n_components)
+
+    def draw(self, n_samples, kinds, random_state) -> np.ndarray:
+        """Codes, shape ``(n_samples, n_components)``, of these classes."""
+        codes = np.empty((n_samples, self.n_components))
+        kinds = np.zeros(n_samples, dtype=int) if kinds is None else kinds
+        for kind in np.unique(kinds):
+            rows = np.flatnonzero(kinds == kind)
+            codes[rows] = self._drawn(self.mixtures[kind], len(rows), random_state)
+        return codes
+
+    def _drawn(self, mixture, n_samples, random_state):
+        if mixture is None:
+            return random_state.normal(size=(n_samples, self.n_components))
+        with isolated():
+            # Samples come ordered by component.
+            drawn, _ = (
+                copy(mixture).set_params(random_state=random_state).sample(n_samples)
+            )
+        return random_state.permutation(drawn)
+
+
+def _mixture(codes, random_state) -> GaussianMixture | None:
+    n_rows, width = codes.shape
+    if n_rows <= 2 * width:
+        return None
+    if n_rows > _MOST_ROWS:
+        codes = codes[random_state.choice(n_rows, _MOST_ROWS, replace=False)]
+    n_components = np.clip(n_rows // (_ROWS_PER_ENTRY * width), 1, _MOST_COMPONENTS)
+    mixture = GaussianMixture(
+        int(n_components), reg_covar=_SMALLEST_VARIANCE, random_state=random_state
+    )
+    with warnings.catch_warnings():
+        # A mixture that could be a little better still says where codes are.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return mixture.fit(codes)

@@ -1,0 +1,165 @@
+"""The linear autoencoder, trained by gradient on the covariance.
+
+For identity activations the mean squared error depends on the rows only through their
+covariance C, so each step costs products of the size of C whatever the number of rows.
+The loss is minimised by L-BFGS from random weights; at its minimum the weights span
+PCA's subspace (Baldi and Hornik 1989) and `rotated` turns them to the principal axes.
+"""
+
+import numpy as np
+from scipy import linalg
+from scipy.optimize import minimize
+
+from skae.statistics.centred_rows import Covariance
+
+__all__ = ["fit_linear", "rotated"]
+
+# Iterations after which the columns are rescaled.
+_STAGES = (10, 15, 25, 100, 10_000)
+
+
+def fit_linear(
+    covariance: np.ndarray | Covariance,
+    n_components: int,
+    *,
+    tied: bool,
+    random_state: np.random.RandomState,
+    max_iter: int,
+) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """Minimise tr (I - E D)^T C (I - E D) over encoder E and decoder D.
+
+    Tied weights put E = D^T. Untied, E is the least-squares encoder of D at every step
+    (variable projection, Golub and Pereyra 1973), which leaves a problem in D alone.
+    Each stage rescales the columns of D^T by the deviation of their codes, after
+    turning them to be uncorrelated: directions of large and of small variance then
+    converge alike.
+
+    Parameters
+    ----------
+    covariance : ndarray or Covariance of shape (n_features, n_features)
+    n_components : int
+    tied : bool
+    random_state : RandomState
+    max_iter : int
+
+    Returns
+    -------
+    encoder : ndarray of shape (n_features, n_components)
+    decoder : ndarray of shape (n_components, n_features)
+    losses : list of float
+        Mean squared error per entry after each iteration, relative to the variance.
+    """
+    n_features = covariance.shape[0]
+    width = min(n_components, n_features)
+    padding = ((0, 0), (0, n_components - width))
+    total = covariance.trace()
+    if total == 0:
+        zeros = np.zeros((n_features, n_components))
+        return zeros, zeros.T, [0.0]
+    c = covariance / _norm(covariance)
+    w = random_state.standard_normal((n_features, width)) / np.sqrt(n_features)
+    objective = _tied_loss if tied else _untied_loss
+    losses: list[float] = []
+    stretch = np.ones(width)
+    for stage in _STAGES:
+        n_iter = min(stage, max_iter - len(losses))
+        if n_iter <= 0:
+            break
+        w, converged = _descend(objective, w, stretch, c, n_iter, losses)
+        if converged:
+            break
+        w, stretch = _balanced(w, c)
+    decoder = np.pad(w, padding).T
+    encoder = w if tied else w @ linalg.inv(w.T @ w)
+    return np.pad(encoder, padding), decoder, losses
+
+
+def _norm(covariance) -> float:
+    """Frobenius norm, estimated where the covariance is not formed."""
+    if isinstance(covariance, np.ndarray):
+        return linalg.norm(covariance)
+    probes = np.random.RandomState(0).standard_normal((covariance.shape[0], 30))
+    return linalg.norm(covariance @ probes) / np.sqrt(probes.shape[1])
+
+
+def _descend(objective, w, stretch, c, n_iter, losses):
+    """L-BFGS on w / stretch; the new w and whether the gradient has vanished."""
+    scale = c.trace()
+
+    def loss_and_gradient(flat):
+        loss, gradient = objective(flat.reshape(w.shape) * stretch, c)
+        return loss, (gradient * stretch).ravel()
+
+    result = minimize(
+        loss_and_gradient,
+        (w / stretch).ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        callback=lambda intermediate_result: losses.append(
+            1 + intermediate_result.fun / scale
+        ),
+        options={
+            "maxiter": n_iter,
+            "maxfun": 2 * n_iter + 20,
+            "maxcor": 10,
+            "ftol": 1e-15,
+            "gtol": (3e-5 if objective is _tied_loss else 3e-6) / np.sqrt(w.size),
+        },
+    )
+    return result.x.reshape(w.shape) * stretch, result.success
+
+
+def _balanced(w, c):
+    """w with uncorrelated codes, and one over their deviations."""
+    variance, turn = linalg.eigh(w.T @ (c @ w))
+    floor = 1e-6 * variance[-1]
+    return w @ turn, 1 / np.sqrt(np.maximum(variance, floor))
+
+
+def _tied_loss(w, c):
+    """tr C is left out; gradient of -2 tr W'CW + tr W'CW W'W."""
+    cw, gram = c @ w, w.T @ w
+    projected = w.T @ cw
+    loss = np.sum(projected * gram) - 2 * np.trace(projected)
+    return loss, 2 * cw @ (gram - 2 * np.eye(len(gram))) + 2 * w @ projected
+
+
+def _untied_loss(w, c):
+    """tr C is left out; gradient of -tr (W'W)^-1 W'CW, the encoder projected out."""
+    cw, inverse = c @ w, np.linalg.inv(w.T @ w)
+    mixed = inverse @ (w.T @ cw)
+    return -np.trace(mixed), 2 * (w @ mixed - cw) @ inverse
+
+
+def rotated(
+    encoder: np.ndarray, decoder: np.ndarray, covariance: np.ndarray | Covariance
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same linear map with decorrelated codes along orthonormal axes.
+
+    Unregularised training finds PCA's subspace in arbitrary coordinates (Kunin et al.
+    2019, arXiv 1901.08168). The rotation leaves every reconstruction as it was and puts
+    the axes in the order of the variance of their codes, with PCA's signs.
+
+    Returns
+    -------
+    encoder : ndarray of shape (n_features, n_components)
+    components : ndarray of shape (n_components, n_features)
+    variance : ndarray of shape (n_components,)
+        Of the codes.
+    """
+    n_features, n_components = encoder.shape
+    basis, mixing = linalg.qr(decoder.T, mode="economic")
+    encoder = encoder @ mixing.T
+    variance, turn = linalg.eigh(encoder.T @ (covariance @ encoder))
+    turn = turn[:, ::-1]
+    components = (basis @ turn).T
+    largest = np.abs(components).argmax(axis=1)
+    signs = np.sign(components[np.arange(len(components)), largest])
+    signs = np.where(signs == 0, 1, signs)
+    missing = n_components - len(components)
+    pad = ((0, missing), (0, 0))
+    return (
+        np.pad(encoder @ turn * signs, pad[::-1]),
+        np.pad(components * signs[:, None], pad),
+        np.pad(np.maximum(variance[::-1], 0), (0, missing)),
+    )

@@ -1,0 +1,224 @@
+"""Judges of a model: rows held out, or folds whose members train together."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from skae.parts.anchored import AnchoredCodec, Guard
+from skae.training.guard import guard_from
+
+__all__ = ["Folds", "HoldOut", "Judge", "watched"]
+
+# Codes of the anchor, decoded by a decoder that was trained for others, may be far
+# worse than either; this many times the anchor's loss is no return to it.
+_HARM = 2.0
+_PART = 1024
+
+
+class Judge:
+    """Held-out rows and how a model does on them.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (n_held_out,) or None
+    training_x : Tensor of shape (n_rows, n_features)
+        Training rows, or some of them.
+    trained_on : bool Tensor of shape (members, n_rows) or None
+        Which of them each member trains on.
+    start : list of Tensor
+        The codec's ``anchored_parameters()`` before training.
+    start_model : Module
+        A copy of the model, likewise.
+    start_loss : Tensor of shape (n_held_out,)
+        ``row_loss`` before training.
+    """
+
+    weight: Tensor | None
+    training_x: Tensor
+    trained_on: Tensor | None
+
+    def row_loss(self, model: Any) -> Tensor:
+        """Objective of each held-out row, by a model that has not seen it.
+
+        What is random in it is drawn alike every time.
+        """
+        raise NotImplementedError
+
+    def __call__(self, model: Any) -> float:
+        """Weighted mean of ``row_loss``."""
+        return self.mean(self.row_loss(model))
+
+    def mean(self, loss: Tensor) -> float:
+        """Weighted mean over the held-out rows."""
+        if self.weight is None:
+            return loss.mean().item()
+        return ((loss * self.weight).sum() / self.weight.sum()).item()
+
+    def note_start(self, model: Any) -> None:
+        """Remember an anchored model as it is before training.
+
+        From then on it is guarded, so that one far-out row does not decide
+        which step is the best.
+        """
+        if not model.codec.is_anchored:
+            return
+        self.start_loss = self.row_loss(model)
+        parameters = model.codec.anchored_parameters()
+        self.start = [parameter.detach().clone() for parameter in parameters]
+        self.start_model = copy.deepcopy(model)
+        model.codec.guard = self._watch(model.codec)
+
+    def guard(self, model: Any) -> Guard:
+        """The guard of the trained model."""
+        return self._watch(model.codec)
+
+    @torch.no_grad()
+    def _watch(self, codec: AnchoredCodec) -> Guard:
+        codec.guard = None
+        return watched(codec, self.training_x, self.trained_on)
+
+
+class HoldOut(Judge):
+    """Rows set aside.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_held_out, n_features)
+    weight : Tensor of shape (n_held_out,), optional
+    training_x : Tensor of shape (n_rows, n_features), optional
+        Rows that are trained on; needed for anchored models.
+    x_tilde : Tensor of shape (n_held_out, n_features), optional
+        What the encoder sees of the rows, where the model does not corrupt them.
+    context : Tensor of shape (n_held_out, n_context), optional
+    """
+
+    trained_on = None
+
+    def __init__(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        training_x: Tensor | None = None,
+        x_tilde: Tensor | None = None,
+        context: Tensor | None = None,
+    ):
+        self.x = x
+        self.x_tilde = x_tilde
+        self.context = context
+        self.weight = weight
+        self.training_x = x if training_x is None else training_x
+
+    def row_loss(self, model: Any) -> Tensor:
+        return _losses(model, self.x, self.x_tilde, self.weight, self.context)
+
+    def guard(self, model: Any) -> Guard:
+        """Limits that far-out rows earn by gaining more than a typical row's loss.
+
+        What the anchor reconstructs like any other row is left to it.
+        """
+        x = torch.cat([self.training_x, self.x])
+        is_held_out = torch.arange(len(x), device=x.device) >= len(self.training_x)
+        typical = self.start_loss.median()
+
+        def gain(rows):
+            far = x[rows]
+            return _losses(self.start_model, far) - _losses(model, far) - typical
+
+        def does_harm(rows):
+            far = x[rows]
+            allowed = _losses(self.start_model, far) + typical
+            return _losses(model, far).sum() > _HARM * allowed.sum()
+
+        return guard_from(model.codec, x, is_held_out, gain, does_harm)
+
+
+class Folds(Judge):
+    """Cross-validation of models that train as members of one.
+
+    Member 0 trains on all rows; member i + 1 on all but fold i, which judges it.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_samples, n_features)
+    n_folds : int
+    generator : torch.Generator
+        On the CPU; assigns the rows.
+    weight : Tensor of shape (n_samples,), optional
+
+    Attributes
+    ----------
+    train_weight : Tensor of shape (n_folds + 1, n_samples)
+        Row weights for training the members, of mean one each.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        n_folds: int,
+        generator: Generator,
+        weight: Tensor | None = None,
+    ):
+        n_samples = x.shape[0]
+        self.x = x
+        self.weight = weight
+        self.n_folds = n_folds
+        order = torch.randperm(n_samples, generator=generator)
+        self.fold = torch.empty(n_samples, dtype=torch.long)
+        self.fold[order] = torch.arange(n_samples) % n_folds
+        self.fold = self.fold.to(x.device)
+        members = torch.arange(-1, n_folds, device=x.device)[:, None]
+        train = (members != self.fold).to(x.dtype)
+        if weight is not None:
+            train = train * weight
+        self.train_weight = train / train.mean(1, keepdim=True)
+        self.training_x, self.trained_on = x, train > 0
+
+    def training_rows(self, fold: int) -> np.ndarray:
+        """Row numbers outside a fold."""
+        return torch.nonzero(self.fold != fold).flatten().cpu().numpy()
+
+    def row_loss(self, model: Any) -> Tensor:
+        with torch.no_grad():
+            loss = model(self.x, _generator(self.x))
+        return loss.gather(0, self.fold[None] + 1)[0]
+
+
+@torch.no_grad()
+def _losses(model: Any, x: Tensor, *known: Tensor | None) -> Tensor:
+    """Objective of each row, in parts; ``known`` are further arguments of the model."""
+    generator = _generator(x)
+    parts = x.split(_PART)
+    others = (
+        [None] * len(parts) if rows is None else rows.split(_PART) for rows in known
+    )
+    return torch.cat(
+        [model(part, generator, *of) for part, *of in zip(parts, *others, strict=True)]
+    )
+
+
+@torch.no_grad()
+def watched(codec: AnchoredCodec, x: Tensor, trained_on: Tensor | None = None) -> Guard:
+    """A guard with the limits of rows x.
+
+    Parameters
+    ----------
+    codec : AnchoredCodec
+    x : Tensor of shape (batch, n_features)
+    trained_on : bool Tensor of shape (members, batch), optional
+        Rows that count for each member.
+    """
+    sizes: Sequence[Tensor] = codec.magnitudes(x)
+    if trained_on is not None:
+        sizes = [size * trained_on[..., None] for size in sizes]
+    limits = [size.amax(-2, keepdim=True).clamp_min(1e-12) for size in sizes]
+    if codec.members is None:
+        return Guard(*(limit[0] for limit in limits))
+    return Guard(*(r.expand(codec.members, *r.shape[-2:]) for r in limits))
+
+
+def _generator(x: Tensor) -> Generator:
+    return Generator(x.device).manual_seed(0)

@@ -1,0 +1,400 @@
+"""Members of the outlier ensemble, their errors and the rows they have seen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from skae.outliers import ensemble as module
+from skae.outliers.ensemble import Ensemble, Member, Recipe, train
+from skae.outliers.out_of_bag import SeenRows
+from skae.parts.dense import Dense
+
+N, D = 80, 5
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=generator(seed))
+
+
+def table(n=N, seed=0):
+    """Correlated rows, as they look in robust units."""
+    return normal(n, 2, seed=seed) @ normal(2, D, seed=99) + 0.2 * normal(n, D, seed=7)
+
+
+def shuffled(n, n_pairs, seed=0):
+    random = np.random.default_rng(seed)
+    return [random.permutation(n) for _ in range(n_pairs)]
+
+
+def recipe_of(hidden_layer_sizes=(6,), **options):
+    defaults = {
+        "noise_level": 0.3,
+        "support_fraction": 0.6,
+        "n_features": D,
+        "max_iter": None,
+        "batch_size": 64,
+        "learning_rate_init": 0.015,
+        "verbose": 0,
+    }
+    return Recipe(hidden_layer_sizes, **{**defaults, **options})
+
+
+def trained(x=None, n_members=4, n_features=D, seed=0, weight=None, **recipe):
+    x = table() if x is None else x
+    pairs = shuffled(len(x), (n_members + 1) // 2)
+    recipe = recipe_of(n_features=n_features, **{"max_iter": 3, **recipe})
+    members, seen = train(x, pairs, n_members, recipe, generator(seed), weight)
+    return members, SeenRows.of(x, seen)
+
+
+def uniform(members, x):
+    return torch.full((len(members), len(x)), 1 / len(members))
+
+
+def errors(members, x):
+    return Ensemble(members).contributions(x, uniform(members, x))
+
+
+def hand_made(features, n_codes=7, seed=0, bias=0.0, alone=False):
+    """A member that reconstructs every row as the bias."""
+    n_used = len(features)
+    codec = Dense((4,), "tanh").build(n_used, 2, generator=generator(seed))
+    codec.requires_grad_(False)
+    codec.decoder_weights[-1].zero_()
+    codec.decoder_biases[-1].fill_(bias)
+    codes = normal(n_codes, n_used, seed=seed)
+    return Member(
+        features=torch.tensor(features),
+        codec=codec,
+        low=torch.linspace(-2, 0.5, n_used),
+        high=torch.linspace(1, 2, n_used),
+        codes=codes,
+        alone=torch.full((n_codes,), alone),
+        typical=torch.tensor([0.7, 0.3]),
+    )
+
+
+def members_by_hand():
+    return [
+        hand_made([0, 1, 2, 3, 4]),
+        hand_made([4, 0, 2], n_codes=4, seed=1, bias=0.4),
+        hand_made([3, 0, 2], n_codes=9, seed=2, bias=-9.0),
+    ]
+
+
+def said_by(member, row, bias):
+    """What a hand-made member adds to every feature's error, from its definition."""
+    features = member.features.numpy()
+    low, high, codes, typical = (
+        getattr(member, name).double().numpy()
+        for name in ("low", "high", "codes", "typical")
+    )
+    u = row[features]
+    residual = np.abs(np.clip(bias, low, high) - u)
+    differences = (codes - u) ** 2
+    square = differences[differences.mean(1).argmin()]
+    distance = np.sqrt(square.mean())
+    total = np.zeros(len(row))
+    total[features] = residual / len(u) / typical[0]
+    total[features] += square / distance / len(u) / typical[1]
+    return total
+
+
+class TestTraining:
+    @pytest.mark.parametrize("n", [32, 33, N])
+    def test_a_pair_shares_out_its_rows_without_overlap(self, n):
+        x = table(n)
+        members, seen = trained(x)
+        known = {tuple(row): number for number, row in enumerate(x.tolist())}
+        for first, second in (members[:2], members[2:]):
+            held = [
+                [known[tuple(c)] for c in m.codes.tolist()] for m in (first, second)
+            ]
+            assert not set(held[0]) & set(held[1])
+            assert sorted(held[0] + held[1]) == list(range(n))
+            assert 0 <= len(held[0]) - len(held[1]) <= 1
+        assert (seen.seen[:, 0] ^ seen.seen[:, 1]).all()
+        assert (seen.seen[:, 2] ^ seen.seen[:, 3]).all()
+        assert not np.array_equal(seen.seen[:, 0], seen.seen[:, 2])
+
+    def test_every_row_is_unseen_by_half_of_the_members(self):
+        members, seen = trained(n_members=6)
+        share = seen.shares(table())
+        assert ((share > 0).sum(0) == 3).all()
+        assert (share[share > 0] == 1 / 3).all()
+        held = torch.stack(
+            [(m.codes[:, None] == table()).all(2).any(0) for m in members]
+        )
+        assert torch.equal(share == 0, held)
+
+    def test_the_last_pair_may_lack_its_second_member(self):
+        even, odd = (trained(n_members=n)[0] for n in (4, 3))
+        assert len(odd) == 3
+        assert [len(m.codes) for m in odd] == [len(m.codes) for m in even[:3]]
+
+    def test_rows_that_were_not_drawn_are_unknown(self):
+        x = table()
+        drawn = [np.arange(40), np.arange(20, 60)]
+        _, seen = train(x, drawn, 4, recipe_of(max_iter=1), generator())
+        share = SeenRows.of(x, seen).shares(x)
+        assert (share[:, 60:] == 1 / 4).all()
+        assert (share[2:, :20] > 0).all()
+        assert (share[:2, :20] == 0).any(0).all()
+
+    def test_ranges_are_those_of_trusted_rows(self):
+        x = table()
+        x[:4] = 50.0
+        members, _ = trained(x)
+        for member in members:
+            assert (member.high < 40).all()
+            assert (member.low >= member.codes.amin(0)).all()
+            assert (member.low <= member.high).all()
+
+    @pytest.mark.parametrize("n_features", [D, 3])
+    def test_typical_errors_are_those_of_the_other_half(self, n_features):
+        x = table()
+        members, _ = trained(x, n_features=n_features)
+        for member in members:
+            seen = (x[:, None, member.features] == member.codes).all(2).any(1)
+            raw = replace(member, typical=torch.ones(2))
+            expected = Ensemble([raw]).mean_errors(x[~seen])
+            torch.testing.assert_close(member.typical, expected)
+            u = x[~seen][:, member.features]
+            rows = u.clamp(member.low, member.high)
+            rebuilt = member.codec.decode(member.codec.encode(rows))
+            rebuilt = rebuilt.clamp(member.low, member.high)
+            nearest = torch.cdist(u, member.codes).amin(1) / n_features**0.5
+            by_hand = torch.stack([(rebuilt - u).abs().mean(), nearest.mean()])
+            torch.testing.assert_close(expected, by_hand, rtol=1e-4, atol=1e-4)
+
+    def test_training_rebuilds_rows_better_than_the_median_does(self):
+        x = table(300)
+        pairs = shuffled(300, 2)
+        members, *_ = train(x, pairs, 4, recipe_of((16,)), generator())
+        new = table(300, seed=3).clamp(-2, 2)
+        rebuilt = Ensemble(members).expected(new, uniform(members, new))
+        assert (rebuilt - new).square().mean() < 0.5 * new.square().mean()
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    @pytest.mark.parametrize("n_features", [D, 3])
+    def test_the_generator_alone_decides(self, n_features, weighted):
+        x = table()
+        weight = torch.linspace(0.5, 2, N) if weighted else None
+        before = torch.random.get_rng_state()
+        first, again, other = (
+            errors(trained(x, seed=s, n_features=n_features, weight=weight)[0], x)
+            for s in (1, 1, 2)
+        )
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+    @pytest.mark.parametrize("n_members", [5, 6, 8])
+    @pytest.mark.parametrize("n_features", [2, 3, 4])
+    def test_pairs_cover_all_features(self, n_members, n_features):
+        members, _ = trained(n_members=n_members, n_features=n_features)
+        hands = [member.features.tolist() for member in members]
+        assert all(len(set(hand)) == n_features for hand in hands)
+        assert all(
+            one == two for one, two in zip(hands[::2], hands[1::2], strict=False)
+        )
+        counts = np.bincount(np.concatenate(hands[::2]), minlength=D)
+        assert counts.min() >= 1
+        assert counts.max() - counts.min() <= 1
+
+    def test_members_that_look_at_everything_see_it_in_order(self):
+        members, _ = trained()
+        assert all(m.features.tolist() == list(range(D)) for m in members)
+
+
+class TestFewRows:
+    N = 12
+
+    @staticmethod
+    def oracle(x):
+        """Errors of rows that are judged by the median and the nearest other row."""
+        x = x.double().numpy()
+        median = np.clip(0, x.min(0), x.max(0))
+        residual = np.abs(x - median)
+        square = (x[:, None] - x) ** 2
+        mean = square.mean(2)
+        np.fill_diagonal(mean, np.inf)
+        nearest = square[np.arange(len(x)), mean.argmin(1)]
+        distance = np.sqrt(nearest.mean(1, keepdims=True))
+        of_codes = nearest / np.maximum(distance, 1e-30)
+        return (residual / residual.mean() + of_codes / distance.mean()) / x.shape[1]
+
+    @pytest.mark.parametrize("n", [2, N, 31])
+    def test_a_training_row_is_not_compared_with_itself(self, n):
+        x = table(n)
+        members, _ = trained(x)
+        np.testing.assert_allclose(errors(members, x), self.oracle(x), rtol=1e-4)
+
+    def test_a_training_row_is_compared_with_its_copy(self):
+        x = table(self.N)
+        x[3] = x[8]
+        members, _ = trained(x)
+        np.testing.assert_allclose(
+            errors(members, x), self.oracle(x), rtol=1e-4, atol=1e-7
+        )
+
+    def test_a_new_row_is_compared_with_all(self):
+        x = table(self.N)
+        members, _ = trained(x)
+        new = x + 1e-3
+        distance = torch.cdist(new, x).amin(1) / D**0.5
+        assert (distance < 1.1e-3).all()
+        apart = errors(members, x).sum(1) - errors(members, new).sum(1)
+        nearest = torch.cdist(x, x).fill_diagonal_(torch.inf).amin(1) / D**0.5
+        expected = (nearest - distance) / members[0].typical[1]
+        torch.testing.assert_close(apart, expected, rtol=0.01, atol=0.02)
+
+    @pytest.mark.parametrize("n", [2, N, 31])
+    def test_no_randomness_matters(self, n):
+        x = table(n)
+        recipe = recipe_of()
+        found = []
+        for seed in (1, 2):
+            pairs = shuffled(n, 2, seed)
+            members, seen = train(x, pairs, 4, recipe, generator(seed))
+            new = torch.cat([x, table(9, seed=5)])
+            share = SeenRows.of(x, seen).shares(new)
+            found.append(Ensemble(members).contributions(new, share))
+        assert torch.equal(*found)
+
+    def test_every_member_judges_every_row(self):
+        x = table(self.N)
+        _, seen = trained(x)
+        assert (seen.shares(x) == 1 / 4).all()
+
+    def test_rows_that_are_all_equal_have_no_error(self):
+        x = torch.full((self.N, D), 0.5)
+        members, _ = trained(x)
+        found = errors(members, x)
+        assert found.isfinite().all()
+        assert (found == 0).all()
+
+
+class TestEnsemble:
+    def test_contributions_of_hand_made_members_match_their_definition(self):
+        members, biases = members_by_hand(), (0.0, 0.4, -9.0)
+        x = 2 * normal(11, D, seed=4)
+        share = torch.rand(3, 11, generator=generator())
+        expected = [
+            sum(
+                weight * said_by(member, row, bias)
+                for member, bias, weight in zip(members, biases, column, strict=True)
+            )
+            for row, column in zip(x.double().numpy(), share.T.tolist(), strict=True)
+        ]
+        actual = Ensemble(members).contributions(x, share)
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+    def test_contributions_sum_to_multiples_of_the_typical_errors(self):
+        member = hand_made(range(D))
+        x = normal(11, D, seed=4)
+        residual, distance = Ensemble([member]).mean_errors(x)
+        expected = residual / 0.7 + distance / 0.3
+        torch.testing.assert_close(errors([member], x).sum(1).mean(), expected)
+
+    def test_expected_rows_are_the_mean_of_those_who_look(self):
+        members = members_by_hand()[1:]
+        x = normal(4, D, seed=4)
+        share = torch.tensor([[0.25] * 4, [0.75] * 4])
+        first, second = (
+            torch.full((3,), bias).clamp(member.low, member.high)
+            for bias, member in zip((0.4, -9.0), members, strict=True)
+        )
+        row = torch.zeros(D)
+        row[4], row[3] = first[0], second[0]
+        row[0] = 0.25 * first[1] + 0.75 * second[1]
+        row[2] = 0.25 * first[2] + 0.75 * second[2]
+        actual = Ensemble(members).expected(x, share)
+        torch.testing.assert_close(actual, row.expand(4, D))
+
+    @pytest.mark.parametrize("n_features", [D, 3])
+    def test_results_do_not_depend_on_how_members_are_grouped(
+        self, monkeypatch, n_features
+    ):
+        members, seen = trained(n_members=6, n_features=n_features)
+        x = torch.cat([table(), 30 * table(20, seed=3)])
+        share = seen.shares(x)
+        together = Ensemble(members)
+        monkeypatch.setattr(module, "_ENTRIES", 1)
+        apart = Ensemble(members)
+        assert (len(together._groups), len(apart._groups)) == (1, 6)
+        for name in ("contributions", "expected"):
+            one, other = (getattr(e, name)(x, share) for e in (together, apart))
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(together.mean_errors(x), apart.mean_errors(x))
+
+    def test_codebooks_of_several_sizes_stand_side_by_side(self):
+        members = [
+            hand_made(range(D), n_codes=n, seed=n, alone=n == 3) for n in (3, 8, 5)
+        ]
+        x = torch.cat([normal(6, D, seed=4), *(m.codes for m in members)])
+        expected = sum(errors([member], x) for member in members) / 3
+        torch.testing.assert_close(errors(members, x), expected)
+
+    def test_members_of_several_widths_stand_side_by_side(self):
+        narrow, wide = trained(n_members=2)[0], trained(n_members=2, seed=1)[0]
+        codec = Dense((3,), "tanh").build(D, 2, generator=generator())
+        wide = [replace(m, codec=codec.requires_grad_(False)) for m in wide]
+        members = [narrow[0], *wide, narrow[1]]
+        x = table()
+        expected = sum(errors([member], x) for member in members) / 4
+        torch.testing.assert_close(errors(members, x), expected)
+
+    def test_rows_are_not_written_into(self):
+        members, _ = trained()
+        x = table()
+        errors(members, x)
+        Ensemble(members).expected(x, uniform(members, x))
+        assert torch.equal(x, table())
+
+    @pytest.mark.parametrize("n", [20, N])
+    @pytest.mark.parametrize("n_features", [D, 3])
+    def test_the_error_never_falls_on_the_way_out(self, n, n_features):
+        x = table(n)
+        members, _ = trained(x, n_features=n_features)
+        # All coordinates leave the range, about 3, before the tenfold.
+        direction = normal(60, D, seed=5).sign() * (0.7 + normal(60, D, seed=6).abs())
+        factors = torch.logspace(1, 8, 29)
+        on_the_way = torch.stack(
+            [errors(members, factor * direction).sum(1) for factor in factors]
+        )
+        assert on_the_way.isfinite().all()
+        assert (on_the_way.diff(dim=0) >= 0).all()
+
+    @pytest.mark.parametrize("n_features", [D, 3])
+    def test_tenfold_distance_is_a_larger_error_in_every_direction(self, n_features):
+        members, _ = trained(n_features=n_features, n_members=6)
+        direction = torch.cat([normal(200, D, seed=5), torch.eye(D), -torch.eye(D)])
+        direction /= direction.norm(dim=1, keepdim=True)
+        on_the_way = torch.stack(
+            [errors(members, 10.0**p * direction).sum(1) for p in range(1, 9)]
+        )
+        assert (on_the_way.diff(dim=0) > 0).all()
+
+
+class TestMember:
+    def test_a_copy_is_equal_and_independent(self):
+        (member, *_), _ = trained()
+        x = table()
+        copied = member.to("cpu")
+        before = errors([member], x)
+        assert torch.equal(errors([copied], x), before)
+        with torch.no_grad():
+            for name in ("low", "high", "codes", "typical"):
+                getattr(copied, name).add_(1)
+            copied.features.zero_()
+            copied.alone.fill_(True)
+            for parameter in copied.codec.parameters():
+                parameter.add_(1)
+        assert torch.equal(errors([member], x), before)
