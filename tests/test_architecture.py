@@ -98,13 +98,13 @@ def test_parts_import_only_torch_numpy_and_sklearn_base(name):
         )
 
 
-def test_only_the_trainer_imports_skorch():
+def test_only_the_trainer_and_its_callbacks_import_skorch():
     importers = {
         name
         for name, tree in TREES.items()
         if "skorch" in map(top, imported(ast.walk(tree)))
     }
-    assert importers == {"training/trainer.py"}
+    assert importers == {"training/trainer.py", "training/callbacks.py"}
 
 
 @each_file

@@ -16,7 +16,7 @@ from skae.checks.rows import fitted_rows
 from skae.estimators.parameters import TrainingParameters
 from skae.fitting.callbacks import CallbackSupport
 from skae.rows.chunks import chunks, map_rows
-from skae.training.trainer import named_callbacks
+from skae.training.callbacks import named_callbacks
 
 __all__ = ["TrainedEstimator"]
 

@@ -24,7 +24,7 @@ from skae.parts.base import Features
 from skae.rows.chunks import Rows
 from skae.rows.isolation import resolve_device
 from skae.statistics.pca import moments
-from skae.training.trainer import check_callbacks
+from skae.training.callbacks import check_callbacks
 
 __all__ = ["StackedFit"]
 

@@ -15,7 +15,8 @@ from sklearn.utils import check_random_state
 from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
 from skae.rows.isolation import resolve_device
-from skae.training.trainer import Schedule, Trainer, check_callbacks
+from skae.training.callbacks import check_callbacks
+from skae.training.trainer import Schedule, Trainer
 
 __all__ = ["BaseFit", "advice_on", "finished_rounds", "given"]
 

@@ -9,7 +9,7 @@ with the batch-norm statistics that belong to it.
 
 import math
 import warnings
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,30 +19,14 @@ from typing import Any
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import (
-    Callback,
-    LoadInitState,
-    LRScheduler,
-    PassthroughScoring,
-    PrintLog,
-)
-from skorch.callbacks.scoring import ScoringBase
-from skorch.callbacks.training import Freezer, ParamMapper, Unfreezer
-from skorch.utils import freeze_parameter, unfreeze_parameter
+from skorch.callbacks import Callback, PassthroughScoring
 from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from tqdm.auto import tqdm
 
+from skae.training.callbacks import ProgressBar, is_print_log
 from skae.training.optimizer import FlatAdamW, FlatParameters
 
-__all__ = [
-    "Patience",
-    "Schedule",
-    "StopTraining",
-    "Trainer",
-    "check_callbacks",
-    "named_callbacks",
-]
+__all__ = ["Patience", "Schedule", "StopTraining", "Trainer"]
 
 _BACK_OFF = 0.1
 _RETRIES = 3
@@ -103,84 +87,6 @@ class Schedule:
         return last - before
 
 
-_SCORING = (
-    "there is no dataset to predict on; score in on_epoch_end of a callback of your "
-    "own, or with scikit-learn's set_callbacks"
-)
-_FREEZING = (
-    "the optimiser moves all parameters as one buffer; call requires_grad_(False) on "
-    "the layers of your own modules before the fit"
-)
-_BEST_IS_KEPT = "the best weights are kept without it; leave load_best out"
-_UNSUPPORTED = {
-    ScoringBase: _SCORING,
-    LRScheduler: "the learning rate follows the estimator's own schedule; set "
-    "learning_rate_init and max_iter",
-    Freezer: _FREEZING,
-    Unfreezer: _FREEZING,
-    LoadInitState: "a fit goes on from a fitted estimator; use warm_start=True",
-}
-
-
-def check_callbacks(callbacks) -> None:
-    """Refuse what the training loop can not notify.
-
-    Raises
-    ------
-    ValueError
-        When an entry is no skorch callback, or one that has nothing to act on.
-    """
-    for entry in callbacks or ():
-        callback = entry[1] if isinstance(entry, tuple) and len(entry) == 2 else entry
-        kind = callback if isinstance(callback, type) else type(callback)
-        if not issubclass(kind, Callback):
-            raise ValueError(
-                f"callbacks must be a list of skorch callbacks; got {entry!r} in it."
-            )
-        reason = _reason_against(callback, kind)
-        if reason is not None:
-            raise ValueError(f"{reason[0]} can not be used: {reason[1]}.")
-
-
-def _reason_against(callback, kind: type) -> tuple[str, str] | None:
-    """What of a callback does not work, and why; None where all of it does."""
-    name = kind.__name__
-    for unsupported, reason in _UNSUPPORTED.items():
-        if issubclass(kind, unsupported):
-            return name, reason
-    if getattr(callback, "load_best", False) is True:
-        return f"{name}(load_best=True)", _BEST_IS_KEPT
-    if getattr(callback, "f_pickle", None) is not None:
-        reason = "the training loop is not for pickling; pickle the fitted estimator"
-        return f"{name}(f_pickle=...)", f"{reason}, or use f_params"
-    freezes = getattr(callback, "fn", None) in (freeze_parameter, unfreeze_parameter)
-    if issubclass(kind, ParamMapper) and freezes:
-        return name, _FREEZING
-    return None
-
-
-def named_callbacks(callbacks) -> list[tuple[str, Any]]:
-    """Callbacks with the names that skorch gives to those that have none.
-
-    That of their class, with a number where several have the same.
-    """
-    named = []
-    for entry in callbacks or ():
-        if isinstance(entry, tuple | list):
-            named.append(tuple(entry))
-        else:
-            kind = entry if isinstance(entry, type) else type(entry)
-            named.append((kind.__name__, entry))
-    counts = Counter(name for name, _ in named)
-    numbers: Counter = Counter()
-    unique = []
-    for name, callback in named:
-        numbers[name] += 1
-        suffix = f"_{numbers[name]}" if counts[name] > 1 else ""
-        unique.append((name + suffix, callback))
-    return unique
-
-
 class Patience:
     """Says when a loss has not improved for too long.
 
@@ -189,15 +95,15 @@ class Patience:
 
     Parameters
     ----------
-    n_rounds : int
-        So many losses in a row without improvement are too many.
+    n_rounds : int or None
+        So many losses in a row without improvement are too many; None has no limit.
     tol : float
     """
 
-    def __init__(self, n_rounds: int, tol: float):
+    def __init__(self, n_rounds: int | None, tol: float):
         self.n_rounds = n_rounds
         self.tol = tol
-        self.best = float("inf")
+        self.best = math.inf
         self.n_waited = 0
 
     def is_over(self, loss: float) -> bool:
@@ -207,7 +113,7 @@ class Patience:
             self.best, self.n_waited = loss, 0
         else:
             self.n_waited += 1
-        return self.n_waited >= self.n_rounds
+        return self.n_rounds is not None and self.n_waited >= self.n_rounds
 
 
 class Trainer(NeuralNet):
@@ -293,7 +199,7 @@ class Trainer(NeuralNet):
         self.start_state = state
         self.interrupted_ = False
         self.monitored = "valid_loss" if evaluate else "train_loss"
-        bar = [("progress_bar", _ProgressBar(self.monitored))] if verbose else []
+        bar = [("progress_bar", ProgressBar(self.monitored))] if verbose else []
         callbacks = bar + list(callbacks or [])
         super().__init__(
             module,
@@ -305,29 +211,26 @@ class Trainer(NeuralNet):
             # skorch moves modules by itself, which would leave the flat buffers.
             device=None,
             # A log that is asked for is printed whatever the estimator's verbosity.
-            verbose=int(any(_is_print_log(entry) for entry in callbacks)),
+            verbose=int(any(is_print_log(entry) for entry in callbacks)),
         )
 
     # What the history records of a round and has to be finite.
     _LOSSES: tuple[str, ...] = ("train_loss", "valid_loss")
 
-    @property
-    def _default_callbacks(self):
-        return []
+    _default_callbacks: list = []
 
     def _validate_params(self):
-        """The estimator's business."""
+        pass
 
     def initialize_module(self):
         self.module_ = self.module
         decayed = self.module_.decayed_parameters()
         self.flat_ = FlatParameters(self.module_, decayed)
-        made = None if self.autograd else self.module_.gradient(self.generator)
-        self.gradient_ = self._autograd_step if made is None else made
+        explicit = None if self.autograd else self.module_.gradient(self.generator)
+        self.gradient_ = explicit or self._autograd_step
         return self
 
     def initialize_criterion(self):
-        """The objective is part of the module."""
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
@@ -396,47 +299,47 @@ class Trainer(NeuralNet):
         self._n_done = self._n_lost = self._n_finite = self.kept_round_ = 0
         self.interrupted_ = self.stop_training = False
         self.stop_reason_: str | None = None
-        patience = self.schedule.patience
-        self._patience = (
-            None if patience is None else Patience(patience, self.schedule.tol)
-        )
+        self._patience = Patience(self.schedule.patience, self.schedule.tol)
         averages = self.optimizer_.averages
         self._norms = _batch_norms(self.module_) if averages else []
         self._latest: deque = deque(maxlen=_NORM_BATCHES)
         if self.start_state is not None:
-            self._continue(self.start_state)
-        if self.module_.training:
-            self.module_.eval()
+            self.optimizer_.load(self.start_state["optimizer"])
+            # Devices have generators of their own.
+            if self.start_state["device"] == self.generator.device.type:
+                state = torch.from_numpy(self.start_state["generator"].copy())
+                self.generator.set_state(state)
+        self.module_.eval()
         self._best_values = self._values()
         self.start_loss_ = None
         if self.evaluate is not None:
             self.start_loss_ = self.evaluate(self.module_)
-        start = float("inf") if self.start_loss_ is None else self.start_loss_
-        self._best = start if math.isfinite(start) else float("inf")
-
-    def _continue(self, state):
-        self.optimizer_.load(state["optimizer"])
-        # Devices have generators of their own.
-        if state["device"] == self.generator.device.type:
-            self.generator.set_state(torch.from_numpy(state["generator"].copy()))
+        start = math.inf if self.start_loss_ is None else self.start_loss_
+        self._best = start if math.isfinite(start) else math.inf
 
     def _run_rounds(self, stream: Iterator) -> None:
         for number in range(1, self.schedule.n_rounds + 1):
             n_steps = self.schedule.steps_in(number)
             # A bar of batches counts what is in here.
-            known = {"dataset_train": range(n_steps), "dataset_valid": None}
-            self.notify("on_epoch_begin", **known)
+            datasets = {"dataset_train": range(n_steps), "dataset_valid": None}
+            self.notify("on_epoch_begin", **datasets)
             self._run_steps(islice(stream, n_steps))
             with self._averaged():
                 is_finite = self._judge(number)
                 try:
-                    self.notify("on_epoch_end", **known)
+                    self.notify("on_epoch_end", **datasets)
                 except KeyboardInterrupt:
                     # That is how skorch's EarlyStopping stops.
                     raise StopTraining("stopped by a callback") from None
             if not is_finite:
                 self._back_off()
-            self._stop_if_due()
+            if self.stop_training:
+                raise StopTraining("stopped by a callback")
+            if self._patience.is_over(self.history[-1, self.monitored]):
+                n_rounds = self.schedule.patience
+                raise StopTraining(
+                    f"stopped after {n_rounds} evaluations without a gain"
+                )
 
     def _run_steps(self, batches: Iterable) -> int:
         """Train on some batches; how many they were."""
@@ -524,14 +427,6 @@ class Trainer(NeuralNet):
         self._restore(self._best_values)
         self.optimizer_.restart(_BACK_OFF**self._n_lost)
 
-    def _stop_if_due(self):
-        if self.stop_training:
-            raise StopTraining("stopped by a callback")
-        loss = self.history[-1, self.monitored]
-        if self._patience is not None and self._patience.is_over(loss):
-            waited = self._patience.n_rounds
-            raise StopTraining(f"stopped after {waited} evaluations without a gain")
-
     def _raise_if_lost(self):
         if self._n_lost and not self._n_finite:
             raise FloatingPointError(
@@ -608,25 +503,3 @@ def _batch_norms(module: nn.Module) -> list[_BatchNorm]:
     """Layers with statistics over rows."""
     found = (m for m in module.modules() if isinstance(m, _BatchNorm))
     return [norm for norm in found if norm.running_mean is not None]
-
-
-def _is_print_log(entry) -> bool:
-    callback = entry[1] if isinstance(entry, tuple) else entry
-    return isinstance(callback, PrintLog) or callback is PrintLog
-
-
-class _ProgressBar(Callback):
-    """A tqdm bar over rounds that shows the monitored loss."""
-
-    def __init__(self, monitored):
-        self.monitored = monitored
-
-    def on_train_begin(self, net, **kwargs):
-        self.bar = tqdm(total=net.max_epochs, desc="training", leave=False)
-
-    def on_epoch_end(self, net, **kwargs):
-        self.bar.set_postfix(loss=f"{net.history[-1, self.monitored]:.4g}")
-        self.bar.update()
-
-    def on_train_end(self, net, **kwargs):
-        self.bar.close()

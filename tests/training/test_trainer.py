@@ -33,13 +33,8 @@ from skae.parts.modules import PairCodec
 from skae.parts.priors import NoPrior, StandardNormal
 from skae.rows.chunks import Rows
 from skae.training.batches import Batches
-from skae.training.trainer import (
-    Patience,
-    Schedule,
-    Trainer,
-    check_callbacks,
-    named_callbacks,
-)
+from skae.training.callbacks import check_callbacks, named_callbacks
+from skae.training.trainer import Patience, Schedule, Trainer
 
 N, D, K = 64, 6, 2
 ROWS = Rows(
@@ -512,18 +507,18 @@ class TestAccidents:
     ("callback", "message"),
     [
         (3, "list of skorch callbacks; got 3"),
-        (LRScheduler(), "LRScheduler can not be used: the learning rate follows"),
-        (EpochScoring("accuracy"), "EpochScoring can not be used: there is no dataset"),
-        (("named", EpochScoring("accuracy")), "EpochScoring can not be used"),
-        (LRScheduler, "LRScheduler can not be used"),
-        (BatchScoring("accuracy"), "BatchScoring can not be used: there is no dataset"),
+        (LRScheduler(), "LRScheduler cannot be used: the learning rate follows"),
+        (EpochScoring("accuracy"), "EpochScoring cannot be used: there is no dataset"),
+        (("named", EpochScoring("accuracy")), "EpochScoring cannot be used"),
+        (LRScheduler, "LRScheduler cannot be used"),
+        (BatchScoring("accuracy"), "BatchScoring cannot be used: there is no dataset"),
         (Checkpoint(load_best=True), r"\(load_best=True\) .* leave load_best out"),
         (EarlyStopping(load_best=True), r"EarlyStopping\(load_best=True\)"),
         (Checkpoint(f_pickle="net.pkl"), r"\(f_pickle=...\) .* the fitted estimator"),
         (TrainEndCheckpoint(f_pickle="net.pkl"), r"TrainEndCheckpoint\(f_pickle"),
-        (("frozen", Freezer("*")), r"Freezer can not .* call requires_grad_\(False\)"),
-        (Unfreezer("*"), "Unfreezer can not be used: the optimiser moves all"),
-        (ParamMapper("*", fn=freeze_parameter), "ParamMapper can not be used: the opt"),
+        (("frozen", Freezer("*")), r"Freezer cannot .* call requires_grad_\(False\)"),
+        (Unfreezer("*"), "Unfreezer cannot be used: the optimiser moves all"),
+        (ParamMapper("*", fn=freeze_parameter), "ParamMapper cannot be used: the opt"),
         (LoadInitState(Checkpoint()), "LoadInitState .* use warm_start=True"),
     ],
 )

@@ -1,0 +1,111 @@
+"""skorch's callbacks, as far as the training loop can notify them."""
+
+from collections import Counter
+from typing import Any
+
+from skorch.callbacks import Callback, LoadInitState, LRScheduler, PrintLog
+from skorch.callbacks.scoring import ScoringBase
+from skorch.callbacks.training import Freezer, ParamMapper, Unfreezer
+from skorch.utils import freeze_parameter, unfreeze_parameter
+from tqdm.auto import tqdm
+
+__all__ = ["ProgressBar", "check_callbacks", "is_print_log", "named_callbacks"]
+
+_SCORING = (
+    "there is no dataset to predict on; score in on_epoch_end of a callback of your "
+    "own, or with scikit-learn's set_callbacks"
+)
+_FREEZING = (
+    "the optimiser moves all parameters as one buffer; call requires_grad_(False) on "
+    "the layers of your own modules before the fit"
+)
+_BEST_IS_KEPT = "the best weights are kept without it; leave load_best out"
+_UNSUPPORTED = {
+    ScoringBase: _SCORING,
+    LRScheduler: "the learning rate follows the estimator's own schedule; set "
+    "learning_rate_init and max_iter",
+    Freezer: _FREEZING,
+    Unfreezer: _FREEZING,
+    LoadInitState: "a fit goes on from a fitted estimator; use warm_start=True",
+}
+
+
+def check_callbacks(callbacks) -> None:
+    """Refuse what the training loop cannot notify.
+
+    Raises
+    ------
+    ValueError
+        When an entry is no skorch callback, or one that has nothing to act on.
+    """
+    for entry in callbacks or ():
+        callback = entry[1] if isinstance(entry, tuple) and len(entry) == 2 else entry
+        kind = callback if isinstance(callback, type) else type(callback)
+        if not issubclass(kind, Callback):
+            raise ValueError(
+                f"callbacks must be a list of skorch callbacks; got {entry!r} in it."
+            )
+        reason = _reason_against(callback, kind)
+        if reason is not None:
+            raise ValueError(f"{reason[0]} cannot be used: {reason[1]}.")
+
+
+def _reason_against(callback, kind: type) -> tuple[str, str] | None:
+    """What of a callback does not work, and why; None where all of it does."""
+    name = kind.__name__
+    for unsupported, reason in _UNSUPPORTED.items():
+        if issubclass(kind, unsupported):
+            return name, reason
+    if getattr(callback, "load_best", False) is True:
+        return f"{name}(load_best=True)", _BEST_IS_KEPT
+    if getattr(callback, "f_pickle", None) is not None:
+        reason = "the training loop is not for pickling; pickle the fitted estimator"
+        return f"{name}(f_pickle=...)", f"{reason}, or use f_params"
+    freezes = getattr(callback, "fn", None) in (freeze_parameter, unfreeze_parameter)
+    if issubclass(kind, ParamMapper) and freezes:
+        return name, _FREEZING
+    return None
+
+
+def named_callbacks(callbacks) -> list[tuple[str, Any]]:
+    """Callbacks with the names that skorch gives to those that have none.
+
+    That of their class, with a number where several have the same.
+    """
+    named = []
+    for entry in callbacks or ():
+        if isinstance(entry, tuple | list):
+            named.append(tuple(entry))
+        else:
+            kind = entry if isinstance(entry, type) else type(entry)
+            named.append((kind.__name__, entry))
+    counts = Counter(name for name, _ in named)
+    numbers: Counter = Counter()
+    unique = []
+    for name, callback in named:
+        numbers[name] += 1
+        suffix = f"_{numbers[name]}" if counts[name] > 1 else ""
+        unique.append((name + suffix, callback))
+    return unique
+
+
+def is_print_log(entry) -> bool:
+    callback = entry[1] if isinstance(entry, tuple) else entry
+    return isinstance(callback, PrintLog) or callback is PrintLog
+
+
+class ProgressBar(Callback):
+    """A tqdm bar over rounds that shows the monitored loss."""
+
+    def __init__(self, monitored):
+        self.monitored = monitored
+
+    def on_train_begin(self, net, **kwargs):
+        self.bar = tqdm(total=net.max_epochs, desc="training", leave=False)
+
+    def on_epoch_end(self, net, **kwargs):
+        self.bar.set_postfix(loss=f"{net.history[-1, self.monitored]:.4g}")
+        self.bar.update()
+
+    def on_train_end(self, net, **kwargs):
+        self.bar.close()
