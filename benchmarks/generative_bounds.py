@@ -79,7 +79,9 @@ def evidence_lower_bound(model, test, n_draws=10):
     generator = torch.Generator().manual_seed(0)
     x = torch.from_numpy(test)
     with torch.no_grad():
-        draws = [-model.net_(x, generator).mean().item() for _ in range(n_draws)]
+        draws = [
+            -model.net_(x, generator=generator).mean().item() for _ in range(n_draws)
+        ]
     return float(np.mean(draws))
 
 

@@ -81,7 +81,7 @@ class Matching(Autoencoder):
         """What a player lowers in its turn, in nats, shape ``()``."""
         if name == "critic":
             return self._critic_loss(x, weight, x_tilde, generator)
-        state = self.run(x, generator, x_tilde, weight)
+        state = self.run(x, weight, x_tilde, generator=generator)
         loss = self.likelihood.nll(state.raw, x)
         for penalty in self.penalties:
             loss = loss + penalty(state)

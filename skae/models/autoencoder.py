@@ -39,6 +39,13 @@ class Autoencoder(nn.Module):
     progress : float
         Share of the training that is done, for what changes on the way; whoever trains
         sets it.
+
+    Shape
+    -----
+    The passes take a `Batch`: rows x ``(..., batch, n_features)`` in model units, row
+    weights ``(..., batch)``, which penalties use for means over the batch, what the
+    encoder sees instead of the corrupted x, of x's shape, and the condition
+    ``(..., batch, n_context)``; what is random is drawn from the generator.
     """
 
     def __init__(
@@ -64,49 +71,29 @@ class Autoencoder(nn.Module):
         self.hidden_context = hidden_context
         self.progress = 1.0
 
-    def forward(
-        self,
-        x: Tensor,
-        generator: Generator | None = None,
-        x_tilde: Tensor | None = None,
-        weight: Tensor | None = None,
-        context: Tensor | None = None,
-    ) -> Tensor:
-        """Objective of each row, shape ``(..., batch)``, in nats.
-
-        Parameters
-        ----------
-        x : Tensor of shape (..., batch, n_features), in model units
-            The target.
-        generator : torch.Generator, optional
-            Where corruption, prior and penalties draw from.
-        x_tilde : Tensor of x's shape, optional
-            What the encoder sees; the corrupted target where left out.
-        weight : Tensor of shape (..., batch), optional
-            Of the rows, for penalties on means over the batch; the objectives
-            themselves are not weighted.
-        context : Tensor of shape (..., batch, n_context), optional
-            What encoder and decoder know of the rows.
-        """
-        state = self.run(x, generator, x_tilde, weight, context)
+    def forward(self, x, weight=None, x_tilde=None, context=None, *, generator=None):
+        """Objective of each row, shape ``(..., batch)``, in nats, not weighted."""
+        state = self.run(x, weight, x_tilde, context, generator=generator)
         divergence = self.prior.divergence(state.h)
         loss = self.likelihood.nll(state.raw, x) + self.kl_weight() * divergence
         for penalty in self.penalties:
             loss = loss + penalty(state)
         return loss
 
-    def batch_loss(
-        self,
-        x: Tensor,
-        weight: Tensor | None = None,
-        x_tilde: Tensor | None = None,
-        context: Tensor | None = None,
-        *,
-        generator: Generator | None = None,
-    ) -> Tensor:
+    def batch_loss(self, x, weight=None, x_tilde=None, context=None, *, generator=None):
         """Weighted mean of the objective over a batch, for each member."""
-        loss = self(x, generator, x_tilde, weight, context)
+        loss = self(x, weight, x_tilde, context, generator=generator)
         return loss.mean(-1) if weight is None else (loss * weight).mean(-1)
+
+    def run(self, x, weight=None, x_tilde=None, context=None, *, generator=None):
+        """One pass through corruption, encoder, prior and decoder, as a `State`."""
+        if x_tilde is None:
+            x_tilde = self.corrupted(x, generator)
+        encoder_context = self.encoder_context(context, generator)
+        h = self.codec.encode(x_tilde, *_if_any(encoder_context))
+        z = self.prior.draw(h, generator)
+        raw = self.codec.decode(z, *_if_any(context))
+        return State(x, x_tilde, h, z, raw, self.codec, generator, weight, context)
 
     @property
     def members(self) -> int | None:
@@ -120,23 +107,6 @@ class Autoencoder(nn.Module):
     def decayed_parameters(self) -> list[nn.Parameter]:
         """Those of the codec that are under weight decay."""
         return self.codec.decayed_parameters()
-
-    def run(
-        self,
-        x: Tensor,
-        generator: Generator | None = None,
-        x_tilde: Tensor | None = None,
-        weight: Tensor | None = None,
-        context: Tensor | None = None,
-    ) -> State:
-        """One pass through corruption, encoder, prior and decoder."""
-        if x_tilde is None:
-            x_tilde = self.corrupted(x, generator)
-        seen = self.seen_context(context, generator)
-        h = self.codec.encode(x_tilde, *_given(seen))
-        z = self.prior.draw(h, generator)
-        raw = self.codec.decode(z, *_given(context))
-        return State(x, x_tilde, h, z, raw, self.codec, generator, weight, context)
 
     def corrupted(self, x: Tensor, generator: Generator | None) -> Tensor:
         """What the encoder sees of rows x in training.
@@ -162,7 +132,7 @@ class Autoencoder(nn.Module):
             return 1.0
         return min(1.0, self.progress / self.kl_warmup)
 
-    def seen_context(
+    def encoder_context(
         self, context: Tensor | None, generator: Generator | None
     ) -> Tensor | None:
         """What the encoder sees of the context: in training zeros for some rows."""
@@ -175,11 +145,11 @@ class Autoencoder(nn.Module):
 
     def code(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """z of clean rows, without chance."""
-        return self.prior.location(self.codec.encode(x, *_given(context)))
+        return self.prior.location(self.codec.encode(x, *_if_any(context)))
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Raw output for clean rows, without chance."""
-        return self.codec.decode(self.code(x, context), *_given(context))
+        return self.codec.decode(self.code(x, context), *_if_any(context))
 
     def log_likelihood(self, x: Tensor, scale: Tensor) -> Tensor:
         """Of clean rows given their codes, in X's units, shape ``(..., batch)``.
@@ -200,10 +170,9 @@ class Autoencoder(nn.Module):
         ValueError
             When the objective of a row is no number a row.
         """
-        x, weight, x_tilde, context = batch
-        generator = Generator(x.device).manual_seed(0)
+        generator = Generator(batch.x.device).manual_seed(0)
         with torch.no_grad():
-            loss = self(x, generator, x_tilde, weight, context)
+            loss = self(*batch, generator=generator)
         lead = () if self.members is None else (self.members,)
         if loss.shape != (*lead, batch.x.shape[-2]):
             parts = [self.likelihood, self.prior, *self.penalties]
@@ -215,5 +184,5 @@ class Autoencoder(nn.Module):
             )
 
 
-def _given(context: Tensor | None) -> tuple[Tensor, ...]:
+def _if_any(context: Tensor | None) -> tuple[Tensor, ...]:
     return () if context is None else (context,)

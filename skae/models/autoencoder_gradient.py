@@ -109,9 +109,13 @@ class ExplicitGradient:
             x_tilde = self.model.corrupted(x, self.generator)
         seen = x_tilde.expand(x.shape)
         scaled = seen if self.scale is None else seen * self.scale
-        known = self._for_members(context)
-        hint = self._for_members(self.model.seen_context(context, self.generator))
-        encoder = self._forward(joined(self._bounded(scaled), hint), self.encoder)
+        decoder_context = self._for_members(context)
+        encoder_context = self._for_members(
+            self.model.encoder_context(context, self.generator)
+        )
+        encoder = self._forward(
+            joined(self._bounded(scaled), encoder_context), self.encoder
+        )
         h = code = self.code_activation.forward(encoder[-1][1])
         if anchored is not None:
             # The lead axis of one member is no axis of the anchor's.
@@ -122,7 +126,9 @@ class ExplicitGradient:
             epsilon = self.prior.noise(self.prior.location(h), self.generator)
             spread = self.prior.scale(h).mul_(epsilon)
             code = self.prior.location(h) + spread
-        decoder = self._forward(joined(self._bounded(code), known), self.decoder)
+        decoder = self._forward(
+            joined(self._bounded(code), decoder_context), self.decoder
+        )
         raw = decoder[-1][1]
         if anchored is not None:
             z = code * self.sigma

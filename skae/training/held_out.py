@@ -113,7 +113,7 @@ class HoldOut(Judge):
         self.training_x = x if training_x is None else training_x
 
     def row_loss(self, model: Any) -> Tensor:
-        return _losses(model, self.x, self.x_tilde, self.weight, self.context)
+        return _losses(model, self.x, self.weight, self.x_tilde, self.context)
 
     def guard(self, model: Any) -> Guard:
         """Limits that far-out rows earn by gaining more than a typical row's loss.
@@ -183,20 +183,19 @@ class Folds(Judge):
 
     def row_loss(self, model: Any) -> Tensor:
         with torch.no_grad():
-            loss = model(self.x, _generator(self.x))
+            loss = model(self.x, generator=_generator(self.x))
         return loss.gather(0, self.fold[None] + 1)[0]
 
 
 @torch.no_grad()
-def _losses(model: Any, x: Tensor, *known: Tensor | None) -> Tensor:
-    """Objective of each row, in parts; ``known`` are further arguments of the model."""
+def _losses(model: Any, *batch: Tensor | None) -> Tensor:
+    """Objective of each row of a `Batch`, computed in parts."""
+    x = batch[0]
     generator = _generator(x)
-    parts = x.split(_PART)
-    others = (
-        [None] * len(parts) if rows is None else rows.split(_PART) for rows in known
-    )
+    parts = ([None] * len(x) if t is None else t.split(_PART) for t in batch)
+    # The parts of x end first.
     return torch.cat(
-        [model(part, generator, *of) for part, *of in zip(parts, *others, strict=True)]
+        [model(*part, generator=generator) for part in zip(*parts, strict=False)]
     )
 
 

@@ -34,10 +34,10 @@ def test_the_encoder_sees_noise_and_the_target_is_clean(digits, noise):
     X = digits[0][:200]
     ae = quick(noise=noise, noise_level=0.3).fit(X)
     x = torch.as_tensor((X - ae._units.center) / ae._units.scale, dtype=torch.float32)
-    state = ae.net_.run(x, torch.Generator().manual_seed(0))
+    state = ae.net_.run(x, generator=torch.Generator().manual_seed(0))
     assert state.x is x
     assert not torch.equal(state.x_tilde, x)
-    nll = ae.net_(x, torch.Generator().manual_seed(0))
+    nll = ae.net_(x, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(nll, ae.net_.likelihood.nll(state.raw, x))
 
 
@@ -258,7 +258,7 @@ def test_going_on_without_pairs_makes_noise(digits):
     X = digits[0][:200]
     ae = quick().partial_fit(noisy(X, 0.1), X).partial_fit(X)
     x = torch.zeros(3, 64)
-    assert not torch.equal(ae.net_.run(x, torch.Generator()).x_tilde, x)
+    assert not torch.equal(ae.net_.run(x, generator=torch.Generator()).x_tilde, x)
 
 
 def test_a_single_weight_serves_all_pairs(digits):
