@@ -109,13 +109,9 @@ class ExplicitGradient:
             x_tilde = self.model.corrupted(x, self.generator)
         seen = x_tilde.expand(x.shape)
         scaled = seen if self.scale is None else seen * self.scale
-        decoder_context = self._for_members(context)
-        encoder_context = self._for_members(
-            self.model.encoder_context(context, self.generator)
-        )
-        encoder = self._forward(
-            joined(self._bounded(scaled), encoder_context), self.encoder
-        )
+        hidden = self.model.encoder_context(context, self.generator)
+        inputs = joined(self._bounded(scaled), self._for_members(hidden))
+        encoder = self._forward(inputs, self.encoder)
         h = code = self.code_activation.forward(encoder[-1][1])
         if anchored is not None:
             # The lead axis of one member is no axis of the anchor's.
@@ -126,9 +122,8 @@ class ExplicitGradient:
             epsilon = self.prior.noise(self.prior.location(h), self.generator)
             spread = self.prior.scale(h).mul_(epsilon)
             code = self.prior.location(h) + spread
-        decoder = self._forward(
-            joined(self._bounded(code), decoder_context), self.decoder
-        )
+        inputs = joined(self._bounded(code), self._for_members(context))
+        decoder = self._forward(inputs, self.decoder)
         raw = decoder[-1][1]
         if anchored is not None:
             z = code * self.sigma
