@@ -34,7 +34,8 @@ from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
 from skae.rows.chunks import Rows
 from skae.training.batches import Batches
-from skae.training.trainer import Schedule, Trainer
+from skae.training.schedule import Schedule
+from skae.training.trainer import Trainer
 
 LEARNING_RATE = 1e-3
 MEMBERS = 10

@@ -45,7 +45,8 @@ from skae.statistics.pca import (
 )
 from skae.training.batches import Batches
 from skae.training.held_out import Folds, HoldOut
-from skae.training.trainer import Schedule, Trainer
+from skae.training.schedule import Schedule
+from skae.training.trainer import Trainer
 
 __all__ = ["Fit"]
 

@@ -28,7 +28,8 @@ from skae.parts.base import Features
 from skae.parts.corruption import GaussianNoise, NoCorruption
 from skae.rows.chunks import Rows, map_rows
 from skae.statistics.neighbours import NeighbourLabels
-from skae.training.trainer import Schedule, Trainer
+from skae.training.schedule import Schedule
+from skae.training.trainer import Trainer
 
 __all__ = ["Stage", "StageTraining", "sample", "stream"]
 

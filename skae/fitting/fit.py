@@ -16,7 +16,8 @@ from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
 from skae.rows.isolation import resolve_device
 from skae.training.callbacks import check_callbacks
-from skae.training.trainer import Schedule, Trainer
+from skae.training.schedule import Schedule
+from skae.training.trainer import Trainer
 
 __all__ = ["BaseFit", "advice_on", "finished_rounds", "given"]
 

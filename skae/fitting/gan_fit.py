@@ -29,7 +29,7 @@ from skae.statistics.energy import Modes
 from skae.statistics.pca import moments
 from skae.training.alternating import AlternatingTrainer, Move
 from skae.training.batches import Batches
-from skae.training.trainer import Schedule
+from skae.training.schedule import Schedule
 
 __all__ = ["GANFit"]
 

@@ -188,15 +188,15 @@ class Folds(Judge):
 
 
 @torch.no_grad()
-def _losses(model: Any, *batch: Tensor | None) -> Tensor:
+def _losses(model: Any, x: Tensor, *others: Tensor | None) -> Tensor:
     """Objective of each row of a `Batch`, computed in parts."""
-    x = batch[0]
     generator = _generator(x)
-    parts = ([None] * len(x) if t is None else t.split(_PART) for t in batch)
-    # The parts of x end first.
-    return torch.cat(
-        [model(*part, generator=generator) for part in zip(*parts, strict=False)]
-    )
+    starts = range(0, len(x), _PART)
+    parts = [
+        [None if t is None else t[start : start + _PART] for t in (x, *others)]
+        for start in starts
+    ]
+    return torch.cat([model(*part, generator=generator) for part in parts])
 
 
 @torch.no_grad()

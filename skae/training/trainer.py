@@ -9,10 +9,8 @@ with the batch-norm statistics that belong to it.
 
 import math
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -21,99 +19,16 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, PassthroughScoring
 from torch import Generator, Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from skae.training.batch_norms import BatchNorms
 from skae.training.callbacks import ProgressBar, is_print_log
 from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.schedule import Patience, Schedule, StopTraining
 
-__all__ = ["Patience", "Schedule", "StopTraining", "Trainer"]
+__all__ = ["Trainer"]
 
 _BACK_OFF = 0.1
 _RETRIES = 3
-# Of the latest training batches, which batch-norm statistics are taken from.
-_NORM_BATCHES = 20
-_TINY = 1e-12
-
-
-class StopTraining(Exception):
-    """Ends a training in the regular way; the message says why."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train.
-
-    Attributes
-    ----------
-    n_rounds : int
-        Evaluations, equally spaced.
-    n_steps : int
-        Training steps in all, at least ``n_rounds``.
-    batch_size : int
-    lr : float
-        Peak learning rate.
-    weight_decay, ema_decay : float
-    patience : int or None
-        Rounds without improvement before stopping; None trains to the end.
-    tol : float
-        Relative improvement that counts.
-    constant : bool
-        No warm-up, no decay: for training that has no known end.
-    plateau : float
-        Share of the steps before the rate falls.
-    steps_per_epoch : int or None
-        Steps of one pass over the training rows; None where one pass is all.
-    """
-
-    n_rounds: int
-    n_steps: int
-    batch_size: int
-    lr: float
-    weight_decay: float = 0.0
-    ema_decay: float = 0.98
-    patience: int | None = None
-    tol: float = 1e-4
-    constant: bool = False
-    plateau: float = 0.05
-    steps_per_epoch: int | None = None
-
-    def epochs(self, n_steps: int) -> float:
-        """What so many steps are in passes over the training rows."""
-        return n_steps / (self.steps_per_epoch or self.n_steps)
-
-    def steps_in(self, number: int) -> int:
-        """Steps of a round, counted from one."""
-        last, before = (i * self.n_steps // self.n_rounds for i in (number, number - 1))
-        return last - before
-
-
-class Patience:
-    """Says when a loss has not improved for too long.
-
-    A loss counts as an improvement if it is below the last one that did by more than
-    ``tol`` times its size, be it positive or negative.
-
-    Parameters
-    ----------
-    n_rounds : int or None
-        So many losses in a row without improvement are too many; None has no limit.
-    tol : float
-    """
-
-    def __init__(self, n_rounds: int | None, tol: float):
-        self.n_rounds = n_rounds
-        self.tol = tol
-        self.best = math.inf
-        self.n_waited = 0
-
-    def is_over(self, loss: float) -> bool:
-        """Take note of a loss; True when it is time to stop."""
-        improved = loss < self.best - self.tol * max(abs(self.best), _TINY)
-        if improved or (math.isinf(self.best) and math.isfinite(loss)):
-            self.best, self.n_waited = loss, 0
-        else:
-            self.n_waited += 1
-        return self.n_rounds is not None and self.n_waited >= self.n_rounds
 
 
 class Trainer(NeuralNet):
@@ -300,9 +215,7 @@ class Trainer(NeuralNet):
         self.interrupted_ = self.stop_training = False
         self.stop_reason_: str | None = None
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
-        averages = self.optimizer_.averages
-        self._norms = _batch_norms(self.module_) if averages else []
-        self._latest: deque = deque(maxlen=_NORM_BATCHES)
+        self._norms = BatchNorms(self.module_)
         if self.start_state is not None:
             self.optimizer_.load(self.start_state["optimizer"])
             # Devices have generators of their own.
@@ -353,8 +266,7 @@ class Trainer(NeuralNet):
         for batch in batches:
             self._n_done += 1
             self.module_.progress = self._n_done / self.schedule.n_steps
-            if self._norms:
-                self._latest.append(batch)
+            self._norms.batches.append(batch)
             if notify:
                 notify("on_batch_begin", batch=batch, training=True)
             loss = self._step(batch, notify)
@@ -466,40 +378,14 @@ class Trainer(NeuralNet):
         own = self._values()
         self.flat_.data.copy_(self.optimizer_.average)
         try:
-            if self._norms:
-                self._take_statistics()
+            # Noise comes from a copy of the generator: evaluations change no training.
+            generator = Generator(self.generator.device)
+            generator.set_state(self.generator.get_state())
+            self._norms.renew(lambda batch: self._pass(batch, generator))
             yield
         finally:
             self._restore(own)
 
-    def _take_statistics(self):
-        """Let batch norms see the latest training batches with the weights of now.
-
-        Noise comes from a copy of the generator, so that the training is the same
-        however often this is done.
-        """
-        generator = Generator(self.generator.device)
-        generator.set_state(self.generator.get_state())
-        momenta = [norm.momentum for norm in self._norms]
-        for norm in self._norms:
-            norm.reset_running_stats()
-            # An average over all batches alike.
-            norm.momentum = None
-            norm.train()
-        try:
-            for batch in self._latest:
-                self._pass(batch, generator)
-        finally:
-            for norm, momentum in zip(self._norms, momenta, strict=True):
-                norm.momentum = momentum
-                norm.eval()
-
     def _pass(self, batch, generator):
         with torch.no_grad():
             self.module_.batch_loss(*batch, generator=generator)
-
-
-def _batch_norms(module: nn.Module) -> list[_BatchNorm]:
-    """Layers with statistics over rows."""
-    found = (m for m in module.modules() if isinstance(m, _BatchNorm))
-    return [norm for norm in found if norm.running_mean is not None]

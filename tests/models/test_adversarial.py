@@ -16,7 +16,7 @@ from skae.parts.targets import Normal
 from skae.statistics.energy import energy_distance
 from skae.training.alternating import AlternatingTrainer
 from skae.training.held_out import HoldOut
-from skae.training.trainer import Schedule
+from skae.training.schedule import Schedule
 
 
 def generator(seed=0):

@@ -16,7 +16,7 @@ from skae.models.gan import (
 from skae.parts.critics import DenseCritic
 from skae.parts.generators import DenseGenerator
 from skae.training.alternating import AlternatingTrainer
-from skae.training.trainer import Schedule
+from skae.training.schedule import Schedule
 
 N, D, K, C = 6, 3, 2, 2
 X = torch.randn(N, D, generator=torch.Generator().manual_seed(5)).double()

@@ -10,7 +10,7 @@ from torch import nn
 from skae.rows.chunks import Rows
 from skae.training.alternating import AlternatingTrainer, Move
 from skae.training.batches import Batches
-from skae.training.trainer import Schedule
+from skae.training.schedule import Schedule
 
 N, D = 32, 3
 X = np.random.default_rng(0).standard_normal((N, D))

@@ -13,7 +13,8 @@ from skae.rows.chunks import Rows
 from skae.rows.isolation import resolve_device
 from skae.training.batches import Batches
 from skae.training.held_out import Folds, HoldOut
-from skae.training.trainer import Schedule, Trainer
+from skae.training.schedule import Schedule
+from skae.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.gpu,

@@ -34,7 +34,8 @@ from skae.parts.priors import NoPrior, StandardNormal
 from skae.rows.chunks import Rows
 from skae.training.batches import Batches
 from skae.training.callbacks import check_callbacks, named_callbacks
-from skae.training.trainer import Patience, Schedule, Trainer
+from skae.training.schedule import Patience, Schedule
+from skae.training.trainer import Trainer
 
 N, D, K = 64, 6, 2
 ROWS = Rows(
