@@ -65,42 +65,40 @@ class FlatParameters:
         decayed: Iterable[nn.Parameter] = (),
         groups: Sequence[Iterable[nn.Parameter]] | None = None,
     ):
-        is_decayed = {id(p): p for p in decayed if p.requires_grad}
-        firsts, rests = [], []
+        decay = {id(p): p for p in decayed if p.requires_grad}
+        ordered = []
         for group in [module.parameters()] if groups is None else groups:
-            members = {id(p): p for p in group if p.requires_grad}
+            trained = {id(p): p for p in group if p.requires_grad}
             # In the order in which decayed ones came.
-            firsts.append([p for i, p in is_decayed.items() if i in members])
-            rests.append([p for i, p in members.items() if i not in is_decayed])
-        parameters = [
-            p
-            for parts in zip(firsts, rests, strict=True)
-            for part in parts
-            for p in part
-        ]
-        with torch.no_grad():
-            in_memory = [p.mT if _by_columns(p) else p for p in parameters]
-            self.data = torch.cat([p.reshape(-1) for p in in_memory])
-            self.grad = torch.zeros_like(self.data)
-            sizes = [p.numel() for p in parameters]
-            pairs = zip(self.data.split(sizes), self.grad.split(sizes), strict=True)
-            for parameter, stored, pair in zip(
-                parameters, in_memory, pairs, strict=True
-            ):
-                values, slopes = (part.view(stored.shape) for part in pair)
-                is_turned = stored is not parameter
-                parameter.data = values.mT if is_turned else values
-                parameter.grad = slopes.mT if is_turned else slopes
+            first = [p for key, p in decay.items() if key in trained]
+            ordered.append((first, [p for k, p in trained.items() if k not in decay]))
+        self._parameters = [p for parts in ordered for part in parts for p in part]
+        self._lay_out(self._parameters)
         self.groups: list[FlatGroup] = []
         start = 0
-        for first, rest in zip(firsts, rests, strict=True):
+        for first, rest in ordered:
             n_decayed = sum(p.numel() for p in first)
             place = slice(start, start + n_decayed + sum(p.numel() for p in rest))
-            data, grad = self.data[place], self.grad[place]
-            self.groups.append(FlatGroup(data, grad, data[:n_decayed], place))
+            data = self.data[place]
+            group = FlatGroup(data, self.grad[place], data[:n_decayed], place)
+            self.groups.append(group)
             start = place.stop
         self.decayed = self.groups[0].decayed
-        self._parameters = parameters
+
+    @torch.no_grad()
+    def _lay_out(self, parameters: list[nn.Parameter]) -> None:
+        """Move values and gradients into the buffers, in their order in memory."""
+        in_memory = [p.mT if _by_columns(p) else p for p in parameters]
+        self.data = torch.cat([p.reshape(-1) for p in in_memory])
+        self.grad = torch.zeros_like(self.data)
+        start = 0
+        for parameter, stored in zip(parameters, in_memory, strict=True):
+            place = slice(start, start + parameter.numel())
+            views = [flat[place].view(stored.shape) for flat in (self.data, self.grad)]
+            if stored is not parameter:
+                views = [view.mT for view in views]
+            parameter.data, parameter.grad = views
+            start = place.stop
 
     def like(self, values: dict[nn.Parameter, float] | None) -> Tensor | None:
         """A tensor of ``data``'s shape with each parameter's value, one where none."""

@@ -378,10 +378,11 @@ class Trainer(NeuralNet):
         own = self._values()
         self.flat_.data.copy_(self.optimizer_.average)
         try:
-            # Noise comes from a copy of the generator: evaluations change no training.
-            generator = Generator(self.generator.device)
-            generator.set_state(self.generator.get_state())
-            self._norms.renew(lambda batch: self._pass(batch, generator))
+            if self._norms.layers:
+                # Noise from a copy of the generator: evaluations change no training.
+                generator = Generator(self.generator.device)
+                generator.set_state(self.generator.get_state())
+                self._norms.renew(lambda batch: self._pass(batch, generator))
             yield
         finally:
             self._restore(own)
