@@ -53,29 +53,25 @@ class ExplicitGradient:
         self.anchored = model.codec if model.codec.is_anchored else None
         self.model = model
         self.prior = model.prior
-        self.is_drawn = model.prior.is_drawn
         self.generator = generator
         self.codec = codec
         self.likelihood = model.likelihood
         self.activation = ACTIVATIONS[codec.activation]
         self.code_activation = ACTIVATIONS[codec.code_activation]
         self.n_members = codec.members or 1
-        self.encoder = [(_lead(w), _lead(b, 1)) for w, b in codec.encoder_layers()]
-        self.decoder = [(_lead(w), _lead(b, 1)) for w, b in codec.decoder_layers()]
-        grads = [w.grad for w in codec.encoder_weights]
-        self.encoder_grads = [
-            (_lead(g), _lead(b.grad, 1))
-            for g, b in zip(grads, codec.encoder_biases, strict=True)
-        ]
-        grads = (
-            [g.mT for g in reversed(grads)]
-            if codec.tied
-            else [w.grad for w in codec.decoder_weights]
+        self.encoder = _leading(codec.encoder_layers())
+        self.decoder = _leading(codec.decoder_layers())
+        grads = _slopes(codec.encoder_weights)
+        self.encoder_grads = _leading(
+            zip(grads, _slopes(codec.encoder_biases), strict=True)
         )
-        self.decoder_grads = [
-            (_lead(g), _lead(b.grad, 1))
-            for g, b in zip(grads, codec.decoder_biases, strict=True)
-        ]
+        if codec.tied:
+            grads = [g.mT for g in reversed(grads)]
+        else:
+            grads = _slopes(codec.decoder_weights)
+        self.decoder_grads = _leading(
+            zip(grads, _slopes(codec.decoder_biases), strict=True)
+        )
         if self.anchored is not None:
             self._take_path(self.anchored)
         # One is the usual case for rows that are scaled already.
@@ -118,7 +114,7 @@ class ExplicitGradient:
             seen = anchored.centred(seen)
             path = torch.bmm(seen, self.path_in) / self.sigma
             h = code = anchored.moved(h, path)
-        if self.is_drawn:
+        if self.prior.is_drawn:
             epsilon = self.prior.noise(self.prior.location(h), self.generator)
             spread = self.prior.scale(h).mul_(epsilon)
             code = self.prior.location(h) + spread
@@ -132,7 +128,7 @@ class ExplicitGradient:
             raw += self.nu
 
         loss = self.likelihood.nll(raw, x)
-        if self.is_drawn:
+        if self.prior.is_drawn:
             kl_weight = self.model.kl_weight()
             loss += kl_weight * self.prior.divergence(h)
         share = 1 / batch if weight is None else (weight / batch).unsqueeze(-1)
@@ -152,7 +148,7 @@ class ExplicitGradient:
         if anchored is not None:
             torch.bmm(z.mT, delta, out=self.path_out_grad)
             delta_code.addcmul_(torch.bmm(delta, self.path_out.mT), self.sigma)
-        if self.is_drawn:
+        if self.prior.is_drawn:
             drawn = torch.cat([delta_code, 0.5 * delta_code * spread], -1)
             delta_code = drawn + kl_weight * share * self.prior.divergence_slope(h)
         if anchored is not None:
@@ -197,6 +193,15 @@ class ExplicitGradient:
 
     def _bounded(self, x):
         return x if self.anchored is None else self.anchored.bounded(x)
+
+
+def _slopes(parameters) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters]
+
+
+def _leading(layers) -> list[tuple[Tensor, Tensor]]:
+    """Weights and biases of layers with a member axis in front."""
+    return [(_lead(weight), _lead(bias, 1)) for weight, bias in layers]
 
 
 def _lead(tensor: Tensor, bias: int = 0) -> Tensor:

@@ -80,8 +80,8 @@ class FlatParameters:
             n_decayed = sum(p.numel() for p in first)
             place = slice(start, start + n_decayed + sum(p.numel() for p in rest))
             data = self.data[place]
-            group = FlatGroup(data, self.grad[place], data[:n_decayed], place)
-            self.groups.append(group)
+            stretch = FlatGroup(data, self.grad[place], data[:n_decayed], place)
+            self.groups.append(stretch)
             start = place.stop
         self.decayed = self.groups[0].decayed
 
