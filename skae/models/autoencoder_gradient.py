@@ -59,19 +59,15 @@ class ExplicitGradient:
         self.activation = ACTIVATIONS[codec.activation]
         self.code_activation = ACTIVATIONS[codec.code_activation]
         self.n_members = codec.members or 1
-        self.encoder = _leading(codec.encoder_layers())
-        self.decoder = _leading(codec.decoder_layers())
+        self.encoder = _leading(codec.encoder_weights, codec.encoder_biases)
+        self.decoder = _leading(*zip(*codec.decoder_layers(), strict=True))
         grads = _slopes(codec.encoder_weights)
-        self.encoder_grads = _leading(
-            zip(grads, _slopes(codec.encoder_biases), strict=True)
-        )
+        self.encoder_grads = _leading(grads, _slopes(codec.encoder_biases))
         if codec.tied:
             grads = [g.mT for g in reversed(grads)]
         else:
             grads = _slopes(codec.decoder_weights)
-        self.decoder_grads = _leading(
-            zip(grads, _slopes(codec.decoder_biases), strict=True)
-        )
+        self.decoder_grads = _leading(grads, _slopes(codec.decoder_biases))
         if self.anchored is not None:
             self._take_path(self.anchored)
         # One is the usual case for rows that are scaled already.
@@ -199,8 +195,9 @@ def _slopes(parameters) -> list[Tensor]:
     return [parameter.grad for parameter in parameters]
 
 
-def _leading(layers) -> list[tuple[Tensor, Tensor]]:
+def _leading(weights, biases) -> list[tuple[Tensor, Tensor]]:
     """Weights and biases of layers with a member axis in front."""
+    layers = zip(weights, biases, strict=True)
     return [(_lead(weight), _lead(bias, 1)) for weight, bias in layers]
 
 
