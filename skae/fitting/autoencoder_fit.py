@@ -436,7 +436,7 @@ class Fit(BaseFit, LinearModels):
         else:
             index, judge = self._split(start, weight)
         if judge is not None:
-            judge.note_start(start.model.eval())
+            judge.record_start(start.model.eval())
         schedule = self._schedule(defaults, len(index))
         trainer = self._trainer(start, schedule, judge)
         with self._own_randomness():

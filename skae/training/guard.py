@@ -13,11 +13,7 @@ from torch import Tensor
 
 from skae.parts.anchored import REACH, AnchoredCodec, Guard
 
-__all__ = [
-    "earned_limits",
-    "extents",
-    "guard_from",
-]
+__all__ = ["earned_limits", "extents", "guard_from", "widest_guard"]
 
 _FEW = 5
 _SMALLEST = 1e-12
@@ -76,6 +72,28 @@ def guard_from(
             guard = free
     codec.guard = None
     return guard
+
+
+@torch.no_grad()
+def widest_guard(
+    codec: AnchoredCodec, x: Tensor, trained_on: Tensor | None = None
+) -> Guard:
+    """A guard whose limits are the largest values of rows x.
+
+    Parameters
+    ----------
+    codec : AnchoredCodec
+    x : Tensor of shape (batch, n_features)
+    trained_on : bool Tensor of shape (members, batch), optional
+        Rows that count for each member.
+    """
+    sizes = list(codec.magnitudes(x))
+    if trained_on is not None:
+        sizes = [size * trained_on[..., None] for size in sizes]
+    limits = [size.amax(-2, keepdim=True).clamp_min(_SMALLEST) for size in sizes]
+    if codec.members is None:
+        return Guard(*(limit[0] for limit in limits))
+    return Guard(*(r.expand(codec.members, *r.shape[-2:]) for r in limits))
 
 
 def extents(sizes: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,17 +1,16 @@
 """Judges of a model: rows held out, or folds whose members train together."""
 
 import copy
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from skae.parts.anchored import AnchoredCodec, Guard
-from skae.training.guard import guard_from
+from skae.parts.anchored import Guard
+from skae.training.guard import guard_from, widest_guard
 
-__all__ = ["Folds", "HoldOut", "Judge", "watched"]
+__all__ = ["Folds", "HoldOut", "Judge"]
 
 # Codes of the anchor, decoded by a decoder that was trained for others, may be far
 # worse than either; this many times the anchor's loss is no return to it.
@@ -58,7 +57,7 @@ class Judge:
             return loss.mean().item()
         return ((loss * self.weight).sum() / self.weight.sum()).item()
 
-    def note_start(self, model: Any) -> None:
+    def record_start(self, model: Any) -> None:
         """Remember an anchored model as it is before training.
 
         From then on it is guarded, so that one far-out row does not decide
@@ -70,16 +69,12 @@ class Judge:
         parameters = model.codec.anchored_parameters()
         self.start = [parameter.detach().clone() for parameter in parameters]
         self.start_model = copy.deepcopy(model)
-        model.codec.guard = self._watch(model.codec)
+        model.codec.guard = Judge.guard(self, model)
 
     def guard(self, model: Any) -> Guard:
-        """The guard of the trained model."""
-        return self._watch(model.codec)
-
-    @torch.no_grad()
-    def _watch(self, codec: AnchoredCodec) -> Guard:
-        codec.guard = None
-        return watched(codec, self.training_x, self.trained_on)
+        """The guard of the model as it is now."""
+        model.codec.guard = None
+        return widest_guard(model.codec, self.training_x, self.trained_on)
 
 
 class HoldOut(Judge):
@@ -197,26 +192,6 @@ def _losses(model: Any, x: Tensor, *others: Tensor | None) -> Tensor:
         for start in starts
     ]
     return torch.cat([model(*part, generator=generator) for part in parts])
-
-
-@torch.no_grad()
-def watched(codec: AnchoredCodec, x: Tensor, trained_on: Tensor | None = None) -> Guard:
-    """A guard with the limits of rows x.
-
-    Parameters
-    ----------
-    codec : AnchoredCodec
-    x : Tensor of shape (batch, n_features)
-    trained_on : bool Tensor of shape (members, batch), optional
-        Rows that count for each member.
-    """
-    sizes: Sequence[Tensor] = codec.magnitudes(x)
-    if trained_on is not None:
-        sizes = [size * trained_on[..., None] for size in sizes]
-    limits = [size.amax(-2, keepdim=True).clamp_min(1e-12) for size in sizes]
-    if codec.members is None:
-        return Guard(*(limit[0] for limit in limits))
-    return Guard(*(r.expand(codec.members, *r.shape[-2:]) for r in limits))
 
 
 def _generator(x: Tensor) -> Generator:

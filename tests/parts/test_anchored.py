@@ -13,7 +13,7 @@ from skae.parts.conv import Conv
 from skae.parts.dense import Dense
 from skae.parts.modules import ModulePair
 from skae.parts.recurrent import Recurrent
-from skae.training.held_out import watched
+from skae.training.guard import widest_guard
 
 D, K, N = 6, 3, 40
 CONV = {"channels": (4,), "kernel_size": 2, "stride": 2, "n_residual_layers": 1}
@@ -259,7 +259,9 @@ def test_a_member_computes_its_slice_of_the_whole(tied, guarded):
     anchor = stack([pca_anchor(rows(seed))[1] for seed in range(3)])
     codec = anchored(anchor, tied=tied, members=3, bound=2.0)
     if guarded:
-        codec.guard = watched(codec, x, torch.rand(3, N, generator=generator()) < 0.5)
+        codec.guard = widest_guard(
+            codec, x, torch.rand(3, N, generator=generator()) < 0.5
+        )
     codec = disturbed(codec).eval()
     far = torch.cat([x, 4 * x])
     together = codec.decode(codec.encode(far))
@@ -290,7 +292,7 @@ def test_the_guard_returns_to_the_anchor_far_away():
     _, anchor = pca_anchor(x)
     start = anchored(anchor)
     codec = disturbed(anchored(anchor)).eval()
-    codec.guard = watched(codec, x)
+    codec.guard = widest_guard(codec, x)
     far = 1000 * x
     for actual, expected in (
         (codec.encode(far), start.encode(far)),
@@ -304,7 +306,7 @@ def test_the_guard_leaves_training_rows_alone():
     codec = disturbed(anchored(pca_anchor(x)[1])).eval()
     code = codec.encode(x)
     raw = codec.decode(code)
-    codec.guard = watched(codec, x)
+    codec.guard = widest_guard(codec, x)
     torch.testing.assert_close(codec.encode(x), code)
     torch.testing.assert_close(codec.decode(code), raw)
 

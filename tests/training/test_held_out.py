@@ -124,7 +124,7 @@ class TestChooseDeparture:
             judge = HoldOut(x, training_x=training)
         else:
             judge = Folds(x, members - 1, generator())
-        judge.note_start(model)
+        judge.record_start(model)
         return model, judge
 
     @pytest.mark.parametrize("members", [None, 5])
@@ -197,7 +197,7 @@ class TestChooseDeparture:
         training[0, D - 1] = 100.0
         model = autoencoder(start)
         judge = HoldOut(normal(N, D, seed=1) * 0.3 + off, training_x=training)
-        judge.note_start(model)
+        judge.record_start(model)
         with torch.no_grad():
             model.codec.codec.decoder_biases[-1] += off
             model.codec.encoder_path[D - 1, 0] += 0.3
@@ -214,7 +214,7 @@ class TestChooseDeparture:
         weight = torch.cat([torch.ones(N), torch.zeros(N)])
         model = autoencoder(start)
         judge = HoldOut(torch.cat([good, bad]), weight, normal(N, D, seed=3))
-        judge.note_start(model)
+        judge.record_start(model)
         with torch.no_grad():
             model.codec.codec.decoder_biases[-1] += off
         choice = choose_departure(model, judge)
