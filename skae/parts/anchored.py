@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.base import Codec
-from skae.parts.dense import product
+from skae.parts.layers import product
 
 __all__ = ["REACH", "Anchor", "AnchoredCodec", "Guard"]
 

@@ -11,19 +11,17 @@ together.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from sklearn.base import clone
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from skae.parts.activations import ACTIVATIONS, Activation
 from skae.parts.base import Architecture, Codec
+from skae.parts.layers import affine, copy_member, joined
 
-__all__ = ["Dense", "DenseCodec", "joined", "product"]
-
-# Products of other widths take up rows one by one in kernels of their own.
-_STEADY_WIDTH = 16
+__all__ = ["Dense", "DenseCodec"]
 
 Layers = list[tuple[Tensor, Tensor]]
 
@@ -80,31 +78,16 @@ class Dense(Architecture):
         n_context: int = 0,
         members: int | None = None,
         input_scale: Tensor | None = None,
-        alike: bool = True,
+        same_start: bool = True,
     ) -> "DenseCodec":
-        """Draw the weights of a codec.
+        """Draw the weights of a codec, see `skae.parts.base.Architecture.build`.
 
         Parameters
         ----------
-        n_features, n_components : int
-        generator : torch.Generator
-            On the CPU, so that every device starts from the same weights.
-        n_outputs : int, optional
-            What the encoder gives, if not n_components.
-        n_raw : int, optional
-            What the decoder gives, if not n_features.
-        n_context : int, default=0
-            Width of the context.
-        members : int, optional
-            Number of models that share a leading axis.
         input_scale : Tensor of shape (n_features,), optional
             The r above; one when left out.
-        alike : bool, default=True
-            Whether members start alike, or each from weights of its own.
-
-        Returns
-        -------
-        DenseCodec
+        same_start : bool, default=True
+            Whether members start from the same weights.
 
         Raises
         ------
@@ -121,22 +104,19 @@ class Dense(Architecture):
             n_raw=n_raw,
             n_context=n_context,
         )
-        codec.reset(generator, input_scale, alike=alike)
+        codec.reset(generator, input_scale, same_start=same_start)
         return codec
 
     @property
     def is_linear(self) -> bool:  # type: ignore[override]
-        """Whether no layer has an activation."""
         return self.activation == self.code_activation == "identity"
 
     @property
     def is_shallow(self) -> bool:  # type: ignore[override]
-        """Whether there are no hidden layers."""
         return not self.hidden_layer_sizes
 
     @property
     def is_tied(self) -> bool:  # type: ignore[override]
-        """Whether the decoder uses the encoder's weights."""
         return self.tied_weights
 
     def resolved(self, defaults) -> "Dense":
@@ -149,13 +129,6 @@ class Dense(Architecture):
 
 class DenseCodec(Codec):
     """Encoder and decoder made of dense layers, see the formulas above.
-
-    Shape
-    -----
-    ``encode`` maps ``(..., batch, n_features)`` to ``(..., batch, n_outputs)`` and
-    ``decode`` ``(..., batch, n_components)`` to ``(..., batch, n_raw)``; both also take
-    a context ``(..., batch, n_context)``. With ``members`` the leading axis of the
-    result is the member.
 
     Parameters
     ----------
@@ -189,10 +162,12 @@ class DenseCodec(Codec):
     ):
         super().__init__()
         self.sizes = list(sizes)
-        self.n_outputs = sizes[-1] if n_outputs is None else n_outputs
-        self.n_raw = sizes[0] if n_raw is None else n_raw
+        n_features, *hidden, n_components = self.sizes
+        self.n_outputs = n_components if n_outputs is None else n_outputs
+        self.n_raw = n_features if n_raw is None else n_raw
         self.n_context = n_context
-        if tied and (self.n_outputs, self.n_raw, n_context) != (sizes[-1], sizes[0], 0):
+        widths = self.n_outputs, self.n_raw, n_context
+        if tied and widths != (n_components, n_features, 0):
             raise ValueError(
                 "tied_weights=True can not be combined with a prior that draws the "
                 "code, a likelihood of several outputs a feature or a condition: the "
@@ -202,26 +177,16 @@ class DenseCodec(Codec):
         self.code_activation = code_activation
         self.tied = tied
         self.members = members
-        self.n_components = sizes[-1]
-        is_plain = self.n_outputs == sizes[-1] and code_activation == "identity"
+        self.n_components = n_components
+        is_plain = self.n_outputs == n_components and code_activation == "identity"
         self.keeps_units = is_plain
-        inner = self.sizes[1:-1]
-        down = [sizes[0] + n_context, *inner, self.n_outputs]
-        up = [sizes[-1] + n_context, *reversed(inner), self.n_raw]
-        self.encoder_weights, self.encoder_biases = self._layers(down)
-        self.decoder_weights, self.decoder_biases = self._layers(up)
+        down = [n_features + n_context, *hidden, self.n_outputs]
+        up = [n_components + n_context, *reversed(hidden), self.n_raw]
+        self.encoder_weights, self.encoder_biases = _empty(down, members)
+        self.decoder_weights, self.decoder_biases = _empty(up, members)
         if tied:
             self.decoder_weights = nn.ParameterList()
-        self.register_buffer("input_scale", torch.ones(sizes[0]))
-
-    def _layers(self, widths):
-        lead = () if self.members is None else (self.members,)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
-        weights = nn.ParameterList(_empty(lead, *pair) for pair in pairs)
-        biases = nn.ParameterList(
-            nn.Parameter(torch.zeros(*lead, width)) for _, width in pairs
-        )
-        return weights, biases
+        self.register_buffer("input_scale", torch.ones(n_features))
 
     @torch.no_grad()
     def reset(
@@ -229,7 +194,7 @@ class DenseCodec(Codec):
         generator: Generator,
         input_scale: Tensor | None = None,
         *,
-        alike: bool = True,
+        same_start: bool = True,
     ) -> None:
         """Draw the weights anew."""
         gain = ACTIVATIONS[self.activation].gain
@@ -239,7 +204,7 @@ class DenseCodec(Codec):
         stacks += [(self.decoder_weights, self.decoder_biases)] * (not self.tied)
         for weights, biases in stacks:
             for weight, bias in zip(weights, biases, strict=True):
-                shape = weight.shape[-2:] if alike else weight.shape
+                shape = weight.shape[-2:] if same_start else weight.shape
                 # Transposes decode as well: from a wide code at its scale.
                 fan = max(shape[-2:]) if self.tied else shape[-2]
                 std = (gain / fan) ** 0.5
@@ -314,101 +279,68 @@ class DenseCodec(Codec):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """h for rows x in model units; z, where it is not drawn from h."""
-        seen = joined(x * self.input_scale, context)
-        code = _perceptron(seen, self.encoder_layers(), self._act)
+        x = joined(x * self.input_scale, context)
+        code = _perceptron(x, self.encoder_layers(), self._act)
         return ACTIVATIONS[self.code_activation].forward(code)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Raw output for codes z."""
         return _perceptron(joined(z, context), self.decoder_layers(), self._act)
 
-    def member(self, index: int) -> "DenseCodec":
-        """A copy of one member as a codec without the leading axis."""
+    def with_members(self, members: int | None) -> "DenseCodec":
+        """A codec of the same structure with so many members, all weights zero."""
         codec = DenseCodec(
             self.sizes,
             self.activation,
             tied=self.tied,
+            members=members,
             code_activation=self.code_activation,
             n_outputs=self.n_outputs,
             n_raw=self.n_raw,
             n_context=self.n_context,
-        )
-        mine = {
-            name: tensor if name == "input_scale" else tensor[index]
-            for name, tensor in self.state_dict().items()
-        }
-        codec.to(self.input_scale)
-        codec.load_state_dict(mine)
+        ).to(self.input_scale)
+        codec.input_scale.copy_(self.input_scale)
+        return codec
+
+    def member(self, index: int) -> "DenseCodec":
+        """A copy of one member as a codec without the leading axis."""
+        codec = self.with_members(None)
+        copy_member(self, index, codec)
         return codec
 
     @classmethod
+    @torch.no_grad()
     def stacked(cls, codecs: Sequence["DenseCodec"]) -> "DenseCodec":
         """The codecs, of equal sizes, as members of one."""
-        like = codecs[0]
-        codec = cls(
-            like.sizes,
-            like.activation,
-            tied=like.tied,
-            members=len(codecs),
-            code_activation=like.code_activation,
-            n_outputs=like.n_outputs,
-            n_raw=like.n_raw,
-            n_context=like.n_context,
-        ).to(like.input_scale)
-        states = [one.state_dict() for one in codecs]
-        codec.load_state_dict(
-            {
-                name: tensor
-                if name == "input_scale"
-                else torch.stack([state[name] for state in states])
-                for name, tensor in states[0].items()
-            }
-        )
-        return codec.requires_grad_(False)
+        codec = codecs[0].with_members(len(codecs)).requires_grad_(False)
+        apart = [one.parameters() for one in codecs]
+        for own, *members in zip(codec.parameters(), *apart, strict=True):
+            own.copy_(torch.stack(members))
+        return codec
 
     @property
     def _act(self) -> Activation:
         return ACTIVATIONS[self.activation]
 
 
-def _empty(lead: tuple[int, ...], n_in: int, n_out: int) -> nn.Parameter:
-    """Weights without values; narrow ones are stored by columns, for fast products."""
-    if n_out < n_in:
-        return nn.Parameter(torch.zeros(*lead, n_out, n_in).mT)
-    return nn.Parameter(torch.zeros(*lead, n_in, n_out))
+def _empty(
+    widths: list[int], members: int | None
+) -> tuple[nn.ParameterList, nn.ParameterList]:
+    """Weights and biases of zero between layers of these widths."""
+    lead = () if members is None else (members,)
+    weights, biases = nn.ParameterList(), nn.ParameterList()
+    for n_in, n_out in pairwise(widths):
+        weight = torch.zeros(*lead, n_in, n_out)
+        if n_out < n_in:
+            # Narrow ones are stored by columns, for fast products.
+            weight = torch.zeros(*lead, n_out, n_in).mT
+        weights.append(nn.Parameter(weight))
+        biases.append(nn.Parameter(torch.zeros(*lead, n_out)))
+    return weights, biases
 
 
 def _perceptron(x: Tensor, layers: Layers, activation: Activation) -> Tensor:
     *hidden, (weight, bias) = layers
     for w, b in hidden:
-        x = activation.forward(_affine(x, w, b))
-    return _affine(x, weight, bias)
-
-
-def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if x.ndim == weight.ndim == 2:
-        if _is_unsteady(weight):
-            return product(x, weight) + bias
-        return torch.addmm(bias, x, weight)
-    return x @ weight + (bias if weight.ndim == 2 else bias.unsqueeze(-2))
-
-
-def joined(x: Tensor, context: Tensor | None) -> Tensor:
-    """Rows with their context in columns after their own."""
-    return x if context is None else torch.cat([x, context], dim=-1)
-
-
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """x @ weight; without gradients, each row alike wherever in x it stands."""
-    if x.ndim == weight.ndim == 2 and _is_unsteady(weight):
-        n_out = weight.shape[1]
-        padded = F.pad(weight, (0, -n_out % _STEADY_WIDTH)).contiguous()
-        return (x @ padded)[:, :n_out]
-    return x @ weight
-
-
-def _is_unsteady(weight: Tensor) -> bool:
-    """Whether the last bits of a row of the product may depend on its place."""
-    if torch.is_grad_enabled() or weight.device.type != "cpu":
-        return False
-    return weight.shape[1] % _STEADY_WIDTH > 0 or not weight.is_contiguous()
+        x = activation.forward(affine(x, w, b))
+    return affine(x, weight, bias)

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.parts.base import Architecture, Codec
-from skae.parts.conv import channel_groups
+from skae.parts.layers import channel_groups
 
 __all__ = ["ModulePair", "PairCodec"]
 

@@ -24,7 +24,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.parts.base import Architecture, Codec
-from skae.parts.dense import joined
+from skae.parts.layers import joined
 
 __all__ = ["CELLS", "Recurrent", "RecurrentCodec"]
 

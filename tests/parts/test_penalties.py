@@ -26,7 +26,7 @@ def state_of(codec, x, generator=None):
 def codec_of(hidden=(), width=4, activation="logistic", members=None, **options):
     dense = Dense(hidden, activation, code_activation=activation)
     codec = dense.build(
-        6, width, generator=seeded(), members=members, alike=False, **options
+        6, width, generator=seeded(), members=members, same_start=False, **options
     )
     return codec.double()
 
