@@ -5,10 +5,11 @@ objective's `State` record, so that a new penalty changes no signature.
 """
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Penalty
+from skae.parts.random_numbers import normal
 
 __all__ = ["PENALTIES", "Contraction", "KLSparsity", "L1Sparsity"]
 
@@ -133,7 +134,7 @@ class Contraction(Penalty):
             h = state.codec.encode(x)
             wide = h.shape[-1] > _EXACT
             if wide:
-                v = _projections(h, self.n_projections, state.generator)
+                v = normal(h.expand(self.n_projections, *h.shape), state.generator)
             else:
                 unit = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
                 v = unit.reshape(-1, *[1] * (h.ndim - 1), h.shape[-1])
@@ -157,12 +158,6 @@ def _closed_form(weight: Tensor, activation: str, h: Tensor) -> Tensor:
     columns = weight.square().sum(-2)
     slope = ACTIVATIONS[activation].backward(torch.ones_like(h), h, h)
     return (slope.square() @ columns.unsqueeze(-1)).squeeze(-1)
-
-
-def _projections(h: Tensor, n_vectors: int, generator: Generator | None) -> Tensor:
-    device = h.device if generator is None else generator.device
-    shape = (n_vectors, *h.shape)
-    return torch.randn(shape, generator=generator, device=device).to(h)
 
 
 PENALTIES: dict[str, type[Penalty]] = {

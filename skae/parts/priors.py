@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from skae.parts.base import Prior
+from skae.parts.random_numbers import normal
 
 __all__ = ["PRIORS", "Deterministic", "NoPrior", "StandardNormal"]
 
@@ -94,8 +95,7 @@ class StandardNormal(Prior):
 
     def noise(self, like: Tensor, generator: Generator | None) -> Tensor:
         """epsilon, standard normal."""
-        device = like.device if generator is None else generator.device
-        return torch.randn(like.shape, generator=generator, device=device).to(like)
+        return normal(like, generator)
 
     def divergence(self, h: Tensor) -> Tensor:
         """beta KL(q(z | x) || N(0, 1)), in closed form."""
