@@ -390,6 +390,15 @@ class Likelihood(BaseEstimator):
             Returns the smallest and the largest value of each column of X.
         """
 
+    def check_rows(self, X) -> None:
+        """Raise ValueError where values within the ranges do not suit either: all do.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            NaN where an entry is missing.
+        """
+
     def bind(self, features: Features) -> "Any":
         """Itself, or a module with parameters to learn, for these columns."""
         return self

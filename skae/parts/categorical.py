@@ -3,10 +3,11 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Generator, Tensor
 
 from skae.parts.base import Likelihood
+from skae.parts.random_numbers import uniform
+from skae.rows.chunks import chunks
 
 __all__ = ["Categorical"]
 
@@ -53,18 +54,12 @@ class Categorical(Likelihood):
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """Classes at their probabilities, by the largest of perturbed logits."""
         logits = self._logits(raw)
-        uniform = torch.rand(logits.shape, generator=generator).to(raw)
-        gumbel = -(-uniform.clamp(1e-12, 1 - 1e-7).log()).log()
+        share = uniform(logits, generator).clamp(1e-12, 1 - 1e-7)
+        gumbel = -(-share.log()).log()
         return (logits + gumbel).argmax(-1).to(raw)
 
     def check(self, ranges: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
-        """Values are class numbers.
-
-        Raises
-        ------
-        ValueError
-            When they are not.
-        """
+        """Values lie between the first and the last class number."""
         low, high = (np.asarray(end) for end in ranges())
         low, high = np.fmin.reduce(low), np.fmax.reduce(high)
         if low < 0 or high > self.n_classes - 1:
@@ -74,8 +69,21 @@ class Categorical(Likelihood):
                 f"{high:g}. Use OrdinalEncoder."
             )
 
+    def check_rows(self, X) -> None:
+        """Values are whole numbers."""
+        for rows in chunks(*X.shape):
+            block = X[rows] if isinstance(X, np.ndarray) else X[rows].toarray()
+            fraction = np.abs(block - np.rint(block)) > 0
+            if fraction.any():
+                row, column = np.argwhere(fraction)[0]
+                raise ValueError(
+                    f"Categorical(n_classes={self.n_classes}) needs X of class numbers "
+                    f"from 0 to {self.n_classes - 1}, but X holds "
+                    f"{block[row, column]:g} in row {rows.start + row}, column "
+                    f"{column}. Use OrdinalEncoder."
+                )
+
     def network(self) -> dict:
-        """Its classes."""
         return {"likelihood": "Categorical", "n_classes": self.n_classes}
 
     def _logits(self, raw: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 """Likelihoods: how a reconstruction is judged.
 
 Each maps the decoder's raw output to a distribution of the row, see
-`skae.parts.base.Likelihood` for all that one may say of itself. One that has something
-to learn is bound to the columns of X, as a module, before training.
+`skae.parts.base.Likelihood`. Rows ``x`` have shape ``(..., n_features)``, and so has
+``raw`` unless a class says otherwise; ``nll`` has shape ``(...,)``, in nats per sample.
+One that has something to learn is bound to the columns of X, as a module, before
+training.
 """
 
 import math
@@ -14,6 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.base import Features, Likelihood
+from skae.parts.random_numbers import normal, uniform
 from skae.parts.student_t import StudentT
 
 __all__ = [
@@ -33,10 +36,6 @@ _FLOOR = 1e-3
 class Gaussian(Likelihood):
     """Normal distribution with unit variance: minimising it is least squares.
 
-    Shape
-    -----
-    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample.
-
     Examples
     --------
     >>> import torch
@@ -54,12 +53,12 @@ class Gaussian(Likelihood):
         return 0.5 * torch.linalg.vecdot(error, error)
 
     def mean(self, raw: Tensor) -> Tensor:
-        """The mean is the raw output itself."""
+        """The raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The mean with noise of unit variance."""
-        return self.mean(raw) + torch.randn(raw.shape, generator=generator).to(raw)
+        return raw + normal(raw, generator)
 
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
         """raw - x, in place."""
@@ -74,12 +73,7 @@ class Gaussian(Likelihood):
 class Bernoulli(Likelihood):
     """Independent Bernoulli entries; the raw output is the logit.
 
-    For values between 0 and 1 this is the usual cross-entropy of grey levels.
-
-    Shape
-    -----
-    raw, x : ``(..., n_features)`` with x in [0, 1]; ``nll`` : ``(...,)``, nats per
-    sample.
+    For x between 0 and 1 this is the usual cross-entropy of grey levels.
 
     Examples
     --------
@@ -104,8 +98,7 @@ class Bernoulli(Likelihood):
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """Zeros and ones."""
-        uniform = torch.rand(raw.shape, generator=generator).to(raw)
-        return (uniform < self.mean(raw)).to(raw)
+        return (uniform(raw, generator) < self.mean(raw)).to(raw)
 
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
         """The probability minus x, in place."""
@@ -172,22 +165,18 @@ class LearnedGaussian(Gaussian):
         return bound
 
     def network(self) -> dict:
-        """The kind of its variance."""
         return {"likelihood": "LearnedGaussian", "variance": self.variance}
 
 
 class BoundGaussian(nn.Module, Likelihood):
     """Normal distribution with parameters of its own, see `LearnedGaussian`.
 
+    Its ``nll`` has all constants.
+
     Parameters
     ----------
     n_variances : int
         One, or n_features.
-
-    Shape
-    -----
-    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample, with all
-    constants.
     """
 
     has_slope = True
@@ -210,11 +199,9 @@ class BoundGaussian(nn.Module, Likelihood):
         return 0.5 * ((raw - x) / std) ** 2 + (std.log() + 0.5 * _LOG_2_PI)
 
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
-        """d nll / d raw, of raw's shape."""
         return (raw - x) / self.noise_std() ** 2
 
     def fill_gradient(self, slope: Tensor, share: Tensor | float) -> None:
-        """Set the parameters' gradient of the sum of share * nll over rows."""
         if self.log_std.grad is None:
             return
         # d nll / d log std of an entry is 1 - ((raw - x) / std)^2.
@@ -224,14 +211,28 @@ class BoundGaussian(nn.Module, Likelihood):
         self.log_std.grad.copy_(total * (self.log_std >= math.log(_FLOOR)))
 
     def mean(self, raw: Tensor) -> Tensor:
-        """The mean is the raw output itself."""
+        """The raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The mean with noise."""
-        return raw + self.noise_std() * torch.randn(raw.shape, generator=generator).to(
-            raw
-        )
+        return raw + self.noise_std() * normal(raw, generator)
+
+
+# What missing entries do not change.
+_OF_ENTRIES = [
+    "check",
+    "check_rows",
+    "draw",
+    "is_centred",
+    "is_least_squares",
+    "link",
+    "link_slope",
+    "mean",
+    "n_outputs",
+    "network",
+    "noise_std",
+]
 
 
 class Masked(nn.Module, Likelihood):
@@ -244,10 +245,6 @@ class Masked(nn.Module, Likelihood):
     likelihood : likelihood part
         Of entries that are independent given the raw output.
 
-    Shape
-    -----
-    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample.
-
     Examples
     --------
     >>> import torch
@@ -259,8 +256,8 @@ class Masked(nn.Module, Likelihood):
     def __init__(self, likelihood):
         super().__init__()
         self.likelihood = likelihood
-        self.is_centred = likelihood.is_centred
-        self.is_least_squares = likelihood.is_least_squares
+        for name in _OF_ENTRIES:
+            setattr(self, name, getattr(likelihood, name))
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """The sum over the entries of each row that are there."""
@@ -269,30 +266,6 @@ class Masked(nn.Module, Likelihood):
         x = torch.where(missing, self.likelihood.mean(raw).detach(), x)
         return self.likelihood.entry_nll(raw, x).masked_fill(missing, 0).sum(-1)
 
-    def mean(self, raw: Tensor) -> Tensor:
-        """The likelihood's mean, for all entries."""
-        return self.likelihood.mean(raw)
-
-    def draw(self, raw: Tensor, generator: Generator) -> Tensor:
-        """The likelihood's rows, with all entries."""
-        return self.likelihood.draw(raw, generator)
-
-    def check(self, ranges: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
-        """The likelihood's."""
-        self.likelihood.check(ranges)
-
-    def noise_std(self) -> Tensor | None:
-        """The likelihood's."""
-        return self.likelihood.noise_std()
-
-    def link(self, mean: Tensor) -> Tensor:
-        """The likelihood's."""
-        return self.likelihood.link(mean)
-
-    def link_slope(self, mean: Tensor) -> Tensor:
-        """The likelihood's."""
-        return self.likelihood.link_slope(mean)
-
     def log_likelihood(self, raw: Tensor, x: Tensor, scale: Tensor) -> Tensor:
         """The likelihood's, of the entries that are there."""
         if not self.is_least_squares:
@@ -300,10 +273,6 @@ class Masked(nn.Module, Likelihood):
         # An entry as reconstructed has no error.
         x = torch.where(x.isnan(), raw, x)
         return self.likelihood.log_likelihood(raw, x, scale)
-
-    def network(self) -> dict:
-        """The likelihood's."""
-        return self.likelihood.network()
 
 
 LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli, "student_t": StudentT}

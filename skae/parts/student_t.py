@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.parts.base import Features, Likelihood
+from skae.parts.random_numbers import uniform
 
 __all__ = ["BoundStudentT", "StudentT"]
 
@@ -20,10 +21,6 @@ class StudentT(Likelihood):
     ----------
     df : float, default=4.0
         Degrees of freedom, positive; the fewer, the less an outlier weighs.
-
-    Shape
-    -----
-    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample.
     """
 
     def __init__(self, df=4.0):
@@ -58,19 +55,17 @@ class StudentT(Likelihood):
         return self.entry_nll(raw, x).sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:
-        """The location is the raw output itself."""
+        """The location, the raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The location with noise, by the polar method of Bailey (1994)."""
-        shape = (*raw.shape, 2)
-        turn, uniform = torch.rand(shape, generator=generator).to(raw).unbind(-1)
-        power = uniform.clamp_min(1e-7) ** (-2 / self.df)
+        angle, radius = uniform(torch.stack([raw, raw], -1), generator).unbind(-1)
+        power = radius.clamp_min(1e-7) ** (-2 / self.df)
         radius = (self.df * (power - 1)).sqrt()
-        return raw + self.scale() * radius * torch.cos(2 * math.pi * turn)
+        return raw + self.scale() * radius * torch.cos(2 * math.pi * angle)
 
     def network(self) -> dict:
-        """Its degrees of freedom."""
         return {"likelihood": "StudentT", "df": self.df}
 
 
