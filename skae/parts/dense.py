@@ -73,12 +73,12 @@ class Dense(Architecture):
         n_components: int,
         *,
         generator: Generator,
+        input_scale: Tensor | None = None,
+        same_start: bool = True,
         n_outputs: int | None = None,
         n_raw: int | None = None,
         n_context: int = 0,
         members: int | None = None,
-        input_scale: Tensor | None = None,
-        same_start: bool = True,
     ) -> "DenseCodec":
         """Draw the weights of a codec, see `skae.parts.base.Architecture.build`.
 
