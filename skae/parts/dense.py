@@ -12,12 +12,13 @@ together.
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from sklearn.base import clone
 from torch import Generator, Tensor, nn
 
-from skae.parts.activations import ACTIVATIONS, Activation
+from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Architecture, Codec
 from skae.parts.layers import affine, copy_member, joined
 
@@ -75,10 +76,7 @@ class Dense(Architecture):
         generator: Generator,
         input_scale: Tensor | None = None,
         same_start: bool = True,
-        n_outputs: int | None = None,
-        n_raw: int | None = None,
-        n_context: int = 0,
-        members: int | None = None,
+        **widths: Any,
     ) -> "DenseCodec":
         """Draw the weights of a codec, see `skae.parts.base.Architecture.build`.
 
@@ -88,23 +86,18 @@ class Dense(Architecture):
             The r above; one when left out.
         same_start : bool, default=True
             Whether members start from the same weights.
+        **widths
+            n_outputs, n_raw, n_context and members.
 
         Raises
         ------
         ValueError
             When tied weights meet a width that has no transpose.
         """
-        codec = DenseCodec(
-            [n_features, *self.hidden_layer_sizes, n_components],
-            self.activation,
-            tied=self.tied_weights,
-            members=members,
-            code_activation=self.code_activation,
-            n_outputs=n_outputs,
-            n_raw=n_raw,
-            n_context=n_context,
-        )
-        codec.reset(generator, input_scale, same_start=same_start)
+        codec = DenseCodec(self, n_features, n_components, **widths)
+        if input_scale is not None:
+            codec.input_scale.copy_(input_scale)
+        codec.draw_weights(generator, same_start)
         return codec
 
     @property
@@ -132,17 +125,19 @@ class DenseCodec(Codec):
 
     Parameters
     ----------
-    sizes : sequence of int
-        n_features, hidden widths, n_components.
-    activation : str
-    tied : bool, default=False
-    members : int, optional
-    code_activation : str, default="identity"
+    dense : Dense
+    n_features, n_components : int
     n_outputs, n_raw : int, optional
         Widths of what encoder and decoder give; n_components and n_features where left
         out, and always with tied weights.
     n_context : int, default=0
         Width of the context; zero with tied weights.
+    members : int, optional
+
+    Attributes
+    ----------
+    sizes : list of int
+        n_features, hidden widths, n_components.
     """
 
     input_scale: Tensor
@@ -150,66 +145,55 @@ class DenseCodec(Codec):
 
     def __init__(
         self,
-        sizes: Sequence[int],
-        activation: str,
+        dense: Dense,
+        n_features: int,
+        n_components: int,
         *,
-        tied: bool = False,
-        members: int | None = None,
-        code_activation: str = "identity",
         n_outputs: int | None = None,
         n_raw: int | None = None,
         n_context: int = 0,
+        members: int | None = None,
     ):
         super().__init__()
-        self.sizes = list(sizes)
-        n_features, *hidden, n_components = self.sizes
+        self.dense = dense
+        self.activation = dense.activation
+        self.code_activation = dense.code_activation
+        self.tied = dense.tied_weights
+        hidden = list(dense.hidden_layer_sizes)
+        self.sizes = [n_features, *hidden, n_components]
+        self.n_components = n_components
         self.n_outputs = n_components if n_outputs is None else n_outputs
         self.n_raw = n_features if n_raw is None else n_raw
         self.n_context = n_context
-        widths = self.n_outputs, self.n_raw, n_context
-        if tied and widths != (n_components, n_features, 0):
+        self.members = members
+        is_plain = self.n_outputs == n_components
+        if self.tied and not (is_plain and self.n_raw == n_features and not n_context):
             raise ValueError(
                 "tied_weights=True can not be combined with a prior that draws the "
                 "code, a likelihood of several outputs a feature or a condition: the "
                 "decoder's weights are the encoder's. Use tied_weights=False."
             )
-        self.activation = activation
-        self.code_activation = code_activation
-        self.tied = tied
-        self.members = members
-        self.n_components = n_components
-        is_plain = self.n_outputs == n_components and code_activation == "identity"
-        self.keeps_units = is_plain
+        self.keeps_units = is_plain and self.code_activation == "identity"
         down = [n_features + n_context, *hidden, self.n_outputs]
         up = [n_components + n_context, *reversed(hidden), self.n_raw]
         self.encoder_weights, self.encoder_biases = _empty(down, members)
         self.decoder_weights, self.decoder_biases = _empty(up, members)
-        if tied:
+        if self.tied:
             self.decoder_weights = nn.ParameterList()
         self.register_buffer("input_scale", torch.ones(n_features))
 
     @torch.no_grad()
-    def reset(
-        self,
-        generator: Generator,
-        input_scale: Tensor | None = None,
-        *,
-        same_start: bool = True,
-    ) -> None:
-        """Draw the weights anew."""
+    def draw_weights(self, generator: Generator, same_start: bool = True) -> None:
+        """Draw the weights from N(0, gain / fan_in); members may start from the same.
+
+        Tied weights decode as well: from a wide code at its scale.
+        """
         gain = ACTIVATIONS[self.activation].gain
-        if input_scale is not None:
-            self.input_scale.copy_(input_scale)
-        stacks = [(self.encoder_weights, self.encoder_biases)]
-        stacks += [(self.decoder_weights, self.decoder_biases)] * (not self.tied)
-        for weights, biases in stacks:
-            for weight, bias in zip(weights, biases, strict=True):
-                shape = weight.shape[-2:] if same_start else weight.shape
-                # Transposes decode as well: from a wide code at its scale.
-                fan = max(shape[-2:]) if self.tied else shape[-2]
-                std = (gain / fan) ** 0.5
-                weight.copy_(torch.randn(shape, generator=generator) * std)
-                bias.zero_()
+        for weight in self.decayed_parameters():
+            shape = weight.shape[-2:] if same_start else weight.shape
+            fan = max(shape[-2:]) if self.tied else shape[-2]
+            draw = torch.randn(shape, generator=generator)
+            weight.copy_(draw * (gain / fan) ** 0.5)
 
     def last_parameters(self) -> list[nn.Parameter]:
         """The last weights and biases of f and g; g's weights are f's when tied."""
@@ -242,8 +226,7 @@ class DenseCodec(Codec):
         if self.tied:
             # g starts constant, but only at zero where the activation of zero is.
             zero = self.decoder_biases[-1].new_zeros(1, self.n_components)
-            constant = _perceptron(zero, self.decoder_layers(), self._act)
-            self.decoder_biases[-1].sub_(constant.squeeze(-2))
+            self.decoder_biases[-1].sub_(self.decode(zero).squeeze(-2))
         elif generator is not None:
             # Whitened inputs are small: units have to bend at different places.
             for bias in [*self.encoder_biases[:-1], *self.decoder_biases[:-1]]:
@@ -256,11 +239,9 @@ class DenseCodec(Codec):
 
     def decoder_layers(self) -> Layers:
         """The same for g; transposed views of f's weights when tied."""
-        weights = (
-            [weight.mT for weight in reversed(self.encoder_weights)]
-            if self.tied
-            else self.decoder_weights
-        )
+        weights = list(self.decoder_weights)
+        if self.tied:
+            weights = [weight.mT for weight in reversed(self.encoder_weights)]
         return list(zip(weights, self.decoder_biases, strict=True))
 
     def decayed_parameters(self) -> list[nn.Parameter]:
@@ -268,7 +249,6 @@ class DenseCodec(Codec):
         return [*self.encoder_weights, *self.decoder_weights]
 
     def dense_layers(self) -> "DenseCodec":
-        """Itself."""
         return self
 
     def one_layer(self) -> tuple[Tensor, str] | None:
@@ -280,24 +260,30 @@ class DenseCodec(Codec):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """h for rows x in model units; z, where it is not drawn from h."""
         x = joined(x * self.input_scale, context)
-        code = _perceptron(x, self.encoder_layers(), self._act)
+        code = self._perceptron(x, self.encoder_layers())
         return ACTIVATIONS[self.code_activation].forward(code)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Raw output for codes z."""
-        return _perceptron(joined(z, context), self.decoder_layers(), self._act)
+        return self._perceptron(joined(z, context), self.decoder_layers())
+
+    def _perceptron(self, x: Tensor, layers: Layers) -> Tensor:
+        activation = ACTIVATIONS[self.activation].forward
+        *hidden, (last_weight, last_bias) = layers
+        for weight, bias in hidden:
+            x = activation(affine(x, weight, bias))
+        return affine(x, last_weight, last_bias)
 
     def with_members(self, members: int | None) -> "DenseCodec":
         """A codec of the same structure with so many members, all weights zero."""
         codec = DenseCodec(
-            self.sizes,
-            self.activation,
-            tied=self.tied,
-            members=members,
-            code_activation=self.code_activation,
+            self.dense,
+            self.sizes[0],
+            self.n_components,
             n_outputs=self.n_outputs,
             n_raw=self.n_raw,
             n_context=self.n_context,
+            members=members,
         ).to(self.input_scale)
         codec.input_scale.copy_(self.input_scale)
         return codec
@@ -318,10 +304,6 @@ class DenseCodec(Codec):
             own.copy_(torch.stack(members))
         return codec
 
-    @property
-    def _act(self) -> Activation:
-        return ACTIVATIONS[self.activation]
-
 
 def _empty(
     widths: list[int], members: int | None
@@ -337,10 +319,3 @@ def _empty(
         weights.append(nn.Parameter(weight))
         biases.append(nn.Parameter(torch.zeros(*lead, n_out)))
     return weights, biases
-
-
-def _perceptron(x: Tensor, layers: Layers, activation: Activation) -> Tensor:
-    *hidden, (weight, bias) = layers
-    for w, b in hidden:
-        x = activation.forward(affine(x, w, b))
-    return affine(x, weight, bias)
