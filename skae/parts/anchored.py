@@ -56,11 +56,9 @@ class Anchor(NamedTuple):
     shrinkage: Tensor
 
     def encoder(self) -> Tensor:
-        """E."""
         return self.axes * self.shrinkage.sqrt().unsqueeze(-2)
 
     def decoder(self) -> Tensor:
-        """s D."""
         return self.encoder().mT * self.raw_slope.unsqueeze(-2)
 
 
@@ -204,7 +202,6 @@ class AnchoredCodec(Codec):
         return h * sigma if self.keeps_units else h
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Raw output for codes z."""
         sigma = self._row(self.scale)
         code, z = (z / sigma, z) if self.keeps_units else (z, z * sigma)
         raw = self.codec.decode(self.bounded(code), context)
@@ -242,7 +239,6 @@ class AnchoredCodec(Codec):
         return x if self.bound is None else x.clamp(-self.bound, self.bound)
 
     def member(self, index: int) -> "AnchoredCodec":
-        """A copy of one member as a codec without the leading axis."""
         codec = AnchoredCodec(
             self.codec.member(index),
             Anchor(*(part[index] for part in self.anchor())),

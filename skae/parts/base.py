@@ -38,6 +38,7 @@ __all__ = [
     "Batch",
     "Codec",
     "Corruption",
+    "EntryLikelihood",
     "Features",
     "Likelihood",
     "Penalty",
@@ -157,6 +158,16 @@ class Likelihood(BaseEstimator):
     def network(self) -> dict:
         """What a likelihood must have in common with one that continues it."""
         return {"likelihood": "without parameters"}
+
+
+class EntryLikelihood(Likelihood):
+    """A likelihood of independent entries: subclasses give ``entry_nll``, not ``nll``.
+
+    ``entry_nll(raw, x)`` has the shape of x.
+    """
+
+    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
+        return self.entry_nll(raw, x).sum(-1)
 
 
 class Prior(BaseEstimator):

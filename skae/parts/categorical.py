@@ -5,14 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from torch import Generator, Tensor
 
-from skae.parts.base import Likelihood
+from skae.parts.base import EntryLikelihood
 from skae.parts.random_numbers import uniform
 from skae.rows.chunks import chunks
 
 __all__ = ["Categorical"]
 
 
-class Categorical(Likelihood):
+class Categorical(EntryLikelihood):
     """Independent columns of classes 0, 1, ..., n_classes - 1; raw outputs are logits.
 
     Reconstructions are the likeliest classes.
@@ -39,13 +39,8 @@ class Categorical(Likelihood):
         return self.n_classes * n_features
 
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-probability of each entry."""
         chosen = x.long().unsqueeze(-1)
         return -self._logits(raw).log_softmax(-1).gather(-1, chosen).squeeze(-1)
-
-    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-probability of each row."""
-        return self.entry_nll(raw, x).sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:
         """The likeliest class of each column."""

@@ -206,7 +206,6 @@ class ConvCodec(Codec):
         bias.copy_(per_pixel.mean(1).flatten())
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """h for flat images x in model units; z, where it is not drawn from h."""
         act = ACTIVATIONS[self.activation].forward
         h = images(x, self.sample_shape)
         for down in self.down:
@@ -217,7 +216,6 @@ class ConvCodec(Codec):
         return h if self.to_code is None else self.to_code(joined(h, context))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Raw output, flat images, for codes z."""
         act = ACTIVATIONS[self.activation].forward
         h = z if self.from_code is None else act(self.from_code(joined(z, context)))
         h = images(h, self.code_shape)

@@ -108,7 +108,6 @@ class MaskingNoise(Corruption):
         return _masked(x, generator, self.level, fill)
 
     def bind(self, features: Features) -> nn.Module:
-        """The noise for rows in model units."""
         mean = isinstance(self.fill_value, str)
         if mean and self.fill_value != "mean":
             raise ValueError(
@@ -146,7 +145,6 @@ class SaltAndPepperNoise(Corruption):
         return _peppered(x, generator, self.level, low, high)
 
     def bind(self, features: Features) -> nn.Module:
-        """The noise for rows in model units."""
         low = features.range[0] if self.low is None else self.low
         high = features.range[1] if self.high is None else self.high
         if not (torch.as_tensor(low) <= torch.as_tensor(high)).all():

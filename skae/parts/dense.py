@@ -258,13 +258,11 @@ class DenseCodec(Codec):
         return self.encoder_weights[0] * self.input_scale[:, None], self.code_activation
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """h for rows x in model units; z, where it is not drawn from h."""
         x = joined(x * self.input_scale, context)
         code = self._perceptron(x, self.encoder_layers())
         return ACTIVATIONS[self.code_activation].forward(code)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Raw output for codes z."""
         return self._perceptron(joined(z, context), self.decoder_layers())
 
     def _perceptron(self, x: Tensor, layers: Layers) -> Tensor:
@@ -289,7 +287,6 @@ class DenseCodec(Codec):
         return codec
 
     def member(self, index: int) -> "DenseCodec":
-        """A copy of one member as a codec without the leading axis."""
         codec = self.with_members(None)
         copy_member(self, index, codec)
         return codec

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.base import Features, Likelihood
+from skae.parts.base import EntryLikelihood, Features, Likelihood
 from skae.parts.random_numbers import normal, uniform
 from skae.parts.student_t import StudentT
 
@@ -53,7 +53,6 @@ class Gaussian(Likelihood):
         return 0.5 * torch.linalg.vecdot(error, error)
 
     def mean(self, raw: Tensor) -> Tensor:
-        """The raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
@@ -89,7 +88,6 @@ class Bernoulli(Likelihood):
     _margin = 0.01
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Cross-entropy of each row."""
         return F.softplus(raw).sum(-1) - torch.linalg.vecdot(raw, x)
 
     def mean(self, raw: Tensor) -> Tensor:
@@ -156,7 +154,6 @@ class LearnedGaussian(Gaussian):
         self.variance = variance
 
     def bind(self, features: Features) -> "BoundGaussian":
-        """With parameters for these columns."""
         shape = len(features.center) if self.variance == "per_feature" else 1
         bound = BoundGaussian(shape)
         if not isinstance(self.variance, str):
@@ -168,7 +165,7 @@ class LearnedGaussian(Gaussian):
         return {"likelihood": "LearnedGaussian", "variance": self.variance}
 
 
-class BoundGaussian(nn.Module, Likelihood):
+class BoundGaussian(nn.Module, EntryLikelihood):
     """Normal distribution with parameters of its own, see `LearnedGaussian`.
 
     Its ``nll`` has all constants.
@@ -186,15 +183,9 @@ class BoundGaussian(nn.Module, Likelihood):
         self.log_std = nn.Parameter(torch.zeros(n_variances))
 
     def noise_std(self) -> Tensor:
-        """Of each feature, or of all."""
         return self.log_std.clamp_min(math.log(_FLOOR)).exp()
 
-    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-density of each row."""
-        return self.entry_nll(raw, x).sum(-1)
-
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-density of each entry."""
         std = self.noise_std()
         return 0.5 * ((raw - x) / std) ** 2 + (std.log() + 0.5 * _LOG_2_PI)
 
@@ -211,7 +202,6 @@ class BoundGaussian(nn.Module, Likelihood):
         self.log_std.grad.copy_(total * (self.log_std >= math.log(_FLOOR)))
 
     def mean(self, raw: Tensor) -> Tensor:
-        """The raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
@@ -260,14 +250,12 @@ class Masked(nn.Module, Likelihood):
             setattr(self, name, getattr(likelihood, name))
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """The sum over the entries of each row that are there."""
         missing = x.isnan()
         # Any value within the likelihood's support would do.
         x = torch.where(missing, self.likelihood.mean(raw).detach(), x)
         return self.likelihood.entry_nll(raw, x).masked_fill(missing, 0).sum(-1)
 
     def log_likelihood(self, raw: Tensor, x: Tensor, scale: Tensor) -> Tensor:
-        """The likelihood's, of the entries that are there."""
         if not self.is_least_squares:
             return super().log_likelihood(raw, x, scale)
         # An entry as reconstructed has no error.

@@ -127,14 +127,12 @@ class PairCodec(Codec):
         self.n_outputs = 0
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The encoder's output, times the gain where there is one."""
         if self.sample_shape is not None:
             x = x.unflatten(-1, self.sample_shape)
         h = self.encoder(x)
         return h if self.encoder_gain is None else h * self.encoder_gain
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The decoder's output, flat, times the gain where there is one."""
         raw = self.decoder(z).flatten(1)
         return raw if self.decoder_gain is None else raw * self.decoder_gain
 

@@ -22,11 +22,9 @@ class Deterministic(Prior):
     """
 
     def draw(self, h: Tensor, generator: Generator | None) -> Tensor:
-        """Return ``h``, the same tensor."""
         return h
 
     def divergence(self, h: Tensor) -> Tensor:
-        """Zero for each row."""
         return h.new_zeros(h.shape[:-1])
 
 
@@ -113,7 +111,6 @@ class StandardNormal(Prior):
         return 0.5 * (epsilon**2 + log_var - z**2).sum(-1)
 
     def sample(self, n_samples: int, n_components: int, generator: Generator) -> Tensor:
-        """Codes, shape ``(n_samples, n_components)``."""
         shape = n_samples, n_components
         return torch.randn(shape, generator=generator, device=generator.device)
 

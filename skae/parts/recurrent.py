@@ -194,7 +194,6 @@ class RecurrentCodec(Codec):
         self.to_steps.bias.copy_(raw.view(-1, per_step).mean(0).repeat(self.frame_size))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """h of each sequence, whatever follows its last step."""
         frames = self._frames(x)
         missing = frames.isnan()
         # Every frame with a step begins with one.
@@ -207,7 +206,6 @@ class RecurrentCodec(Codec):
         return self.to_code(joined(state, context))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Raw output for codes z, at all steps."""
         z = joined(z, context)
         frames = self._with_time(z.expand(self.n_frames, -1, -1))
         with _quiet(z):

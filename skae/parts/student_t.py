@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from skae.parts.base import Features, Likelihood
+from skae.parts.base import EntryLikelihood, Features
 from skae.parts.random_numbers import uniform
 
 __all__ = ["BoundStudentT", "StudentT"]
@@ -14,7 +14,7 @@ __all__ = ["BoundStudentT", "StudentT"]
 _FLOOR = -7.0
 
 
-class StudentT(Likelihood):
+class StudentT(EntryLikelihood):
     """Student's t with a scale that is learned (Lange et al. 1989, JASA 84).
 
     Parameters
@@ -43,19 +43,13 @@ class StudentT(Likelihood):
         return torch.ones(1)
 
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-density of each entry."""
         half, sigma = self.df / 2, self.scale()
         norm = math.lgamma(half) - math.lgamma(half + 0.5)
         norm += 0.5 * math.log(self.df * math.pi)
         tail = torch.log1p(((raw - x) / sigma) ** 2 / self.df)
         return (half + 0.5) * tail + sigma.log() + norm
 
-    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-density of each row."""
-        return self.entry_nll(raw, x).sum(-1)
-
     def mean(self, raw: Tensor) -> Tensor:
-        """The location, the raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
@@ -78,5 +72,4 @@ class BoundStudentT(nn.Module, StudentT):
         self.log_scale = nn.Parameter(torch.zeros(1))
 
     def scale(self) -> Tensor:
-        """sigma of all entries."""
         return self.log_scale.clamp_min(_FLOOR).exp()
