@@ -56,9 +56,11 @@ class Anchor(NamedTuple):
     shrinkage: Tensor
 
     def encoder(self) -> Tensor:
+        """E at the start."""
         return self.axes * self.shrinkage.sqrt().unsqueeze(-2)
 
     def decoder(self) -> Tensor:
+        """s D at the start."""
         return self.encoder().mT * self.raw_slope.unsqueeze(-2)
 
 

@@ -1,8 +1,8 @@
 """The five choices of an autoencoder, as base classes.
 
-Each states all that a fit may ask of a part, with defaults for the simple case: a new
-part is a subclass that gives what its axis needs and overrides what does not suit it.
-Whatever lies above ``parts/`` asks the part and never what class it is.
+Each has all methods that a fit calls, with defaults for the simple case: a new part is
+a subclass that gives what its axis needs and overrides what does not suit it. Nothing
+above ``parts/`` depends on the class of a part.
 
 ============  ============================  ===========================================
 axis          a subclass gives              defaults

@@ -4,10 +4,9 @@
 
     c = s(f(x r))        raw = g(c)
 
-with perceptrons f and g, the activation s of the code, the identity unless asked
-otherwise, and a context that joins the inputs of f and g. With ``members`` every weight
-carries a leading axis and the codec is that many independent models, evaluated
-together.
+with perceptrons f and g, the activation s of the code, by default the identity, and a
+context that joins the inputs of f and g. With ``members`` every weight carries a
+leading axis and the codec is that many independent models, evaluated together.
 """
 
 from collections.abc import Sequence

@@ -103,13 +103,7 @@ class Bernoulli(Likelihood):
         return raw.sigmoid_().sub_(x)
 
     def check(self, ranges: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
-        """Values lie in [0, 1].
-
-        Raises
-        ------
-        ValueError
-            When they do not.
-        """
+        """Values lie in [0, 1]."""
         lowest, highest = ranges()
         low, high = np.fmin.reduce(lowest), np.fmax.reduce(highest)
         if low < 0 or high > 1:
@@ -130,7 +124,7 @@ class Bernoulli(Likelihood):
 
 
 class LearnedGaussian(Gaussian):
-    """Normal distribution whose variance is learned, or given.
+    """Normal distribution whose variance is learned, or fixed.
 
     Parameters
     ----------

@@ -137,7 +137,7 @@ class PairCodec(Codec):
         return raw if self.decoder_gain is None else raw * self.decoder_gain
 
     def last_parameters(self) -> list[nn.Parameter]:
-        """Gains of what the modules give, whose last layers are not known.
+        """Gains of the modules' outputs, as their last layers may be anything.
 
         They are zero at the start (Bachlechner et al. 2020, arXiv 2003.04887).
         """

@@ -1,7 +1,7 @@
-"""Priors: how the code is drawn from what the encoder says, and what that costs.
+"""Priors: how the code is drawn from the encoder's output, and what that costs.
 
-See `skae.parts.base.Prior` for all that a prior may say of itself. `StandardNormal` has
-what the hand-written gradient and the importance-weighted bound need besides.
+`StandardNormal` has what the hand-written gradient and the importance-weighted bound
+need besides the methods of `skae.parts.base.Prior`.
 """
 
 import torch
@@ -14,12 +14,7 @@ __all__ = ["PRIORS", "Deterministic", "NoPrior", "StandardNormal"]
 
 
 class Deterministic(Prior):
-    """A code without chance: z = h, at no cost.
-
-    Shape
-    -----
-    h, z : ``(..., n_components)``; divergence : ``(...,)``
-    """
+    """A code that is not drawn: z = h, at no cost."""
 
     def draw(self, h: Tensor, generator: Generator | None) -> Tensor:
         return h
@@ -29,7 +24,7 @@ class Deterministic(Prior):
 
 
 class NoPrior(Deterministic):
-    """No distribution of the code is asked for."""
+    """The code has no distribution and may be in any units."""
 
     keeps_units = True
     has_slope = True

@@ -4,8 +4,8 @@
 Rows are sequences laid out flat, step after step; steps that are not there are NaN at
 the end of a row. A frame x_t is ``frame_size`` successive steps. The encoder reads the
 frames in order and the code is an affine map of its state after the last one that holds
-a step; the decoder starts from a map of the code and sees, at each frame, the code and
-what time it is::
+a step; the decoder starts from a map of the code and reads, at each frame, the code and
+its time::
 
     h_t = cell(x_t, p_t; h_{t-1})          z     = A h_last + a
     s_t = cell(z, p_t; s_{t-1})            raw_t = B s_t + b,     s_0 = C z + c
@@ -16,7 +16,6 @@ them, the decoder would spend its state on counting.
 
 import math
 import warnings
-from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -199,17 +198,14 @@ class RecurrentCodec(Codec):
         # Every frame with a step begins with one.
         last = (~missing[..., 0]).sum(0).clamp_min(1) - 1
         # The states at frames without steps are computed and never used.
-        frames = self._with_time(frames.masked_fill(missing, 0))
-        with _quiet(x):
-            states, _ = self.encoder(frames)
+        states = self._states(self.encoder, frames.masked_fill(missing, 0))
         state = states[last, torch.arange(len(x), device=x.device)]
         return self.to_code(joined(state, context))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         z = joined(z, context)
-        frames = self._with_time(z.expand(self.n_frames, -1, -1))
-        with _quiet(z):
-            states, _ = self.decoder(frames, self._first_state(z))
+        frames = z.expand(self.n_frames, -1, -1)
+        states = self._states(self.decoder, frames, self._first_state(z))
         # One product of two matrices, whatever mode torch is in.
         raw = self.to_steps(states.flatten(0, 1)).unflatten(0, states.shape[:2])
         n_raw = math.prod(self.sample_shape) * self.per_feature
@@ -229,9 +225,16 @@ class RecurrentCodec(Codec):
         state = self.to_state(z).unflatten(1, shape).permute(1, 2, 0, 3).contiguous()
         return tuple(state) if isinstance(self.decoder, nn.LSTM) else state[0]
 
-    def _with_time(self, frames: Tensor) -> Tensor:
+    def _states(self, layer: Any, frames: Tensor, first=None) -> Tensor:
+        """States after each of the frames, to which their times are added."""
         time = self.time.unsqueeze(1).expand(-1, frames.shape[1], -1)
-        return torch.cat([frames, time], dim=-1)
+        frames = torch.cat([frames, time], dim=-1)
+        if not frames.is_cuda:
+            return layer(frames, first)[0]
+        # cuDNN warns of weights that lie in the trainer's flat buffer, not in its own.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="RNN module weights")
+            return layer(frames, first)[0]
 
 
 def _waves(n_frames: int) -> Tensor:
@@ -241,15 +244,6 @@ def _waves(n_frames: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def _empty(layer: type[nn.Module], *args, **kwargs) -> Any:
+def _empty(layer: type[nn.Module], *sizes: int) -> Any:
     """A layer without values; torch.nn would draw them from the global generator."""
-    return layer(*args, device="meta", **kwargs).to_empty(device="cpu")
-
-
-@contextmanager
-def _quiet(x: Tensor):
-    """cuDNN warns of weights that lie in the trainer's flat buffer, not in its own."""
-    with warnings.catch_warnings() if x.is_cuda else nullcontext():
-        if x.is_cuda:
-            warnings.filterwarnings("ignore", message="RNN module weights")
-        yield
+    return layer(*sizes, device="meta").to_empty(device="cpu")
