@@ -161,11 +161,9 @@ class AnchoredCodec(Codec):
         self.keeps_units = not whitened
         self.code_activation = "identity"
         self.guard: Guard | None = None
-        for name, tensor in anchor._asdict().items():
+        scales = {"input_scale": input_scale, "output_scale": output_scale}
+        for name, tensor in {**anchor._asdict(), **scales, "start": start}.items():
             self.register_buffer(name, tensor)
-        self.register_buffer("input_scale", input_scale)
-        self.register_buffer("output_scale", output_scale)
-        self.register_buffer("start", start)
         # Model units are centred for most likelihoods.
         self.is_centred = not bool(anchor.center.any())
         self.encoder_path = nn.Parameter(anchor.encoder().clone())

@@ -25,7 +25,7 @@ class Categorical(EntryLikelihood):
     Shape
     -----
     raw : ``(..., n_features * n_classes)``, column by column; x : ``(...,
-    n_features)``; ``nll`` : ``(...,)``, nats per sample.
+    n_features)``
     """
 
     is_centred = False
@@ -58,25 +58,24 @@ class Categorical(EntryLikelihood):
         low, high = (np.asarray(end) for end in ranges())
         low, high = np.fmin.reduce(low), np.fmax.reduce(high)
         if low < 0 or high > self.n_classes - 1:
-            raise ValueError(
-                f"Categorical(n_classes={self.n_classes}) needs X of class numbers "
-                f"from 0 to {self.n_classes - 1}, but X ranges from {low:g} to "
-                f"{high:g}. Use OrdinalEncoder."
-            )
+            raise self._refusal(f"ranges from {low:g} to {high:g}")
 
     def check_rows(self, X) -> None:
         """Values are whole numbers."""
         for rows in chunks(*X.shape):
             block = X[rows] if isinstance(X, np.ndarray) else X[rows].toarray()
-            fraction = np.abs(block - np.rint(block)) > 0
-            if fraction.any():
-                row, column = np.argwhere(fraction)[0]
-                raise ValueError(
-                    f"Categorical(n_classes={self.n_classes}) needs X of class numbers "
-                    f"from 0 to {self.n_classes - 1}, but X holds "
-                    f"{block[row, column]:g} in row {rows.start + row}, column "
-                    f"{column}. Use OrdinalEncoder."
-                )
+            # NaN, a missing entry, is no fraction.
+            fractions = np.argwhere(np.abs(block - np.rint(block)) > 0)
+            if len(fractions):
+                row, column = fractions[0]
+                place = f"row {rows.start + row}, column {column}"
+                raise self._refusal(f"holds {block[row, column]:g} in {place}")
+
+    def _refusal(self, reason: str) -> ValueError:
+        return ValueError(
+            f"Categorical(n_classes={self.n_classes}) needs X of class numbers from 0 "
+            f"to {self.n_classes - 1}, but X {reason}. Use OrdinalEncoder."
+        )
 
     def network(self) -> dict:
         return {"likelihood": "Categorical", "n_classes": self.n_classes}

@@ -50,6 +50,7 @@ class StudentT(EntryLikelihood):
         return (half + 0.5) * tail + sigma.log() + norm
 
     def mean(self, raw: Tensor) -> Tensor:
+        """The location, the raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
