@@ -78,23 +78,16 @@ class Codec(nn.Module):
     def start_at_zero(self, generator: Generator | None = None) -> None:
         """Make encode and decode return zero for any input, yet trainable.
 
-        Parameters
-        ----------
-        generator : torch.Generator, optional
-            On the CPU, for what is best drawn anew for such a start.
+        The generator, on the CPU, is for what is best drawn anew for such a start.
         """
         for parameter in self.last_parameters():
             parameter.zero_()
 
     def start_at_mean(self, raw: Tensor) -> None:
-        """Make the decoder give this for any code, yet trainable, before training.
+        """Make the decoder give raw, of shape (n_raw,), for any code, yet trainable.
 
-        Random weights are worse than the mean. Left as they are by default.
-
-        Parameters
-        ----------
-        raw : Tensor of shape (n_raw,)
-            Raw output of the mean of the rows.
+        raw is that of the mean of the rows, which random weights do not reach; by
+        default they stay as they are.
         """
 
     def dense_layers(self) -> Any | None:

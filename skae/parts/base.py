@@ -109,19 +109,13 @@ class Likelihood(BaseEstimator):
     def check(self, ranges: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
         """Raise ValueError where X does not suit.
 
-        Parameters
-        ----------
-        ranges : callable
-            Returns the smallest and the largest value of each column of X.
+        ``ranges()`` returns the smallest and the largest value of each column of X.
         """
 
     def check_rows(self, X) -> None:
         """Raise ValueError where X does not suit, although its ranges do.
 
-        Parameters
-        ----------
-        X : ndarray or CSR matrix of shape (n_samples, n_features)
-            NaN where an entry is missing.
+        X is an array or a CSR matrix, NaN where an entry is missing.
         """
 
     def bind(self, features: Features) -> Any:
@@ -132,14 +126,8 @@ class Likelihood(BaseEstimator):
         """Log-likelihood of each row in X's units, ``(..., batch)``, float64.
 
         By default minus ``nll`` and, as of any density, minus the logarithm of the
-        units of the entries that are there.
-
-        Parameters
-        ----------
-        raw : Tensor of shape (..., batch, n_raw)
-        x : Tensor of shape (..., batch, n_features)
-        scale : Tensor of shape (n_features,), float64
-            Units of X's columns.
+        units of the entries that are there. ``scale`` holds the units of X's columns,
+        of shape ``(n_features,)`` in float64.
         """
         there = (~x.isnan()).double()
         return -self.nll(raw, x).double() - there @ scale.log()
@@ -206,10 +194,8 @@ class Prior(BaseEstimator):
     def start(self, shrinkage: Tensor) -> Tensor | None:
         """Encoder outputs beyond the location with which an anchored model starts.
 
-        Parameters
-        ----------
-        shrinkage : Tensor of shape (..., n_components)
-            Share of each whitened code's variance that is signal, in (0, 1).
+        ``shrinkage`` is the share of each whitened code's variance that is signal, of
+        shape ``(..., n_components)`` and in (0, 1).
         """
         return None
 
@@ -268,20 +254,20 @@ def as_part(value, base: type):
 
 
 class _Completed:
-    """An object of another class with the defaults of an axis, the second base."""
+    """An object of another class, completed with the defaults of a base class."""
 
+    base: Any
     required: tuple[str, ...]
 
     def __init__(self, part):
-        base: Any = type(self).__bases__[1]
         missing = [name for name in self.required if not hasattr(part, name)]
         if missing:
             raise ValueError(
-                f"A {base.__name__.lower()} part needs {' and '.join(missing)}; got "
-                f"{part!r}. Subclass skae.parts.base.{base.__name__}."
+                f"A {self.base.__name__.lower()} part needs {' and '.join(missing)}; "
+                f"got {part!r}. Subclass skae.parts.base.{self.base.__name__}."
             )
         self.part = part
-        for name in vars(base):
+        for name in vars(self.base):
             if not name.startswith("_") and hasattr(part, name):
                 setattr(self, name, getattr(part, name))
 
@@ -290,25 +276,23 @@ class _Completed:
 
 
 class _CompletedArchitecture(_Completed, Architecture):
-    required = ("build",)
+    base, required = Architecture, ("build",)
 
 
 class _CompletedLikelihood(_Completed, Likelihood):
-    required = ("nll", "mean")
+    base, required = Likelihood, ("nll", "mean")
 
 
 class _CompletedPrior(_Completed, Prior):
-    required = ("draw", "divergence")
+    base, required = Prior, ("draw", "divergence")
 
 
 class _CompletedCorruption(_Completed, Corruption):
-    required = ("__call__",)
+    base, required = Corruption, ("__call__",)
 
 
 class _CompletedPenalty(_Completed, Penalty):
-    required = ("__call__",)
+    base, required = Penalty, ("__call__",)
 
 
-_COMPLETED: dict[Any, type] = {
-    completed.__bases__[1]: completed for completed in _Completed.__subclasses__()
-}
+_COMPLETED = {completed.base: completed for completed in _Completed.__subclasses__()}

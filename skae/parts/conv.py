@@ -119,21 +119,10 @@ class Conv(Architecture):
 
 
 class ConvCodec(Codec):
-    """Encoder and decoder made of convolutions.
+    """Encoder and decoder made of convolutions, as `Conv` builds them.
 
-    Parameters
-    ----------
-    conv : Conv
-    n_components : int or None
-    n_outputs : int, optional
-    n_context : int, default=0
-    per_feature : int, default=1
-        Outputs of the decoder for each value of a pixel.
-
-    Attributes
-    ----------
-    code_shape : tuple
-        Shape of the smallest feature map.
+    The decoder has ``per_feature`` outputs for each value of a pixel. ``code_shape`` is
+    the shape of the smallest feature map.
     """
 
     code_activation = "identity"

@@ -120,23 +120,9 @@ class Dense(Architecture):
 
 
 class DenseCodec(Codec):
-    """Encoder and decoder made of dense layers, see the formulas above.
+    """Encoder and decoder of the formulas above, as `Dense` builds them.
 
-    Parameters
-    ----------
-    dense : Dense
-    n_features, n_components : int
-    n_outputs, n_raw : int, optional
-        Widths of what encoder and decoder give; n_components and n_features where left
-        out, and always with tied weights.
-    n_context : int, default=0
-        Width of the context; zero with tied weights.
-    members : int, optional
-
-    Attributes
-    ----------
-    sizes : list of int
-        n_features, hidden widths, n_components.
+    ``sizes`` lists n_features, the hidden widths and n_components.
     """
 
     input_scale: Tensor

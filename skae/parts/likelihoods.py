@@ -160,14 +160,9 @@ class LearnedGaussian(Gaussian):
 
 
 class BoundGaussian(nn.Module, EntryLikelihood):
-    """Normal distribution with parameters of its own, see `LearnedGaussian`.
+    """`LearnedGaussian` with one variance as a parameter, or one for each feature.
 
     Its ``nll`` has all constants.
-
-    Parameters
-    ----------
-    n_variances : int
-        One, or n_features.
     """
 
     has_slope = True

@@ -114,16 +114,9 @@ class Recurrent(Architecture):
 
 
 class RecurrentCodec(Codec):
-    """Recurrent encoder and decoder, see the formulas above.
+    """Encoder and decoder of the formulas above, as `Recurrent` builds them.
 
-    Parameters
-    ----------
-    recurrent : Recurrent
-    n_components, n_outputs : int
-        Widths of the code and of what the encoder gives.
-    n_context : int, default=0
-    per_feature : int, default=1
-        Outputs of the decoder for each feature of a step.
+    The decoder has ``per_feature`` outputs for each feature of a step.
     """
 
     allows_missing = True
