@@ -192,6 +192,7 @@ class BaseAutoencoder(
         """X for the fitted estimator, within the range of the likelihood."""
         X = self._rows(X)
         self.net_.likelihood.check(lambda: feature_ranges(X))
+        self.net_.likelihood.check_rows(X)
         return X
 
     def transform(self, X):

@@ -101,6 +101,7 @@ class Fit(BaseFit, LinearModels):
 
     def _check_parts(self) -> None:
         self.likelihood.check(lambda: feature_ranges(self.targets))
+        self.likelihood.check_rows(self.targets)
         if not self.is_anchored:
             return
         name = type(self.likelihood).__name__

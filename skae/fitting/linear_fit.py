@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skae.fitting.pca_start import units_of
 from skae.parts.base import Codec
-from skae.parts.dense import DenseCodec
+from skae.parts.dense import Dense, DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
 from skae.statistics.pca import Moments, Principal, moments, principal
 
@@ -74,7 +74,8 @@ class LinearModels:
         """PCA itself, or a rotated linear autoencoder, as a codec in float64."""
         axes = found.axes if encoder is None else encoder
         units = units_of(found)
-        codec = DenseCodec([self.n_features, axes.shape[1]], "identity").double()
+        dense = Dense((), "identity")
+        codec = DenseCodec(dense, self.n_features, axes.shape[1]).double()
         with torch.no_grad():
             codec.encoder_weights[0].copy_(torch.from_numpy(axes.copy()))
             codec.decoder_weights[0].copy_(torch.from_numpy(found.axes.T.copy()))

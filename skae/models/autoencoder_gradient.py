@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.dense import joined
+from skae.parts.layers import joined
 
 __all__ = ["ExplicitGradient", "supports"]
 

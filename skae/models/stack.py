@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.dense import product
+from skae.parts.layers import product
 
 __all__ = ["Layer", "Pass", "Product", "Stack", "normalised"]
 

@@ -237,7 +237,7 @@ def _autoencoders(n_members: int, recipe: Recipe, generator: Generator) -> Dense
         generator=generator,
         input_scale=torch.full((recipe.n_features,), shrinkage),
         members=n_members,
-        alike=False,
+        same_start=False,
     )
     with torch.no_grad():
         codec.decoder_weights[-1].zero_()

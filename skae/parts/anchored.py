@@ -20,7 +20,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.base import Codec
-from skae.parts.dense import product
+from skae.parts.layers import copy_member, product
 
 __all__ = ["REACH", "Anchor", "AnchoredCodec", "Guard"]
 
@@ -56,11 +56,11 @@ class Anchor(NamedTuple):
     shrinkage: Tensor
 
     def encoder(self) -> Tensor:
-        """E."""
+        """E at the start."""
         return self.axes * self.shrinkage.sqrt().unsqueeze(-2)
 
     def decoder(self) -> Tensor:
-        """s D."""
+        """s D at the start."""
         return self.encoder().mT * self.raw_slope.unsqueeze(-2)
 
 
@@ -89,15 +89,14 @@ class Guard(nn.Module):
         self.register_buffer("code_limit", code_limit)
 
     def input_trust(self, scaled: Tensor) -> Tensor:
-        """How far the correction of the code counts, shape ``(..., batch, 1)``."""
+        """Weight of the code's correction, shape ``(..., batch, 1)``."""
         return _trust(scaled, self.input_limit)
 
     def code_trust(self, code: Tensor) -> Tensor:
-        """How far the correction of the reconstruction counts."""
+        """Weight of the reconstruction's correction."""
         return _trust(code, self.code_limit)
 
     def member(self, index: int) -> "Guard":
-        """The guard of one member."""
         return Guard(self.input_limit[index, 0], self.code_limit[index, 0])
 
 
@@ -107,8 +106,9 @@ class AnchoredCodec(Codec):
     Parameters
     ----------
     codec : Codec
-        f and g; its last layers are set to zero.
+        f and g, with ``members`` where the anchor has; its last layers are set to zero.
     anchor : Anchor
+        Its fields become buffers of the same names.
     input_scale : Tensor of shape (n_features,)
         r: one over the standard deviation of each column, or of its like.
     output_scale : Tensor of shape (n_features,)
@@ -125,22 +125,15 @@ class AnchoredCodec(Codec):
         Whether E and D stay as they are.
     generator : torch.Generator, optional
         On the CPU, for what the codec draws for such a start.
-
-    Shape
-    -----
-    As of the codec, which has ``members`` where the anchor has.
     """
 
-    axes: Tensor
+    is_anchored = True
     scale: Tensor
     center: Tensor
     raw_center: Tensor
-    raw_slope: Tensor
-    shrinkage: Tensor
     input_scale: Tensor
     output_scale: Tensor
     start: Tensor | None
-    is_anchored = True
 
     def __init__(
         self,
@@ -168,11 +161,9 @@ class AnchoredCodec(Codec):
         self.keeps_units = not whitened
         self.code_activation = "identity"
         self.guard: Guard | None = None
-        for name, tensor in anchor._asdict().items():
+        scales = {"input_scale": input_scale, "output_scale": output_scale}
+        for name, tensor in {**anchor._asdict(), **scales, "start": start}.items():
             self.register_buffer(name, tensor)
-        self.register_buffer("input_scale", input_scale)
-        self.register_buffer("output_scale", output_scale)
-        self.register_buffer("start", start)
         # Model units are centred for most likelihoods.
         self.is_centred = not bool(anchor.center.any())
         self.encoder_path = nn.Parameter(anchor.encoder().clone())
@@ -184,7 +175,6 @@ class AnchoredCodec(Codec):
         self.encoder_path.requires_grad_(not frozen)
 
     def anchor(self) -> Anchor:
-        """The start."""
         return Anchor(*(getattr(self, name) for name in Anchor._fields))
 
     def decayed_parameters(self) -> list[nn.Parameter]:
@@ -192,7 +182,6 @@ class AnchoredCodec(Codec):
         return self.codec.decayed_parameters()
 
     def dense_layers(self):
-        """Of f and g."""
         return self.codec.dense_layers()
 
     def decoder_axes(self) -> Tensor:
@@ -203,23 +192,20 @@ class AnchoredCodec(Codec):
         """h for rows x in model units; missing entries count as their mean."""
         scaled = x * self.input_scale
         h = self.codec.encode(self.bounded(scaled), context)
-        centred = self.centred(x)
-        h = self.moved(h, product(centred, self.encoder_path) / self._row(self.scale))
+        centred, sigma = self.centred(x), self._row(self.scale)
+        h = self.moved(h, product(centred, self.encoder_path) / sigma)
         if self.guard is not None and not self.training:
-            encoder = self.anchor().encoder()
-            start = product(centred, encoder) / self._row(self.scale)
+            start = product(centred, self.anchor().encoder()) / sigma
             start = self.moved(torch.zeros_like(h), start)
             trust = self.guard.input_trust(scaled.nan_to_num())
             h = start + trust * (h - start)
-        return h * self._row(self.scale) if self.keeps_units else h
+        return h * sigma if self.keeps_units else h
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Raw output for codes z."""
         sigma = self._row(self.scale)
         code, z = (z / sigma, z) if self.keeps_units else (z, z * sigma)
         raw = self.codec.decode(self.bounded(code), context)
-        raw = raw + product(z, self.decoder_axes())
-        raw = raw * self.output_scale
+        raw = (raw + product(z, self.decoder_axes())) * self.output_scale
         if self.guard is not None and not self.training:
             start = product(z, self.anchor().decoder())
             raw = start + self.guard.code_trust(code) * (raw - start)
@@ -249,29 +235,21 @@ class AnchoredCodec(Codec):
         return h + F.pad(code, (0, n_rest))
 
     def bounded(self, x: Tensor) -> Tensor:
-        """What f and g see of their inputs."""
+        """Inputs of f and g, clipped."""
         return x if self.bound is None else x.clamp(-self.bound, self.bound)
 
     def member(self, index: int) -> "AnchoredCodec":
-        """A copy of one member as a codec without the leading axis."""
-        start = None if self.start is None else self.start[index]
         codec = AnchoredCodec(
             self.codec.member(index),
             Anchor(*(part[index] for part in self.anchor())),
             self.input_scale,
             self.output_scale,
-            start=start,
+            start=None if self.start is None else self.start[index],
             tied=self.tied,
             bound=self.bound,
             whitened=not self.keeps_units,
         )
-        shared = {"input_scale", "output_scale"}
-        mine = {
-            name: tensor if name.split(".")[-1] in shared else tensor[index]
-            for name, tensor in self.state_dict().items()
-            if not name.startswith("guard.")
-        }
-        codec.load_state_dict(mine)
+        copy_member(self, index, codec)
         if self.guard is not None:
             codec.guard = self.guard.member(index)
         return codec
@@ -279,8 +257,8 @@ class AnchoredCodec(Codec):
     def anchored_parameters(self) -> list[nn.Parameter]:
         """What is zero or the anchor's before training, and carries the departure."""
         paths = [self.encoder_path, self.decoder_path]
-        found = [p for p in paths if p is not None and p.requires_grad]
-        return found + self.codec.last_parameters()
+        trained = [p for p in paths if p is not None and p.requires_grad]
+        return trained + self.codec.last_parameters()
 
     def _row(self, vector: Tensor) -> Tensor:
         return vector if self.members is None else vector.unsqueeze(-2)

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Generator, Tensor
 
-from skae.parts.base import Likelihood
+from skae.parts.base import EntryLikelihood
+from skae.parts.random_numbers import uniform
+from skae.rows.chunks import chunks
 
 __all__ = ["Categorical"]
 
 
-class Categorical(Likelihood):
+class Categorical(EntryLikelihood):
     """Independent columns of classes 0, 1, ..., n_classes - 1; raw outputs are logits.
 
     Reconstructions are the likeliest classes.
@@ -24,7 +25,7 @@ class Categorical(Likelihood):
     Shape
     -----
     raw : ``(..., n_features * n_classes)``, column by column; x : ``(...,
-    n_features)``; ``nll`` : ``(...,)``, nats per sample.
+    n_features)``
     """
 
     is_centred = False
@@ -38,13 +39,8 @@ class Categorical(Likelihood):
         return self.n_classes * n_features
 
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-probability of each entry."""
         chosen = x.long().unsqueeze(-1)
         return -self._logits(raw).log_softmax(-1).gather(-1, chosen).squeeze(-1)
-
-    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-probability of each row."""
-        return self.entry_nll(raw, x).sum(-1)
 
     def mean(self, raw: Tensor) -> Tensor:
         """The likeliest class of each column."""
@@ -53,29 +49,35 @@ class Categorical(Likelihood):
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """Classes at their probabilities, by the largest of perturbed logits."""
         logits = self._logits(raw)
-        uniform = torch.rand(logits.shape, generator=generator).to(raw)
-        gumbel = -(-uniform.clamp(1e-12, 1 - 1e-7).log()).log()
+        share = uniform(logits, generator).clamp(1e-12, 1 - 1e-7)
+        gumbel = -(-share.log()).log()
         return (logits + gumbel).argmax(-1).to(raw)
 
     def check(self, ranges: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
-        """Values are class numbers.
-
-        Raises
-        ------
-        ValueError
-            When they are not.
-        """
+        """Values lie between the first and the last class number."""
         low, high = (np.asarray(end) for end in ranges())
         low, high = np.fmin.reduce(low), np.fmax.reduce(high)
         if low < 0 or high > self.n_classes - 1:
-            raise ValueError(
-                f"Categorical(n_classes={self.n_classes}) needs X of class numbers "
-                f"from 0 to {self.n_classes - 1}, but X ranges from {low:g} to "
-                f"{high:g}. Use OrdinalEncoder."
-            )
+            raise self._refusal(f"ranges from {low:g} to {high:g}")
+
+    def check_rows(self, X) -> None:
+        """Values are whole numbers."""
+        for rows in chunks(*X.shape):
+            block = X[rows] if isinstance(X, np.ndarray) else X[rows].toarray()
+            # NaN, a missing entry, is no fraction.
+            fractions = np.argwhere(np.abs(block - np.rint(block)) > 0)
+            if len(fractions):
+                row, column = fractions[0]
+                place = f"row {rows.start + row}, column {column}"
+                raise self._refusal(f"holds {block[row, column]:g} in {place}")
+
+    def _refusal(self, reason: str) -> ValueError:
+        return ValueError(
+            f"Categorical(n_classes={self.n_classes}) needs X of class numbers from 0 "
+            f"to {self.n_classes - 1}, but X {reason}. Use OrdinalEncoder."
+        )
 
     def network(self) -> dict:
-        """Its classes."""
         return {"likelihood": "Categorical", "n_classes": self.n_classes}
 
     def _logits(self, raw: Tensor) -> Tensor:

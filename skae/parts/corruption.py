@@ -1,16 +1,17 @@
 """Corruptions: what is done to a row before the encoder sees it.
 
 A corruption is called as ``corruption(x, generator) -> x_tilde`` with samples in their
-shape, such as ``(batch, n_channels, height, width)``; the target of the reconstruction
-stays clean. The objective calls it once a training step and never at prediction time.
-The parts here hold hyperparameters in the user's units; ``bind`` turns one into a
-module for samples in model units.
+shape, such as ``(batch, n_channels, height, width)``, and returns that shape; the
+target of the reconstruction stays clean. The objective calls it once a training step
+and never at prediction time. The parts here hold hyperparameters in the user's units;
+``bind`` turns one into a module for samples in model units.
 """
 
 import torch
 from torch import Generator, Tensor, nn
 
 from skae.parts.base import Corruption, Features
+from skae.parts.random_numbers import normal, uniform
 
 __all__ = [
     "CORRUPTIONS",
@@ -23,12 +24,7 @@ __all__ = [
 
 
 class NoCorruption(Corruption):
-    """The identity: the encoder sees the row itself.
-
-    Shape
-    -----
-    x, x_tilde : ``(..., n_features)``
-    """
+    """The identity: the encoder sees the row itself."""
 
     is_identity = True
 
@@ -49,10 +45,6 @@ class GaussianNoise(Corruption):
     clip : (low, high), optional
         Noisy values are clipped to this range of X's units.
 
-    Shape
-    -----
-    x, x_tilde : ``(..., n_features)``
-
     Examples
     --------
     >>> import torch
@@ -70,7 +62,7 @@ class GaussianNoise(Corruption):
 
     def __call__(self, x: Tensor, generator: Generator | None) -> Tensor:
         """Return x plus noise; ``level`` and ``clip`` are in the units of x."""
-        return _noisy(x, self.level, self.clip, generator)
+        return _noisy(x, generator, self.level, *(self.clip or ()))
 
     def bind(self, features: Features) -> nn.Module:
         """The noise for rows in model units.
@@ -82,12 +74,13 @@ class GaussianNoise(Corruption):
         """
         if not self.level >= 0:
             raise ValueError(f"The noise level must not be negative; got {self.level}.")
-        clip = None
+        clip = {}
         if self.clip is not None:
-            low, high = _range("clip", self.clip)
-            clip = features.to_model(low), features.to_model(high)
+            low, high = map(features.to_model, _range("clip", self.clip))
+            clip = {"low": low, "high": high}
         std = features.std if self.relative else torch.ones_like(features.std)
-        return _BoundGaussian(features.shaped(self.level * std / features.scale), clip)
+        std = features.shaped(self.level * std / features.scale)
+        return _Bound(_noisy, std=std, **clip)
 
 
 class MaskingNoise(Corruption):
@@ -99,10 +92,6 @@ class MaskingNoise(Corruption):
         Share of the entries, in [0, 1].
     fill_value : float or "mean", default=0.0
         What takes their place, in X's units; "mean" is each feature's.
-
-    Shape
-    -----
-    x, x_tilde : ``(..., n_features)``
     """
 
     def __init__(self, level=0.25, *, fill_value=0.0):
@@ -116,17 +105,17 @@ class MaskingNoise(Corruption):
         """
         mean = isinstance(self.fill_value, str)
         fill = x.mean(-2, keepdim=True) if mean else self.fill_value
-        return torch.where(_uniform(x, generator) < self.level, fill, x)
+        return _masked(x, generator, self.level, fill)
 
     def bind(self, features: Features) -> nn.Module:
-        """The noise for rows in model units."""
         mean = isinstance(self.fill_value, str)
         if mean and self.fill_value != "mean":
             raise ValueError(
                 f"fill_value must be a number or 'mean', got {self.fill_value!r}."
             )
         fill = features.center if mean else self.fill_value
-        return _BoundMasking(_share(self.level), features.to_model(fill))
+        fill = features.to_model(fill)
+        return _Bound(_masked, level=_share(self.level), fill=fill)
 
 
 class SaltAndPepperNoise(Corruption):
@@ -139,10 +128,6 @@ class SaltAndPepperNoise(Corruption):
     low, high : float, optional
         The extremes in X's units; each feature's smallest and largest training value
         where left out.
-
-    Shape
-    -----
-    x, x_tilde : ``(..., n_features)``
     """
 
     def __init__(self, level=0.25, *, low=None, high=None):
@@ -157,16 +142,15 @@ class SaltAndPepperNoise(Corruption):
         """
         low = x.amin(-2, keepdim=True) if self.low is None else self.low
         high = x.amax(-2, keepdim=True) if self.high is None else self.high
-        return _peppered(x, self.level, low, high, generator)
+        return _peppered(x, generator, self.level, low, high)
 
     def bind(self, features: Features) -> nn.Module:
-        """The noise for rows in model units."""
         low = features.range[0] if self.low is None else self.low
         high = features.range[1] if self.high is None else self.high
         if not (torch.as_tensor(low) <= torch.as_tensor(high)).all():
             raise ValueError(f"low={self.low} must not exceed high={self.high}.")
-        extremes = features.to_model(low), features.to_model(high)
-        return _BoundSaltAndPepper(_share(self.level), *extremes)
+        low, high = map(features.to_model, (low, high))
+        return _Bound(_peppered, level=_share(self.level), low=low, high=high)
 
 
 class KeepMissing(nn.Module):
@@ -175,10 +159,6 @@ class KeepMissing(nn.Module):
     Parameters
     ----------
     corruption : corruption part
-
-    Shape
-    -----
-    x, x_tilde : ``(..., n_features)``
     """
 
     def __init__(self, corruption):
@@ -186,7 +166,6 @@ class KeepMissing(nn.Module):
         self.corruption = corruption
 
     def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
-        """Return the corrupted x with NaN where x is NaN."""
         return torch.where(x.isnan(), x, self.corruption(x, generator))
 
 
@@ -197,71 +176,32 @@ CORRUPTIONS = {
 }
 
 
-class _BoundGaussian(nn.Module):
-    std: Tensor
-    low: Tensor
-    high: Tensor
+class _Bound(nn.Module):
+    """A corruption in model units, whose settings move to a device with the model."""
 
-    def __init__(self, std: Tensor, clip: tuple[Tensor, Tensor] | None):
+    def __init__(self, corrupt, **settings):
         super().__init__()
-        self.register_buffer("std", std)
-        self.clipped = clip is not None
-        if clip is not None:
-            self.register_buffer("low", clip[0])
-            self.register_buffer("high", clip[1])
+        self.corrupt = corrupt
+        for name, setting in settings.items():
+            self.register_buffer(name, torch.as_tensor(setting))
 
     def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
-        clip = (self.low, self.high) if self.clipped else None
-        return _noisy(x, self.std, clip, generator)
+        return self.corrupt(x, generator, **self._buffers)
 
 
-class _BoundMasking(nn.Module):
-    fill: Tensor
-
-    def __init__(self, level: float, fill: Tensor):
-        super().__init__()
-        self.level = level
-        self.register_buffer("fill", fill)
-
-    def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
-        return torch.where(_uniform(x, generator) < self.level, self.fill, x)
+def _noisy(x: Tensor, generator, std, low=None, high=None) -> Tensor:
+    x_tilde = torch.addcmul(x, normal(x, generator), torch.as_tensor(std).to(x))
+    return x_tilde if low is None else x_tilde.clamp_(low, high)
 
 
-class _BoundSaltAndPepper(nn.Module):
-    low: Tensor
-    high: Tensor
-
-    def __init__(self, level: float, low: Tensor, high: Tensor):
-        super().__init__()
-        self.level = level
-        self.register_buffer("low", low)
-        self.register_buffer("high", high)
-
-    def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
-        return _peppered(x, self.level, self.low, self.high, generator)
+def _masked(x: Tensor, generator, level, fill) -> Tensor:
+    return torch.where(uniform(x, generator) < level, fill, x)
 
 
-def _noisy(x: Tensor, std, clip, generator: Generator | None) -> Tensor:
-    x_tilde = torch.addcmul(x, _normal(x, generator), torch.as_tensor(std).to(x))
-    return x_tilde if clip is None else x_tilde.clamp_(*clip)
-
-
-def _peppered(x: Tensor, level, low, high, generator: Generator | None) -> Tensor:
-    draw = _uniform(x, generator)
+def _peppered(x: Tensor, generator, level, low, high) -> Tensor:
+    draw = uniform(x, generator)
     x_tilde = torch.where(draw < level / 2, low, x)
     return torch.where(draw >= 1 - level / 2, high, x_tilde)
-
-
-def _normal(x: Tensor, generator: Generator | None) -> Tensor:
-    device = x.device if generator is None else generator.device
-    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device)
-    return noise.to(x.device)
-
-
-def _uniform(x: Tensor, generator: Generator | None) -> Tensor:
-    device = x.device if generator is None else generator.device
-    draw = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=device)
-    return draw.to(x.device)
 
 
 def _share(level: float) -> float:

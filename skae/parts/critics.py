@@ -13,8 +13,7 @@ from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.conv import Down, Full, Layer, Window, images
-from skae.parts.dense import product
+from skae.parts.layers import Affine, Down, Layer, Window, images
 
 __all__ = ["ConvCritic", "Critic", "DenseCritic", "MinibatchDiscrimination"]
 
@@ -230,15 +229,8 @@ class MinibatchDiscrimination(nn.Module):
         return self.kernels(h).view(-1, self.n_kernels, self.kernel_width)
 
 
-class Affine(Full):
-    """Fully connected layer whose rows do not depend on their place in the batch."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return product(x, self.weight) + self.bias
-
-
 class Linear(Affine):
-    """The same with a bias that stays zero."""
+    """Fully connected layer with a bias that stays zero."""
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__(n_in, n_out)

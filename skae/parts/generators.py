@@ -12,9 +12,8 @@ from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.conv import Layer, Up, Window, channel_groups, images
 from skae.parts.critics import Affine
-from skae.parts.dense import joined
+from skae.parts.layers import Layer, Up, Window, channel_groups, images, joined
 
 __all__ = ["ConvGenerator", "DenseGenerator", "GeneratorNet"]
 

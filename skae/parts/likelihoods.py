@@ -1,8 +1,10 @@
 """Likelihoods: how a reconstruction is judged.
 
 Each maps the decoder's raw output to a distribution of the row, see
-`skae.parts.base.Likelihood` for all that one may say of itself. One that has something
-to learn is bound to the columns of X, as a module, before training.
+`skae.parts.base.Likelihood`. Rows ``x`` have shape ``(..., n_features)``, and so has
+``raw`` unless a class says otherwise; ``nll`` has shape ``(...,)``, in nats per sample.
+One that has something to learn is bound to the columns of X, as a module, before
+training.
 """
 
 import math
@@ -13,7 +15,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.base import Features, Likelihood
+from skae.parts.base import EntryLikelihood, Features, Likelihood
+from skae.parts.random_numbers import normal, uniform
 from skae.parts.student_t import StudentT
 
 __all__ = [
@@ -33,10 +36,6 @@ _FLOOR = 1e-3
 class Gaussian(Likelihood):
     """Normal distribution with unit variance: minimising it is least squares.
 
-    Shape
-    -----
-    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample.
-
     Examples
     --------
     >>> import torch
@@ -54,12 +53,11 @@ class Gaussian(Likelihood):
         return 0.5 * torch.linalg.vecdot(error, error)
 
     def mean(self, raw: Tensor) -> Tensor:
-        """The mean is the raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The mean with noise of unit variance."""
-        return self.mean(raw) + torch.randn(raw.shape, generator=generator).to(raw)
+        return raw + normal(raw, generator)
 
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
         """raw - x, in place."""
@@ -74,12 +72,7 @@ class Gaussian(Likelihood):
 class Bernoulli(Likelihood):
     """Independent Bernoulli entries; the raw output is the logit.
 
-    For values between 0 and 1 this is the usual cross-entropy of grey levels.
-
-    Shape
-    -----
-    raw, x : ``(..., n_features)`` with x in [0, 1]; ``nll`` : ``(...,)``, nats per
-    sample.
+    For x between 0 and 1 this is the usual cross-entropy of grey levels.
 
     Examples
     --------
@@ -95,7 +88,6 @@ class Bernoulli(Likelihood):
     _margin = 0.01
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Cross-entropy of each row."""
         return F.softplus(raw).sum(-1) - torch.linalg.vecdot(raw, x)
 
     def mean(self, raw: Tensor) -> Tensor:
@@ -104,21 +96,14 @@ class Bernoulli(Likelihood):
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """Zeros and ones."""
-        uniform = torch.rand(raw.shape, generator=generator).to(raw)
-        return (uniform < self.mean(raw)).to(raw)
+        return (uniform(raw, generator) < self.mean(raw)).to(raw)
 
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
         """The probability minus x, in place."""
         return raw.sigmoid_().sub_(x)
 
     def check(self, ranges: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
-        """Values lie in [0, 1].
-
-        Raises
-        ------
-        ValueError
-            When they do not.
-        """
+        """Values lie in [0, 1]."""
         lowest, highest = ranges()
         low, high = np.fmin.reduce(lowest), np.fmax.reduce(highest)
         if low < 0 or high > 1:
@@ -139,7 +124,7 @@ class Bernoulli(Likelihood):
 
 
 class LearnedGaussian(Gaussian):
-    """Normal distribution whose variance is learned, or given.
+    """Normal distribution whose variance is learned, or fixed.
 
     Parameters
     ----------
@@ -163,7 +148,6 @@ class LearnedGaussian(Gaussian):
         self.variance = variance
 
     def bind(self, features: Features) -> "BoundGaussian":
-        """With parameters for these columns."""
         shape = len(features.center) if self.variance == "per_feature" else 1
         bound = BoundGaussian(shape)
         if not isinstance(self.variance, str):
@@ -172,22 +156,13 @@ class LearnedGaussian(Gaussian):
         return bound
 
     def network(self) -> dict:
-        """The kind of its variance."""
         return {"likelihood": "LearnedGaussian", "variance": self.variance}
 
 
-class BoundGaussian(nn.Module, Likelihood):
-    """Normal distribution with parameters of its own, see `LearnedGaussian`.
+class BoundGaussian(nn.Module, EntryLikelihood):
+    """`LearnedGaussian` with one variance as a parameter, or one for each feature.
 
-    Parameters
-    ----------
-    n_variances : int
-        One, or n_features.
-
-    Shape
-    -----
-    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample, with all
-    constants.
+    Its ``nll`` has all constants.
     """
 
     has_slope = True
@@ -197,24 +172,16 @@ class BoundGaussian(nn.Module, Likelihood):
         self.log_std = nn.Parameter(torch.zeros(n_variances))
 
     def noise_std(self) -> Tensor:
-        """Of each feature, or of all."""
         return self.log_std.clamp_min(math.log(_FLOOR)).exp()
 
-    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-density of each row."""
-        return self.entry_nll(raw, x).sum(-1)
-
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-density of each entry."""
         std = self.noise_std()
         return 0.5 * ((raw - x) / std) ** 2 + (std.log() + 0.5 * _LOG_2_PI)
 
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
-        """d nll / d raw, of raw's shape."""
         return (raw - x) / self.noise_std() ** 2
 
     def fill_gradient(self, slope: Tensor, share: Tensor | float) -> None:
-        """Set the parameters' gradient of the sum of share * nll over rows."""
         if self.log_std.grad is None:
             return
         # d nll / d log std of an entry is 1 - ((raw - x) / std)^2.
@@ -224,14 +191,27 @@ class BoundGaussian(nn.Module, Likelihood):
         self.log_std.grad.copy_(total * (self.log_std >= math.log(_FLOOR)))
 
     def mean(self, raw: Tensor) -> Tensor:
-        """The mean is the raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The mean with noise."""
-        return raw + self.noise_std() * torch.randn(raw.shape, generator=generator).to(
-            raw
-        )
+        return raw + self.noise_std() * normal(raw, generator)
+
+
+# What missing entries do not change.
+_OF_ENTRIES = [
+    "check",
+    "check_rows",
+    "draw",
+    "is_centred",
+    "is_least_squares",
+    "link",
+    "link_slope",
+    "mean",
+    "n_outputs",
+    "network",
+    "noise_std",
+]
 
 
 class Masked(nn.Module, Likelihood):
@@ -244,10 +224,6 @@ class Masked(nn.Module, Likelihood):
     likelihood : likelihood part
         Of entries that are independent given the raw output.
 
-    Shape
-    -----
-    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample.
-
     Examples
     --------
     >>> import torch
@@ -259,51 +235,21 @@ class Masked(nn.Module, Likelihood):
     def __init__(self, likelihood):
         super().__init__()
         self.likelihood = likelihood
-        self.is_centred = likelihood.is_centred
-        self.is_least_squares = likelihood.is_least_squares
+        for name in _OF_ENTRIES:
+            setattr(self, name, getattr(likelihood, name))
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """The sum over the entries of each row that are there."""
         missing = x.isnan()
         # Any value within the likelihood's support would do.
         x = torch.where(missing, self.likelihood.mean(raw).detach(), x)
         return self.likelihood.entry_nll(raw, x).masked_fill(missing, 0).sum(-1)
 
-    def mean(self, raw: Tensor) -> Tensor:
-        """The likelihood's mean, for all entries."""
-        return self.likelihood.mean(raw)
-
-    def draw(self, raw: Tensor, generator: Generator) -> Tensor:
-        """The likelihood's rows, with all entries."""
-        return self.likelihood.draw(raw, generator)
-
-    def check(self, ranges: Callable[[], tuple[np.ndarray, np.ndarray]]) -> None:
-        """The likelihood's."""
-        self.likelihood.check(ranges)
-
-    def noise_std(self) -> Tensor | None:
-        """The likelihood's."""
-        return self.likelihood.noise_std()
-
-    def link(self, mean: Tensor) -> Tensor:
-        """The likelihood's."""
-        return self.likelihood.link(mean)
-
-    def link_slope(self, mean: Tensor) -> Tensor:
-        """The likelihood's."""
-        return self.likelihood.link_slope(mean)
-
     def log_likelihood(self, raw: Tensor, x: Tensor, scale: Tensor) -> Tensor:
-        """The likelihood's, of the entries that are there."""
         if not self.is_least_squares:
             return super().log_likelihood(raw, x, scale)
         # An entry as reconstructed has no error.
         x = torch.where(x.isnan(), raw, x)
         return self.likelihood.log_likelihood(raw, x, scale)
-
-    def network(self) -> dict:
-        """The likelihood's."""
-        return self.likelihood.network()
 
 
 LIKELIHOODS = {"gaussian": Gaussian, "bernoulli": Bernoulli, "student_t": StudentT}

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.parts.base import Architecture, Codec
-from skae.parts.conv import channel_groups
+from skae.parts.layers import channel_groups
 
 __all__ = ["ModulePair", "PairCodec"]
 
@@ -73,7 +73,8 @@ class ModulePair(Architecture):
         )
         codec.float().eval()
         probe = torch.zeros(2, n_features)
-        shape = self.sample_shape or (n_features,)
+        shape = tuple(self.sample_shape or (n_features,))
+        n_raw = n_raw or n_features
         try:
             with torch.no_grad():
                 code = codec.encode(probe)
@@ -83,14 +84,14 @@ class ModulePair(Architecture):
         except (RuntimeError, IndexError) as error:
             raise ValueError(
                 f"The modules given as architecture do not accept samples of shape "
-                f"{tuple(shape)} ({n_features} features): {error}"
+                f"{shape} ({n_features} features): {error}"
             ) from error
-        if code.ndim != 2 or raw.shape != (2, n_raw or n_features):
+        if code.ndim != 2 or raw.shape != (2, n_raw):
             raise ValueError(
                 "The encoder given as architecture must map (batch, "
                 f"{', '.join(map(str, shape))}) to (batch, n_components), or to what "
-                f"the prior makes that of, and the decoder to {n_raw or n_features} "
-                f"numbers a sample; for two samples the code has shape "
+                f"the prior makes that of, and the decoder to {n_raw} numbers a "
+                f"sample; for two samples the code has shape "
                 f"{tuple(code.shape)} and the reconstruction, flat, {tuple(raw.shape)}."
             )
         codec.n_components = code.shape[1]
@@ -104,19 +105,15 @@ class ModulePair(Architecture):
 
     def network(self) -> dict:
         """Modules are compared by their printed structure."""
-        modules = {"encoder": repr(self.encoder), "decoder": repr(self.decoder)}
-        return {"architecture": "a pair of modules", **modules}
+        return {
+            "architecture": "a pair of modules",
+            "encoder": repr(self.encoder),
+            "decoder": repr(self.decoder),
+        }
 
 
 class PairCodec(Codec):
-    """Codec of two modules.
-
-    Shape
-    -----
-    ``encode`` maps ``(batch, n_features)`` to ``(batch, n_outputs)`` and ``decode``
-    ``(batch, n_components)`` to ``(batch, n_raw)``; the modules see samples in their
-    shape.
-    """
+    """Codec of two modules, which see samples in their shape."""
 
     keeps_units = True
 
@@ -130,19 +127,17 @@ class PairCodec(Codec):
         self.n_outputs = 0
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The encoder's output."""
         if self.sample_shape is not None:
             x = x.unflatten(-1, self.sample_shape)
         h = self.encoder(x)
         return h if self.encoder_gain is None else h * self.encoder_gain
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """The decoder's output, flat."""
         raw = self.decoder(z).flatten(1)
         return raw if self.decoder_gain is None else raw * self.decoder_gain
 
     def last_parameters(self) -> list[nn.Parameter]:
-        """Gains of what the modules give, whose last layers are not known.
+        """Gains of the modules' outputs, as their last layers may be anything.
 
         They are zero at the start (Bachlechner et al. 2020, arXiv 2003.04887).
         """

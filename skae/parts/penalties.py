@@ -1,19 +1,19 @@
 """Penalties: what a code or a codec pays beyond its reconstruction error.
 
-A penalty is called as ``penalty(state) -> (batch,)`` in nats per sample, with the
-objective's `State` record, so that a new penalty changes no signature.
+A penalty is called as ``penalty(state)`` with the `State` of a pass and returns nats
+per sample, shape ``(..., batch)``. State is a record, so that a new penalty changes no
+signature.
 """
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Penalty
+from skae.parts.random_numbers import normal
 
 __all__ = ["PENALTIES", "Contraction", "KLSparsity", "L1Sparsity"]
 
-# Codes of at most this width are differentiated one by one.
-_EXACT = 32
 _FROM_OUTPUT = ("identity", "logistic", "tanh", "relu")
 _SMALLEST = 1e-6
 
@@ -30,10 +30,6 @@ class KLSparsity(Penalty):
         In (0, 1).
     weight : float, default=1.0
         Nats per sample for one nat of divergence.
-
-    Shape
-    -----
-    state.h : ``(..., batch, n_components)`` in (0, 1); returns ``(..., batch)``
     """
 
     def __init__(self, target=0.05, weight=1.0):
@@ -83,17 +79,12 @@ class L1Sparsity(Penalty):
     ----------
     weight : float, default=1.0
         Nats per unit of activity.
-
-    Shape
-    -----
-    state.h : ``(..., batch, n_components)``; returns ``(..., batch)``
     """
 
     def __init__(self, weight=1.0):
         self.weight = weight
 
     def __call__(self, state) -> Tensor:
-        """The weighted sum for each row."""
         _check_weight(self.weight)
         return self.weight * state.h.abs().sum(-1)
 
@@ -102,7 +93,7 @@ class Contraction(Penalty):
     """Squared Frobenius norm of the encoder's Jacobian (Rifai et al. 2011, ICML).
 
     In closed form for an encoder of one dense layer. Otherwise exact, by one backward
-    pass for each entry of the code, up to 32 entries; beyond, the mean of
+    pass for each entry of the code, up to ``exact_width`` entries; beyond, the mean of
     ``|v^T J|^2`` over random Gaussian v, which is unbiased.
 
     Parameters
@@ -110,19 +101,16 @@ class Contraction(Penalty):
     weight : float, default=0.1
         Nats per sample for one unit of the norm, in model units.
     n_projections : int, default=8
-        Random vectors a step, for wide codes of several layers.
-
-    Shape
-    -----
-    state.x_tilde : ``(..., batch, n_features)``; returns ``(..., batch)``
+        Random vectors v a step.
+    exact_width : int, default=32
     """
 
-    def __init__(self, weight=0.1, n_projections=8):
+    def __init__(self, weight=0.1, n_projections=8, exact_width=32):
         self.weight = weight
         self.n_projections = n_projections
+        self.exact_width = exact_width
 
     def __call__(self, state) -> Tensor:
-        """The weighted norm of each row's Jacobian."""
         _check_weight(self.weight)
         layer = state.codec.one_layer()
         if layer is not None and layer[1] in _FROM_OUTPUT:
@@ -131,9 +119,9 @@ class Contraction(Penalty):
         with torch.enable_grad():
             x = state.x_tilde.detach().requires_grad_()
             h = state.codec.encode(x)
-            wide = h.shape[-1] > _EXACT
+            wide = h.shape[-1] > self.exact_width
             if wide:
-                v = _projections(h, self.n_projections, state.generator)
+                v = normal(h.expand(self.n_projections, *h.shape), state.generator)
             else:
                 unit = torch.eye(h.shape[-1], dtype=h.dtype, device=h.device)
                 v = unit.reshape(-1, *[1] * (h.ndim - 1), h.shape[-1])
@@ -157,12 +145,6 @@ def _closed_form(weight: Tensor, activation: str, h: Tensor) -> Tensor:
     columns = weight.square().sum(-2)
     slope = ACTIVATIONS[activation].backward(torch.ones_like(h), h, h)
     return (slope.square() @ columns.unsqueeze(-1)).squeeze(-1)
-
-
-def _projections(h: Tensor, n_vectors: int, generator: Generator | None) -> Tensor:
-    device = h.device if generator is None else generator.device
-    shape = (n_vectors, *h.shape)
-    return torch.randn(shape, generator=generator, device=device).to(h)
 
 
 PENALTIES: dict[str, type[Penalty]] = {

@@ -1,36 +1,30 @@
-"""Priors: how the code is drawn from what the encoder says, and what that costs.
+"""Priors: how the code is drawn from the encoder's output, and what that costs.
 
-See `skae.parts.base.Prior` for all that a prior may say of itself. `StandardNormal` has
-what the hand-written gradient and the importance-weighted bound need besides.
+`StandardNormal` has what the hand-written gradient and the importance-weighted bound
+need besides the methods of `skae.parts.base.Prior`.
 """
 
 import torch
 from torch import Generator, Tensor
 
 from skae.parts.base import Prior
+from skae.parts.random_numbers import normal
 
 __all__ = ["PRIORS", "Deterministic", "NoPrior", "StandardNormal"]
 
 
 class Deterministic(Prior):
-    """A code without chance: z = h, at no cost.
-
-    Shape
-    -----
-    h, z : ``(..., n_components)``; divergence : ``(...,)``
-    """
+    """A code that is not drawn: z = h, at no cost."""
 
     def draw(self, h: Tensor, generator: Generator | None) -> Tensor:
-        """Return ``h``, the same tensor."""
         return h
 
     def divergence(self, h: Tensor) -> Tensor:
-        """Zero for each row."""
         return h.new_zeros(h.shape[:-1])
 
 
 class NoPrior(Deterministic):
-    """No distribution of the code is asked for."""
+    """The code has no distribution and may be in any units."""
 
     keeps_units = True
     has_slope = True
@@ -94,8 +88,7 @@ class StandardNormal(Prior):
 
     def noise(self, like: Tensor, generator: Generator | None) -> Tensor:
         """epsilon, standard normal."""
-        device = like.device if generator is None else generator.device
-        return torch.randn(like.shape, generator=generator, device=device).to(like)
+        return normal(like, generator)
 
     def divergence(self, h: Tensor) -> Tensor:
         """beta KL(q(z | x) || N(0, 1)), in closed form."""
@@ -113,7 +106,6 @@ class StandardNormal(Prior):
         return 0.5 * (epsilon**2 + log_var - z**2).sum(-1)
 
     def sample(self, n_samples: int, n_components: int, generator: Generator) -> Tensor:
-        """Codes, shape ``(n_samples, n_components)``."""
         shape = n_samples, n_components
         return torch.randn(shape, generator=generator, device=generator.device)
 

@@ -4,8 +4,8 @@
 Rows are sequences laid out flat, step after step; steps that are not there are NaN at
 the end of a row. A frame x_t is ``frame_size`` successive steps. The encoder reads the
 frames in order and the code is an affine map of its state after the last one that holds
-a step; the decoder starts from a map of the code and sees, at each frame, the code and
-what time it is::
+a step; the decoder starts from a map of the code and reads, at each frame, the code and
+its time::
 
     h_t = cell(x_t, p_t; h_{t-1})          z     = A h_last + a
     s_t = cell(z, p_t; s_{t-1})            raw_t = B s_t + b,     s_0 = C z + c
@@ -16,7 +16,6 @@ them, the decoder would spend its state on counting.
 
 import math
 import warnings
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.parts.base import Architecture, Codec
-from skae.parts.dense import joined
+from skae.parts.layers import joined
 
 __all__ = ["CELLS", "Recurrent", "RecurrentCodec"]
 
@@ -82,21 +81,9 @@ class Recurrent(Architecture):
         n_raw: int | None = None,
         n_context: int = 0,
     ) -> "RecurrentCodec":
-        """Draw the weights of a codec.
+        """Draw the weights of a codec, see `skae.parts.base.Architecture.build`.
 
-        Parameters
-        ----------
-        n_features : int
-            n_steps times n_step_features.
-        n_components : int
-        generator : torch.Generator
-            On the CPU, so that every device starts from the same weights.
-        n_outputs : int, optional
-            What the encoder gives, if not n_components.
-        n_raw : int, optional
-            What the decoder gives, if not n_features: a multiple of it.
-        n_context : int, default=0
-            Width of the context, which joins the encoder's last state and the code.
+        A context joins the encoder's last state, and the code.
 
         Raises
         ------
@@ -115,17 +102,8 @@ class Recurrent(Architecture):
                 "Recurrent gives a whole number of outputs for each feature of a step; "
                 f"n_raw={n_raw} for {n_features} features is none."
             )
-        codec = RecurrentCodec(
-            self.sample_shape,
-            n_components,
-            self.cell,
-            self.hidden_size,
-            self.n_layers,
-            self.frame_size,
-            n_outputs=n_outputs or n_components,
-            n_context=n_context,
-            per_feature=per_feature,
-        )
+        n_outputs = n_outputs or n_components
+        codec = RecurrentCodec(self, n_components, n_outputs, n_context, per_feature)
         codec.reset(generator)
         return codec
 
@@ -136,25 +114,9 @@ class Recurrent(Architecture):
 
 
 class RecurrentCodec(Codec):
-    """Recurrent encoder and decoder, see the formulas above.
+    """Encoder and decoder of the formulas above, as `Recurrent` builds them.
 
-    Shape
-    -----
-    ``encode`` maps ``(batch, n_steps * n_step_features)``, with NaN for the steps that
-    a sequence does not have, to ``(batch, n_components)``; ``decode`` back, to all
-    steps.
-
-    Parameters
-    ----------
-    sample_shape : (n_steps, n_step_features)
-    n_components : int
-    cell : {"gru", "lstm"}
-    hidden_size, n_layers, frame_size : int
-    n_outputs : int, optional
-        Width of what the encoder gives.
-    n_context : int, default=0
-    per_feature : int, default=1
-        Outputs of the decoder for each feature of a step.
+    The decoder has ``per_feature`` outputs for each feature of a step.
     """
 
     allows_missing = True
@@ -163,36 +125,29 @@ class RecurrentCodec(Codec):
 
     def __init__(
         self,
-        sample_shape: tuple[int, int],
+        recurrent: Recurrent,
         n_components: int,
-        cell: str,
-        hidden_size: int,
-        n_layers: int,
-        frame_size: int,
-        *,
-        n_outputs: int | None = None,
+        n_outputs: int,
         n_context: int = 0,
         per_feature: int = 1,
     ):
         super().__init__()
-        self.sample_shape = tuple(sample_shape)
-        self.frame_size = frame_size
+        self.sample_shape = n_steps, width = tuple(recurrent.sample_shape)
+        self.frame_size = recurrent.frame_size
+        self.n_frames = math.ceil(n_steps / self.frame_size)
         self.n_components = n_components
         self.per_feature = per_feature
-        n_steps, width = self.sample_shape
-        self.n_frames = math.ceil(n_steps / frame_size)
-        width = frame_size * width
-        time = _waves(self.n_frames)
-        self.register_buffer("time", time)
-        shape = {"hidden_size": hidden_size, "num_layers": n_layers}
-        self.encoder = _empty(CELLS[cell], width + time.shape[1], **shape)
-        n_known = n_components + n_context
-        self.decoder = _empty(CELLS[cell], n_known + time.shape[1], **shape)
-        n_states = n_layers * (2 if cell == "lstm" else 1)
-        n_outputs = n_components if n_outputs is None else n_outputs
-        self.to_code = _empty(nn.Linear, hidden_size + n_context, n_outputs)
-        self.to_state = _empty(nn.Linear, n_known, n_states * hidden_size)
-        self.to_steps = _empty(nn.Linear, hidden_size, width * per_feature)
+        self.register_buffer("time", _waves(self.n_frames))
+        cell, n_units = CELLS[recurrent.cell], recurrent.hidden_size
+        n_layers = recurrent.n_layers
+        width *= self.frame_size
+        n_time, n_condition = self.time.shape[1], n_components + n_context
+        self.encoder = _empty(cell, width + n_time, n_units, n_layers)
+        self.decoder = _empty(cell, n_condition + n_time, n_units, n_layers)
+        n_states = n_layers * (2 if cell is nn.LSTM else 1)
+        self.to_code = _empty(nn.Linear, n_units + n_context, n_outputs)
+        self.to_state = _empty(nn.Linear, n_condition, n_states * n_units)
+        self.to_steps = _empty(nn.Linear, n_units, width * per_feature)
 
     @torch.no_grad()
     def reset(self, generator: Generator) -> None:
@@ -231,24 +186,19 @@ class RecurrentCodec(Codec):
         self.to_steps.bias.copy_(raw.view(-1, per_step).mean(0).repeat(self.frame_size))
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """h of each sequence, whatever follows its last step."""
         frames = self._frames(x)
         missing = frames.isnan()
         # Every frame with a step begins with one.
         last = (~missing[..., 0]).sum(0).clamp_min(1) - 1
         # The states at frames without steps are computed and never used.
-        seen = torch.cat([frames.masked_fill(missing, 0), self._time(len(x))], dim=-1)
-        with _quiet(x):
-            states, _ = self.encoder(seen)
+        states = self._states(self.encoder, frames.masked_fill(missing, 0))
         state = states[last, torch.arange(len(x), device=x.device)]
         return self.to_code(joined(state, context))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """Raw output for codes z, at all steps."""
         z = joined(z, context)
-        seen = torch.cat([z.expand(self.n_frames, -1, -1), self._time(len(z))], dim=-1)
-        with _quiet(z):
-            states, _ = self.decoder(seen, self._first_state(z))
+        frames = z.expand(self.n_frames, -1, -1)
+        states = self._states(self.decoder, frames, self._first_state(z))
         # One product of two matrices, whatever mode torch is in.
         raw = self.to_steps(states.flatten(0, 1)).unflatten(0, states.shape[:2])
         n_raw = math.prod(self.sample_shape) * self.per_feature
@@ -268,8 +218,16 @@ class RecurrentCodec(Codec):
         state = self.to_state(z).unflatten(1, shape).permute(1, 2, 0, 3).contiguous()
         return tuple(state) if isinstance(self.decoder, nn.LSTM) else state[0]
 
-    def _time(self, n_samples: int) -> Tensor:
-        return self.time.unsqueeze(1).expand(-1, n_samples, -1)
+    def _states(self, layer: Any, frames: Tensor, first=None) -> Tensor:
+        """States after each of the frames, to which their times are added."""
+        time = self.time.unsqueeze(1).expand(-1, frames.shape[1], -1)
+        frames = torch.cat([frames, time], dim=-1)
+        if not frames.is_cuda:
+            return layer(frames, first)[0]
+        # cuDNN warns of weights that lie in the trainer's flat buffer, not in its own.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="RNN module weights")
+            return layer(frames, first)[0]
 
 
 def _waves(n_frames: int) -> Tensor:
@@ -279,17 +237,6 @@ def _waves(n_frames: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
-def _empty(layer: type[nn.Module], *args, **kwargs) -> Any:
+def _empty(layer: type[nn.Module], *sizes: int) -> Any:
     """A layer without values; torch.nn would draw them from the global generator."""
-    return layer(*args, device="meta", **kwargs).to_empty(device="cpu")
-
-
-@contextmanager
-def _quiet(x: Tensor):
-    """cuDNN warns of weights that lie in the trainer's flat buffer, not in its own."""
-    if not x.is_cuda:
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="RNN module weights")
-        yield
+    return layer(*sizes, device="meta").to_empty(device="cpu")

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from skae.parts.base import Features, Likelihood
+from skae.parts.base import EntryLikelihood, Features
+from skae.parts.random_numbers import uniform
 
 __all__ = ["BoundStudentT", "StudentT"]
 
@@ -13,17 +14,13 @@ __all__ = ["BoundStudentT", "StudentT"]
 _FLOOR = -7.0
 
 
-class StudentT(Likelihood):
+class StudentT(EntryLikelihood):
     """Student's t with a scale that is learned (Lange et al. 1989, JASA 84).
 
     Parameters
     ----------
     df : float, default=4.0
         Degrees of freedom, positive; the fewer, the less an outlier weighs.
-
-    Shape
-    -----
-    raw, x : ``(..., n_features)``; ``nll`` : ``(...,)``, nats per sample.
     """
 
     def __init__(self, df=4.0):
@@ -46,31 +43,24 @@ class StudentT(Likelihood):
         return torch.ones(1)
 
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-density of each entry."""
         half, sigma = self.df / 2, self.scale()
         norm = math.lgamma(half) - math.lgamma(half + 0.5)
         norm += 0.5 * math.log(self.df * math.pi)
         tail = torch.log1p(((raw - x) / sigma) ** 2 / self.df)
         return (half + 0.5) * tail + sigma.log() + norm
 
-    def nll(self, raw: Tensor, x: Tensor) -> Tensor:
-        """Minus the log-density of each row."""
-        return self.entry_nll(raw, x).sum(-1)
-
     def mean(self, raw: Tensor) -> Tensor:
-        """The location is the raw output itself."""
+        """The location, the raw output itself."""
         return raw
 
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The location with noise, by the polar method of Bailey (1994)."""
-        shape = (*raw.shape, 2)
-        turn, uniform = torch.rand(shape, generator=generator).to(raw).unbind(-1)
-        power = uniform.clamp_min(1e-7) ** (-2 / self.df)
+        angle, radius = uniform(torch.stack([raw, raw], -1), generator).unbind(-1)
+        power = radius.clamp_min(1e-7) ** (-2 / self.df)
         radius = (self.df * (power - 1)).sqrt()
-        return raw + self.scale() * radius * torch.cos(2 * math.pi * turn)
+        return raw + self.scale() * radius * torch.cos(2 * math.pi * angle)
 
     def network(self) -> dict:
-        """Its degrees of freedom."""
         return {"likelihood": "StudentT", "df": self.df}
 
 
@@ -83,5 +73,4 @@ class BoundStudentT(nn.Module, StudentT):
         self.log_scale = nn.Parameter(torch.zeros(1))
 
     def scale(self) -> Tensor:
-        """sigma of all entries."""
         return self.log_scale.clamp_min(_FLOOR).exp()

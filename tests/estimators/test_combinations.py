@@ -11,6 +11,7 @@ from torch import nn
 
 from skae import AutoencoderTransformer
 from skae.parts.base import Architecture, Codec, Likelihood, Prior
+from skae.parts.categorical import Categorical
 from skae.parts.conv import Conv
 from skae.parts.corruption import GaussianNoise, MaskingNoise
 from skae.parts.dense import Dense
@@ -18,6 +19,7 @@ from skae.parts.likelihoods import Bernoulli, Gaussian, LearnedGaussian
 from skae.parts.penalties import Contraction, KLSparsity, L1Sparsity
 from skae.parts.priors import StandardNormal
 from skae.parts.recurrent import Recurrent
+from skae.parts.student_t import StudentT
 
 N, D, K = 24, 16, 3
 X = np.random.default_rng(0).uniform(0.02, 0.98, (N, D))
@@ -97,7 +99,7 @@ def halved(x, generator):
 def modules(likelihood, prior, penalty):
     """A pair of modules of the widths that the other parts ask for."""
     n_outputs = 2 * K if prior == "normal" else K
-    n_raw = 2 * D if likelihood == "two_moments" else D
+    n_raw = 2 * D if likelihood in TWO_OUTPUTS else D
     encoder = [nn.Linear(D, 8), nn.Tanh(), nn.Linear(8, n_outputs)]
     encoder += [nn.Sigmoid()] * (penalty == "kl")
     decoder = nn.Sequential(nn.Linear(K, 8), nn.Tanh(), nn.Linear(8, n_raw))
@@ -121,7 +123,11 @@ LIKELIHOODS = {
     "learned": lambda: LearnedGaussian("per_feature"),
     "own": Laplace,
     "two_moments": TwoMoments,
+    "student_t": StudentT,
+    "categorical": lambda: Categorical(n_classes=2),
 }
+# Those of two outputs a feature, which have no linear start.
+TWO_OUTPUTS = {"two_moments": "TwoMoments", "categorical": "Categorical"}
 PRIORS = {"none": lambda: None, "normal": StandardNormal, "own": LaplaceCode}
 CORRUPTIONS = {
     "none": lambda: None,
@@ -142,10 +148,12 @@ def names_of_refusal(architecture, penalty, likelihood, prior, init):
 
     All of it is known before training, and nothing depends on the corruption.
     """
-    if init == "pca" and likelihood == "two_moments":
-        return "init='pca'", "likelihood=TwoMoments"
-    if architecture == "own" and likelihood == "two_moments":
-        return "architecture=Affine", "likelihood=TwoMoments", "n_raw"
+    if likelihood in TWO_OUTPUTS:
+        name = f"likelihood={TWO_OUTPUTS[likelihood]}"
+        if init == "pca":
+            return "init='pca'", name
+        if architecture == "own":
+            return "architecture=Affine", name, "n_raw"
     if architecture == "own" and prior == "normal":
         return "architecture=Affine", "prior=StandardNormal", "n_outputs"
     if penalty != "kl":
@@ -173,7 +181,11 @@ def fitted(architecture, corruption, penalty, likelihood, prior, **options):
         max_iter=1,
         random_state=0,
         **options,
-    ).fit(X)
+    ).fit(rows_for(likelihood))
+
+
+def rows_for(likelihood):
+    return X.round() if likelihood == "categorical" else X
 
 
 @pytest.mark.parametrize("prior", PRIORS)
@@ -193,9 +205,9 @@ def test_every_combination_fits_or_is_refused_by_name(architecture, likelihood, 
             with pytest.raises(ValueError, match=".*".join(map(re.escape, names))):
                 fitted(*parts, **options)
             continue
-        model = fitted(*parts, **options)
-        reconstruction = model.reconstruct(X)
-        assert reconstruction.shape == X.shape, parts
+        model, rows = fitted(*parts, **options), rows_for(likelihood)
+        reconstruction = model.reconstruct(rows)
+        assert reconstruction.shape == rows.shape, parts
         assert np.isfinite(reconstruction).all(), parts
-        assert model.transform(X).shape == (N, K), parts
-        assert np.isfinite(model.score_samples(X)).all(), parts
+        assert model.transform(rows).shape == (N, K), parts
+        assert np.isfinite(model.score_samples(rows)).all(), parts

@@ -44,7 +44,11 @@ def pca_anchor(x, shrinkage=None):
 
 def anchored(anchor, hidden=(8,), activation="relu", tied=False, members=None, **path):
     codec = Dense(hidden, activation, tied).build(
-        D, K, generator=generator(), members=members, alike=path.pop("alike", True)
+        D,
+        K,
+        generator=generator(),
+        members=members,
+        same_start=path.pop("same_start", True),
     )
     path = {"input_scale": torch.ones(D), "output_scale": torch.ones(D), **path}
     return AnchoredCodec(codec, anchor, **path, tied=tied, generator=generator(1))
@@ -273,18 +277,18 @@ def test_a_member_computes_its_slice_of_the_whole(tied, guarded):
         )
 
 
-@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("same_start", [True, False])
 @pytest.mark.parametrize("tied", [False, True])
-def test_anchored_members_start_alike_or_each_from_its_own_weights(alike, tied):
+def test_anchored_members_start_from_the_same_or_their_own_weights(same_start, tied):
     anchor = stack([pca_anchor(rows())[1]] * 3)
-    codec = anchored(anchor, tied=tied, members=3, alike=alike).codec
+    codec = anchored(anchor, tied=tied, members=3, same_start=same_start).codec
     # Last layers start at zero with an anchor, whatever the draw.
     weights = codec.encoder_weights[:1]
     if not tied:
         weights = [*weights, *codec.decoder_weights[:1]]
     for weight in weights:
         for first, second in ((0, 1), (1, 2), (0, 2)):
-            assert torch.equal(weight[first], weight[second]) == alike
+            assert torch.equal(weight[first], weight[second]) == same_start
 
 
 def test_the_guard_returns_to_the_anchor_far_away():

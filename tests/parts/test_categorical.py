@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from skae import AutoencoderTransformer
 from skae.parts.categorical import Categorical
@@ -52,3 +53,20 @@ def test_pca_is_no_start_for_classes():
 def test_values_beyond_the_classes_are_named():
     with pytest.raises(ValueError, match="from 0 to 1, but X ranges from 0 to 2"):
         AutoencoderTransformer(2, likelihood=Categorical(2), init="random").fit(table())
+
+
+@pytest.mark.parametrize("container", [np.asarray, sparse.csr_matrix])
+def test_fractions_are_refused_by_name(container):
+    X = table()
+    ae = AutoencoderTransformer(2, likelihood=Categorical(3), init="random", max_iter=1)
+    ae.fit(container(X))
+    X[4, 2] = 1.5
+    message = r"n_classes=3\) needs X of class numbers .* holds 1.5 in row 4, column 2"
+    with pytest.raises(ValueError, match=message):
+        ae.score_samples(container(X))
+    with pytest.raises(ValueError, match=message):
+        ae.fit(container(X))
+
+
+def test_missing_entries_are_no_fractions():
+    Categorical(2).check_rows(np.array([[0.0, np.nan], [1.0, np.nan]]))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skae.parts.conv import Conv, Down, Up, Window
+from skae.parts.conv import Conv
+from skae.parts.layers import Down, Up, Window
 
 GRID = [
     (size, kernel, stride)

@@ -1,5 +1,6 @@
 """Likelihoods against torch.distributions."""
 
+import copy
 import math
 
 import numpy as np
@@ -154,6 +155,15 @@ def test_masked_likelihoods_refuse_the_same_values_and_have_the_same_noise():
     assert Masked(Gaussian()).noise_std() is Gaussian().noise_std()
     bound = LearnedGaussian(0.25).bind(features(3))
     assert torch.equal(Masked(bound).noise_std(), bound.noise_std())
+
+
+def test_a_copy_of_a_masked_likelihood_is_independent():
+    masked = Masked(LearnedGaussian().bind(features(3)))
+    before = masked.noise_std().item()
+    copied = copy.deepcopy(masked)
+    torch.nn.init.constant_(copied.likelihood.log_std, 1.0)
+    assert copied.noise_std().item() == pytest.approx(math.e)
+    assert masked.noise_std().item() == before
 
 
 def test_entries_of_several_outputs_are_judged_one_by_one():

@@ -6,7 +6,6 @@ from sklearn.base import clone
 from torch import nn
 from torch.distributions import Bernoulli, kl_divergence
 
-from skae.parts import penalties
 from skae.parts.anchored import Anchor, AnchoredCodec
 from skae.parts.base import Codec, State
 from skae.parts.dense import Dense
@@ -26,7 +25,7 @@ def state_of(codec, x, generator=None):
 def codec_of(hidden=(), width=4, activation="logistic", members=None, **options):
     dense = Dense(hidden, activation, code_activation=activation)
     codec = dense.build(
-        6, width, generator=seeded(), members=members, alike=False, **options
+        6, width, generator=seeded(), members=members, same_start=False, **options
     )
     return codec.double()
 
@@ -133,17 +132,17 @@ class TestContraction:
             expected = exact(codec.member(index), x[index])
             torch.testing.assert_close(found[index], expected)
 
-    def test_projections_are_unbiased(self, monkeypatch):
-        monkeypatch.setattr(penalties, "_EXACT", 3)
+    def test_projections_are_unbiased(self):
         codec, x = codec_of((5,)), rows(4)
-        found = Contraction(1.0, n_projections=20_000)(state_of(codec, x, seeded(3)))
+        contraction = Contraction(1.0, n_projections=20_000, exact_width=3)
+        found = contraction(state_of(codec, x, seeded(3)))
         torch.testing.assert_close(found, exact(codec, x), rtol=0.05, atol=0)
 
-    def test_projections_follow_the_generator(self, monkeypatch):
-        monkeypatch.setattr(penalties, "_EXACT", 3)
+    def test_projections_follow_the_generator(self):
         codec, x = codec_of((5,)), rows(4)
+        contraction = Contraction(1.0, exact_width=3)
         one, same, other = (
-            Contraction(1.0)(state_of(codec, x, seeded(seed))) for seed in (1, 1, 2)
+            contraction(state_of(codec, x, seeded(seed))) for seed in (1, 1, 2)
         )
         assert torch.equal(one, same)
         assert not torch.equal(one, other)
@@ -170,6 +169,7 @@ class TestContraction:
         assert clone(Contraction(0.3, 5)).get_params() == {
             "weight": 0.3,
             "n_projections": 5,
+            "exact_width": 32,
         }
 
 

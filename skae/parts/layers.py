@@ -1,0 +1,262 @@
+"""Layers that codecs, critics and generators share: dense, and strided ones of images.
+
+`affine` is the dense layer as a function and `Affine` the module that holds its
+weights. `Down` and `Up` are a strided convolution and the transposed one that brings
+its sizes back exactly. Where the stride is the kernel they cut the image into patches,
+which are matrix products: several times faster on a CPU than overlapping windows.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "Affine",
+    "Down",
+    "Layer",
+    "Same",
+    "Up",
+    "Window",
+    "affine",
+    "channel_groups",
+    "copy_member",
+    "images",
+    "joined",
+    "product",
+    "strided",
+]
+
+# Products of other widths take up rows one by one in kernels of their own.
+_STEADY_WIDTH = 16
+
+
+class Layer(nn.Module):
+    """Weights and biases; the former start as N(0, gain / fan_in)."""
+
+    def __init__(self, shape: tuple[int, ...], n_out: int, fan_in: float):
+        super().__init__()
+        self.fan_in = fan_in
+        self.weight = nn.Parameter(torch.zeros(shape))
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    @torch.no_grad()
+    def reset(self, generator: Generator, gain: float) -> None:
+        """Draw the weights anew."""
+        draw = torch.randn(self.weight.shape, generator=generator)
+        self.weight.copy_(draw * (gain / self.fan_in) ** 0.5)
+        self.bias.zero_()
+
+
+class Affine(Layer):
+    """Fully connected layer, ``(batch, n_in)`` to ``(batch, n_out)``."""
+
+    def __init__(self, n_in: int, n_out: int):
+        super().__init__((n_in, n_out), n_out, n_in)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return affine(x, self.weight, self.bias)
+
+
+class Same(Layer):
+    """Convolution that keeps the size of the image."""
+
+    def __init__(self, n_in: int, n_out: int, kernel: int):
+        super().__init__((n_out, n_in, kernel, kernel), n_out, n_in * kernel**2)
+        self.padding = kernel // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, padding=self.padding)
+
+
+class Window(NamedTuple):
+    """How a layer's kernel moves along one axis of the image.
+
+    Attributes
+    ----------
+    size : int
+        Of the image.
+    kernel, stride : int
+    padding : int
+        Zeros before and after the image.
+    extra : int
+        Zeros after it, so that no pixel is left out.
+    output : int
+        Positions of the kernel.
+    """
+
+    size: int
+    kernel: int
+    stride: int
+    padding: int
+    extra: int
+    output: int
+
+    @classmethod
+    def over(cls, size: int, kernel: int, stride: int) -> "Window":
+        """The window of a kernel over an axis.
+
+        Raises
+        ------
+        ValueError
+            When the axis is shorter than the kernel, or pixels between two positions
+            would never be seen.
+        """
+        if size == 1:
+            return cls(1, 1, 1, 0, 0, 1)
+        if stride > kernel:
+            raise ValueError(
+                f"stride={stride} must not exceed kernel_size={kernel}: pixels between "
+                "two windows would never be seen."
+            )
+        padding = (kernel - stride + 1) // 2
+        room = size + 2 * padding - kernel
+        if room < 0:
+            raise ValueError(
+                f"kernel_size={kernel} with stride={stride} needs at least "
+                f"{kernel - 2 * padding} pixels; this axis has {size} left."
+            )
+        missing = room % stride
+        extra = stride - missing if missing > padding else 0
+        return cls(size, kernel, stride, padding, extra, (room + extra) // stride + 1)
+
+    @property
+    def left_over(self) -> int:
+        """Pixels that the transposed layer has to add at the end."""
+        return (self.size + self.extra + 2 * self.padding - self.kernel) % self.stride
+
+
+Windows = Sequence[Window]
+
+
+def strided(
+    sizes: Sequence[int], n_layers: int, kernel: int, stride: int
+) -> tuple[list[Windows], list[int]]:
+    """Windows of successive strided layers, and the sizes that the last one leaves."""
+    sizes, stack = list(sizes), list[Windows]()
+    for _ in range(n_layers):
+        stack.append([Window.over(size, kernel, stride) for size in sizes])
+        sizes = [window.output for window in stack[-1]]
+    return stack, sizes
+
+
+class Down(Layer):
+    """Strided convolution.
+
+    Shape
+    -----
+    ``(batch, n_in, height, width)`` to ``(batch, n_out, *outputs of the windows)``.
+    """
+
+    def __init__(self, n_in: int, n_out: int, windows: Windows):
+        kernel = [window.kernel for window in windows]
+        super().__init__((n_out, n_in, *kernel), n_out, n_in * math.prod(kernel))
+        self.windows = windows
+
+    def forward(self, x: Tensor) -> Tensor:
+        high, wide = self.windows
+        if high.extra or wide.extra:
+            x = F.pad(x, (0, wide.extra, 0, high.extra))
+        if _in_patches(self.windows):
+            shape = (high.output, high.kernel, wide.output, wide.kernel)
+            patches = x.reshape(*x.shape[:2], *shape).permute(0, 2, 4, 1, 3, 5)
+            patches = patches.reshape(-1, self.weight[0].numel())
+            h = torch.addmm(self.bias, patches, self.weight.flatten(1).mT)
+            return h.view(-1, high.output, wide.output, h.shape[1]).permute(0, 3, 1, 2)
+        stride = [window.stride for window in self.windows]
+        padding = [window.padding for window in self.windows]
+        return F.conv2d(x, self.weight, self.bias, stride, padding)
+
+
+class Up(Layer):
+    """Transposed convolution that undoes the shapes of a `Down` with these windows."""
+
+    def __init__(self, n_in: int, n_out: int, windows: Windows):
+        kernel = [window.kernel for window in windows]
+        overlap = math.prod(window.kernel / window.stride for window in windows)
+        super().__init__((n_in, n_out, *kernel), n_out, n_in * overlap)
+        self.windows = windows
+
+    def forward(self, h: Tensor) -> Tensor:
+        high, wide = self.windows
+        n_in, n_out = self.weight.shape[:2]
+        if _in_patches(self.windows):
+            rows = h.permute(0, 2, 3, 1).reshape(-1, n_in)
+            bias = self.bias.repeat_interleave(high.kernel * wide.kernel)
+            patches = torch.addmm(bias, rows, self.weight.flatten(1))
+            shape = (high.output, wide.output, n_out, high.kernel, wide.kernel)
+            x = patches.view(-1, *shape).permute(0, 3, 1, 4, 2, 5)
+            x = x.reshape(len(h), n_out, high.size + high.extra, -1)
+        else:
+            stride = [window.stride for window in self.windows]
+            padding = [window.padding for window in self.windows]
+            left_over = [window.left_over for window in self.windows]
+            x = F.conv_transpose2d(
+                h, self.weight, self.bias, stride, padding, left_over
+            )
+        return x[:, :, : high.size, : wide.size]
+
+
+def _in_patches(windows: Windows) -> bool:
+    return all(window.kernel == window.stride for window in windows)
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x @ weight + bias, see `product`.
+
+    Shape
+    -----
+    x : ``(..., batch, n_in)``; weight : ``(..., n_in, n_out)``; bias : ``(...,
+    n_out)``.
+    """
+    if x.ndim == weight.ndim == 2:
+        if _is_unsteady(weight):
+            return product(x, weight) + bias
+        return torch.addmm(bias, x, weight)
+    return x @ weight + (bias if weight.ndim == 2 else bias.unsqueeze(-2))
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x @ weight; without gradients, a row's result does not depend on its place."""
+    if x.ndim == weight.ndim == 2 and _is_unsteady(weight):
+        n_out = weight.shape[1]
+        padded = F.pad(weight, (0, -n_out % _STEADY_WIDTH)).contiguous()
+        return (x @ padded)[:, :n_out]
+    return x @ weight
+
+
+def _is_unsteady(weight: Tensor) -> bool:
+    """Whether the last bits of a row of the product may depend on its place."""
+    if torch.is_grad_enabled() or weight.device.type != "cpu":
+        return False
+    return weight.shape[1] % _STEADY_WIDTH > 0 or not weight.is_contiguous()
+
+
+def joined(x: Tensor, context: Tensor | None) -> Tensor:
+    """Rows with their context in columns after their own."""
+    return x if context is None else torch.cat([x, context], dim=-1)
+
+
+def images(x: Tensor, shape: tuple) -> Tensor:
+    """Flat rows as images that are stored channels last, which convolutions prefer."""
+    n_channels, *sizes = shape
+    if n_channels == 1:
+        return x.reshape(-1, *sizes, 1).permute(0, 3, 1, 2)
+    return x.reshape(-1, *shape).contiguous(memory_format=torch.channels_last)
+
+
+def channel_groups(shape) -> np.ndarray:
+    """The channel of each value of a flat image, shape (n_features,)."""
+    n_channels, *sizes = shape
+    return np.repeat(np.arange(n_channels), math.prod(sizes))
+
+
+@torch.no_grad()
+def copy_member(whole: nn.Module, index: int, member: nn.Module) -> None:
+    """Copy the parameters at an index of the leading axis into a module without it."""
+    for own, stacked in zip(member.parameters(), whole.parameters(), strict=True):
+        own.copy_(stacked[index])
