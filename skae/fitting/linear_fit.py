@@ -1,115 +1,103 @@
-"""Linear autoencoders as fitted attributes: PCA itself, or what training arrived at.
+"""Linear autoencoders: PCA's axes from training, and a codec of such axes.
 
-`Fit` inherits `LinearModels` and hands over axes; what comes back is a codec in float64
-and the attributes that read like PCA's.
+`Fit` calls these where its model is linear; the codec is in float64, and its code are
+principal components.
 """
 
 import copy
 import warnings
-from typing import Any
+from functools import reduce
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from skae.fitting.pca_start import units_of
 from skae.parts.base import Codec
 from skae.parts.dense import DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
-from skae.statistics.pca import Moments, Principal, moments, principal
+from skae.statistics.pca import Moments, PCAResult, moments, principal
 
-__all__ = ["LinearModels"]
+__all__ = ["collapsed", "linear_codec", "train_linear"]
 
-_LINEAR_ITERATIONS = 2000
+_MAX_ITER = 2000
 
 
-class LinearModels:
-    """The part of a `Fit` that linear models need."""
+def train_linear(
+    X,
+    n_components: int | float,
+    weight: np.ndarray | None,
+    random_state: np.random.RandomState,
+    *,
+    tied: bool,
+    max_iter: int | None,
+) -> tuple[np.ndarray, PCAResult, dict]:
+    """Gradient descent on the covariance from random weights.
 
-    X: Any
-    weight: Any
-    parts: Any
-    estimator: Any
-    device: torch.device
-    random_state: Any
-    n_samples: int
-    n_features: int
-    _attributes: Any
-    _module: Any
-
-    def _fit_linear(self) -> dict:
-        """Gradient descent on the covariance from random weights."""
-        found = moments(self.X, self.weight, covariance=True)
-        n_components = self.parts.n_components
-        if n_components < 1:
-            of_share = principal(self.X, n_components, self.weight, self.random_state)
-            n_components = of_share.axes.shape[1]
-        limit = self.estimator.max_iter or _LINEAR_ITERATIONS
-        encoder, decoder, losses = fit_linear(
-            found.covariance,
-            n_components,
-            tied=self.parts.architecture.tied_weights,
-            random_state=self.random_state,
-            max_iter=limit,
+    Returns
+    -------
+    encoder : ndarray of shape (n_features, n_components)
+    result : PCAResult
+        Whose axes are the decoder.
+    curves : dict
+        Fitted attributes that describe the training.
+    """
+    result = moments(X, weight, covariance=True)
+    if n_components < 1:
+        axes = principal(X, n_components, weight, random_state).axes
+        n_components = axes.shape[1]
+    limit = max_iter or _MAX_ITER
+    encoder, decoder, losses = fit_linear(
+        result.covariance,
+        n_components,
+        trace=result.variance.sum(),
+        tied=tied,
+        random_state=random_state,
+        max_iter=limit,
+    )
+    n_iter = len(losses)
+    converged = n_iter < limit
+    if not converged:
+        warnings.warn(
+            f"The linear autoencoder did not converge in max_iter={limit} "
+            "iterations. Raise max_iter.",
+            ConvergenceWarning,
+            stacklevel=4,
         )
-        if len(losses) >= limit:
-            warnings.warn(
-                f"The linear autoencoder did not converge in max_iter={limit} "
-                "iterations. Raise max_iter.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        return {
-            **self._rotated_attributes(encoder, decoder, found),
-            "n_iter_": len(losses),
-            "epochs_": np.arange(1.0, len(losses) + 1),
-            "loss_curve_": losses,
-            "_kept_round": len(losses),
-            "_stop_reason": "converged"
-            if len(losses) < limit
-            else "stopped at max_iter",
-        }
+    curves = {
+        "n_iter_": n_iter,
+        "epochs_": np.arange(1.0, n_iter + 1),
+        "loss_curve_": losses,
+        "_kept_round": n_iter,
+        "_stop_reason": "converged" if converged else "stopped at max_iter",
+    }
+    return *_on_axes(encoder, decoder, result), curves
 
-    def _principal_attributes(self, found: Principal, encoder=None) -> dict:
-        """PCA itself, or a rotated linear autoencoder, as a codec in float64."""
-        axes = found.axes if encoder is None else encoder
-        units = units_of(found)
-        codec = DenseCodec([self.n_features, axes.shape[1]], "identity").double()
-        with torch.no_grad():
-            codec.encoder_weights[0].copy_(torch.from_numpy(axes.copy()))
-            codec.decoder_weights[0].copy_(torch.from_numpy(found.axes.T.copy()))
-        # Apple's devices have no float64.
-        codec.to("cpu" if self.device.type == "mps" else self.device)
-        total, variance = found.variance.sum(), found.axis_variance
-        to_sample = self.n_samples / (self.n_samples - 1)
-        return {
-            **self._attributes(self._module(codec), units, found.mean, 0.0),
-            "components_": found.axes.T.copy(),
-            "explained_variance_": variance * found.unit**2 * to_sample,
-            "explained_variance_ratio_": variance / (total or 1.0),
-            "n_iter_": 0,
-            "epochs_": np.empty(0),
-            "loss_curve_": [],
-            "_kept_round": None,
-            "validation_scores_": None,
-        }
 
-    def _rotated_attributes(self, encoder, decoder, found: Moments) -> dict:
-        encoder, components, variance = rotated(encoder, decoder, found.covariance)
-        turned = Principal(
-            found.mean, found.unit, components.T, variance, found.variance
-        )
-        return self._principal_attributes(turned, encoder)
+def collapsed(
+    codec: Codec, X, weight: np.ndarray | None
+) -> tuple[np.ndarray, PCAResult]:
+    """A deep linear codec as one matrix each way, turned to principal axes."""
+    codec = copy.deepcopy(codec).dense_layers().cpu().double().requires_grad_(False)
+    encoder, decoder = (
+        reduce(torch.matmul, [weight for weight, _ in layers])
+        for layers in (codec.encoder_layers(), codec.decoder_layers())
+    )
+    encoder = codec.input_scale[:, None] * encoder
+    result = moments(X, weight, covariance=True)
+    return _on_axes(encoder.numpy(), decoder.numpy(), result)
 
-    def _collapsed(self, codec: Codec) -> dict:
-        """A deep linear codec as one matrix each way, turned to principal axes."""
-        codec = copy.deepcopy(codec).dense_layers().cpu().double()
-        (first, _), *others = codec.encoder_layers()
-        encoder = codec.input_scale[:, None] * first.detach()
-        for weight, _ in others:
-            encoder = encoder @ weight.detach()
-        decoder = torch.eye(encoder.shape[1], dtype=torch.float64)
-        for weight, _ in codec.decoder_layers():
-            decoder = decoder @ weight.detach()
-        found = moments(self.X, self.weight, covariance=True)
-        return self._rotated_attributes(encoder.numpy(), decoder.numpy(), found)
+
+def _on_axes(encoder, decoder, moments: Moments) -> tuple[np.ndarray, PCAResult]:
+    encoder, components, variance = rotated(encoder, decoder, moments.covariance)
+    result = PCAResult(**vars(moments), axes=components.T, axis_variance=variance)
+    return encoder, result
+
+
+def linear_codec(result: PCAResult, encoder: np.ndarray | None = None) -> DenseCodec:
+    """PCA, or an encoder with the axes as its decoder, as a codec in float64."""
+    encoder = result.axes if encoder is None else encoder
+    codec = DenseCodec([*encoder.shape], "identity").double()
+    with torch.no_grad():
+        codec.encoder_weights[0].copy_(torch.from_numpy(encoder.copy()))
+        codec.decoder_weights[0].copy_(torch.from_numpy(result.axes.T.copy()))
+    return codec

@@ -12,10 +12,16 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy import linalg, sparse
+from sklearn.utils.extmath import svd_flip
 
 from skae.rows.chunks import chunks
 
-__all__ = ["CentredRows", "Covariance", "axes_of_share", "leading_axes", "share"]
+__all__ = [
+    "CentredRows",
+    "axes_of_share",
+    "leading_axes",
+    "n_components_for_share",
+]
 
 # F itself is decomposed up to this number of multiplications and entries.
 _DIRECT = 3e7
@@ -49,48 +55,46 @@ class CentredRows:
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-    weight : ndarray of shape (n_samples,)
-        Adds up to one.
+    sample_weight : ndarray of shape (n_samples,) or None
     mean : ndarray of shape (n_features,), in X's units
     unit : float
     """
 
-    def __init__(self, X, weight: np.ndarray, mean: np.ndarray, unit: float):
+    def __init__(self, X, sample_weight, mean: np.ndarray, unit: float):
         self.X = X
         self.shape = X.shape
         self.is_sparse = sparse.issparse(X)
-        self._root = np.sqrt(weight)
+        weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+        self._root = np.sqrt(weight / weight.sum())
         self._mean = mean
         self._unit = unit
+        self._shift = mean / unit
         if self.is_sparse:
             X = X.astype(np.float64) / unit
             X.sum_duplicates()
             missing = np.isnan(X.data)
-            X.data[missing] = mean[X.indices[missing]] / unit
+            X.data[missing] = self._shift[X.indices[missing]]
             self._scaled = X
 
     def _is_cancelling(self) -> bool:
         """Whether squares of rows that are centred afterwards would not do."""
         if not self.is_sparse or self.X.nnz > _SPARSE * self.shape[0] * self.shape[1]:
             return True
-        mean = self._mean / self._unit
         squares = self._root**2 @ self._scaled.multiply(self._scaled)
-        offset = mean @ mean
+        offset = self._shift @ self._shift
         return offset > _LARGEST_OFFSET * (squares.sum() - offset)
 
     def __matmul__(self, right: np.ndarray) -> np.ndarray:
         """F right, for right of shape (n_features, width)."""
         if self.is_sparse:
-            shift = (self._mean / self._unit) @ right
-            return (self._scaled @ right - shift) * self._root[:, None]
+            return (self._scaled @ right - self._shift @ right) * self._root[:, None]
         return np.concatenate([block @ right for _, block in self._blocks()])
 
     def transposed(self, left: np.ndarray) -> np.ndarray:
         """F^T left, for left of shape (n_samples, width)."""
         if self.is_sparse:
             left = left * self._root[:, None]
-            shift = np.outer(self._mean / self._unit, left.sum(axis=0))
-            return self._scaled.T @ left - shift
+            return self._scaled.T @ left - np.outer(self._shift, left.sum(axis=0))
         return sum(block.T @ left[rows] for rows, block in self._blocks())
 
     def covariance_times(self, right: np.ndarray) -> np.ndarray:
@@ -108,16 +112,14 @@ class CentredRows:
         if self._is_cancelling():
             return sum(block.T @ block for _, block in self._blocks())
         weighted = self._scaled.multiply(self._root[:, None]).tocsr()
-        mean = self._mean / self._unit
-        return (weighted.T @ weighted).toarray() - np.outer(mean, mean)
+        return (weighted.T @ weighted).toarray() - np.outer(self._shift, self._shift)
 
     def gram(self) -> np.ndarray:
         """F F^T."""
         if not self._is_cancelling():
-            mean = self._mean / self._unit
-            cross = self._scaled @ mean
+            cross = self._scaled @ self._shift
             square = (self._scaled @ self._scaled.T).toarray()
-            square += mean @ mean - cross[:, None] - cross
+            square += self._shift @ self._shift - cross[:, None] - cross
             return square * np.outer(self._root, self._root)
         X = self.X.tocsc() if self.is_sparse else self.X
         n_samples, n_features = self.shape
@@ -140,16 +142,20 @@ class CentredRows:
         return self @ self.transposed(right)
 
     def axes_of(self, variance: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Right singular vectors of F from eigenvalues and vectors of `square`."""
+        """Right singular vectors of F from eigenvalues and vectors of `square`.
+
+        The largest entry of each is positive, as PCA has them.
+        """
         n_samples, n_features = self.shape
-        if n_features <= n_samples:
-            return vectors
-        axes = self.transposed(vectors)
-        if variance.min() > _WELL_CONDITIONED * variance.max():
-            return axes / np.sqrt(variance)
-        # Orthonormal also where a variance is zero.
-        axes, triangle = linalg.qr(axes, mode="economic")
-        return axes * np.where(np.diag(triangle) < 0, -1, 1)
+        axes = vectors
+        if n_features > n_samples:
+            axes = self.transposed(vectors)
+            if variance.min() > _WELL_CONDITIONED * variance.max():
+                axes = axes / np.sqrt(variance)
+            else:
+                # Orthonormal also where a variance is zero.
+                axes = linalg.qr(axes, mode="economic")[0]
+        return svd_flip(axes, None)[0]
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         for rows in chunks(*self.shape):
@@ -164,35 +170,6 @@ class CentredRows:
         block *= self._root[rows, None]
         block[np.isnan(block)] = 0
         return block
-
-
-class Covariance:
-    """F^T F as a factor of products, which is never formed.
-
-    Parameters
-    ----------
-    rows : CentredRows
-    trace : float
-        Sum of the variances.
-    """
-
-    def __init__(self, rows: CentredRows, trace: float):
-        self.shape = rows.shape[1], rows.shape[1]
-        self._rows = rows
-        self._trace = trace
-        self._scale = 1.0
-
-    def __matmul__(self, right: np.ndarray) -> np.ndarray:
-        return self._rows.covariance_times(right) * self._scale
-
-    def __truediv__(self, divisor: float) -> "Covariance":
-        divided = Covariance(self._rows, self._trace)
-        divided._scale = self._scale / divisor
-        return divided
-
-    def trace(self) -> float:
-        """Sum of the variances, as arrays have it."""
-        return self._trace * self._scale
 
 
 def leading_axes(
@@ -214,14 +191,8 @@ def leading_axes(
     axes : ndarray of shape (n_features, n_components)
         Orthonormal columns, the largest entry of each positive, as PCA has them.
     """
-    if _is_direct(rows):
-        variance, axes = _decomposed(rows)
-        return variance[:n_components], _sign_flipped(axes[:, :n_components])
-    if _is_formed(rows, n_components):
-        variance, vectors = _eigen(rows.square(), n_components)
-    else:
-        variance, vectors = _block_krylov(rows, n_components, random_state)
-    return variance, _sign_flipped(rows.axes_of(variance, vectors))
+    variance, vectors = _leading(rows, n_components, random_state)
+    return variance, rows.axes_of(variance, vectors)
 
 
 def axes_of_share(
@@ -235,43 +206,50 @@ def axes_of_share(
         When these are too many to be found among so many rows and features.
     """
     side = min(rows.shape)
-    if _is_direct(rows):
-        variance, axes = _decomposed(rows)
-        n_components = share(variance, wanted)
-        return variance[:n_components], _sign_flipped(axes[:, :n_components])
-    n_components = _FEWEST
-    most = min(_MOST, _MANY * side)
-    while not _is_formed(rows, n_components) and n_components <= most:
-        variance, axes = leading_axes(rows, n_components, random_state)
+    n_components, is_whole = _FEWEST, False
+    while True:
+        if (
+            _is_direct(rows)
+            or _is_formed(rows, n_components)
+            or n_components > min(_MOST, _MANY * side)
+        ):
+            if side > _FORMED_FOR_MANY:
+                raise ValueError(
+                    f"n_components={wanted:g} takes about {n_components} components or "
+                    f"more of X with {rows.shape[0]} rows and {rows.shape[1]} features,"
+                    f" and with them a matrix of {side} x {side} "
+                    f"({8 * side**2 / 2**30:.1f} GiB). Pass the number of components, "
+                    "an int."
+                )
+            n_components, is_whole = side, True
+        variance, vectors = _leading(rows, n_components, random_state)
         lacking = wanted * total - variance.sum()
-        if lacking < 0:
-            n_components = share(variance, wanted, total)
-            return variance[:n_components], axes[:, :n_components]
+        if is_whole or lacking < 0:
+            break
         # No variance to come is larger than the last.
         fewest = n_components + int(lacking / max(variance[-1], total / 1e12)) + 1
         n_components = max(fewest, 2 * n_components)
-    if side > _FORMED_FOR_MANY:
-        raise ValueError(
-            f"n_components={wanted:g} takes about {n_components} components or more of "
-            f"X with {rows.shape[0]} rows and {rows.shape[1]} features, and with them "
-            f"a matrix of {side} x {side} ({8 * side**2 / 2**30:.1f} GiB). Pass the "
-            "number of components, an int."
-        )
-    variance, vectors = _eigen(rows.square(), side)
-    n_components = share(variance, wanted)
+    n_components = n_components_for_share(variance, wanted, total)
     variance, vectors = variance[:n_components], vectors[:, :n_components]
-    return variance, _sign_flipped(rows.axes_of(variance, vectors))
+    return variance, rows.axes_of(variance, vectors)
 
 
-def share(variance: np.ndarray, wanted: float, total: float | None = None) -> int:
-    """How many leading variances add up to more than a share of the total.
-
-    The total is the sum of the variances where it is left out.
-    """
-    total = variance.sum() if total is None else total
+def n_components_for_share(variance: np.ndarray, wanted: float, total: float) -> int:
+    """How many leading variances add up to more than a share of the total."""
     cumulated = np.cumsum(variance) / max(total, np.finfo(float).tiny)
     enough = int(np.searchsorted(cumulated, wanted, side="right")) + 1
     return min(len(variance), enough)
+
+
+def _leading(rows: CentredRows, n_components: int, random_state):
+    """Largest eigenvalues, and their vectors, of the smaller square of F."""
+    if _is_direct(rows):
+        left, values, right = linalg.svd(rows.dense(), full_matrices=False)
+        vectors = right.T if rows.shape[1] <= rows.shape[0] else left
+        return np.square(values[:n_components]), vectors[:, :n_components]
+    if _is_formed(rows, n_components):
+        return _eigen(rows.square(), n_components)
+    return _block_krylov(rows, n_components, random_state)
 
 
 def _is_direct(rows) -> bool:
@@ -286,11 +264,6 @@ def _is_formed(rows, n_components) -> bool:
         # No larger than a few times the axes.
         return side <= _FORMED_FOR_MANY or n_components > side / 3
     return side <= _FORMED
-
-
-def _decomposed(rows):
-    _, values, axes = linalg.svd(rows.dense(), full_matrices=False)
-    return np.square(values), axes.T
 
 
 def _eigen(square, n_vectors):
@@ -342,10 +315,3 @@ def _orthogonal(block, basis):
         block = block - basis @ (basis.T @ block)
         block = linalg.qr(block, mode="economic")[0]
     return block
-
-
-def _sign_flipped(axes) -> np.ndarray:
-    """PCA's convention: the largest entry of each axis is positive."""
-    largest = np.abs(axes).argmax(axis=0)
-    signs = np.sign(axes[largest, np.arange(axes.shape[1])])
-    return axes * np.where(signs == 0, 1, signs)

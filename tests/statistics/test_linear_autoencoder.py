@@ -26,6 +26,17 @@ def symmetric(seed=0):
     return c @ c.T / np.trace(c @ c.T)
 
 
+def trained(c, n_components, tied, seed=0):
+    return fit_linear(
+        c,
+        n_components,
+        trace=np.trace(c),
+        tied=tied,
+        random_state=np.random.RandomState(seed),
+        max_iter=2000,
+    )
+
+
 def error(encoder, decoder, c):
     departure = np.eye(len(c)) - encoder @ decoder
     return np.trace(departure.T @ c @ departure)
@@ -60,9 +71,7 @@ def test_losses_are_reconstruction_errors_without_their_constant():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_training_arrives_at_pca(tied, seed):
     c = symmetric(seed)
-    encoder, decoder, losses = fit_linear(
-        c, K, tied=tied, random_state=np.random.RandomState(seed), max_iter=2000
-    )
+    encoder, decoder, losses = trained(c, K, tied, seed)
     values, vectors = np.linalg.eigh(c)
     least = values[:-K].sum()
     assert error(encoder, decoder, c) <= least * (1 + 1e-6)
@@ -75,24 +84,12 @@ def test_training_arrives_at_pca(tied, seed):
 def test_the_scale_does_not_matter(scale):
     c = symmetric()
     values = np.linalg.eigvalsh(c)
-    encoder, decoder, _ = fit_linear(
-        scale * c,
-        K,
-        tied=False,
-        random_state=np.random.RandomState(0),
-        max_iter=2000,
-    )
+    encoder, decoder, _ = trained(scale * c, K, tied=False)
     assert error(encoder, decoder, c) <= values[:-K].sum() * (1 + 1e-6)
 
 
 def test_nothing_to_learn_gives_zeros():
-    encoder, decoder, losses = fit_linear(
-        np.zeros((D, D)),
-        K,
-        tied=True,
-        random_state=np.random.RandomState(0),
-        max_iter=9,
-    )
+    encoder, decoder, losses = trained(np.zeros((D, D)), K, tied=True)
     assert not encoder.any()
     assert not decoder.any()
     assert losses == [0.0]
@@ -102,9 +99,7 @@ def test_nothing_to_learn_gives_zeros():
 def test_more_components_than_the_rank_reconstruct_everything(tied):
     basis = np.random.default_rng(0).standard_normal((D, 2))
     c = basis @ basis.T
-    encoder, decoder, _ = fit_linear(
-        c, 4, tied=tied, random_state=np.random.RandomState(0), max_iter=2000
-    )
+    encoder, decoder, _ = trained(c, 4, tied)
     assert error(encoder, decoder, c) < 1e-6 * np.trace(c)
 
 
