@@ -1,6 +1,6 @@
 """What fits of rows have in common: seeds, device, held-out rows, schedule, curves.
 
-`Fit` and `GANFit` add what is trained and what comes of it.
+Subclasses of `BaseFit` add what is trained and the fitted attributes.
 """
 
 import math
@@ -90,15 +90,8 @@ class BaseFit:
     def _schedule_of(self, n_train, defaults, warmup=0.0, **options) -> Schedule:
         """The schedule of the parameters, with defaults for what they leave open.
 
-        Parameters
-        ----------
-        n_train : int
-        defaults : object
-            With batch_size, lr, n_steps and n_rounds.
-        warmup : float, default=0.0
-            Share of the training that does not count against patience.
-        **options
-            Of `Schedule`.
+        Defaults have batch_size, lr, n_steps and n_rounds; the options are those of
+        `Schedule`. A share ``warmup`` of the training does not count against patience.
         """
         estimator = self.estimator
         batch_size = min(
@@ -107,9 +100,8 @@ class BaseFit:
         length = length_of(
             n_train, batch_size, defaults.n_steps, defaults.n_rounds, estimator.max_iter
         )
-        patient = estimator.early_stopping and estimator.n_iter_no_change != np.inf
         patience = None
-        if patient:
+        if estimator.early_stopping and estimator.n_iter_no_change != np.inf:
             patience = int(estimator.n_iter_no_change) + round(warmup * length.n_rounds)
         return Schedule(
             n_rounds=length.n_rounds,
@@ -123,15 +115,7 @@ class BaseFit:
         )
 
     def _curves(self, trainer: Trainer, earlier=None) -> dict:
-        """Fitted attributes that describe the training.
-
-        Parameters
-        ----------
-        trainer : Trainer
-            After its training.
-        earlier : fitted estimator, optional
-            Whose training this one continues.
-        """
+        """Fitted attributes of a training, which may continue that of an estimator."""
         rounds = finished_rounds(trainer)
         self._warn_of_training(trainer, rounds, is_continued=earlier is not None)
         epochs = np.array([trainer.schedule.epochs(row["step"]) for row in rounds])
@@ -202,11 +186,11 @@ def advice_on(
     losses : list of float
         The held-out losses of its rounds; empty where nothing was held out.
     tol : float
-        A fall of less than this share of the loss is none.
+        A fall of less than this share of the loss does not count.
     max_iter : int or None
         The limit that ended the training, if one did that the user had set.
     kept_untrained : bool
-        Whether the weights of a random start are left.
+        Whether the weights are those of a random start.
     """
     if not losses or start is None:
         return None

@@ -176,7 +176,7 @@ class InitialModelFit(BaseFit):
             weight = self._tensor(self.weight)
             folds = Folds(rows[:], n_folds, self.generator, weight)
         if self.is_anchored:
-            codec = self._anchored_codec(n_components, moments, units, folds)
+            codec = self._anchored_codec(moments, units, folds)
         else:
             codec = self._random_codec(n_components, moments, units)
         model = self._module(codec).to(self.device)
@@ -268,22 +268,17 @@ class InitialModelFit(BaseFit):
         codec.start_at_mean(raw_mean)
         return codec
 
-    def _anchored_codec(
-        self, n_components, pca: PCAResult, units: Units, folds: Folds | None
-    ) -> AnchoredCodec:
+    def _anchored_codec(self, pca: PCAResult, units: Units, folds) -> AnchoredCodec:
         """A codec beside PCA's path."""
-        architecture, likelihood, prior = (
-            self.architecture,
-            self.likelihood,
-            self.parts.prior,
-        )
+        architecture, likelihood = self.architecture, self.likelihood
+        prior = self.parts.prior
+        n_components = pca.axes.shape[1]
         codec = self._codec(n_components, None if folds is None else folds.n_folds + 1)
         shrunk = prior.shrinks()
-        if folds is None:
-            anchor = anchor_of(pca, units, likelihood, shrunk=shrunk)
-        else:
+        anchor = anchor_of(pca, units, likelihood, shrunk=shrunk)
+        if folds is not None:
             anchor = member_anchors(
-                folds, pca, units, likelihood, self.random_state, shrunk=shrunk
+                anchor, folds, likelihood, self.random_state, shrunk=shrunk
             )
         input_scale, output_scale = network_scales(pca, units, self.groups)
         # Rows that are not centred are left as they are.

@@ -102,11 +102,10 @@ def units_of(
     centred: bool = True,
     columns: np.ndarray | None = None,
 ) -> Units:
-    """Model units from moments.
+    """Model units from moments, and from one of the following.
 
     Parameters
     ----------
-    moments : Moments
     residual : float, optional
         PCA's mean squared error per entry; the mean variance where left out.
     centred : bool, default=True
@@ -129,21 +128,10 @@ def units_of(
 def network_scales(
     moments: Moments, units: Units, groups: np.ndarray | None = None
 ) -> tuple[Tensor, Tensor]:
-    """r and s of `AnchoredCodec`: what the network's inputs and outputs are scaled by.
+    """r and s of `AnchoredCodec`, each of shape ``(n_features,)``.
 
-    Parameters
-    ----------
-    moments : Moments
-    units : Units
-    groups : ndarray of int of shape (n_features,), optional
-        Columns of equal number share r.
-
-    Returns
-    -------
-    input_scale : Tensor of shape (n_features,)
-        One over each column's standard deviation in model units, with a floor.
-    output_scale : Tensor of shape (n_features,)
-        Each column's standard deviation where that is below one model unit.
+    r is one over each column's standard deviation in model units, with a floor; columns
+    of a group share one. s is the standard deviation where it is below one.
     """
     deviation = np.sqrt(moments.variance) * (moments.unit / units.scale)
     output_scale = np.minimum(deviation, 1)
@@ -158,16 +146,10 @@ def network_scales(
 def anchor_of(
     pca: PCAResult, units: Units, likelihood, *, shrunk: bool = False
 ) -> Anchor:
-    """The anchor of a principal component analysis.
+    """The anchor of a principal component analysis, or of a probabilistic one.
 
-    Parameters
-    ----------
-    pca : PCAResult
-    units : Units
-    likelihood : likelihood part
-        Whose link carries the reconstruction to raw outputs.
-    shrunk : bool, default=False
-        Codes of probabilistic PCA.
+    The likelihood's link carries the reconstruction to raw outputs; codes are shrunk
+    in probabilistic PCA.
     """
     ratio = pca.unit / units.scale
     scale = np.sqrt(pca.axis_variance) * ratio
@@ -190,30 +172,25 @@ def anchor_of(
 
 
 def member_anchors(
-    folds: Folds,
-    pca: PCAResult,
-    units: Units,
-    likelihood,
-    random_state,
-    *,
-    shrunk: bool = False,
+    anchor: Anchor, folds: Folds, likelihood, random_state, *, shrunk: bool = False
 ) -> Anchor:
-    """Anchors of the members that `Folds` judges, along a leading axis.
+    """The anchor of all rows and one for each fold, along a leading axis.
 
-    The first is that of all rows; the one of each fold comes from its own training
-    rows, with the signs of the first.
+    Those of the folds come from their own training rows, in model units, and have the
+    signs of the first.
     """
-    anchors = [anchor_of(pca, units, likelihood, shrunk=shrunk)]
+    anchors = [anchor]
+    full_axes = anchor.axes.numpy()
     rows = folds.x.double().cpu().numpy()
     weight = None if folds.weight is None else folds.weight.double().cpu().numpy()
     model_units = Units(np.zeros(rows.shape[1]), 1.0)
     for fold in range(folds.n_folds):
         kept = folds.training_rows(fold)
         fold_weight = None if weight is None else weight[kept]
-        result = principal(rows[kept], pca.axes.shape[1], fold_weight, random_state)
-        signs = np.sign(np.sum(result.axes * pca.axes, axis=0))
-        result = replace(result, axes=result.axes * np.where(signs == 0, 1, signs))
-        anchors.append(anchor_of(result, model_units, likelihood, shrunk=shrunk))
+        pca = principal(rows[kept], full_axes.shape[1], fold_weight, random_state)
+        signs = np.sign(np.sum(pca.axes * full_axes, axis=0))
+        pca = replace(pca, axes=pca.axes * np.where(signs == 0, 1, signs))
+        anchors.append(anchor_of(pca, model_units, likelihood, shrunk=shrunk))
     return Anchor(*(torch.stack(tensors) for tensors in zip(*anchors, strict=True)))
 
 
@@ -240,14 +217,8 @@ def choose_departure(model: Autoencoder, judge: Judge) -> Choice:
     """Shrink the trained model towards its anchor, or return to it.
 
     The anchor is kept unless the gain over it is reliable. Rows far outside the
-    training rows return to the anchor (see `Guard`).
-
-    Parameters
-    ----------
-    model : Autoencoder
-        Trained; left with the chosen weights and guard.
-    judge : HoldOut or Folds
-        That has recorded the model's start.
+    training rows return to the anchor (see `Guard`). The judge has recorded the start
+    of the model, which is left with the chosen weights and guard.
     """
     codec = model.codec
     parameters = codec.anchored_parameters()

@@ -16,12 +16,7 @@ from sklearn.utils.extmath import svd_flip
 
 from skae.rows.chunks import chunks
 
-__all__ = [
-    "CentredRows",
-    "axes_of_share",
-    "leading_axes",
-    "n_components_for_share",
-]
+__all__ = ["CentredRows", "leading_axes", "n_components_for_share"]
 
 # F itself is decomposed up to this number of multiplications and entries.
 _DIRECT = 3e7
@@ -63,6 +58,7 @@ class CentredRows:
     def __init__(self, X, sample_weight, mean: np.ndarray, unit: float):
         self.X = X
         self.shape = X.shape
+        self.is_wide = X.shape[1] > X.shape[0]
         self.is_sparse = sparse.issparse(X)
         weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         self._root = np.sqrt(weight / weight.sum())
@@ -131,31 +127,13 @@ class CentredRows:
 
     def square(self) -> np.ndarray:
         """The smaller of F^T F and F F^T."""
-        n_samples, n_features = self.shape
-        return self.covariance() if n_features <= n_samples else self.gram()
+        return self.gram() if self.is_wide else self.covariance()
 
     def square_times(self, right: np.ndarray) -> np.ndarray:
         """`square` times right."""
-        n_samples, n_features = self.shape
-        if n_features <= n_samples:
-            return self.covariance_times(right)
-        return self @ self.transposed(right)
-
-    def axes_of(self, variance: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Right singular vectors of F from eigenvalues and vectors of `square`.
-
-        The largest entry of each is positive, as PCA has them.
-        """
-        n_samples, n_features = self.shape
-        axes = vectors
-        if n_features > n_samples:
-            axes = self.transposed(vectors)
-            if variance.min() > _WELL_CONDITIONED * variance.max():
-                axes = axes / np.sqrt(variance)
-            else:
-                # Orthonormal also where a variance is zero.
-                axes = linalg.qr(axes, mode="economic")[0]
-        return svd_flip(axes, None)[0]
+        if self.is_wide:
+            return self @ self.transposed(right)
+        return self.covariance_times(right)
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         for rows in chunks(*self.shape):
@@ -173,15 +151,21 @@ class CentredRows:
 
 
 def leading_axes(
-    rows: CentredRows, n_components: int, random_state: np.random.RandomState
+    rows: CentredRows,
+    n_components: int | float,
+    total: float,
+    random_state: np.random.RandomState,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variances and axes, largest first.
 
     Parameters
     ----------
     rows : CentredRows
-    n_components : int
-        At most min(n_samples, n_features).
+    n_components : int or float
+        At most min(n_samples, n_features). Below one, as many as keep more than this
+        share of the total variance.
+    total : float
+        Sum of the variances of all columns.
     random_state : RandomState
         Where the Krylov method starts; where it ends does not depend on it.
 
@@ -190,48 +174,66 @@ def leading_axes(
     variance : ndarray of shape (n_components,)
     axes : ndarray of shape (n_features, n_components)
         Orthonormal columns, the largest entry of each positive, as PCA has them.
-    """
-    variance, vectors = _leading(rows, n_components, random_state)
-    return variance, rows.axes_of(variance, vectors)
-
-
-def axes_of_share(
-    rows: CentredRows, wanted: float, total: float, random_state
-) -> tuple[np.ndarray, np.ndarray]:
-    """`leading_axes`, as many as keep more than a share of the total variance.
 
     Raises
     ------
     ValueError
-        When these are too many to be found among so many rows and features.
+        When a share takes too many components of so many rows and features.
     """
-    side = min(rows.shape)
-    n_components, is_whole = _FEWEST, False
-    while True:
-        if (
-            _is_direct(rows)
-            or _is_formed(rows, n_components)
-            or n_components > min(_MOST, _MANY * side)
-        ):
-            if side > _FORMED_FOR_MANY:
-                raise ValueError(
-                    f"n_components={wanted:g} takes about {n_components} components or "
-                    f"more of X with {rows.shape[0]} rows and {rows.shape[1]} features,"
-                    f" and with them a matrix of {side} x {side} "
-                    f"({8 * side**2 / 2**30:.1f} GiB). Pass the number of components, "
-                    "an int."
-                )
-            n_components, is_whole = side, True
+    if n_components < 1:
+        share = n_components
+        variance, vectors = _leading_share(rows, share, total, random_state)
+    else:
         variance, vectors = _leading(rows, n_components, random_state)
-        lacking = wanted * total - variance.sum()
-        if is_whole or lacking < 0:
+    axes = vectors
+    if rows.is_wide:
+        axes = rows.transposed(vectors)
+        if variance.min() > _WELL_CONDITIONED * variance.max():
+            axes = axes / np.sqrt(variance)
+        else:
+            # Orthonormal also where a variance is zero.
+            axes = linalg.qr(axes, mode="economic")[0]
+    return variance, svd_flip(axes, None)[0]
+
+
+def _leading(rows: CentredRows, n_components: int, random_state):
+    """Largest eigenvalues, and their vectors, of the smaller square of F."""
+    if _is_direct(rows):
+        left, values, right = linalg.svd(rows.dense(), full_matrices=False)
+        vectors = left if rows.is_wide else right.T
+        return np.square(values[:n_components]), vectors[:, :n_components]
+    if _is_formed(rows, n_components):
+        return _eigen(rows.square(), n_components)
+    return _block_krylov(rows, n_components, random_state)
+
+
+def _leading_share(rows: CentredRows, share: float, total: float, random_state):
+    """`_leading`, of as many as add up to more than a share of the total."""
+    side = min(rows.shape)
+    most = min(_MOST, _MANY * side)
+    n_components = _FEWEST
+    while n_components <= most and not (
+        _is_direct(rows) or _is_formed(rows, n_components)
+    ):
+        variance, vectors = _leading(rows, n_components, random_state)
+        lacking = share * total - variance.sum()
+        if lacking < 0:
             break
         # No variance to come is larger than the last.
         fewest = n_components + int(lacking / max(variance[-1], total / 1e12)) + 1
         n_components = max(fewest, 2 * n_components)
-    n_components = n_components_for_share(variance, wanted, total)
-    variance, vectors = variance[:n_components], vectors[:, :n_components]
-    return variance, rows.axes_of(variance, vectors)
+    else:
+        if side > _FORMED_FOR_MANY:
+            raise ValueError(
+                f"n_components={share:g} takes about {n_components} components or more "
+                f"of X with {rows.shape[0]} rows and {rows.shape[1]} features, and "
+                f"with them a matrix of {side} x {side} "
+                f"({8 * side**2 / 2**30:.1f} GiB). Pass the number of components, "
+                "an int."
+            )
+        variance, vectors = _leading(rows, side, random_state)
+    n_components = n_components_for_share(variance, share, total)
+    return variance[:n_components], vectors[:, :n_components]
 
 
 def n_components_for_share(variance: np.ndarray, wanted: float, total: float) -> int:
@@ -239,17 +241,6 @@ def n_components_for_share(variance: np.ndarray, wanted: float, total: float) ->
     cumulated = np.cumsum(variance) / max(total, np.finfo(float).tiny)
     enough = int(np.searchsorted(cumulated, wanted, side="right")) + 1
     return min(len(variance), enough)
-
-
-def _leading(rows: CentredRows, n_components: int, random_state):
-    """Largest eigenvalues, and their vectors, of the smaller square of F."""
-    if _is_direct(rows):
-        left, values, right = linalg.svd(rows.dense(), full_matrices=False)
-        vectors = right.T if rows.shape[1] <= rows.shape[0] else left
-        return np.square(values[:n_components]), vectors[:, :n_components]
-    if _is_formed(rows, n_components):
-        return _eigen(rows.square(), n_components)
-    return _block_krylov(rows, n_components, random_state)
 
 
 def _is_direct(rows) -> bool:

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from skae.checks.rows import feature_ranges
 from skae.rows.chunks import chunks
-from skae.statistics.centred_rows import CentredRows, axes_of_share, leading_axes
+from skae.statistics.centred_rows import CentredRows, leading_axes
 
 __all__ = ["Moments", "PCAResult", "moments", "pooled_moments", "principal"]
 
@@ -157,12 +157,9 @@ def principal(X, n_components, sample_weight=None, random_state=None) -> PCAResu
     result = moments(X, sample_weight, covariance=False)
     rows = CentredRows(X, sample_weight, result.mean, result.unit)
     random_state = check_random_state(0 if random_state is None else random_state)
-    if n_components < 1:
-        total = result.variance.sum()
-        variance, axes = axes_of_share(rows, n_components, total, random_state)
-    else:
-        rank = min(n_components, *X.shape)
-        variance, axes = leading_axes(rows, rank, random_state)
+    rank = min(n_components, *X.shape)
+    total = result.variance.sum()
+    variance, axes = leading_axes(rows, rank, total, random_state)
     n_missing = max(0, n_components - len(variance))
     return PCAResult(
         **vars(result),

@@ -105,10 +105,10 @@ def test_each_fold_has_the_pca_of_its_training_rows_with_common_signs():
     units = units_of(full, full.residual)
     rows = Rows(X, units.center, units.scale, torch.device("cpu"))
     folds = Folds(rows[:], 4, generator())
-    anchors = member_anchors(folds, full, units, Gaussian(), None)
+    anchor = anchor_of(full, units, Gaussian())
+    anchors = member_anchors(anchor, folds, Gaussian(), None)
     assert anchors.axes.shape == (5, 5, K)
-    of_all = anchor_of(full, units, Gaussian())
-    assert all(map(torch.equal, (part[0] for part in anchors), of_all))
+    assert all(map(torch.equal, (tensor[0] for tensor in anchors), anchor))
     for fold in range(4):
         pca = PCA(K).fit(X[folds.training_rows(fold)])
         axes = anchors.axes[fold + 1].double().numpy()
