@@ -65,7 +65,7 @@ class Fit(InitialModelFit):
             return self._linear_attributes(result, encoder) | curves
         if start.folds is not None:
             model = self._module(model.codec.member(0))
-        return self._attributes(model, start, departure) | curves
+        return self._attributes(model, start.units, start.mean, departure) | curves
 
     def resume(self, fitted) -> dict:
         """Fit on from the weights of a fitted estimator (``warm_start``)."""
@@ -76,8 +76,10 @@ class Fit(InitialModelFit):
         self.parts = replace(self.parts, kl_warmup=0.0)
         start = self._restart(fitted, copy.deepcopy(fitted.net_))
         trainer, _ = self._train(start)
-        attributes = self._attributes(start.model, start, fitted.departure_)
-        return attributes | self._curves(trainer, fitted)
+        return {
+            **self._attributes(start.model, start.units, start.mean, fitted.departure_),
+            **self._curves(trainer, fitted),
+        }
 
     def continue_epoch(self, fitted) -> dict:
         """One epoch at a constant rate, from a fitted estimator or from scratch."""
@@ -111,7 +113,7 @@ class Fit(InitialModelFit):
         index = np.arange(self.n_samples)
         trainer = self._run_schedule(start, schedule, index, weight, state=state)
         return {
-            **self._attributes(start.model, start, 1.0),
+            **self._attributes(start.model, start.units, start.mean, 1.0),
             **self._curves(trainer, fitted),
             "_kept_round": None,
             "_optimizer_state": trainer.state(),
@@ -149,11 +151,10 @@ class Fit(InitialModelFit):
     def _linear_attributes(self, result: PCAResult, encoder=None) -> dict:
         """Fitted attributes of PCA, or of another linear encoder with its axes."""
         model = self._on_device(self._module(linear_codec(result, encoder)))
-        start = SimpleNamespace(units=units_of(result), mean=result.mean)
         total, variance = result.variance.sum(), result.axis_variance
         to_sample = self.n_samples / (self.n_samples - 1)
         return {
-            **self._attributes(model, start, 0.0),
+            **self._attributes(model, units_of(result), result.mean, 0.0),
             "components_": result.axes.T.copy(),
             "explained_variance_": variance * result.unit**2 * to_sample,
             "explained_variance_ratio_": variance / (total or 1.0),
@@ -216,7 +217,7 @@ class Fit(InitialModelFit):
                 codec = copy.deepcopy(module.codec)
                 codec = codec.member(0) if start.folds is not None else codec
                 snapshot = self._module(codec, copy.deepcopy(module.likelihood))
-                return self._attributes(snapshot, start, 1.0)
+                return self._attributes(snapshot, start.units, start.mean, 1.0)
 
             return self.progress.round(attributes)
 
@@ -257,13 +258,13 @@ class Fit(InitialModelFit):
 
     # Fitted attributes
 
-    def _attributes(self, model, start, departure: float) -> dict:
+    def _attributes(self, model, units, mean, departure: float) -> dict:
         model.eval()
         return {
             "net_": model,
-            "_units": start.units,
+            "_units": units,
             "_network": self.network,
-            "mean_": start.mean,
+            "mean_": mean,
             "n_components_": model.codec.n_components,
             "departure_": departure,
         }

@@ -104,7 +104,7 @@ class Defaults:
 # Each rule takes the shape of X and the width of the code.
 
 
-def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults:
+def defaults_for(n_samples, n_features, n_components) -> Defaults:
     """Of models that start as PCA, for a table."""
     width = 128
     flops_per_row = 6 * width * 2 * (n_features + n_components)
@@ -132,17 +132,13 @@ def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults
     )
 
 
-def defaults_from_random(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
+def defaults_from_random(n_samples, n_features, n_components) -> Defaults:
     """Of dense autoencoders that start from random weights."""
     rate = _rate(1e-2, 100, n_features)
     return Defaults(batch_size=64, lr=rate, n_steps=_n_steps(n_samples, 64))
 
 
-def defaults_for_matching(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
+def defaults_for_matching(n_samples, n_features, n_components) -> Defaults:
     """Of dense autoencoders whose codes are matched to a prior.
 
     A critic needs many codes a step. Few rows are overfitted, and the codes of others
@@ -158,22 +154,18 @@ def defaults_for_matching(
     )
 
 
-def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> Defaults:
+def defaults_for_images(n_samples, n_features, n_components) -> Defaults:
     """Of convolutional autoencoders that start from random weights."""
     return Defaults(batch_size=32, lr=8e-3, n_steps=_n_steps(n_samples, 32, 12_000))
 
 
-def defaults_for_anchored_images(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
+def defaults_for_anchored_images(n_samples, n_features, n_components) -> Defaults:
     """Of convolutional autoencoders beside PCA's path, which overfit."""
     defaults = defaults_for_images(n_samples, n_features, n_components)
     return replace(defaults, weight_decay=0.5)
 
 
-def defaults_for_sequences(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
+def defaults_for_sequences(n_samples, n_features, n_components) -> Defaults:
     """Of recurrent autoencoders, which learn from many steps."""
     return Defaults(
         batch_size=32 if n_samples <= 2000 else 64,
@@ -184,9 +176,7 @@ def defaults_for_sequences(
     )
 
 
-def defaults_for_variational(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
+def defaults_for_variational(n_samples, n_features, n_components) -> Defaults:
     """Of models whose code is drawn, where noise takes long averages."""
     n_steps, rate = _n_steps(n_samples, 128), _rate(1e-2, 100, n_features)
     return Defaults(batch_size=128, lr=rate, ema_decay=0.998, n_steps=n_steps)

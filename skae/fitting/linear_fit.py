@@ -1,6 +1,6 @@
 """Linear autoencoders: PCA's axes from training, and a codec of such axes.
 
-`Fit` calls these where its model is linear; the codec is in float64, and its code are
+`Fit` calls these where its model is linear; the codec is in float64, and its codes are
 principal components.
 """
 
@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skae.parts.base import Codec
 from skae.parts.dense import DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
-from skae.statistics.pca import Moments, PCAResult, moments, principal
+from skae.statistics.pca import PCAResult, moments, principal
 
 __all__ = ["collapsed", "linear_codec", "train_linear"]
 
@@ -47,9 +47,8 @@ def train_linear(
         n_components = axes.shape[1]
     limit = max_iter or _MAX_ITER
     encoder, decoder, losses = fit_linear(
-        result.covariance,
+        result,
         n_components,
-        trace=result.variance.sum(),
         tied=tied,
         random_state=random_state,
         max_iter=limit,
@@ -70,7 +69,7 @@ def train_linear(
         "_kept_round": n_iter,
         "_stop_reason": "converged" if converged else "stopped at max_iter",
     }
-    return *_on_axes(encoder, decoder, result), curves
+    return *rotated(encoder, decoder, result), curves
 
 
 def collapsed(
@@ -84,13 +83,7 @@ def collapsed(
     )
     encoder = codec.input_scale[:, None] * encoder
     result = moments(X, weight, covariance=True)
-    return _on_axes(encoder.numpy(), decoder.numpy(), result)
-
-
-def _on_axes(encoder, decoder, moments: Moments) -> tuple[np.ndarray, PCAResult]:
-    encoder, components, variance = rotated(encoder, decoder, moments.covariance)
-    result = PCAResult(**vars(moments), axes=components.T, axis_variance=variance)
-    return encoder, result
+    return rotated(encoder.numpy(), decoder.numpy(), result)
 
 
 def linear_codec(result: PCAResult, encoder: np.ndarray | None = None) -> DenseCodec:

@@ -9,8 +9,9 @@ PCA's subspace (Baldi and Hornik 1989) and `rotated` turns them to the principal
 import numpy as np
 from scipy import linalg
 from scipy.optimize import minimize
-from scipy.sparse.linalg import LinearOperator
 from sklearn.utils.extmath import svd_flip
+
+from skae.statistics.pca import Moments, PCAResult
 
 __all__ = ["fit_linear", "rotated"]
 
@@ -19,10 +20,9 @@ _STAGES = (10, 15, 25, 100, 10_000)
 
 
 def fit_linear(
-    covariance: np.ndarray | LinearOperator,
+    moments: Moments,
     n_components: int,
     *,
-    trace: float,
     tied: bool,
     random_state: np.random.RandomState,
     max_iter: int,
@@ -37,10 +37,9 @@ def fit_linear(
 
     Parameters
     ----------
-    covariance : ndarray or LinearOperator of shape (n_features, n_features)
+    moments : Moments
+        With the covariance C.
     n_components : int
-    trace : float
-        Of the covariance.
     tied : bool
     random_state : RandomState
     max_iter : int
@@ -52,7 +51,8 @@ def fit_linear(
     losses : list of float
         Mean squared error per entry after each iteration, relative to the variance.
     """
-    n_features = covariance.shape[0]
+    covariance, trace = moments.covariance, moments.variance.sum()
+    n_features = len(moments.variance)
     width = min(n_components, n_features)
     padding = ((0, 0), (0, n_components - width))
     if trace == 0:
@@ -129,8 +129,8 @@ def _untied_loss(w, c):
 
 
 def rotated(
-    encoder: np.ndarray, decoder: np.ndarray, covariance: np.ndarray | LinearOperator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    encoder: np.ndarray, decoder: np.ndarray, moments: Moments
+) -> tuple[np.ndarray, PCAResult]:
     """The same linear map with decorrelated codes along orthonormal axes.
 
     Unregularised training finds PCA's subspace in arbitrary coordinates (Kunin et al.
@@ -140,21 +140,18 @@ def rotated(
     Returns
     -------
     encoder : ndarray of shape (n_features, n_components)
-    components : ndarray of shape (n_components, n_features)
-    variance : ndarray of shape (n_components,)
-        Of the codes.
+    result : PCAResult
+        Its axes are the decoder, and its variances those of the codes.
     """
-    n_features, n_components = encoder.shape
     basis, mixing = linalg.qr(decoder.T, mode="economic")
+    missing = (0, encoder.shape[1] - basis.shape[1])
     encoder = encoder @ mixing.T
-    variance, turn = linalg.eigh(encoder.T @ (covariance @ encoder))
+    variance, turn = linalg.eigh(encoder.T @ (moments.covariance @ encoder))
     turn = turn[:, ::-1]
-    encoder, components = svd_flip(
-        encoder @ turn, (basis @ turn).T, u_based_decision=False
+    axes, signed = svd_flip(basis @ turn, (encoder @ turn).T)
+    result = PCAResult(
+        **vars(moments),
+        axes=np.pad(axes, ((0, 0), missing)),
+        axis_variance=np.pad(np.maximum(variance[::-1], 0), missing),
     )
-    missing = n_components - len(components)
-    return (
-        np.pad(encoder, ((0, 0), (0, missing))),
-        np.pad(components, ((0, missing), (0, 0))),
-        np.pad(np.maximum(variance[::-1], 0), (0, missing)),
-    )
+    return np.pad(signed.T, ((0, 0), missing)), result

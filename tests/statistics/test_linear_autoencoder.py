@@ -11,6 +11,7 @@ from skae.statistics.linear_autoencoder import (
     fit_linear,
     rotated,
 )
+from skae.statistics.pca import Moments
 
 D, K = 7, 3
 
@@ -26,11 +27,16 @@ def symmetric(seed=0):
     return c @ c.T / np.trace(c @ c.T)
 
 
+def moments_of(c):
+    """Of centred rows with this covariance."""
+    variance = np.diag(c)
+    return Moments(mean=0 * variance, unit=1.0, variance=variance, covariance=c)
+
+
 def trained(c, n_components, tied, seed=0):
     return fit_linear(
-        c,
+        moments_of(c),
         n_components,
-        trace=np.trace(c),
         tied=tied,
         random_state=np.random.RandomState(seed),
         max_iter=2000,
@@ -109,7 +115,8 @@ def test_rotation_leaves_every_reconstruction_as_it_was(n_components):
     random = np.random.default_rng(1)
     encoder = random.standard_normal((D, n_components))
     decoder = random.standard_normal((n_components, D))
-    turned, components, variance = rotated(encoder, decoder, c)
+    turned, result = rotated(encoder, decoder, moments_of(c))
+    components, variance = result.axes.T, result.axis_variance
     assert turned.shape == (D, n_components)
     np.testing.assert_allclose(turned @ components, encoder @ decoder, atol=1e-9)
     kept = min(n_components, D)
