@@ -40,7 +40,15 @@ class Fit(InitialModelFit):
             and not self.is_anchored
             and self.estimator.alpha in ("auto", 0)
         ):
-            return self._fit_linear()
+            encoder, result, curves = train_linear(
+                self.X,
+                self.n_components,
+                self.weight,
+                self.random_state,
+                tied=self.architecture.is_tied,
+                max_iter=self.estimator.max_iter,
+            )
+            return self._linear_attributes(result, encoder) | curves
         moments = self._moments()
         # PCA can stand for a model that has no shape of its own.
         pca = None
@@ -94,10 +102,10 @@ class Fit(InitialModelFit):
             start = self._restart(pca, pca.net_)
         else:
             start = self._initial_model(self._moments())
-        defaults = self._defaults(start.model.codec.n_components)
-        batch_size = value_or_default(self.estimator.batch_size, defaults.batch_size)
-        # Batches of nearly the size asked for that leave no row out.
-        n_batches = max(1, round(self.n_samples / min(batch_size, self.n_samples)))
+        default_size = self.defaults.batch_size
+        batch_size = value_or_default(self.estimator.batch_size, default_size)
+        # Batches of nearly the requested size that leave no row out.
+        n_batches = max(1, round(self.n_samples / batch_size))
         width = max(self.n_features, _STREAMING_WIDTH)
         rate = _STREAMING_RATE * (_STREAMING_WIDTH / width) ** 0.5
         schedule = Schedule(
@@ -137,17 +145,6 @@ class Fit(InitialModelFit):
         is_exact = pca.residual <= NEGLIGIBLE * pca.variance.mean()
         return self.is_linear or is_exact or self.n_samples < FEWEST_ROWS
 
-    def _fit_linear(self) -> dict:
-        encoder, result, curves = train_linear(
-            self.X,
-            self.n_components,
-            self.weight,
-            self.random_state,
-            tied=self.architecture.is_tied,
-            max_iter=self.estimator.max_iter,
-        )
-        return self._linear_attributes(result, encoder) | curves
-
     def _linear_attributes(self, result: PCAResult, encoder=None) -> dict:
         """Fitted attributes of PCA, or of another linear encoder with its axes."""
         model = self._on_device(self._module(linear_codec(result, encoder)))
@@ -169,8 +166,7 @@ class Fit(InitialModelFit):
 
     def _train(self, start: InitialModel):
         """Train on all rows but the held-out ones; the trainer and the judge."""
-        estimator = self.estimator
-        defaults = self._defaults(start.model.codec.n_components)
+        estimator, defaults = self.estimator, self.defaults
         weight = self._tensor(self.weight)
         if start.folds is not None:
             index, judge = np.arange(self.n_samples), start.folds

@@ -69,6 +69,9 @@ class InitialModel(NamedTuple):
 class InitialModelFit(BaseFit):
     """A fit of an autoencoder up to the untrained model.
 
+    Its ``n_components`` is what the user requests, also a share of the variance, until
+    the axes or the model say how many these are.
+
     Parameters
     ----------
     estimator : BaseAutoencoder
@@ -106,7 +109,7 @@ class InitialModelFit(BaseFit):
         self.is_linear = self.architecture.is_linear and self.is_plain
         self.n_components = parts.n_components
         if self.architecture.decides_width:
-            self.n_components = self._codec(None).n_components
+            self.n_components = self._codec().n_components
         self.is_anchored = parts.init == "pca" and self.n_components is not None
         self._check_parts()
 
@@ -129,7 +132,10 @@ class InitialModelFit(BaseFit):
                 "init='random'."
             )
 
-    def _defaults(self, n_components) -> Defaults:
+    @property
+    def defaults(self) -> Defaults:
+        """What "auto" means for X and this width."""
+        n_components = self.n_components or 1
         return self.parts.defaults(self.n_samples, self.n_features, n_components)
 
     def _moments(self, *, axes: bool = True) -> Moments:
@@ -137,7 +143,9 @@ class InitialModelFit(BaseFit):
         n_components = self.n_components
         is_share = n_components is not None and n_components < 1
         if axes and (self.is_anchored or is_share):
-            return principal(self.X, n_components, self.weight, self.random_state)
+            result = principal(self.X, n_components, self.weight, self.random_state)
+            self.n_components = result.axes.shape[1]
+            return result
         if self.architecture.shares_center:
             return pooled_moments(self.X, self.weight, self.groups)
         return moments(self.X, self.weight, covariance=False)
@@ -161,11 +169,7 @@ class InitialModelFit(BaseFit):
         units = self._units(moments)
         self._bind_parts(units, lambda: moments)
         rows, noisy = self._targets_and_inputs(units)
-        n_components = self.n_components
-        if isinstance(moments, PCAResult):
-            n_components = moments.axes.shape[1]
-        n_folds = self._defaults(n_components).n_folds
-        folds = None
+        n_folds, folds = self.defaults.n_folds, None
         if (
             cross_validate
             and n_folds
@@ -173,17 +177,15 @@ class InitialModelFit(BaseFit):
             and self.architecture.batches_members
             and self.n_samples >= FEWEST_ROWS
         ):
-            weight = self._tensor(self.weight)
-            folds = Folds(rows[:], n_folds, self.generator, weight)
+            folds = Folds(rows[:], n_folds, self.generator, self._tensor(self.weight))
         if self.is_anchored:
             codec = self._anchored_codec(moments, units, folds)
         else:
-            codec = self._random_codec(n_components, moments, units)
+            codec = self._random_codec(moments, units)
+        self.n_components = codec.n_components
         model = self._module(codec).to(self.device)
-        tried = Batch(
-            rows[_TRIED], None, rows_at(noisy, _TRIED), rows_at(self.conditions, _TRIED)
-        )
-        model.eval().check(tried)
+        of_rows = rows, None, noisy, self.conditions
+        model.eval().check(Batch(*(rows_at(values, _TRIED) for values in of_rows)))
         return InitialModel(model, units, moments.mean, rows, noisy, folds)
 
     def _restart(self, fitted, model: Autoencoder) -> InitialModel:
@@ -191,6 +193,7 @@ class InitialModelFit(BaseFit):
         units = fitted._units
         self._bind_parts(units, lambda: self._moments(axes=False))
         self.likelihood = model.likelihood
+        self.n_components = model.codec.n_components
         model = self._on_device(self._module(model.codec))
         rows, noisy = self._targets_and_inputs(units, next(model.parameters()).dtype)
         return InitialModel(model, units, fitted.mean_, rows, noisy)
@@ -229,10 +232,11 @@ class InitialModelFit(BaseFit):
         np.fmax.at(pooled[1], self.groups, high)
         return tuple(pooled[:, self.groups])
 
-    def _codec(self, n_components, members=None, input_scale=None) -> Codec:
+    def _codec(self, members=None, input_scale=None) -> Codec:
         """The architecture's codec, of the widths that the other parts require."""
         prior, likelihood = self.parts.prior, self.parts.likelihood
-        architecture = self.architecture.resolved(self._defaults(n_components or 1))
+        architecture = self.architecture.resolved(self.defaults)
+        n_components = self.n_components
         requested: dict[str, Any] = {}
         n_raw = likelihood.n_outputs(self.n_features)
         if n_raw != self.n_features:
@@ -248,18 +252,13 @@ class InitialModelFit(BaseFit):
             requested["members"] = members, "cross-validation"
         if input_scale is not None and architecture.scales_inputs:
             requested["input_scale"] = input_scale, "rows of several units"
-        return built(
-            architecture,
-            self.n_features,
-            n_components,
-            generator=self.generator,
-            **requested,
-        )
+        shape = self.n_features, n_components
+        return built(architecture, *shape, generator=self.generator, **requested)
 
-    def _random_codec(self, n_components, moments: Moments, units: Units) -> Codec:
+    def _random_codec(self, moments: Moments, units: Units) -> Codec:
         """A codec with random weights, which starts at the mean of the rows."""
         input_scale, _ = network_scales(moments, units)
-        codec = self._codec(n_components, input_scale=input_scale)
+        codec = self._codec(input_scale=input_scale)
         likelihood = self.parts.likelihood
         raw_mean = torch.zeros(likelihood.n_outputs(self.n_features))
         if likelihood.starts_as_pca:
@@ -272,8 +271,7 @@ class InitialModelFit(BaseFit):
         """A codec beside PCA's path."""
         architecture, likelihood = self.architecture, self.likelihood
         prior = self.parts.prior
-        n_components = pca.axes.shape[1]
-        codec = self._codec(n_components, None if folds is None else folds.n_folds + 1)
+        codec = self._codec(None if folds is None else folds.n_folds + 1)
         shrunk = prior.shrinks()
         anchor = anchor_of(pca, units, likelihood, shrunk=shrunk)
         if folds is not None:
@@ -281,8 +279,8 @@ class InitialModelFit(BaseFit):
                 anchor, folds, likelihood, self.random_state, shrunk=shrunk
             )
         input_scale, output_scale = network_scales(pca, units, self.groups)
-        # Rows that are not centred are left as they are.
         if not (likelihood.is_centred or architecture.scales_inputs):
+            # Rows that are not centred are left as they are.
             input_scale = torch.ones_like(input_scale)
         if architecture.is_tied or not likelihood.is_centred:
             output_scale = (output_scale > 0).float()
@@ -293,7 +291,7 @@ class InitialModelFit(BaseFit):
             output_scale,
             start=prior.start(anchor.shrinkage),
             tied=architecture.is_tied,
-            bound=self._defaults(n_components).bound,
+            bound=self.defaults.bound,
             whitened=not prior.keeps_units,
             frozen=not architecture.trains_path,
             generator=self.generator,
