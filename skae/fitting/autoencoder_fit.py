@@ -5,23 +5,28 @@ a dictionary; the estimator takes it over only when all went well.
 """
 
 import copy
+import warnings
 from dataclasses import replace
+from functools import reduce
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from skae.fitting.fit import rows_at, value_or_default
 from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFit
-from skae.fitting.linear_fit import collapsed, linear_codec, train_linear
 from skae.fitting.pca_start import NEGLIGIBLE, choose_departure, units_of
-from skae.statistics.pca import PCAResult
+from skae.parts.dense import DenseCodec
+from skae.statistics.linear_autoencoder import fit_linear, rotated
+from skae.statistics.pca import PCAResult, moments
 from skae.training.batches import Batches
 from skae.training.held_out import HoldOut
 from skae.training.trainer import Schedule, Trainer
 
 __all__ = ["Fit"]
 
+_LINEAR_MAX_ITER = 2000
 # Training rows that limit how far a guard lets rows be.
 _GUARDING_ROWS = 50_000
 _GUARDING_ENTRIES = 4_000_000
@@ -40,24 +45,16 @@ class Fit(InitialModelFit):
             and not self.is_anchored
             and self.estimator.alpha in ("auto", 0)
         ):
-            encoder, result, curves = train_linear(
-                self.X,
-                self.n_components,
-                self.weight,
-                self.random_state,
-                tied=self.architecture.is_tied,
-                max_iter=self.estimator.max_iter,
-            )
-            return self._linear_attributes(result, encoder) | curves
-        moments = self._moments()
+            return self._fit_linear()
+        result = self._moments()
         # PCA can stand for a model that has no shape of its own.
-        pca = None
-        if self.is_anchored and self.is_plain and self.architecture.trains_path:
-            pca = moments
-        if pca is not None and self._is_exact(pca):
-            return self._linear_attributes(pca)
+        may_be_pca = (
+            self.is_anchored and self.is_plain and self.architecture.trains_path
+        )
+        if may_be_pca and self._is_exact(result):
+            return self._linear_attributes(result.axes, result)
         start = self._initial_model(
-            moments, cross_validate=self.estimator.early_stopping
+            result, cross_validate=self.estimator.early_stopping
         )
         trainer, judge = self._train(start)
         curves, departure = self._curves(trainer), 1.0
@@ -66,11 +63,10 @@ class Fit(InitialModelFit):
             departure = choice.shrinkage
             curves |= {"pca_ratio_": choice.ratio, "pca_t_": choice.t}
         model = start.model
-        if pca is not None and departure == 0:
-            return self._linear_attributes(pca) | curves
+        if may_be_pca and departure == 0:
+            return self._linear_attributes(result.axes, result) | curves
         if self.is_linear:
-            encoder, result = collapsed(model.codec, self.X, self.weight)
-            return self._linear_attributes(result, encoder) | curves
+            return self._collapsed_attributes(model.codec) | curves
         if start.folds is not None:
             model = self._module(model.codec.member(0))
         return self._attributes(model, start.units, start.mean, departure) | curves
@@ -98,8 +94,9 @@ class Fit(InitialModelFit):
             # In place: `unchanged_on_error` has the weights.
             start = self._restart(fitted, fitted.net_)
         elif self.is_linear and self.is_anchored:
-            pca = SimpleNamespace(**self._linear_attributes(self._moments()))
-            start = self._restart(pca, pca.net_)
+            pca = self._moments()
+            linear = SimpleNamespace(**self._linear_attributes(pca.axes, pca))
+            start = self._restart(linear, linear.net_)
         else:
             start = self._initial_model(self._moments())
         default_size = self.defaults.batch_size
@@ -145,9 +142,57 @@ class Fit(InitialModelFit):
         is_exact = pca.residual <= NEGLIGIBLE * pca.variance.mean()
         return self.is_linear or is_exact or self.n_samples < FEWEST_ROWS
 
-    def _linear_attributes(self, result: PCAResult, encoder=None) -> dict:
-        """Fitted attributes of PCA, or of another linear encoder with its axes."""
-        model = self._on_device(self._module(linear_codec(result, encoder)))
+    def _fit_linear(self) -> dict:
+        """Gradient descent on the covariance from random weights."""
+        result = moments(self.X, self.weight, covariance=True)
+        n_components = self.n_components
+        if n_components < 1:
+            n_components = self._moments().axes.shape[1]
+        limit = self.estimator.max_iter or _LINEAR_MAX_ITER
+        encoder, decoder, losses = fit_linear(
+            result,
+            self._moments().axes.shape[1]
+            if self.n_components < 1
+            else self.n_components,
+            tied=self.architecture.is_tied,
+            random_state=self.random_state,
+            max_iter=limit,
+        )
+        n_iter = len(losses)
+        if n_iter >= limit:
+            warnings.warn(
+                f"The linear autoencoder did not converge in max_iter={limit} "
+                "iterations. Raise max_iter.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return {
+            **self._linear_attributes(*rotated(encoder, decoder, result)),
+            "n_iter_": n_iter,
+            "epochs_": np.arange(1.0, n_iter + 1),
+            "loss_curve_": losses,
+            "_kept_round": n_iter,
+            "_stop_reason": "converged" if n_iter < limit else "stopped at max_iter",
+        }
+
+    def _collapsed_attributes(self, codec) -> dict:
+        """Of a deep linear codec as one matrix each way, turned to principal axes."""
+        codec = copy.deepcopy(codec).dense_layers().cpu().double().requires_grad_(False)
+        encoder, decoder = (
+            reduce(torch.matmul, [weight for weight, _ in layers]).numpy()
+            for layers in (codec.encoder_layers(), codec.decoder_layers())
+        )
+        encoder = codec.input_scale[:, None].numpy() * encoder
+        result = moments(self.X, self.weight, covariance=True)
+        return self._linear_attributes(*rotated(encoder, decoder, result))
+
+    def _linear_attributes(self, encoder: np.ndarray, result: PCAResult) -> dict:
+        """Of a linear encoder with principal axes as its decoder, as PCA has them."""
+        codec = DenseCodec([*encoder.shape], "identity").double()
+        with torch.no_grad():
+            codec.encoder_weights[0].copy_(torch.from_numpy(encoder.copy()))
+            codec.decoder_weights[0].copy_(torch.from_numpy(result.axes.T.copy()))
+        model = self._on_device(self._module(codec))
         total, variance = result.variance.sum(), result.axis_variance
         to_sample = self.n_samples / (self.n_samples - 1)
         return {
