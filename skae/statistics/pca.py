@@ -1,6 +1,6 @@
 """Mean, variances and principal axes of X: where every model starts.
 
-One pass over X in float64, chunk by chunk, gives the moments; the axes come from what
+Two passes over X in float64, chunk by chunk, give the moments; the axes come from what
 is left after the mean, so that an offset costs no digits and nothing of X's size is
 copied. NaN counts as the mean of its column.
 """
@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from skae.checks.rows import feature_ranges
 from skae.rows.chunks import chunks
@@ -177,26 +177,30 @@ def _column_moments(X, sample_weight):
     largest = np.fmax.reduce(np.abs(feature_ranges(X)), axis=None, initial=0)
     extreme = largest > 0 and not 1e-12 < largest < 1e12
     unit = float(2.0 ** np.round(np.log2(largest))) if extreme else 1.0
-    is_sparse = sparse.issparse(X)
     weight = np.ones(n_samples) if sample_weight is None else sample_weight
-    scaler = StandardScaler(with_mean=not is_sparse, copy=False)
-    # Stored entries fit into memory, where a copy of them is needed anyway.
-    blocks = [slice(None)] if is_sparse else chunks(n_samples, n_features)
-    # Columns without an entry divide by zero.
-    with np.errstate(invalid="ignore"):
-        for rows in blocks:
-            if is_sparse:
-                block = X.astype(np.float64) / unit
-                block.sum_duplicates()
-            else:
-                block = np.divide(X[rows], unit, dtype=np.float64)
-            scaler.partial_fit(block, sample_weight=weight[rows])
-    present = np.broadcast_to(scaler.n_samples_seen_, n_features) / weight.sum()
-    is_empty = present == 0
-    mean, variance = (
-        np.where(is_empty, 0, part) for part in (scaler.mean_, scaler.var_)
-    )
-    return unit, present, mean, variance
+    weight = weight / weight.sum()
+    if sparse.issparse(X):
+        scaled = X.astype(np.float64) / unit
+        scaled.sum_duplicates()
+        mean, variance, present = mean_variance_axis(
+            scaled, axis=0, weights=weight, return_sum_weights=True
+        )
+        return unit, present, *(np.where(present > 0, v, 0) for v in (mean, variance))
+    mean = np.zeros(n_features)
+    # The second pass has the digits that an offset costs the first.
+    for _ in range(2):
+        present, first, second = np.zeros((3, n_features))
+        for rows in chunks(n_samples, n_features):
+            block = np.divide(X[rows], unit, dtype=np.float64)
+            block -= mean
+            missing = np.isnan(block)
+            block[missing] = 0
+            present += weight[rows] @ ~missing
+            first += weight[rows] @ block
+            second += weight[rows] @ np.square(block, out=block)
+        entries = np.where(present > 0, present, 1)
+        mean += first / entries
+    return unit, present, mean, second / entries - (first / entries) ** 2
 
 
 def _above_rounding(variance, mean) -> np.ndarray:

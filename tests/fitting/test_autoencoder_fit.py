@@ -1,4 +1,4 @@
-"""Ways of a fit: linear autoencoders are PCA all the same; what a start as PCA keeps."""
+"""Linear autoencoders are PCA all the same; a start as PCA keeps X's metric."""
 
 import tracemalloc
 
