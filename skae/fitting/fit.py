@@ -223,8 +223,7 @@ def _joined(earlier, n_earlier: int, later, n_later: int) -> list[float] | None:
     """Two curves as one, with nan for the one that is missing."""
     if earlier is None and later is None:
         return None
-    first = [math.nan] * n_earlier if earlier is None else earlier
-    return [*first, *([math.nan] * n_later if later is None else later)]
+    return [*(earlier or [math.nan] * n_earlier), *(later or [math.nan] * n_later)]
 
 
 def rows_at(rows, index):

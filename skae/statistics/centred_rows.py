@@ -184,7 +184,7 @@ def leading_axes(
         share = n_components
         variance, vectors = _leading_share(rows, share, total, random_state)
     else:
-        variance, vectors = _leading(rows, n_components, random_state)
+        variance, vectors = _leading(rows, int(n_components), random_state)
     axes = vectors
     if rows.is_wide:
         axes = rows.transposed(vectors)

@@ -6,6 +6,8 @@ The loss is minimised by L-BFGS from random weights; at its minimum the weights 
 PCA's subspace (Baldi and Hornik 1989) and `rotated` turns them to the principal axes.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy import linalg
 from scipy.optimize import minimize
@@ -51,7 +53,8 @@ def fit_linear(
     losses : list of float
         Mean squared error per entry after each iteration, relative to the variance.
     """
-    covariance, trace = moments.covariance, moments.variance.sum()
+    covariance: Any = moments.covariance
+    trace = moments.variance.sum()
     n_features = len(moments.variance)
     width = min(n_components, n_features)
     padding = ((0, 0), (0, n_components - width))
