@@ -39,7 +39,8 @@ class Parts:
     init : {"pca", "random"}
         PCA needs n_components, or an architecture that decides it.
     columns_apart : bool
-        Whether columns that are measured in different units get one each.
+        Whether columns that are measured in different units get one each, where the
+        model does not start as PCA.
     kl_warmup : float
         Share of the training over which the prior's divergence comes in.
     hidden_context : float
