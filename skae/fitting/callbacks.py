@@ -23,7 +23,7 @@ __all__ = ["CallbackSupport", "FitProgress", "with_callbacks"]
 
 
 class FitProgress:
-    """Tells scikit-learn's callbacks of the fit and of each of its rounds.
+    """Notifies scikit-learn's callbacks of the fit and of each of its rounds.
 
     Parameters
     ----------
@@ -31,42 +31,36 @@ class FitProgress:
     X : array of shape (n_samples, n_features)
     y : array of shape (n_samples,), optional
         X is its own target where left out: scoring callbacks skip fits without one.
+
+    Attributes
+    ----------
+    context : callback context or None
+        None where the estimator has no callbacks.
     """
 
     def __init__(self, estimator, X, y=None):
-        self.estimator = estimator
-        self.X = X
-        self.y = X if y is None else y
+        self._data = {"estimator": estimator, "X": X, "y": X if y is None else y}
         self.context = None
         if getattr(estimator, "_skl_callbacks", None):
             self.context = estimator._init_callback_context(max_subtasks=None)
-            self.context.call_on_fit_task_begin(estimator=estimator, X=X, y=self.y)
+            self.context.call_on_fit_task_begin(**self._data)
 
     def round(self, attributes: Callable[[], dict]) -> bool:
-        """One round has ended; ``attributes()`` would be the fitted state.
+        """Report the end of a round; True where a callback asks to stop.
 
-        Returns
-        -------
-        bool
-            Whether a callback asked to stop.
+        ``attributes()`` would be the fitted state.
         """
         if self.context is None:
             return False
         task = self.context.subcontext(task_name="round")
-        task.call_on_fit_task_begin(estimator=self.estimator, X=self.X, y=self.y)
+        task.call_on_fit_task_begin(**self._data)
         return task.call_on_fit_task_end(
-            estimator=self.estimator,
-            X=self.X,
-            y=self.y,
-            reconstruction_attributes=attributes,
+            **self._data, reconstruction_attributes=attributes
         )
 
     def end(self, attributes: Callable[[], dict]) -> None:
-        """The fit has ended."""
+        """Report the end of the fit."""
         if self.context is not None:
             self.context.call_on_fit_task_end(
-                estimator=self.estimator,
-                X=self.X,
-                y=self.y,
-                reconstruction_attributes=attributes,
+                **self._data, reconstruction_attributes=attributes
             )

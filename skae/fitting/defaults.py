@@ -61,12 +61,8 @@ def length_of(
 ) -> Length:
     """Whole epochs: ``max_iter``, or as many as come nearest to the default steps.
 
-    Parameters
-    ----------
-    n_train, batch_size : int
-    n_steps, n_rounds : int
-        Of the default; their ratio is the distance of evaluations also of others.
-    max_iter : int or None
+    The ratio of the default ``n_steps`` and ``n_rounds`` is the distance of evaluations
+    also of other lengths.
     """
     per_epoch = max(1, n_train // batch_size)
     n_epochs = max_iter or max(1, round(n_steps / per_epoch))
@@ -75,7 +71,7 @@ def length_of(
     return Length(n_epochs, per_epoch, min(rounds, total))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Defaults:
     """Values for the parameters left at "auto" or None.
 
@@ -94,79 +90,96 @@ class Defaults:
         Clip of the perceptrons' inputs.
     """
 
-    hidden_layer_sizes: tuple[int, ...]
     batch_size: int
     lr: float
-    weight_decay: float
-    ema_decay: float
     n_steps: int
-    n_rounds: int
-    n_folds: int | None
-    bound: float | None
+    n_rounds: int = 30
+    hidden_layer_sizes: tuple[int, ...] = ()
+    weight_decay: float = 0.0
+    ema_decay: float = 0.98
+    n_folds: int | None = None
+    bound: float | None = None
 
 
-def defaults_for(n_samples: int, n_features: int, n_components: int) -> Defaults:
-    """Defaults for a table of this shape."""
+# Each rule takes the shape of X and the width of the code.
+
+
+def defaults_for(n_samples, n_features, n_components) -> Defaults:
+    """Of models that start as PCA, for a table."""
     width = 128
+    flops_per_row = 6 * width * 2 * (n_features + n_components)
     if n_samples <= _SMALL:
         # Five members, four of them folds, learn at once.
-        flops = 5 * 6 * 64 * width * 2 * (n_features + n_components)
-        n_steps = int(min(300, max(40, 1.5e11 / flops)))
-        return Defaults((width,), 64, 1e-2, 1.0, 0.95, n_steps, 30, 4, 3.0)
-    batch = 256
-    flops = 6 * batch * width * 2 * (n_features + n_components)
+        n_steps = int(min(300, max(40, 1.5e11 / (5 * 64 * flops_per_row))))
+        return Defaults(
+            hidden_layer_sizes=(width,),
+            batch_size=64,
+            lr=1e-2,
+            weight_decay=1.0,
+            ema_decay=0.95,
+            n_steps=n_steps,
+            n_folds=4,
+            bound=3.0,
+        )
     budget = 9e10 if n_features <= 500 else 4e11
-    n_steps = int(min(1500, max(100, budget / flops)))
-    rate = 2e-2 * min(1.0, (128 / n_features) ** 0.5)
-    return Defaults((width,), batch, rate, 0.1, 0.98, n_steps, 25, None, None)
+    return Defaults(
+        hidden_layer_sizes=(width,),
+        batch_size=256,
+        lr=_rate(2e-2, 128, n_features),
+        weight_decay=0.1,
+        n_steps=int(min(1500, max(100, budget / (256 * flops_per_row)))),
+        n_rounds=25,
+    )
 
 
-def defaults_from_random(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
-    """Defaults for dense autoencoders that start from random weights."""
-    batch, rate = 64, 1e-2 * min(1.0, (100 / n_features) ** 0.5)
-    n_steps = _length(n_samples, batch)
-    return Defaults((), batch, rate, 0.0, 0.98, n_steps, 30, None, None)
+def defaults_from_random(n_samples, n_features, n_components) -> Defaults:
+    """Of dense autoencoders that start from random weights."""
+    rate = _rate(1e-2, 100, n_features)
+    return Defaults(batch_size=64, lr=rate, n_steps=_n_steps(n_samples, 64))
 
 
-def defaults_for_matching(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
-    """Defaults for dense autoencoders whose codes are matched to a prior.
+def defaults_for_matching(n_samples, n_features, n_components) -> Defaults:
+    """Of dense autoencoders whose codes are matched to a prior.
 
-    A critic needs many codes a step. Few rows are learned by heart, and the codes of
-    others then miss the prior: training on them is short, with weight decay.
+    A critic needs many codes a step. Few rows are overfitted, and the codes of others
+    then miss the prior: training on them is short, with weight decay.
     """
-    hidden = (500, 250) if n_features > 200 else (128, 64)
-    rate = 1e-2 * min(1.0, (30 / n_features) ** 0.5)
-    n_steps = min(2000, max(400, 3 * n_samples // 5))
-    decay = 0.4 if n_samples <= 10_000 else 0.0
-    return Defaults(hidden, 256, rate, decay, 0.995, n_steps, 30, None, None)
+    return Defaults(
+        hidden_layer_sizes=(500, 250) if n_features > 200 else (128, 64),
+        batch_size=256,
+        lr=_rate(1e-2, 30, n_features),
+        weight_decay=0.4 if n_samples <= 10_000 else 0.0,
+        ema_decay=0.995,
+        n_steps=min(2000, max(400, 3 * n_samples // 5)),
+    )
 
 
-def defaults_for_images(n_samples: int, n_features: int, n_components: int) -> Defaults:
-    """Defaults for convolutional autoencoders."""
-    batch = 32
-    n_steps = _length(n_samples, batch, most=12_000)
-    return Defaults((), batch, 8e-3, 0.0, 0.98, n_steps, 30, None, None)
+def defaults_for_images(n_samples, n_features, n_components) -> Defaults:
+    """Of convolutional autoencoders that start from random weights."""
+    return Defaults(batch_size=32, lr=8e-3, n_steps=_n_steps(n_samples, 32, 12_000))
 
 
-def defaults_for_anchored_images(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
-    """Defaults for convolutional autoencoders beside PCA's path, which overfit."""
+def defaults_for_anchored_images(n_samples, n_features, n_components) -> Defaults:
+    """Of convolutional autoencoders beside PCA's path, which overfit."""
     defaults = defaults_for_images(n_samples, n_features, n_components)
     return replace(defaults, weight_decay=0.5)
 
 
-def defaults_for_sequences(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
-    """Defaults for recurrent autoencoders, which learn from many steps."""
-    batch = 32 if n_samples <= 2000 else 64
-    n_steps = min(4000, max(600, 6 * n_samples))
-    return Defaults((), batch, 1e-2, 0.2, 0.98, n_steps, 20, None, None)
+def defaults_for_sequences(n_samples, n_features, n_components) -> Defaults:
+    """Of recurrent autoencoders, which learn from many steps."""
+    return Defaults(
+        batch_size=32 if n_samples <= 2000 else 64,
+        lr=1e-2,
+        weight_decay=0.2,
+        n_steps=min(4000, max(600, 6 * n_samples)),
+        n_rounds=20,
+    )
+
+
+def defaults_for_variational(n_samples, n_features, n_components) -> Defaults:
+    """Of models whose code is drawn, where noise takes long averages."""
+    n_steps, rate = _n_steps(n_samples, 128), _rate(1e-2, 100, n_features)
+    return Defaults(batch_size=128, lr=rate, ema_decay=0.998, n_steps=n_steps)
 
 
 # Of models that start as PCA, by what their architecture is made for.
@@ -177,19 +190,15 @@ DEFAULTS = {
 }
 
 
-def defaults_for_variational(
-    n_samples: int, n_features: int, n_components: int
-) -> Defaults:
-    """Defaults for models whose code is drawn: noise asks for long averages."""
-    batch, rate = 128, 1e-2 * min(1.0, (100 / n_features) ** 0.5)
-    n_steps = _length(n_samples, batch)
-    return Defaults((), batch, rate, 0.0, 0.998, n_steps, 30, None, None)
-
-
-def _length(n_samples: int, batch: int, most: int = 6000) -> int:
+def _n_steps(n_samples: int, batch: int, most: int = 6000) -> int:
     """Steps from random weights: 2,000, fewer for few rows and more for many."""
     least = min(2000, max(400, 20 * n_samples))
     return min(most, max(least, 8 * n_samples // batch))
+
+
+def _rate(peak: float, width: int, n_features: int) -> float:
+    """A learning rate that is lower for rows of more than so many features."""
+    return peak * min(1.0, (width / n_features) ** 0.5)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What fits of rows have in common: seeds, device, held-out rows, schedule, curves.
 
-`Fit` and `GANFit` add what is trained and what comes of it.
+Subclasses of `BaseFit` add what is trained and the fitted attributes.
 """
 
 import math
@@ -19,7 +19,7 @@ from skae.training.callbacks import check_callbacks
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
 
-__all__ = ["BaseFit", "advice_on", "finished_rounds", "given"]
+__all__ = ["BaseFit", "advice_on", "finished_rounds", "rows_at", "value_or_default"]
 
 _MAX_HELD_OUT = 1000
 # The last part of a training, and the share of the whole fall that is much there.
@@ -38,7 +38,7 @@ class BaseFit:
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one.
     context : ndarray of shape (n_samples, n_context), optional
-        What the model is told of each row.
+        The condition of each row.
     """
 
     # Whether the model starts as PCA.
@@ -60,14 +60,13 @@ class BaseFit:
         check_callbacks(estimator.callbacks)
 
     def end(self, fitted: dict) -> None:
-        """Tell scikit-learn's callbacks that the fit is over, and the user how."""
+        """Notify scikit-learn's callbacks, and tell the user how the fit went."""
         self.progress.end(lambda: fitted)
         if self.estimator.verbose:
             name, phrases = type(self.estimator).__name__, self._summary(fitted)
             print(f"{name}: {', '.join(phrases)}", file=sys.stderr)
 
     def _summary(self, fitted: dict) -> list[str]:
-        """What there is to say of a fit, from its fitted attributes."""
         n_epochs, scores = fitted["n_iter_"], fitted["validation_scores_"]
         if not len(fitted["loss_curve_"]):
             return ["nothing was trained"]
@@ -91,32 +90,26 @@ class BaseFit:
         return order[held_out:], np.sort(order[:held_out])
 
     def _schedule_of(self, n_train, defaults, warmup=0.0, **options) -> Schedule:
-        """The schedule that the parameters ask for, or that defaults have.
+        """The schedule of the parameters, with defaults for what they leave open.
 
-        Parameters
-        ----------
-        n_train : int
-        defaults : object
-            With batch_size, lr, n_steps and n_rounds.
-        warmup : float, default=0.0
-            Share of the training that does not count against patience.
-        **options
-            Of `Schedule`.
+        Defaults have batch_size, lr, n_steps and n_rounds; the options are those of
+        `Schedule`. A share ``warmup`` of the training does not count against patience.
         """
         estimator = self.estimator
-        batch_size = min(given(estimator.batch_size, defaults.batch_size), n_train)
+        batch_size = min(
+            value_or_default(estimator.batch_size, defaults.batch_size), n_train
+        )
         length = length_of(
             n_train, batch_size, defaults.n_steps, defaults.n_rounds, estimator.max_iter
         )
-        patient = estimator.early_stopping and estimator.n_iter_no_change != np.inf
         patience = None
-        if patient:
+        if estimator.early_stopping and estimator.n_iter_no_change != np.inf:
             patience = int(estimator.n_iter_no_change) + round(warmup * length.n_rounds)
         return Schedule(
             n_rounds=length.n_rounds,
             n_steps=length.n_steps,
             batch_size=batch_size,
-            lr=given(estimator.learning_rate_init, defaults.lr),
+            lr=value_or_default(estimator.learning_rate_init, defaults.lr),
             patience=patience,
             tol=estimator.tol,
             steps_per_epoch=length.steps_per_epoch,
@@ -124,28 +117,20 @@ class BaseFit:
         )
 
     def _curves(self, trainer: Trainer, earlier=None) -> dict:
-        """Fitted attributes that tell of the training.
-
-        Parameters
-        ----------
-        trainer : Trainer
-            After its training.
-        earlier : fitted estimator, optional
-            Whose training this one continues.
-        """
-        self._warn_of_training(trainer, earlier)
+        """Fitted attributes of a training, which may continue that of an estimator."""
         rounds = finished_rounds(trainer)
+        self._warn_of_training(trainer, rounds, is_continued=earlier is not None)
         epochs = np.array([trainer.schedule.epochs(row["step"]) for row in rounds])
-        losses, before = [row["train_loss"] for row in rounds], 0
+        losses = [row["train_loss"] for row in rounds]
         kept, scores = trainer.kept_round_, None
         if trainer.evaluate is not None:
             scores = [-row["valid_loss"] for row in rounds]
         if earlier is not None:
-            before = len(earlier.loss_curve_)
-            kept = before + kept if kept else earlier._kept_round
-            scores = _joined(earlier.validation_scores_, before, scores, len(losses))
+            n_before = len(earlier.loss_curve_)
+            kept = n_before + kept if kept else earlier._kept_round
+            scores = _joined(earlier.validation_scores_, n_before, scores, len(losses))
             losses = [*earlier.loss_curve_, *losses]
-            last = earlier.epochs_[-1] if before else 0.0
+            last = earlier.epochs_[-1] if n_before else 0.0
             epochs = np.concatenate([earlier.epochs_, last + epochs])
         ended = "trained to the end"
         if self.estimator.max_iter is not None:
@@ -161,8 +146,7 @@ class BaseFit:
             "validation_scores_": scores,
         }
 
-    def _warn_of_training(self, trainer, earlier) -> None:
-        rounds = finished_rounds(trainer)
+    def _warn_of_training(self, trainer, rounds: list[dict], is_continued) -> None:
         if trainer.interrupted_:
             epoch = trainer.schedule.epochs(rounds[-1]["step"]) if rounds else 0
             advice = (
@@ -170,13 +154,13 @@ class BaseFit:
                 "so far are kept."
             )
         else:
+            untrained = trainer.kept_round_ == 0
             advice = advice_on(
                 trainer.start_loss_,
                 [row["valid_loss"] for row in rounds if "valid_loss" in row],
                 tol=self.estimator.tol,
                 max_iter=None if trainer.stop_reason_ else self.estimator.max_iter,
-                kept_untrained=trainer.kept_round_ == 0
-                and not (self.is_anchored or earlier is not None),
+                kept_untrained=untrained and not self.is_anchored and not is_continued,
             )
         if advice is not None:
             warnings.warn(advice, ConvergenceWarning, stacklevel=5)
@@ -204,11 +188,11 @@ def advice_on(
     losses : list of float
         The held-out losses of its rounds; empty where nothing was held out.
     tol : float
-        A fall of less than this share of the loss is none.
+        A fall of less than this share of the loss does not count.
     max_iter : int or None
         The limit that ended the training, if one did that the user had set.
     kept_untrained : bool
-        Whether the weights of a random start are left.
+        Whether the weights are those of a random start.
     """
     if not losses or start is None:
         return None
@@ -241,10 +225,14 @@ def _joined(earlier, n_earlier: int, later, n_later: int) -> list[float] | None:
     """Two curves as one, with nan for the one that is missing."""
     if earlier is None and later is None:
         return None
-    first = [math.nan] * n_earlier if earlier is None else earlier
-    return [*first, *([math.nan] * n_later if later is None else later)]
+    return [*(earlier or [math.nan] * n_earlier), *(later or [math.nan] * n_later)]
 
 
-def given(value, default):
+def rows_at(rows, index):
+    """Some of the rows, where there are any."""
+    return None if rows is None else rows[index]
+
+
+def value_or_default(value, default):
     """The value, or the default where the value is a word such as "auto"."""
     return default if isinstance(value, str) else value

@@ -1,37 +1,50 @@
-"""Model units, and anchors from principal components: the codec's start in them.
+"""The start as PCA: model units, anchors from principal axes, and what is kept of both.
 
 Model units are X centred and divided by one scalar, so that directions keep PCA's
-meaning, or, for models that have to be indifferent to X's units, by a unit for each
-column. For a Gaussian likelihood that starts as PCA the scalar is PCA's residual
-standard deviation; likelihoods of rows as they are get X itself.
+meaning, or, for models that must not depend on X's units, by a unit for each column.
+For a Gaussian likelihood that starts as PCA the scalar is PCA's residual standard
+deviation; likelihoods of rows that are not centred get X itself. After training,
+held-out rows decide (`choose_departure`) how far the model may leave its start.
 """
 
+import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from skae.models.autoencoder import Autoencoder
 from skae.parts.anchored import Anchor
-from skae.statistics.pca import Principal, principal
-from skae.training.held_out import Folds
+from skae.statistics.column_units import pooled_deviation
+from skae.statistics.pca import Moments, PCAResult, principal
+from skae.training.held_out import Folds, Judge
 
 __all__ = [
     "NEGLIGIBLE",
+    "Choice",
     "Units",
     "anchor_of",
-    "fold_anchors",
-    "input_scale_of",
-    "output_scale_of",
-    "stacked",
+    "choose_departure",
+    "member_anchors",
+    "network_scales",
     "units_of",
 ]
 
-_FLOOR = 0.3
 # A residual below this share of the variance is rounding: PCA is the answer.
 NEGLIGIBLE = 1e-7
+# Smallest deviation of a column that the network sees, in those of a typical one.
+_FLOOR = 0.3
 # Of a code's variance, for one that is all noise or all signal.
 _SHARES = 1e-3, 1 - 1e-6
+# Factors on the departure from PCA, and the t that it needs.
+_SHRINKAGE = (1.0, 0.9, 0.75, 0.5, 0.25)
+_REQUIRED_T = 2.5
+# Small tables need more: 60 rows t = 4.2, 1,000 rows t = 2.6.
+_CAUTION = 100
+# Share of the rows whose gains count as no more than the largest of the others'.
+_WINSORISED = 0.02
 
 
 @dataclass(frozen=True)
@@ -59,9 +72,7 @@ class Units:
 
     def to_x(self, x: Tensor) -> Tensor:
         """Rows of the model as float64 rows of X on the CPU."""
-        x = x.cpu().double()
-        scale = torch.as_tensor(self.scale, dtype=torch.float64)
-        rows = x * scale + torch.as_tensor(self.center)
+        rows = x.cpu().double() * self.columns + torch.as_tensor(self.center)
         if self.constant is None:
             return rows
         constant = torch.as_tensor(self.constant)
@@ -85,121 +96,170 @@ class Units:
 
 
 def units_of(
-    found, residual=None, *, centred: bool = True, columns: np.ndarray | None = None
+    moments: Moments,
+    residual: float | None = None,
+    *,
+    centred: bool = True,
+    columns: np.ndarray | None = None,
 ) -> Units:
-    """Model units from moments.
+    """Model units from moments, and from one of the following.
 
     Parameters
     ----------
-    found : Moments or Principal
     residual : float, optional
         PCA's mean squared error per entry; the mean variance where left out.
     centred : bool, default=True
-        False for likelihoods that judge X as it is.
+        False for likelihoods of X as it is.
     columns : ndarray of shape (n_features,), optional
         A unit for each column, in X's units.
     """
     constant = None
-    if not (found.variance > 0).all():
-        constant = np.where(found.variance > 0, np.nan, found.mean)
+    if not (moments.variance > 0).all():
+        constant = np.where(moments.variance > 0, np.nan, moments.mean)
     if not centred:
-        return Units(np.zeros_like(found.mean), 1.0, constant)
+        return Units(np.zeros_like(moments.mean), 1.0, constant)
     if columns is not None:
-        return Units(found.center, columns, constant)
-    square = float(found.variance.mean()) if residual is None else residual
-    scale = found.unit * float(np.sqrt(square)) if square > 0 else 1.0
-    return Units(found.center, scale, constant)
+        return Units(moments.center, columns, constant)
+    square = float(moments.variance.mean()) if residual is None else residual
+    scale = moments.unit * float(np.sqrt(square)) if square > 0 else 1.0
+    return Units(moments.center, scale, constant)
 
 
-def _deviation(found, units: Units) -> np.ndarray:
-    """Standard deviation of each column in model units."""
-    return np.sqrt(found.variance) * (found.unit / units.scale)
+def network_scales(
+    moments: Moments, units: Units, groups: np.ndarray | None = None
+) -> tuple[Tensor, Tensor]:
+    """r and s of `AnchoredCodec`, each of shape ``(n_features,)``.
 
-
-def input_scale_of(found, units: Units, groups: np.ndarray | None = None) -> Tensor:
-    """r: one over each column's standard deviation, floored, in model units.
-
-    Columns of a group share one.
+    r is one over each column's standard deviation in model units, with a floor; columns
+    of a group share one. s is the standard deviation where it is below one.
     """
-    deviation = _deviation(found, units)
+    deviation = np.sqrt(moments.variance) * (moments.unit / units.scale)
+    output_scale = np.minimum(deviation, 1)
     if groups is not None:
-        counts = np.bincount(groups)
-        pooled = np.bincount(groups, deviation**2) / np.maximum(counts, 1)
-        deviation = np.sqrt(pooled)[groups]
+        deviation = pooled_deviation(deviation, groups)
     floor = _FLOOR * np.sqrt(np.mean(deviation**2))
     deviation = np.maximum(deviation, floor)
-    return torch.as_tensor(1 / np.where(deviation > 0, deviation, 1), dtype=torch.float)
-
-
-def output_scale_of(found, units: Units) -> Tensor:
-    """s: each column's standard deviation where that is below one model unit."""
-    return torch.as_tensor(np.minimum(_deviation(found, units), 1), dtype=torch.float)
+    input_scale = 1 / np.where(deviation > 0, deviation, 1)
+    return torch.from_numpy(input_scale).float(), torch.from_numpy(output_scale).float()
 
 
 def anchor_of(
-    found: Principal, units: Units, likelihood, *, shrunk: bool = False
+    pca: PCAResult, units: Units, likelihood, *, shrunk: bool = False
 ) -> Anchor:
-    """The anchor of a principal component analysis.
+    """The anchor of a principal component analysis, or of a probabilistic one.
 
-    Parameters
-    ----------
-    found : Principal
-    units : Units
-    likelihood : likelihood part
-        Whose link carries the reconstruction to raw outputs.
-    shrunk : bool, default=False
-        Codes of probabilistic PCA.
+    The likelihood's link carries the reconstruction to raw outputs; codes are shrunk
+    in probabilistic PCA.
     """
-    ratio = found.unit / units.scale
-    scale = np.sqrt(found.axis_variance) * ratio
+    ratio = pca.unit / units.scale
+    scale = np.sqrt(pca.axis_variance) * ratio
     scale = np.maximum(scale, max(1e-6 * scale.max(initial=0), 1e-12))
-    center = (found.mean - units.center) / units.scale
-    center = torch.as_tensor(center, dtype=torch.float)
-    axes = torch.as_tensor(np.ascontiguousarray(found.axes), dtype=torch.float)
+    center = torch.as_tensor((pca.mean - units.center) / units.scale).float()
     shrinkage = np.ones(len(scale))
     if shrunk:
-        n_rest = max(1, found.axes.shape[0] - found.axes.shape[1])
-        noise = found.residual * len(found.variance) / n_rest * ratio**2
+        n_features, n_components = pca.axes.shape
+        n_rest = max(1, n_features - n_components)
+        noise = pca.residual * n_features / n_rest * ratio**2
         shrinkage = np.clip(1 - noise / scale**2, *_SHARES)
     return Anchor(
-        axes,
-        torch.as_tensor(scale, dtype=torch.float),
+        torch.as_tensor(np.ascontiguousarray(pca.axes)).float(),
+        torch.as_tensor(scale).float(),
         center,
         likelihood.link(center),
         likelihood.link_slope(center),
-        torch.as_tensor(shrinkage, dtype=torch.float),
+        torch.as_tensor(shrinkage).float(),
     )
 
 
-def fold_anchors(
-    folds: Folds,
-    full: Principal,
-    units: Units,
-    likelihood,
-    random_state,
-    *,
-    shrunk: bool = False,
-) -> list[Anchor]:
-    """One anchor a fold, from its own training rows, with the signs of ``full``."""
+def member_anchors(
+    anchor: Anchor, folds: Folds, likelihood, random_state, *, shrunk: bool = False
+) -> Anchor:
+    """The anchor of all rows and one for each fold, along a leading axis.
+
+    Those of the folds come from their own training rows, in model units, and have the
+    signs of the first.
+    """
+    anchors = [anchor]
+    full_axes = anchor.axes.numpy()
     rows = folds.x.double().cpu().numpy()
-    model_units = Units(np.zeros(rows.shape[1]), 1.0)
-    anchors = []
     weight = None if folds.weight is None else folds.weight.double().cpu().numpy()
-    for index in range(folds.n_folds):
-        kept = folds.training_rows(index)
-        own = principal(
-            rows[kept],
-            full.axes.shape[1],
-            None if weight is None else weight[kept],
-            random_state,
-        )
-        signs = np.sign(np.sum(own.axes * full.axes, axis=0))
-        axes = own.axes * np.where(signs == 0, 1, signs)
-        own = replace(own, axes=axes)
-        anchors.append(anchor_of(own, model_units, likelihood, shrunk=shrunk))
-    return anchors
+    model_units = Units(np.zeros(rows.shape[1]), 1.0)
+    for fold in range(folds.n_folds):
+        kept = folds.training_rows(fold)
+        fold_weight = None if weight is None else weight[kept]
+        pca = principal(rows[kept], full_axes.shape[1], fold_weight, random_state)
+        signs = np.sign(np.sum(pca.axes * full_axes, axis=0))
+        pca = replace(pca, axes=pca.axes * np.where(signs == 0, 1, signs))
+        anchors.append(anchor_of(pca, model_units, likelihood, shrunk=shrunk))
+    return Anchor(*(torch.stack(tensors) for tensors in zip(*anchors, strict=True)))
 
 
-def stacked(anchors: list[Anchor]) -> Anchor:
-    """Anchors of members along a leading axis."""
-    return Anchor(*(torch.stack(parts) for parts in zip(*anchors, strict=True)))
+class Choice(NamedTuple):
+    """How much of the departure from the anchor held-out rows support.
+
+    Attributes
+    ----------
+    shrinkage : float
+        Factor on the departure; zero keeps the anchor.
+    t : float
+        Paired t of the gain per held-out row over the anchor, the largest gains
+        winsorised.
+    ratio : float
+        Held-out loss of what is kept over that of the anchor.
+    """
+
+    shrinkage: float
+    t: float
+    ratio: float
+
+
+def choose_departure(model: Autoencoder, judge: Judge) -> Choice:
+    """Shrink the trained model towards its anchor, or return to it.
+
+    The anchor is kept unless the gain over it is reliable. Rows far outside the
+    training rows return to the anchor (see `Guard`). The judge has recorded the start
+    of the model, which is left with the chosen weights and guard.
+    """
+    codec = model.codec
+    parameters = codec.anchored_parameters()
+    trained = [parameter.detach().clone() for parameter in parameters]
+    codec.guard = judge.guard(model)
+
+    @torch.no_grad()
+    def shrink(factor):
+        for weights in zip(parameters, judge.start, trained, strict=True):
+            parameter, before, after = weights
+            parameter.copy_(torch.lerp(before, after, factor))
+
+    losses = {}
+    for factor in _SHRINKAGE:
+        shrink(factor)
+        losses[factor] = judge(model)
+    # The first of equals: as little shrunk as possible.
+    shrinkage = min(losses, key=losses.__getitem__)
+    shrink(shrinkage)
+    loss = judge.row_loss(model)
+    t = _paired_t(judge.start_loss - loss, judge.weight)
+    if not t >= _REQUIRED_T + _CAUTION / len(judge.training_x):
+        codec.guard = None
+        codec.load_state_dict(judge.start_model.codec.state_dict())
+        return Choice(0.0, t, 1.0)
+    return Choice(shrinkage, t, judge.mean(loss) / judge.mean(judge.start_loss))
+
+
+def _paired_t(gain: Tensor, weight: Tensor | None) -> float:
+    """t of the mean gain, from below.
+
+    A few rows that gain much inflate the spread more than the mean. To count them less
+    can only lower the mean, so that a significant t stays one; losses count in full.
+    """
+    if weight is not None:
+        gain = gain * weight
+    n_rows = len(gain)
+    if n_rows < 2:
+        return 0.0
+    gain = gain.double()
+    most = gain.kthvalue(math.ceil((1 - _WINSORISED) * n_rows)).values
+    gain = gain.clamp_max(most)
+    spread = gain.std() / n_rows**0.5
+    return (gain.mean() / spread.clamp_min(1e-300)).item()

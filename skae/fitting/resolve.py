@@ -1,8 +1,7 @@
 """From the strings and numbers that users write to parts.
 
-Estimators fill in `Parts` in ``_parts``; `Fit` makes a model of it. User-facing
-defaults are strings, numbers, tuples or None; objects are accepted wherever strings
-are.
+Estimators fill in `Parts` in ``_parts``; `Fit` makes a model of it. Parameters are
+strings, numbers, tuples or None; objects are accepted wherever strings are.
 """
 
 from collections.abc import Callable
@@ -24,7 +23,7 @@ __all__ = ["Parts", "hidden_widths", "noise_of", "part_of", "penalties_of"]
 
 @dataclass(frozen=True)
 class Parts:
-    """What an estimator's parameters say of its model.
+    """The model that an estimator's parameters describe.
 
     Attributes
     ----------
@@ -40,7 +39,8 @@ class Parts:
     init : {"pca", "random"}
         PCA needs n_components, or an architecture that decides it.
     columns_apart : bool
-        Whether columns that are measured in different units get one each.
+        Whether columns that are measured in different units get one each, where the
+        model does not start as PCA.
     kl_warmup : float
         Share of the training over which the prior's divergence comes in.
     hidden_context : float
@@ -61,13 +61,7 @@ class Parts:
 
 
 def part_of(value, base, names=None, default=None):
-    """A part by name, a copy of the user's object as such a part, or the default.
-
-    Raises
-    ------
-    ValueError
-        When a class came instead of an object, or the object lacks a method.
-    """
+    """A part by name, a copy of the user's object as such a part, or the default."""
     if isinstance(value, str) and names is not None:
         if value not in names:
             raise ValueError(
@@ -75,7 +69,12 @@ def part_of(value, base, names=None, default=None):
                 f"got {value!r}."
             )
         return names[value]()
-    return default() if value is None else as_part(_copied(value), base)
+    if value is None:
+        return default()
+    if isinstance(value, type | str):
+        name = value if isinstance(value, str) else value.__name__
+        raise ValueError(f"A part must be an object, such as {name}(); got {value!r}.")
+    return as_part(clone(value, safe=False), base)
 
 
 def penalties_of(penalty) -> tuple:
@@ -87,30 +86,15 @@ def penalties_of(penalty) -> tuple:
 
 
 def noise_of(noise, level):
-    """The corruption of a name at a level, a copy of the user's object, or none.
-
-    Raises
-    ------
-    ValueError
-        When the level of a share of entries is beyond one.
-    """
-    if noise is None:
-        return NoCorruption()
+    """The corruption of a name at a level, a copy of the user's object, or none."""
     if not isinstance(noise, str):
-        return as_part(_copied(noise), Corruption)
+        return part_of(noise, Corruption, default=NoCorruption)
     if noise != "gaussian" and level > 1:
         raise ValueError(
             f"noise_level of noise={noise!r} is a share of the features and must be in "
             f"[0, 1]; got {level!r}."
         )
     return CORRUPTIONS[noise](level)
-
-
-def _copied(part):
-    if isinstance(part, type | str):
-        name = part if isinstance(part, str) else part.__name__
-        raise ValueError(f"A part must be an object, such as {name}(); got {part!r}.")
-    return clone(part, safe=False)
 
 
 def hidden_widths(

@@ -10,7 +10,7 @@ where E and D start as the axes of a linear autoencoder, in practice PCA: the un
 model is that autoencoder. ``s`` holds, for each column, its standard deviation where
 that is below one model unit: columns of small units then move in their own units, and
 constant ones not at all. A `Guard` takes rows unlike the training rows back to the
-start. Held-out rows decide in ``fitting/departure.py`` what of f and g is kept.
+start. Held-out rows decide in ``fitting/pca_start.py`` what of f and g is kept.
 """
 
 from typing import NamedTuple

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from scipy import linalg, sparse
+from sklearn.utils.extmath import svd_flip
 
 from skae.rows.chunks import chunks
 
-__all__ = ["CentredRows", "Covariance", "axes_of_share", "leading_axes", "share"]
+__all__ = ["CentredRows", "leading_axes", "n_components_for_share"]
 
 # F itself is decomposed up to this number of multiplications and entries.
 _DIRECT = 3e7
@@ -49,48 +50,47 @@ class CentredRows:
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-    weight : ndarray of shape (n_samples,)
-        Adds up to one.
+    sample_weight : ndarray of shape (n_samples,) or None
     mean : ndarray of shape (n_features,), in X's units
     unit : float
     """
 
-    def __init__(self, X, weight: np.ndarray, mean: np.ndarray, unit: float):
+    def __init__(self, X, sample_weight, mean: np.ndarray, unit: float):
         self.X = X
         self.shape = X.shape
+        self.is_wide = X.shape[1] > X.shape[0]
         self.is_sparse = sparse.issparse(X)
-        self._root = np.sqrt(weight)
+        weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+        self._root = np.sqrt(weight / weight.sum())
         self._mean = mean
         self._unit = unit
+        self._shift = mean / unit
         if self.is_sparse:
             X = X.astype(np.float64) / unit
             X.sum_duplicates()
             missing = np.isnan(X.data)
-            X.data[missing] = mean[X.indices[missing]] / unit
+            X.data[missing] = self._shift[X.indices[missing]]
             self._scaled = X
 
     def _is_cancelling(self) -> bool:
         """Whether squares of rows that are centred afterwards would not do."""
         if not self.is_sparse or self.X.nnz > _SPARSE * self.shape[0] * self.shape[1]:
             return True
-        mean = self._mean / self._unit
         squares = self._root**2 @ self._scaled.multiply(self._scaled)
-        offset = mean @ mean
+        offset = self._shift @ self._shift
         return offset > _LARGEST_OFFSET * (squares.sum() - offset)
 
     def __matmul__(self, right: np.ndarray) -> np.ndarray:
         """F right, for right of shape (n_features, width)."""
         if self.is_sparse:
-            shift = (self._mean / self._unit) @ right
-            return (self._scaled @ right - shift) * self._root[:, None]
+            return (self._scaled @ right - self._shift @ right) * self._root[:, None]
         return np.concatenate([block @ right for _, block in self._blocks()])
 
     def transposed(self, left: np.ndarray) -> np.ndarray:
         """F^T left, for left of shape (n_samples, width)."""
         if self.is_sparse:
             left = left * self._root[:, None]
-            shift = np.outer(self._mean / self._unit, left.sum(axis=0))
-            return self._scaled.T @ left - shift
+            return self._scaled.T @ left - np.outer(self._shift, left.sum(axis=0))
         return sum(block.T @ left[rows] for rows, block in self._blocks())
 
     def covariance_times(self, right: np.ndarray) -> np.ndarray:
@@ -108,16 +108,14 @@ class CentredRows:
         if self._is_cancelling():
             return sum(block.T @ block for _, block in self._blocks())
         weighted = self._scaled.multiply(self._root[:, None]).tocsr()
-        mean = self._mean / self._unit
-        return (weighted.T @ weighted).toarray() - np.outer(mean, mean)
+        return (weighted.T @ weighted).toarray() - np.outer(self._shift, self._shift)
 
     def gram(self) -> np.ndarray:
         """F F^T."""
         if not self._is_cancelling():
-            mean = self._mean / self._unit
-            cross = self._scaled @ mean
+            cross = self._scaled @ self._shift
             square = (self._scaled @ self._scaled.T).toarray()
-            square += mean @ mean - cross[:, None] - cross
+            square += self._shift @ self._shift - cross[:, None] - cross
             return square * np.outer(self._root, self._root)
         X = self.X.tocsc() if self.is_sparse else self.X
         n_samples, n_features = self.shape
@@ -129,27 +127,13 @@ class CentredRows:
 
     def square(self) -> np.ndarray:
         """The smaller of F^T F and F F^T."""
-        n_samples, n_features = self.shape
-        return self.covariance() if n_features <= n_samples else self.gram()
+        return self.gram() if self.is_wide else self.covariance()
 
     def square_times(self, right: np.ndarray) -> np.ndarray:
         """`square` times right."""
-        n_samples, n_features = self.shape
-        if n_features <= n_samples:
-            return self.covariance_times(right)
-        return self @ self.transposed(right)
-
-    def axes_of(self, variance: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-        """Right singular vectors of F from eigenvalues and vectors of `square`."""
-        n_samples, n_features = self.shape
-        if n_features <= n_samples:
-            return vectors
-        axes = self.transposed(vectors)
-        if variance.min() > _WELL_CONDITIONED * variance.max():
-            return axes / np.sqrt(variance)
-        # Orthonormal also where a variance is zero.
-        axes, triangle = linalg.qr(axes, mode="economic")
-        return axes * np.where(np.diag(triangle) < 0, -1, 1)
+        if self.is_wide:
+            return self @ self.transposed(right)
+        return self.covariance_times(right)
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         for rows in chunks(*self.shape):
@@ -166,45 +150,22 @@ class CentredRows:
         return block
 
 
-class Covariance:
-    """F^T F as a factor of products, which is never formed.
-
-    Parameters
-    ----------
-    rows : CentredRows
-    trace : float
-        Sum of the variances.
-    """
-
-    def __init__(self, rows: CentredRows, trace: float):
-        self.shape = rows.shape[1], rows.shape[1]
-        self._rows = rows
-        self._trace = trace
-        self._scale = 1.0
-
-    def __matmul__(self, right: np.ndarray) -> np.ndarray:
-        return self._rows.covariance_times(right) * self._scale
-
-    def __truediv__(self, divisor: float) -> "Covariance":
-        divided = Covariance(self._rows, self._trace)
-        divided._scale = self._scale / divisor
-        return divided
-
-    def trace(self) -> float:
-        """Sum of the variances, as arrays have it."""
-        return self._trace * self._scale
-
-
 def leading_axes(
-    rows: CentredRows, n_components: int, random_state: np.random.RandomState
+    rows: CentredRows,
+    n_components: int | float,
+    total: float,
+    random_state: np.random.RandomState,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Variances and axes, largest first.
 
     Parameters
     ----------
     rows : CentredRows
-    n_components : int
-        At most min(n_samples, n_features).
+    n_components : int or float
+        At most min(n_samples, n_features). Below one, as many as keep more than this
+        share of the total variance.
+    total : float
+        Sum of the variances of all columns.
     random_state : RandomState
         Where the Krylov method starts; where it ends does not depend on it.
 
@@ -213,62 +174,70 @@ def leading_axes(
     variance : ndarray of shape (n_components,)
     axes : ndarray of shape (n_features, n_components)
         Orthonormal columns, the largest entry of each positive, as PCA has them.
-    """
-    if _is_direct(rows):
-        variance, axes = _decomposed(rows)
-        return variance[:n_components], _sign_flipped(axes[:, :n_components])
-    if _is_formed(rows, n_components):
-        variance, vectors = _eigen(rows.square(), n_components)
-    else:
-        variance, vectors = _block_krylov(rows, n_components, random_state)
-    return variance, _sign_flipped(rows.axes_of(variance, vectors))
-
-
-def axes_of_share(
-    rows: CentredRows, wanted: float, total: float, random_state
-) -> tuple[np.ndarray, np.ndarray]:
-    """`leading_axes`, as many as keep more than a share of the total variance.
 
     Raises
     ------
     ValueError
-        When these are too many to be found among so many rows and features.
+        When a share takes too many components of so many rows and features.
     """
-    side = min(rows.shape)
+    if n_components < 1:
+        share = n_components
+        variance, vectors = _leading_share(rows, share, total, random_state)
+    else:
+        variance, vectors = _leading(rows, int(n_components), random_state)
+    axes = vectors
+    if rows.is_wide:
+        axes = rows.transposed(vectors)
+        if variance.min() > _WELL_CONDITIONED * variance.max():
+            axes = axes / np.sqrt(variance)
+        else:
+            # Orthonormal also where a variance is zero.
+            axes = linalg.qr(axes, mode="economic")[0]
+    return variance, svd_flip(axes, None)[0]
+
+
+def _leading(rows: CentredRows, n_components: int, random_state):
+    """Largest eigenvalues, and their vectors, of the smaller square of F."""
     if _is_direct(rows):
-        variance, axes = _decomposed(rows)
-        n_components = share(variance, wanted)
-        return variance[:n_components], _sign_flipped(axes[:, :n_components])
-    n_components = _FEWEST
+        left, values, right = linalg.svd(rows.dense(), full_matrices=False)
+        vectors = left if rows.is_wide else right.T
+        return np.square(values[:n_components]), vectors[:, :n_components]
+    if _is_formed(rows, n_components):
+        return _eigen(rows.square(), n_components)
+    return _block_krylov(rows, n_components, random_state)
+
+
+def _leading_share(rows: CentredRows, share: float, total: float, random_state):
+    """`_leading`, of as many as add up to more than a share of the total."""
+    side = min(rows.shape)
     most = min(_MOST, _MANY * side)
-    while not _is_formed(rows, n_components) and n_components <= most:
-        variance, axes = leading_axes(rows, n_components, random_state)
-        lacking = wanted * total - variance.sum()
+    n_components = _FEWEST
+    while n_components <= most and not (
+        _is_direct(rows) or _is_formed(rows, n_components)
+    ):
+        variance, vectors = _leading(rows, n_components, random_state)
+        lacking = share * total - variance.sum()
         if lacking < 0:
-            n_components = share(variance, wanted, total)
-            return variance[:n_components], axes[:, :n_components]
+            break
         # No variance to come is larger than the last.
         fewest = n_components + int(lacking / max(variance[-1], total / 1e12)) + 1
         n_components = max(fewest, 2 * n_components)
-    if side > _FORMED_FOR_MANY:
-        raise ValueError(
-            f"n_components={wanted:g} takes about {n_components} components or more of "
-            f"X with {rows.shape[0]} rows and {rows.shape[1]} features, and with them "
-            f"a matrix of {side} x {side} ({8 * side**2 / 2**30:.1f} GiB). Pass the "
-            "number of components, an int."
-        )
-    variance, vectors = _eigen(rows.square(), side)
-    n_components = share(variance, wanted)
-    variance, vectors = variance[:n_components], vectors[:, :n_components]
-    return variance, _sign_flipped(rows.axes_of(variance, vectors))
+    else:
+        if side > _FORMED_FOR_MANY:
+            raise ValueError(
+                f"n_components={share:g} takes about {n_components} components or more "
+                f"of X with {rows.shape[0]} rows and {rows.shape[1]} features, and "
+                f"with them a matrix of {side} x {side} "
+                f"({8 * side**2 / 2**30:.1f} GiB). Pass the number of components, "
+                "an int."
+            )
+        variance, vectors = _leading(rows, side, random_state)
+    n_components = n_components_for_share(variance, share, total)
+    return variance[:n_components], vectors[:, :n_components]
 
 
-def share(variance: np.ndarray, wanted: float, total: float | None = None) -> int:
-    """How many leading variances add up to more than a share of the total.
-
-    The total is the sum of the variances where it is left out.
-    """
-    total = variance.sum() if total is None else total
+def n_components_for_share(variance: np.ndarray, wanted: float, total: float) -> int:
+    """How many leading variances add up to more than a share of the total."""
     cumulated = np.cumsum(variance) / max(total, np.finfo(float).tiny)
     enough = int(np.searchsorted(cumulated, wanted, side="right")) + 1
     return min(len(variance), enough)
@@ -286,11 +255,6 @@ def _is_formed(rows, n_components) -> bool:
         # No larger than a few times the axes.
         return side <= _FORMED_FOR_MANY or n_components > side / 3
     return side <= _FORMED
-
-
-def _decomposed(rows):
-    _, values, axes = linalg.svd(rows.dense(), full_matrices=False)
-    return np.square(values), axes.T
 
 
 def _eigen(square, n_vectors):
@@ -342,10 +306,3 @@ def _orthogonal(block, basis):
         block = block - basis @ (basis.T @ block)
         block = linalg.qr(block, mode="economic")[0]
     return block
-
-
-def _sign_flipped(axes) -> np.ndarray:
-    """PCA's convention: the largest entry of each axis is positive."""
-    largest = np.abs(axes).argmax(axis=0)
-    signs = np.sign(axes[largest, np.arange(axes.shape[1])])
-    return axes * np.where(signs == 0, 1, signs)

@@ -8,7 +8,7 @@ metric is kept.
 
 import numpy as np
 
-__all__ = ["column_units"]
+__all__ = ["column_units", "pooled_deviation"]
 
 # Standard deviations within this ratio may well be of one unit.
 _RATIO = 10.0
@@ -53,7 +53,7 @@ def column_units(
     # Roots first: squares of large and of small units do not meet in one sum.
     deviation = np.sqrt(variance)
     if groups is not None:
-        deviation = _pooled(deviation, groups)
+        deviation = pooled_deviation(deviation, groups)
     varies = deviation > 0
     if not varies.any():
         return None
@@ -63,8 +63,8 @@ def column_units(
     return np.where(varies, deviation, 1.0)
 
 
-def _pooled(deviation, groups) -> np.ndarray:
-    """The root mean square of each group's deviations."""
+def pooled_deviation(deviation: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Root mean square of the deviations of each column's group, ``(n_features,)``."""
     groups = np.unique(groups, return_inverse=True)[1]
     total = np.bincount(groups, deviation**2)
     return np.sqrt(total / np.bincount(groups))[groups]

@@ -6,11 +6,14 @@ The loss is minimised by L-BFGS from random weights; at its minimum the weights 
 PCA's subspace (Baldi and Hornik 1989) and `rotated` turns them to the principal axes.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy import linalg
 from scipy.optimize import minimize
+from sklearn.utils.extmath import svd_flip
 
-from skae.statistics.centred_rows import Covariance
+from skae.statistics.pca import Moments, PCAResult
 
 __all__ = ["fit_linear", "rotated"]
 
@@ -19,7 +22,7 @@ _STAGES = (10, 15, 25, 100, 10_000)
 
 
 def fit_linear(
-    covariance: np.ndarray | Covariance,
+    moments: Moments,
     n_components: int,
     *,
     tied: bool,
@@ -36,7 +39,8 @@ def fit_linear(
 
     Parameters
     ----------
-    covariance : ndarray or Covariance of shape (n_features, n_features)
+    moments : Moments
+        With the covariance C.
     n_components : int
     tied : bool
     random_state : RandomState
@@ -49,14 +53,18 @@ def fit_linear(
     losses : list of float
         Mean squared error per entry after each iteration, relative to the variance.
     """
-    n_features = covariance.shape[0]
+    covariance: Any = moments.covariance
+    trace = moments.variance.sum()
+    n_features = len(moments.variance)
     width = min(n_components, n_features)
     padding = ((0, 0), (0, n_components - width))
-    total = covariance.trace()
-    if total == 0:
+    if trace == 0:
         zeros = np.zeros((n_features, n_components))
         return zeros, zeros.T, [0.0]
-    c = covariance / _norm(covariance)
+    # Frobenius norm, by an estimate that does not need the entries.
+    probes = np.random.RandomState(0).standard_normal((n_features, 30))
+    scale = np.sqrt(30) / linalg.norm(covariance @ probes)
+    c, trace = covariance * scale, trace * scale
     w = random_state.standard_normal((n_features, width)) / np.sqrt(n_features)
     objective = _tied_loss if tied else _untied_loss
     losses: list[float] = []
@@ -65,7 +73,7 @@ def fit_linear(
         n_iter = min(stage, max_iter - len(losses))
         if n_iter <= 0:
             break
-        w, converged = _descend(objective, w, stretch, c, n_iter, losses)
+        w, converged = _descend(objective, w, stretch, c, trace, n_iter, losses)
         if converged:
             break
         w, stretch = _balanced(w, c)
@@ -74,30 +82,22 @@ def fit_linear(
     return np.pad(encoder, padding), decoder, losses
 
 
-def _norm(covariance) -> float:
-    """Frobenius norm, estimated where the covariance is not formed."""
-    if isinstance(covariance, np.ndarray):
-        return linalg.norm(covariance)
-    probes = np.random.RandomState(0).standard_normal((covariance.shape[0], 30))
-    return linalg.norm(covariance @ probes) / np.sqrt(probes.shape[1])
-
-
-def _descend(objective, w, stretch, c, n_iter, losses):
+def _descend(objective, w, stretch, c, trace, n_iter, losses):
     """L-BFGS on w / stretch; the new w and whether the gradient has vanished."""
-    scale = c.trace()
 
     def loss_and_gradient(flat):
         loss, gradient = objective(flat.reshape(w.shape) * stretch, c)
         return loss, (gradient * stretch).ravel()
+
+    def record(intermediate_result):
+        losses.append(1 + intermediate_result.fun / trace)
 
     result = minimize(
         loss_and_gradient,
         (w / stretch).ravel(),
         jac=True,
         method="L-BFGS-B",
-        callback=lambda intermediate_result: losses.append(
-            1 + intermediate_result.fun / scale
-        ),
+        callback=record,
         options={
             "maxiter": n_iter,
             "maxfun": 2 * n_iter + 20,
@@ -132,8 +132,8 @@ def _untied_loss(w, c):
 
 
 def rotated(
-    encoder: np.ndarray, decoder: np.ndarray, covariance: np.ndarray | Covariance
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    encoder: np.ndarray, decoder: np.ndarray, moments: Moments
+) -> tuple[np.ndarray, PCAResult]:
     """The same linear map with decorrelated codes along orthonormal axes.
 
     Unregularised training finds PCA's subspace in arbitrary coordinates (Kunin et al.
@@ -143,23 +143,18 @@ def rotated(
     Returns
     -------
     encoder : ndarray of shape (n_features, n_components)
-    components : ndarray of shape (n_components, n_features)
-    variance : ndarray of shape (n_components,)
-        Of the codes.
+    result : PCAResult
+        Its axes are the decoder, and its variances those of the codes.
     """
-    n_features, n_components = encoder.shape
     basis, mixing = linalg.qr(decoder.T, mode="economic")
+    missing = (0, encoder.shape[1] - basis.shape[1])
     encoder = encoder @ mixing.T
-    variance, turn = linalg.eigh(encoder.T @ (covariance @ encoder))
+    variance, turn = linalg.eigh(encoder.T @ (moments.covariance @ encoder))
     turn = turn[:, ::-1]
-    components = (basis @ turn).T
-    largest = np.abs(components).argmax(axis=1)
-    signs = np.sign(components[np.arange(len(components)), largest])
-    signs = np.where(signs == 0, 1, signs)
-    missing = n_components - len(components)
-    pad = ((0, missing), (0, 0))
-    return (
-        np.pad(encoder @ turn * signs, pad[::-1]),
-        np.pad(components * signs[:, None], pad),
-        np.pad(np.maximum(variance[::-1], 0), (0, missing)),
+    axes, signed = svd_flip(basis @ turn, (encoder @ turn).T)
+    result = PCAResult(
+        **vars(moments),
+        axes=np.pad(axes, ((0, 0), missing)),
+        axis_variance=np.pad(np.maximum(variance[::-1], 0), missing),
     )
+    return np.pad(signed.T, ((0, 0), missing)), result

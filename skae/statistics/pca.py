@@ -9,33 +9,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
 from sklearn.utils import check_random_state
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
+from skae.checks.rows import feature_ranges
 from skae.rows.chunks import chunks
-from skae.statistics.centred_rows import (
-    CentredRows,
-    Covariance,
-    axes_of_share,
-    leading_axes,
-    share,
-)
+from skae.statistics.centred_rows import CentredRows, leading_axes
 
-__all__ = [
-    "Moments",
-    "Principal",
-    "moments",
-    "pooled_moments",
-    "principal",
-    "sequence_moments",
-    "share",
-]
+__all__ = ["Moments", "PCAResult", "moments", "pooled_moments", "principal"]
 
 # Of more features the covariance is multiplied, not formed.
 _FORMED = 2000
 _ROUNDING = 32 * np.finfo(np.float64).eps
+_TINY = np.finfo(np.float64).tiny
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Moments:
     """First and second moments of the rows.
 
@@ -45,7 +35,7 @@ class Moments:
     unit : float
         Power of two that keeps squares of X / unit within range.
     variance : ndarray of shape (n_features,), in units of ``unit`` squared
-    covariance : ndarray or Covariance of shape (n_features, n_features) or None
+    covariance : ndarray or LinearOperator of shape (n_features, n_features) or None
         Likewise; not formed of more than 2,000 features, None where it was not wanted.
     shared_center : ndarray of shape (n_features,) or None
         What rows are centred at, where that is not their mean.
@@ -54,7 +44,7 @@ class Moments:
     mean: np.ndarray
     unit: float
     variance: np.ndarray
-    covariance: np.ndarray | Covariance | None
+    covariance: np.ndarray | LinearOperator | None = None
     shared_center: np.ndarray | None = None
 
     @property
@@ -62,36 +52,29 @@ class Moments:
         """What rows are centred at, in X's units."""
         return self.mean if self.shared_center is None else self.shared_center
 
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviation of each column, in X's units."""
+        return np.sqrt(self.variance) * self.unit
 
-@dataclass(frozen=True)
-class Principal:
-    """Principal component analysis of the rows, whatever the solver.
+
+@dataclass(frozen=True, kw_only=True)
+class PCAResult(Moments):
+    """Moments and principal axes of the rows, whatever the solver.
 
     Attributes
     ----------
-    mean : ndarray of shape (n_features,), in X's units
-    unit : float
-        The other attributes are in this unit of X.
     axes : ndarray of shape (n_features, n_components)
         Orthonormal columns; zero columns beyond min(n_samples, n_features).
-    axis_variance : ndarray of shape (n_components,)
-    variance : ndarray of shape (n_features,)
+    axis_variance : ndarray of shape (n_components,), in units of ``unit`` squared
     """
 
-    mean: np.ndarray
-    unit: float
     axes: np.ndarray
     axis_variance: np.ndarray
-    variance: np.ndarray
-
-    @property
-    def center(self) -> np.ndarray:
-        """What rows are centred at: the mean."""
-        return self.mean
 
     @property
     def residual(self) -> float:
-        """Mean squared error per entry of the training rows."""
+        """Mean squared error per entry of the training rows, in ``unit`` squared."""
         lost = self.variance.sum() - self.axis_variance.sum()
         return max(0.0, lost) / len(self.variance)
 
@@ -106,20 +89,19 @@ def moments(X, sample_weight=None, *, covariance: bool) -> Moments:
     sample_weight : ndarray of shape (n_samples,), optional
     covariance : bool
     """
-    unit, weight = _unit(X), _shares_of(sample_weight, X.shape[0])
-    present, first, _ = _column_sums(X, weight, np.zeros(X.shape[1]), unit)
-    mean = _ratio(first, present) * unit
-    present, first, second = _column_sums(X, weight, mean, unit)
-    # Rows centred at the mean have the mean's own rounding error as their mean.
-    mean = mean + _ratio(first, present) * unit
-    variance = _above_rounding(second - _ratio(first**2, present), mean / unit)
-    found = Moments(mean, unit, variance, None)
+    unit, present, mean, variance = _column_moments(X, sample_weight)
+    result = Moments(
+        mean=mean * unit, unit=unit, variance=_above_rounding(variance * present, mean)
+    )
     if not covariance:
-        return found
-    rows = CentredRows(X, weight, mean, unit)
+        return result
+    rows = CentredRows(X, sample_weight, result.mean, unit)
     if X.shape[1] <= _FORMED:
-        return replace(found, covariance=rows.covariance())
-    return replace(found, covariance=Covariance(rows, variance.sum()))
+        return replace(result, covariance=rows.covariance())
+    products = rows.covariance_times
+    shape = X.shape[1], X.shape[1]
+    operator = LinearOperator(shape, products, matmat=products, dtype=np.float64)
+    return replace(result, covariance=operator)
 
 
 def pooled_moments(X, sample_weight, groups: np.ndarray) -> Moments:
@@ -133,37 +115,24 @@ def pooled_moments(X, sample_weight, groups: np.ndarray) -> Moments:
         Columns of equal number share a center and a variance, those over all their
         entries. The mean is each column's; the center where it has no entry.
     """
-    unit, weight = _unit(X), _shares_of(sample_weight, X.shape[0])
+    unit, present, mean, variance = _column_moments(X, sample_weight)
     groups = np.unique(groups, return_inverse=True)[1]
+    entries = np.maximum(np.bincount(groups, present), _TINY)
 
-    def pooled(columns):
-        return np.bincount(groups, columns)[groups]
+    def pooled(values):
+        return (np.bincount(groups, present * values) / entries)[groups]
 
-    present, first, _ = _column_sums(X, weight, np.zeros(X.shape[1]), unit)
-    center = _ratio(pooled(first), pooled(present)) * unit
-    present, first, second = _column_sums(X, weight, center, unit)
-    mean = center + _ratio(first, present) * unit
-    shift = _ratio(pooled(first), pooled(present))
-    variance = _ratio(pooled(second), pooled(present)) - shift**2
-    center = center + shift * unit
-    mean[present == 0] = center[present == 0]
-    variance = _above_rounding(variance, center / unit)
-    return Moments(mean, unit, variance, None, center)
-
-
-def sequence_moments(X, sample_weight, period: int) -> Moments:
-    """`pooled_moments` of flat sequences, columns ``period`` apart being one feature.
-
-    Parameters
-    ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-    sample_weight : ndarray of shape (n_samples,) or None
-    period : int
-    """
-    return pooled_moments(X, sample_weight, np.arange(X.shape[1]) % period)
+    center = pooled(mean)
+    variance = pooled(variance + (mean - center) ** 2)
+    return Moments(
+        mean=np.where(present > 0, mean, center) * unit,
+        unit=unit,
+        variance=_above_rounding(variance, center),
+        shared_center=center * unit,
+    )
 
 
-def principal(X, n_components, sample_weight=None, random_state=None) -> Principal:
+def principal(X, n_components, sample_weight=None, random_state=None) -> PCAResult:
     """PCA of X.
 
     Parameters
@@ -178,111 +147,62 @@ def principal(X, n_components, sample_weight=None, random_state=None) -> Princip
 
     Returns
     -------
-    Principal
+    PCAResult
 
     Raises
     ------
     ValueError
         When a share of the variance takes too many components of large X.
     """
-    found = moments(X, sample_weight, covariance=False)
-    weight = _shares_of(sample_weight, X.shape[0])
-    rows = CentredRows(X, weight, found.mean, found.unit)
+    result = moments(X, sample_weight, covariance=False)
+    rows = CentredRows(X, sample_weight, result.mean, result.unit)
     random_state = check_random_state(0 if random_state is None else random_state)
-    if n_components < 1:
-        total = found.variance.sum()
-        variance, axes = axes_of_share(rows, n_components, total, random_state)
-        n_components = len(variance)
-    else:
-        rank = min(n_components, *X.shape)
-        variance, axes = leading_axes(rows, rank, random_state)
-    return Principal(
-        found.mean,
-        found.unit,
-        _padded(axes, n_components),
-        _padded(variance, n_components),
-        found.variance,
+    rank = min(n_components, *X.shape)
+    total = result.variance.sum()
+    variance, axes = leading_axes(rows, rank, total, random_state)
+    n_missing = max(0, n_components - len(variance))
+    return PCAResult(
+        **vars(result),
+        axes=np.pad(axes, ((0, 0), (0, n_missing))),
+        axis_variance=np.pad(variance, (0, n_missing)),
     )
 
 
-def _column_sums(X, weight, center, unit):
-    """Weight of each column's entries, sums of (X - center) / unit and of its square.
+def _column_moments(X, sample_weight):
+    """Unit, and for each column the share of entries, their mean and variance in it.
 
-    The differences are exact where an offset leaves few digits to them.
+    Shares are weighted; NaN, where entries are missing, does not count.
     """
-    if sparse.issparse(X):
-        return _sparse_column_sums(X, weight, center, unit)
-    present, first, second = np.zeros((3, X.shape[1]))
-    for rows in chunks(*X.shape):
-        block = np.subtract(X[rows], center, dtype=np.float64)
-        if unit != 1:
-            block /= unit
-        missing = np.isnan(block)
-        block[missing] = 0
-        present += weight[rows] @ ~missing
-        first += weight[rows] @ block
-        second += weight[rows] @ np.square(block, out=block)
-    return present, first, second
-
-
-def _sparse_column_sums(X, weight, center, unit):
-    """The same from the stored entries, the others being zeros."""
     n_samples, n_features = X.shape
-    stored, present, first, second = np.zeros((4, n_features))
-    count = np.zeros(n_features, dtype=np.int64)
-    for rows in chunks(n_samples, max(1, X.nnz // n_samples)):
-        block = X[rows]
-        if not block.has_canonical_format:
-            # Slices are views of X.
-            block = block.copy()
-            block.sum_duplicates()
-        columns = block.indices
-        share_of_row = np.repeat(weight[rows], np.diff(block.indptr))
-        values = (block.data.astype(np.float64) - center[columns]) / unit
-        missing = np.isnan(values)
-        values[missing] = 0
-
-        def total(entries, columns=columns):
-            return np.bincount(columns, entries, n_features)
-
-        count += np.bincount(columns, minlength=n_features)
-        stored += total(share_of_row)
-        present += total(share_of_row * ~missing)
-        first += total(share_of_row * values)
-        second += total(share_of_row * values**2)
-    # Exactly none where all are stored: the square of an offset would be added.
-    zeros = np.where(count == n_samples, 0, np.maximum(1 - stored, 0))
-    shift = -center / unit
-    return present + zeros, first + zeros * shift, second + zeros * shift**2
-
-
-def _shares_of(sample_weight, n_samples: int) -> np.ndarray:
-    """Weights that add up to one."""
-    if sample_weight is None:
-        return np.full(n_samples, 1 / n_samples)
-    return sample_weight / sample_weight.sum()
-
-
-def _ratio(sums, weight) -> np.ndarray:
-    return np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
+    largest = np.fmax.reduce(np.abs(feature_ranges(X)), axis=None, initial=0)
+    extreme = largest > 0 and not 1e-12 < largest < 1e12
+    unit = float(2.0 ** np.round(np.log2(largest))) if extreme else 1.0
+    weight = np.ones(n_samples) if sample_weight is None else sample_weight
+    weight = weight / weight.sum()
+    if sparse.issparse(X):
+        scaled = X.astype(np.float64) / unit
+        scaled.sum_duplicates()
+        mean, variance, present = mean_variance_axis(
+            scaled, axis=0, weights=weight, return_sum_weights=True
+        )
+        return unit, present, *(np.where(present > 0, v, 0) for v in (mean, variance))
+    mean = np.zeros(n_features)
+    # The second pass has the digits that an offset costs the first.
+    for _ in range(2):
+        present, first, second = np.zeros((3, n_features))
+        for rows in chunks(n_samples, n_features):
+            block = np.divide(X[rows], unit, dtype=np.float64)
+            block -= mean
+            missing = np.isnan(block)
+            block[missing] = 0
+            present += weight[rows] @ ~missing
+            first += weight[rows] @ block
+            second += weight[rows] @ np.square(block, out=block)
+        entries = np.where(present > 0, present, 1)
+        mean += first / entries
+    return unit, present, mean, second / entries - (first / entries) ** 2
 
 
 def _above_rounding(variance, mean) -> np.ndarray:
     """A constant feature differs from its mean by rounding, which is no variance."""
     return np.where(variance <= (_ROUNDING * mean) ** 2, 0, variance)
-
-
-def _unit(X) -> float:
-    values = X.data if sparse.issparse(X) else X
-    largest = 0.0
-    if values.size:
-        # NaN, where entries are missing, does not count.
-        high, low = (f.reduce(f.reduce(values, axis=0)) for f in (np.fmax, np.fmin))
-        largest = max(float(high), -float(low))
-    extreme = largest > 0 and not 1e-12 < largest < 1e12
-    return float(2.0 ** np.round(np.log2(largest))) if extreme else 1.0
-
-
-def _padded(array, width) -> np.ndarray:
-    missing = width - array.shape[-1]
-    return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)])

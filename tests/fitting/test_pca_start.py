@@ -8,10 +8,8 @@ from sklearn.decomposition import PCA
 from skae.fitting.pca_start import (
     Units,
     anchor_of,
-    fold_anchors,
-    input_scale_of,
-    output_scale_of,
-    stacked,
+    member_anchors,
+    network_scales,
     units_of,
 )
 from skae.parts.anchored import AnchoredCodec
@@ -32,12 +30,12 @@ def table(seed=0, scale=1.0):
 
 def columns(variance):
     """Moments of columns of mean one."""
-    return Moments(np.ones(len(variance)), 1.0, variance, None)
+    return Moments(mean=np.ones(len(variance)), unit=1.0, variance=variance)
 
 
 def beside_path(anchor, found, units):
     codec = Dense((8,)).build(5, K, generator=generator())
-    scales = input_scale_of(found, units), output_scale_of(found, units)
+    scales = network_scales(found, units)
     return AnchoredCodec(codec, anchor, *scales, generator=generator())
 
 
@@ -94,11 +92,11 @@ def test_the_bernoulli_anchor_meets_the_mean():
 
 def test_input_scales_are_inverse_deviations_with_a_floor():
     variance = np.array([4.0, 4.0, 1e-8, 0.0])
-    scale = input_scale_of(columns(variance), Units(np.ones(4), 2.0))
+    scale, _ = network_scales(columns(variance), Units(np.ones(4), 2.0))
     floor = 0.3 * np.sqrt(np.mean(variance / 4))
     np.testing.assert_allclose(scale, [1, 1, 1 / floor, 1 / floor], rtol=1e-6)
     still = columns(np.zeros(2))
-    assert input_scale_of(still, Units(np.ones(2), 1.0)).tolist() == [1, 1]
+    assert network_scales(still, Units(np.ones(2), 1.0))[0].tolist() == [1, 1]
 
 
 def test_each_fold_has_the_pca_of_its_training_rows_with_common_signs():
@@ -107,18 +105,19 @@ def test_each_fold_has_the_pca_of_its_training_rows_with_common_signs():
     units = units_of(full, full.residual)
     rows = Rows(X, units.center, units.scale, torch.device("cpu"))
     folds = Folds(rows[:], 4, generator())
-    anchors = fold_anchors(folds, full, units, Gaussian(), None)
-    assert len(anchors) == 4
-    for fold, anchor in enumerate(anchors):
+    anchor = anchor_of(full, units, Gaussian())
+    anchors = member_anchors(anchor, folds, Gaussian(), None)
+    assert anchors.axes.shape == (5, 5, K)
+    assert all(map(torch.equal, (tensor[0] for tensor in anchors), anchor))
+    for fold in range(4):
         pca = PCA(K).fit(X[folds.training_rows(fold)])
-        axes = anchor.axes.double().numpy()
+        axes = anchors.axes[fold + 1].double().numpy()
         np.testing.assert_allclose(
             np.abs(np.sum(axes * pca.components_.T, 0)), 1, rtol=1e-5
         )
         assert (np.sum(axes * full.axes, 0) > 0).all()
-        center = anchor.center.double().numpy() * units.scale + units.center
+        center = anchors.center[fold + 1].double().numpy() * units.scale + units.center
         np.testing.assert_allclose(center, pca.mean_, rtol=1e-4)
-    assert stacked(anchors).axes.shape == (4, 5, K)
 
 
 def test_constant_columns_come_back_exactly():
@@ -154,14 +153,14 @@ def test_columns_of_different_units_have_one_each():
 
 def test_columns_of_small_deviations_move_in_them():
     variance = np.array([4.0, 1.0, 0.25, 0.0])
-    scale = output_scale_of(columns(variance), Units(np.ones(4), 2.0))
+    _, scale = network_scales(columns(variance), Units(np.ones(4), 2.0))
     np.testing.assert_allclose(scale, [1, 0.5, 0.25, 0])
 
 
 def test_columns_of_a_group_share_their_input_scale():
     variance = np.array([1.0, 9.0, 4.0, 4.0])
     groups = np.array([0, 0, 1, 1])
-    scale = input_scale_of(columns(variance), Units(np.ones(4), 1.0), groups)
+    scale, _ = network_scales(columns(variance), Units(np.ones(4), 1.0), groups)
     np.testing.assert_allclose(scale, [5**-0.5, 5**-0.5, 0.5, 0.5])
 
 

@@ -11,6 +11,7 @@ from skae.statistics.linear_autoencoder import (
     fit_linear,
     rotated,
 )
+from skae.statistics.pca import Moments
 
 D, K = 7, 3
 
@@ -24,6 +25,22 @@ def covariance(n_features=D, seed=0):
 def symmetric(seed=0):
     c = covariance(seed=seed)
     return c @ c.T / np.trace(c @ c.T)
+
+
+def moments_of(c):
+    """Of centred rows with this covariance."""
+    variance = np.diag(c)
+    return Moments(mean=0 * variance, unit=1.0, variance=variance, covariance=c)
+
+
+def trained(c, n_components, tied, seed=0):
+    return fit_linear(
+        moments_of(c),
+        n_components,
+        tied=tied,
+        random_state=np.random.RandomState(seed),
+        max_iter=2000,
+    )
 
 
 def error(encoder, decoder, c):
@@ -60,9 +77,7 @@ def test_losses_are_reconstruction_errors_without_their_constant():
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_training_arrives_at_pca(tied, seed):
     c = symmetric(seed)
-    encoder, decoder, losses = fit_linear(
-        c, K, tied=tied, random_state=np.random.RandomState(seed), max_iter=2000
-    )
+    encoder, decoder, losses = trained(c, K, tied, seed)
     values, vectors = np.linalg.eigh(c)
     least = values[:-K].sum()
     assert error(encoder, decoder, c) <= least * (1 + 1e-6)
@@ -75,24 +90,12 @@ def test_training_arrives_at_pca(tied, seed):
 def test_the_scale_does_not_matter(scale):
     c = symmetric()
     values = np.linalg.eigvalsh(c)
-    encoder, decoder, _ = fit_linear(
-        scale * c,
-        K,
-        tied=False,
-        random_state=np.random.RandomState(0),
-        max_iter=2000,
-    )
+    encoder, decoder, _ = trained(scale * c, K, tied=False)
     assert error(encoder, decoder, c) <= values[:-K].sum() * (1 + 1e-6)
 
 
 def test_nothing_to_learn_gives_zeros():
-    encoder, decoder, losses = fit_linear(
-        np.zeros((D, D)),
-        K,
-        tied=True,
-        random_state=np.random.RandomState(0),
-        max_iter=9,
-    )
+    encoder, decoder, losses = trained(np.zeros((D, D)), K, tied=True)
     assert not encoder.any()
     assert not decoder.any()
     assert losses == [0.0]
@@ -102,9 +105,7 @@ def test_nothing_to_learn_gives_zeros():
 def test_more_components_than_the_rank_reconstruct_everything(tied):
     basis = np.random.default_rng(0).standard_normal((D, 2))
     c = basis @ basis.T
-    encoder, decoder, _ = fit_linear(
-        c, 4, tied=tied, random_state=np.random.RandomState(0), max_iter=2000
-    )
+    encoder, decoder, _ = trained(c, 4, tied)
     assert error(encoder, decoder, c) < 1e-6 * np.trace(c)
 
 
@@ -114,7 +115,8 @@ def test_rotation_leaves_every_reconstruction_as_it_was(n_components):
     random = np.random.default_rng(1)
     encoder = random.standard_normal((D, n_components))
     decoder = random.standard_normal((n_components, D))
-    turned, components, variance = rotated(encoder, decoder, c)
+    turned, result = rotated(encoder, decoder, moments_of(c))
+    components, variance = result.axes.T, result.axis_variance
     assert turned.shape == (D, n_components)
     np.testing.assert_allclose(turned @ components, encoder @ decoder, atol=1e-9)
     kept = min(n_components, D)

@@ -9,13 +9,11 @@ from sklearn.decomposition import PCA
 
 from skae.rows import chunks as batches
 from skae.statistics import centred_rows as centred
-from skae.statistics.pca import (
-    moments,
-    pooled_moments,
-    principal,
-    sequence_moments,
-    share,
-)
+from skae.statistics.centred_rows import n_components_for_share
+from skae.statistics.pca import moments, pooled_moments, principal
+
+# Three steps of two features, laid out flat.
+STEPS = np.array([0, 1, 0, 1, 0, 1])
 
 
 def table(n_samples=60, n_features=6, seed=0):
@@ -134,8 +132,9 @@ def test_moments_are_numpys(covariance, by_chunks):
 
 def test_share_counts_until_more_than_the_share_is_kept():
     values = np.array([5.0, 3.0, 2.0])
-    assert [share(values, wanted) for wanted in (0.4, 0.6, 0.9)] == [1, 2, 3]
-    assert share(np.zeros(3), 0.5) <= 3
+    for wanted, n_components in ((0.4, 1), (0.6, 2), (0.9, 3)):
+        assert n_components_for_share(values, wanted, 10.0) == n_components
+    assert n_components_for_share(np.zeros(3), 0.5, 0.0) <= 3
 
 
 def sequences():
@@ -153,7 +152,7 @@ def test_moments_of_sequences_are_those_of_all_their_steps(
 ):
     X = sequences()
     weight = np.random.default_rng(1).uniform(0.5, 2, len(X)) if weighted else None
-    found = sequence_moments(as_rows(X), weight, 2)
+    found = pooled_moments(as_rows(X), weight, STEPS)
     steps = X.reshape(-1, 2)
     seen = ~np.isnan(steps[:, 0])
     of_steps = np.repeat(np.ones(len(X)) if weight is None else weight, 3)[seen]
@@ -168,13 +167,14 @@ def test_moments_of_sequences_are_those_of_all_their_steps(
 def test_steps_that_no_sequence_has_take_the_center_as_their_mean():
     X = table()
     X[:, 4:] = np.nan
-    found = sequence_moments(X, None, 2)
+    found = pooled_moments(X, None, STEPS)
     np.testing.assert_array_equal(found.mean[4:], found.center[4:])
 
 
 def test_moments_of_huge_sequences_are_finite():
     X = sequences()
-    found, of_huge = sequence_moments(X, None, 2), sequence_moments(1e200 * X, None, 2)
+    found = pooled_moments(X, None, STEPS)
+    of_huge = pooled_moments(1e200 * X, None, STEPS)
     np.testing.assert_allclose(of_huge.center, 1e200 * found.center)
     np.testing.assert_allclose(
         np.sqrt(of_huge.variance) * of_huge.unit, 1e200 * np.sqrt(found.variance)
@@ -368,5 +368,4 @@ def test_covariance_of_many_features_is_multiplied():
     for rows in (X, sparse.csr_array(X)):
         square = moments(rows, weight, covariance=True).covariance
         np.testing.assert_allclose(square @ right, expected @ right, atol=1e-12)
-        np.testing.assert_allclose((square / 4) @ right, expected @ right / 4)
-        np.testing.assert_allclose((square / 4).trace(), np.trace(expected) / 4)
+        np.testing.assert_allclose((square * 0.25) @ right, expected @ right / 4)

@@ -1,4 +1,4 @@
-"""Linear autoencoders of wide rows and of rows far from zero are PCA all the same."""
+"""Linear autoencoders are PCA all the same; a start as PCA keeps X's metric."""
 
 import tracemalloc
 
@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.decomposition import PCA
 
-from skae import AutoencoderTransformer
+from skae import AutoencoderTransformer, VariationalAE
 
 LINEAR = {"hidden_layer_sizes": (), "activation": "identity", "random_state": 0}
 
@@ -70,3 +70,12 @@ def test_rows_far_from_zero_keep_pcas_share_of_the_variance(offset):
     linear = AutoencoderTransformer(3, **LINEAR).fit(X)
     np.testing.assert_allclose(linear.explained_variance_ratio_, expected)
     assert linear.score(X) == pytest.approx(expected.sum(), rel=1e-6)
+
+
+def test_a_start_as_pca_keeps_the_metric_of_columns_of_different_units():
+    random = np.random.default_rng(0)
+    X = random.standard_normal((80, 2)) @ random.standard_normal((2, 4))
+    X = (X + 0.1 * random.standard_normal(X.shape)) * [1, 1e3, 1, 1]
+    model = VariationalAE(2, init="pca", max_iter=1, random_state=0).fit(X)
+    assert model.net_.codec.is_anchored
+    assert np.ndim(model._units.scale) == 0
