@@ -27,11 +27,18 @@ from skae.checks.rows import (
     training_rows,
     unchanged_on_error,
 )
-from skae.estimators.parameters import DecayParameters, choice, estimator, parameter
+from skae.estimators.parameters import (
+    DecayParameters,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+)
 from skae.estimators.trained import TrainedEstimator
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
-from skae.fitting.resolve import Parts
+from skae.fitting.resolve import Parts, part_of
+from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.isolation import isolated
 
@@ -57,8 +64,10 @@ class BaseAutoencoder(
 
     Parameters
     ----------
+    n_components : int, default=100
+        Width of the code; may exceed n_features.
     likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: squared error, or cross-entropy for X in
+        How reconstructions are judged: squared error, or cross-entropy for targets in
         [0, 1].
 
     Attributes
@@ -83,6 +92,7 @@ class BaseAutoencoder(
         Only when X has string column names.
     """
 
+    n_components: Any = parameter(100, at_least(1), positional=True)
     likelihood: Any = parameter(
         "gaussian", choice(*LIKELIHOODS), HasMethods(["nll", "mean"])
     )
@@ -168,19 +178,32 @@ class BaseAutoencoder(
 
     _fit_class = Fit
 
-    # Hooks for estimators whose rows have targets or a context.
+    # Hooks for estimators whose rows have targets or a condition.
 
     def _targets(self, y, shape):
         """Clean rows of this shape for pair training, or None."""
         return None
 
     def _context_of(self, y, n_samples, sample_weight, *, reset):
-        """What the model is told of each row used, ``(n_rows, n_context)``, or None."""
+        """Condition of rows of positive weight, ``(n_rows, n_context)``, or None."""
         return None
 
     def _parts(self, X) -> Parts:
         """What the parameters say of a model of rows X, or where they contradict."""
         raise NotImplementedError
+
+    def _parts_of(self, X, architecture, defaults, **others) -> Parts:
+        """Parts with those that all autoencoders have parameters for."""
+        return Parts(
+            architecture=architecture,
+            n_components=None if architecture.decides_width else self.n_components,
+            defaults=defaults,
+            likelihood=self._likelihood(X),
+            **others,
+        )
+
+    def _likelihood(self, X) -> Likelihood:
+        return part_of(self.likelihood, Likelihood, LIKELIHOODS)
 
     def _take_over(self, fitted):
         """Replace what an earlier fit left behind."""
@@ -221,15 +244,19 @@ class BaseAutoencoder(
         X : ndarray of shape (n_samples, n_features)
             Reconstructions, in X's units and Z's dtype.
         """
-        Z = self._codes(Z)
+        return self._decoded(self._codes(Z))
 
-        def decode(z):
-            return self._to_x(self.net_.codec.decode(z))
+    def _decoded(self, Z, condition=None, *, generator=None, dtype=None):
+        """Decode validated codes; with a generator, draw from the likelihood."""
 
-        zero = np.zeros(self.n_components_)
-        out = self._map_rows(
-            Z, decode, self.n_features_in_, center=zero, scale=self._code_scale
-        )
+        def decode(z, *condition):
+            raw = self.net_.codec.decode(z, *condition)
+            likelihood = self.net_.likelihood
+            x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
+            return self._units.to_x(x)
+
+        units, width = (0.0, self._code_scale), self.n_features_in_
+        out = self._map_rows(Z, decode, width, condition, units=units, dtype=dtype)
         return self._restored(out, None)
 
     def _codes(self, Z):
@@ -255,9 +282,11 @@ class BaseAutoencoder(
         X_hat : ndarray of shape (n_samples, n_features)
             In X's units and dtype.
         """
-        rows = self._rows(X)
-        out = self._map_rows(rows, self._reconstruct, self.n_features_in_)
-        return self._restored(out, X)
+        return self._restored(self._reconstructed(self._rows(X)), X)
+
+    def _reconstructed(self, rows, condition=None):
+        """Reconstructions of validated rows."""
+        return self._map_rows(rows, self._reconstruct, self.n_features_in_, condition)
 
     def score_samples(self, X):
         """Log-likelihood of each row given its code, up to a constant.
@@ -336,24 +365,22 @@ class BaseAutoencoder(
     def _code_scale(self):
         return self._units.of_codes if self.net_.codec.keeps_units else 1.0
 
-    def _encoded(self, rows, out=None):
-        """Codes of validated rows, written into ``out`` where it is given."""
+    def _encoded(self, rows, condition=None, out=None):
+        """Codes of validated rows, written into ``out`` where there is one."""
         scale = self._code_scale
 
-        def encode(x):
-            return self.net_.code(x).cpu().double() * scale
+        def encode(x, *condition):
+            return self.net_.code(x, *condition).cpu().double() * scale
 
-        return self._map_rows(rows, encode, self.n_components_, out=out)
+        return self._map_rows(rows, encode, self.n_components_, condition, out=out)
 
     @property
     def _n_features_out(self):
         return self.n_components_
 
-    def _to_x(self, raw):
-        return self._units.to_x(self.net_.likelihood.mean(raw))
-
-    def _reconstruct(self, x):
-        rebuilt = self._to_x(self.net_.reconstruct(x))
+    def _reconstruct(self, x, *condition):
+        raw = self.net_.reconstruct(x, *condition)
+        rebuilt = self._units.to_x(self.net_.likelihood.mean(raw))
         if not self.net_.codec.allows_missing:
             return rebuilt
         return rebuilt.masked_fill(x.cpu().isnan(), torch.nan)
