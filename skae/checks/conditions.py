@@ -39,7 +39,8 @@ def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
         When y is of neither kind.
     """
     y = np.asarray(y)
-    _check_finite(y)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("y must not contain NaN or infinity.")
     if kind == "auto":
         discrete = type_of_target(y, input_name="y") in ("binary", "multiclass")
         is_flat = y.ndim == 1 or y.shape[1] == 1
@@ -121,7 +122,7 @@ class Classes:
 
     @classmethod
     def of(cls, y, weight=None) -> "Classes":
-        classes, numbers = np.unique(_column(y), return_inverse=True)
+        classes, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         counts = np.bincount(numbers, weight)
         return cls(classes, counts / counts.sum())
 
@@ -139,7 +140,7 @@ class Classes:
         ValueError
             When y has a class that the training rows did not have.
         """
-        y = _column(y)
+        y = column_or_1d(y, warn=True)
         unseen = ~np.isin(y, self.classes)
         if unseen.any():
             others = " and others" if self.width > _SHOWN else ""
@@ -214,17 +215,6 @@ class Numbers:
         share = None if self.weight is None else self.weight / self.weight.sum()
         drawn = self.values[random_state.choice(len(self.values), n_samples, p=share)]
         return drawn[:, 0] if self.is_flat else drawn
-
-
-def _column(y) -> np.ndarray:
-    y = column_or_1d(y, warn=True)
-    _check_finite(y)
-    return y
-
-
-def _check_finite(y) -> None:
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("y must not contain NaN or infinity.")
 
 
 def _numbers(y) -> np.ndarray:

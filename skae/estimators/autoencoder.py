@@ -59,28 +59,19 @@ default="relu"
     prior : str or prior part, default=None
         How the code is drawn from what the encoder gives, and what that costs:
         "normal" or one of `skae.parts.priors`.
-    alpha : "auto" or float, default="auto"
-        Decoupled weight decay of the hidden layers' weights, per unit of learning
-        rate. Raise it against overfitting.
     max_iter : int, default=None
         Epochs, passes over the training rows. None takes a number of steps that suits
         the shape of X. For linear autoencoders trained on the covariance, the largest
         number of L-BFGS iterations.
-    early_stopping : bool, default=True
-        Hold out rows to choose the weights of the best epoch, to stop, and to judge
-        against PCA. False trains on all rows and keeps the epoch of
-        the lowest training loss.
     validation_fraction : float, default=0.15
-        Share of the rows held out, 1,000 at most. Up to 600 rows the default model is
-        chosen by 4-fold cross-validation instead.
+        Share of the rows held out, 1,000 at most, also to judge the model against PCA.
+        Up to 600 rows the default model is chosen by 4-fold cross-validation instead.
 
     Attributes
     ----------
     loss_curve_ : list of float
         Training loss after each round: nats per sample of the scaled rows; for linear
         autoencoders trained on the covariance, squared error over the variance.
-    validation_scores_ : list of float or None
-        Minus the held-out loss after each round; None without held-out rows.
     departure_ : float
         What is kept of the trained departure from PCA: 0 is PCA itself or a linear
         model, 1 all of it or a model that held-out rows did not judge.

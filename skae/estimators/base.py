@@ -106,7 +106,6 @@ class BaseAutoencoder(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             At least two rows.
-        y : Ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative; rows of weight zero are left out.
 
@@ -137,12 +136,6 @@ class BaseAutoencoder(
 
         The first call sets the centre, the scale and the start of the model from its
         rows; nothing is held out, and a linear model loses its ``components_``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : Ignored
-        sample_weight : array-like of shape (n_samples,), optional
 
         Returns
         -------
@@ -220,10 +213,6 @@ class BaseAutoencoder(
     def transform(self, X):
         """Encode rows.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components_)
@@ -273,10 +262,6 @@ class BaseAutoencoder(
     def reconstruct(self, X):
         """Encode and decode rows.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         X_hat : ndarray of shape (n_samples, n_features)
@@ -294,10 +279,6 @@ class BaseAutoencoder(
         For a Gaussian likelihood this is minus half the squared reconstruction error,
         summed over features, in X's units squared; for one that learns a variance the
         log-density in X's units, for a Bernoulli one minus the cross-entropy, in nats.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -319,12 +300,6 @@ class BaseAutoencoder(
         both summed over rows and features: on training rows of a linear autoencoder
         this is the sum of PCA's ``explained_variance_ratio_``.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : Ignored
-        sample_weight : array-like of shape (n_samples,), optional
-
         Returns
         -------
         score : float
@@ -341,15 +316,13 @@ class BaseAutoencoder(
 
     def _squares(self, rebuilt, rows):
         """Squared errors and squared distances to the mean of each row."""
-        scale, missing = self._units.typical, rows.isnan()
-        lost, spread = rebuilt - rows, rows - torch.as_tensor(self.mean_)
-        squares = [
-            (part / scale).masked_fill(missing, 0).square() for part in (lost, spread)
-        ]
-        return torch.stack([square.sum(1) for square in squares], dim=1)
+        departures = rebuilt - rows, rows - torch.as_tensor(self.mean_)
+        # Of missing entries both are NaN.
+        squares = [(part / self._units.typical).square() for part in departures]
+        return torch.stack([square.nansum(1) for square in squares], dim=1)
 
     def _explained(self, squares, X, sample_weight):
-        """R2 from what `_squares` found in each row."""
+        """R2 from the `_squares` of each row."""
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
             squares = squares * weight[:, None]

@@ -119,7 +119,7 @@ default="relu"
             Its standard deviation. Only if ``return_std``.
         """
         rows = self._rows(X)
-        return self._posterior(rows, self._condition(y, rows), return_std)
+        return self._posterior(rows, self._condition(y, rows.shape[0]), return_std)
 
     def inverse_transform(self, Z, y=None):
         """Decode codes.
@@ -140,7 +140,7 @@ default="relu"
             raise ValueError(
                 "y must be given: codes do not hold what the samples are to be."
             )
-        condition = encode_conditions(self._context, y, len(Z), single=True)
+        condition = self._condition(y, len(Z), single=True)
         return self._decoded(Z, condition, dtype=self._dtype)
 
     def reconstruct(self, X, y=None):
@@ -182,7 +182,7 @@ default="relu"
     def _score_samples(self, X, y):
         rows = self._judged_rows(X)
         if y is not None:
-            return self._bounds(rows, self._condition(y, rows))
+            return self._bounds(rows, self._condition(y, rows.shape[0]))
         return logsumexp(self._joint(rows), axis=1)
 
     def score(self, X, y=None, sample_weight=None):
@@ -248,37 +248,35 @@ default=None
     def _labels(self, condition):
         return condition.argmax(axis=1) if hasattr(self, "classes_") else None
 
-    def _condition(self, y, rows):
+    def _condition(self, y, n_samples, single=False):
         """Encoded y, zeros without it."""
-        n_rows = rows.shape[0]
         if y is None:
-            return np.zeros((n_rows, self._context.width), dtype=np.float32)
-        return encode_conditions(self._context, y, n_rows)
+            return np.zeros((n_samples, self._context.width), dtype=np.float32)
+        return encode_conditions(self._context, y, n_samples, single=single)
 
     def _condition_to_draw(self, y, n_samples, random_state):
         if y is None:
             y = self._context.draw(n_samples, random_state)
-        return encode_conditions(self._context, y, n_samples, single=True)
+        return self._condition(y, n_samples, single=True)
 
     def _condition_or_likeliest(self, y, rows):
-        if y is not None:
-            return encode_conditions(self._context, y, rows.shape[0], single=True)
-        likeliest = self._joint(rows).argmax(axis=1)
-        return self._context.encode(self._context.classes[likeliest])
+        if y is None:
+            return np.eye(self._context.width)[self._joint(rows).argmax(axis=1)]
+        return self._condition(y, rows.shape[0], single=True)
 
     def _joint(self, rows):
         """Bound of log p(x, y) of each row and class."""
-        classes = self._context
-        if not isinstance(classes, Classes):
+        if not isinstance(self._context, Classes):
             raise ValueError(
                 f"y must be given: this {type(self).__name__} was fitted with numbers, "
                 "over which nothing can be summed."
             )
-        one_hot = np.eye(classes.width, dtype=np.float32)
+        n_rows, classes = rows.shape[0], self._context.classes
         bounds = [
-            self._bounds(rows, np.tile(each, (rows.shape[0], 1))) for each in one_hot
+            self._bounds(rows, self._condition(each, n_rows, single=True))
+            for each in classes
         ]
-        return np.stack(bounds, axis=1) + np.log(classes.shares)
+        return np.stack(bounds, axis=1) + np.log(self._context.shares)
 
     def _synthetic(self, X, y, labels, random_state):
         random = self._random(random_state)

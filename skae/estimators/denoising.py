@@ -97,10 +97,6 @@ default=None
     def denoise(self, X):
         """Clean noisy samples.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         X_clean : ndarray of shape (n_samples, n_features)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from skae.checks.conditions import Classes
+from skae.estimators.parameters import estimator
 from skae.rows.isolation import isolated
 
 __all__ = ["Augmenting", "Generative", "check_n_samples", "path", "seeded"]
@@ -26,6 +27,7 @@ _METHODS = ("spherical", "linear")
 _SMALLEST_ANGLE = 1e-4
 
 
+@estimator
 class Generative:
     """Sampling and interpolation for autoencoders whose prior has ``sample``."""
 
@@ -35,9 +37,6 @@ class Generative:
         Parameters
         ----------
         n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
-            None takes the estimator's own, so that an int there gives the same samples
-            in every call.
         noise : bool, default=False
             Draw from the likelihood too. False gives its mean, as papers show images.
 
@@ -139,6 +138,7 @@ class Generative:
         self._dtype = fitting.X.dtype
 
 
+@estimator
 class Augmenting:
     """Synthetic labelled rows, for conditional estimators with ``_context``."""
 
@@ -157,8 +157,6 @@ class Augmenting:
         n_per_class : int
             Synthetic rows of each class of y; as many as there are real ones is a good
             start.
-        random_state : int, RandomState or None, default=None
-            As in ``sample``.
 
         Returns
         -------

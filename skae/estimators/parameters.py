@@ -7,8 +7,9 @@ A class decorated with `estimator` declares its parameters as class variables,
 and the decorator writes the ``__init__`` that only assigns, ``_parameter_constraints``
 for scikit-learn's validation and, from the docstrings of its base classes, the entries
 of the parameters and attributes that it inherits. A class may declare an inherited
-parameter anew for another default, and need not repeat its text. Public methods inherit
-the sections of their docstrings, and single parameters in them, likewise.
+parameter anew for another default, and need not repeat its text. Docstrings of public
+methods inherit sections, and single parameters in them, likewise; what X, y,
+sample_weight and random_state usually mean is said here.
 """
 
 import dataclasses
@@ -46,6 +47,18 @@ _SECTIONS = (
     *("", "Parameters", "Attributes", "Returns"),
     *("Raises", "See Also", "Notes", "Examples"),
 )
+# Entries of methods' parameters where a method says nothing else of them.
+_COMMON = """
+Parameters
+----------
+X : {array-like, sparse matrix} of shape (n_samples, n_features)
+y : Ignored
+sample_weight : array-like of shape (n_samples,), optional
+    Non-negative.
+random_state : int, RandomState or None, default=None
+    None takes the estimator's own, so that an int there gives the same samples in every
+    call.
+"""
 _TITLE = re.compile(rf"\n({'|'.join(_SECTIONS[1:])})\n-+\n")
 _ENTRY = re.compile(r"^(?=\S)", re.MULTILINE)
 
@@ -107,8 +120,9 @@ def estimator(cls):
     for name, method in vars(cls).items():
         if inspect.isfunction(method) and not name.startswith("_"):
             bases = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
+            texts = [*(base.__doc__ for base in bases), _COMMON]
             order = list(inspect.signature(method).parameters)
-            method.__doc__ = _completed([base.__doc__ for base in bases], order)
+            method.__doc__ = _completed(texts, order)
     return cls
 
 

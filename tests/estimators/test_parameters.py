@@ -118,7 +118,14 @@ def test_entries_are_inherited_with_the_default_of_the_class():
 
 
 def test_methods_inherit_what_they_do_not_state():
-    assert Derived.score.__doc__ == "How good."
+    assert Derived.score.__doc__ == inspect.cleandoc(
+        """How good.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        """
+    )
     assert Derived.fit.__doc__ == inspect.cleandoc(
         """Learn from labels.
 
