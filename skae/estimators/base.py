@@ -8,11 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import (
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -55,10 +51,7 @@ _NOT_ALWAYS = (
 
 @estimator
 class BaseAutoencoder(
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    TrainedEstimator,
-    DecayParameters,
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrainedEstimator, DecayParameters
 ):
     """What all autoencoders share.
 
@@ -74,22 +67,6 @@ class BaseAutoencoder(
     ----------
     n_components_ : int
         Width of the code.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
-    loss_curve_ : list of float
-        Training loss at each evaluation, nats per sample of the scaled rows.
-    validation_scores_ : list of float or None
-        Minus the held-out loss at each evaluation; None without held-out samples.
-    n_features_in_ : int
-        Features seen in ``fit``.
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
     """
 
     n_components: Any = parameter(100, at_least(1), positional=True)

@@ -5,12 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from skae.checks.conditions import (
-    Classes,
-    context_of,
-    encode_conditions,
-    used_entries,
-)
+from skae.checks.conditions import Classes, context_of, encode_conditions, used_entries
 from skae.estimators.generative import Augmenting
 from skae.estimators.parameters import choice, estimator, parameter
 from skae.estimators.variational import Variational

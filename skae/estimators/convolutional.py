@@ -7,13 +7,7 @@ from sklearn.utils._param_validation import HasMethods
 from skae.checks.rows import is_black_and_white
 from skae.estimators.architectures import Images, channel_widths
 from skae.estimators.denoising import Denoising
-from skae.estimators.parameters import (
-    PCAStart,
-    at_least,
-    choice,
-    estimator,
-    parameter,
-)
+from skae.estimators.parameters import PCAStart, at_least, choice, estimator, parameter
 from skae.fitting.defaults import defaults_for_anchored_images, defaults_for_images
 from skae.fitting.resolve import noise_of
 from skae.parts.activations import ACTIVATIONS

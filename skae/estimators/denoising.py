@@ -14,13 +14,7 @@ from scipy import sparse
 from skae.checks.rows import shape_of, target_rows
 from skae.estimators.architectures import AnyArchitecture
 from skae.estimators.base import BaseAutoencoder
-from skae.estimators.parameters import (
-    PCAStart,
-    at_least,
-    choice,
-    estimator,
-    parameter,
-)
+from skae.estimators.parameters import PCAStart, at_least, choice, estimator, parameter
 from skae.fitting.defaults import DEFAULTS, defaults_from_random
 from skae.fitting.resolve import noise_of, penalties_of
 from skae.parts.corruption import CORRUPTIONS

@@ -43,10 +43,7 @@ __all__ = [
 
 AUTO = StrOptions({"auto"})
 WIDTHS = (tuple, list, np.ndarray, Integral)
-_SECTIONS = (
-    *("", "Parameters", "Attributes", "Returns"),
-    *("Raises", "See Also", "Notes", "Examples"),
-)
+_TITLES = "Parameters|Attributes|Returns|Raises|See Also|Notes|Examples"
 # Entries of methods' parameters where a method says nothing else of them.
 _COMMON = """
 Parameters
@@ -59,7 +56,7 @@ random_state : int, RandomState or None, default=None
     None takes the estimator's own, so that an int there gives the same samples in every
     call.
 """
-_TITLE = re.compile(rf"\n({'|'.join(_SECTIONS[1:])})\n-+\n")
+_TITLE = re.compile(rf"\n({_TITLES})\n-+\n")
 _ENTRY = re.compile(r"^(?=\S)", re.MULTILINE)
 
 
@@ -111,12 +108,9 @@ def estimator(cls):
     ]
     cls.__init__.__signature__ = inspect.Signature(parameters)
     cls._parameter_constraints = _constraints(cls)
-    cls.__doc__ = _completed(
-        [vars(base).get("__doc__") for base in cls.__mro__],
-        names,
-        {name: fields[name].default for name in names},
-        inherits=("Parameters", "Attributes"),
-    )
+    texts = [vars(base).get("__doc__") for base in cls.__mro__]
+    defaults = {name: fields[name].default for name in names}
+    cls.__doc__ = _completed(texts, names, defaults)
     for name, method in vars(cls).items():
         if inspect.isfunction(method) and not name.startswith("_"):
             bases = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
@@ -135,8 +129,8 @@ def _constraints(cls) -> dict[str, list]:
     return constraints
 
 
-def _completed(texts, order, defaults=None, inherits=_SECTIONS) -> str:
-    """A docstring with the sections, and the entries in them, that it inherits.
+def _completed(texts, order, defaults=None) -> str:
+    """A docstring with what it inherits.
 
     Parameters
     ----------
@@ -144,32 +138,30 @@ def _completed(texts, order, defaults=None, inherits=_SECTIONS) -> str:
         The docstring itself, then those to inherit from, the nearest first.
     order : list of str
         Names of the parameters.
-    defaults : mapping, optional
-        Defaults of parameters, which go into the heads of their entries.
-    inherits : collection of str
-        Titles of the sections that are inherited.
+    defaults : dict, optional
+        Of a class: defaults of parameters, which go into the heads of their entries. A
+        class inherits entries only, a method whole sections too.
     """
     sections, *inherited = map(_sections, texts)
-    for title in inherits:
+    if defaults is None:
         for text in inherited:
-            sections.setdefault(title, text.get(title, ""))
-    for title in ("Parameters", "Attributes"):
-        entries: dict[str, str] = {}
-        for text in (sections, *inherited):
-            for name, entry in _entries(text.get(title, "")).items():
-                entries.setdefault(name, entry)
-        if title == "Parameters":
-            names = sorted(set(entries) & set(order), key=order.index)
-            entries = {name: entries[name] for name in names}
-        for name, default in (defaults or {}).items():
-            if name in entries:
-                entries[name] = _with_default(entries[name], default)
-        sections[title] = "\n".join(entries.values())
-    return "\n\n".join(
-        f"{title}\n{'-' * len(title)}\n{sections[title]}" if title else sections[title]
-        for title in _SECTIONS
-        if sections.get(title)
+            sections = text | sections
+    parameters, attributes = (
+        _entries([text.get(title, "") for text in (sections, *inherited)])
+        for title in ("Parameters", "Attributes")
     )
+    for name, default in (defaults or {}).items():
+        if name in parameters:
+            parameters[name] = _with_default(parameters[name], default)
+    names = [name for name in order if name in parameters]
+    sections["Parameters"] = "\n".join(parameters[name] for name in names)
+    sections["Attributes"] = "\n".join(attributes.values())
+    titled = [
+        f"{title}\n{'-' * len(title)}\n{sections[title]}"
+        for title in _TITLES.split("|")
+        if sections.get(title)
+    ]
+    return "\n\n".join([sections.get("", ""), *titled])
 
 
 def _sections(text: str | None) -> dict[str, str]:
@@ -180,10 +172,13 @@ def _sections(text: str | None) -> dict[str, str]:
     return {title: body.strip("\n") for title, body in sections.items() if body.strip()}
 
 
-def _entries(section: str) -> dict[str, str]:
-    """Entries of a section by the first name that they document."""
-    entries = (entry.rstrip() for entry in _ENTRY.split(section) if entry.strip())
-    return {re.match(r"\**(\w+)", entry)[1]: entry for entry in entries}
+def _entries(sections: list[str]) -> dict[str, str]:
+    """Entries by the first name that they document; the first section counts."""
+    entries: dict[str, str] = {}
+    for section in sections:
+        for entry in filter(str.strip, _ENTRY.split(section)):
+            entries.setdefault(re.match(r"\**(\w+)", entry)[1], entry.rstrip())
+    return entries
 
 
 def _with_default(entry: str, default) -> str:

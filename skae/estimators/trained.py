@@ -22,7 +22,27 @@ __all__ = ["TrainedEstimator"]
 
 
 class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
-    """Estimators with a trained module ``net_``, which sees (X - center) / scale."""
+    """Estimators with a trained module ``net_``, which sees (X - center) / scale.
+
+    Attributes
+    ----------
+    net_ : Module
+        The trained torch module; it sees centred and scaled rows.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+    n_iter_ : int
+        Epochs of training, also of those that led to this fit.
+    epochs_ : ndarray of shape (n_evaluations,)
+        When the losses below were noted, in epochs and fractions of them.
+    loss_curve_ : list of float
+        Training loss at each evaluation, nats per sample of the scaled rows.
+    validation_scores_ : list of float or None
+        Minus the held-out loss at each evaluation; None without held-out samples.
+    n_features_in_ : int
+        Features seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Only when X has string column names.
+    """
 
     def get_params(self, deep=True):
         """Parameters of the estimator and, if ``deep``, of its callbacks.
