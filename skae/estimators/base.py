@@ -315,7 +315,7 @@ class BaseAutoencoder(
     def _code_scale(self):
         return self._units.of_codes if self.net_.codec.keeps_units else 1.0
 
-    def _encoded(self, rows, condition=None, out=None):
+    def _encoded(self, rows, out=None, condition=None):
         """Codes of validated rows, written into ``out`` where there is one."""
         scale = self._code_scale
 

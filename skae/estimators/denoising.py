@@ -7,7 +7,6 @@ autoencoder; the noise itself is a corruption part.
 from numbers import Real
 from typing import Any
 
-import numpy as np
 import torch
 from scipy import sparse
 
@@ -18,6 +17,7 @@ from skae.estimators.parameters import PCAStart, at_least, choice, estimator, pa
 from skae.fitting.defaults import DEFAULTS, defaults_from_random
 from skae.fitting.resolve import noise_of, penalties_of
 from skae.parts.corruption import CORRUPTIONS
+from skae.rows.chunks import chunks
 
 __all__ = ["Denoising", "DenoisingAE"]
 
@@ -83,10 +83,13 @@ default=None
             return super().score(X, y, sample_weight)
         rows = self._rows(X)
         clean = self._targets(y, rows.shape)
-        clean = clean.toarray() if sparse.issparse(clean) else np.array(clean)
-        rebuilt = torch.from_numpy(self._reconstructed(rows))
-        squares = self._squares(rebuilt, torch.from_numpy(clean))
-        return self._explained(squares.numpy(), rows, sample_weight)
+        squares = []
+        for part in chunks(*rows.shape):
+            block = clean[part]
+            block = block.toarray() if sparse.issparse(block) else block.copy()
+            rebuilt = torch.from_numpy(self._reconstructed(rows[part]))
+            squares.append(self._squares(rebuilt, torch.from_numpy(block)))
+        return self._explained(torch.cat(squares).numpy(), rows, sample_weight)
 
     def denoise(self, X):
         """Clean noisy samples.

@@ -92,7 +92,7 @@ class Generative:
             raise ValueError(f"method must be one of {_METHODS}; got {method!r}.")
         ends = [self._rows(self._single(*end)) for end in ((a, "a"), (b, "b"))]
         condition = self._condition_or_likeliest(y, ends[0])
-        codes = (self._encoded(end, condition)[0] for end in ends)
+        codes = (self._encoded(end, condition=condition)[0] for end in ends)
         Z = path(*codes, n_steps, method)
         if condition is not None:
             condition = np.repeat(condition, n_steps, axis=0)

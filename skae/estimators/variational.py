@@ -164,7 +164,7 @@ default="relu"
         chosen.sort()
         rows = fitting.X[chosen]
         condition = None if fitting.context is None else fitting.context[chosen]
-        mean = self._encoded(rows, condition).astype(np.float64)
+        mean = self._encoded(rows, condition=condition).astype(np.float64)
         self.active_units_ = mean.var(axis=0) > _ACTIVE
         # A chunk of partial_fit may lack classes that an earlier one had.
         earlier = getattr(self, "_density", None) if self._optimizer_state else None
@@ -188,7 +188,7 @@ default="relu"
         return self._density.draw(n_samples, self._labels(condition), random)
 
     def _posterior(self, rows, condition, return_std):
-        mean = self._encoded(rows, condition)
+        mean = self._encoded(rows, condition=condition)
         return (mean, self._posterior_std(rows, condition)) if return_std else mean
 
     def _posterior_std(self, rows, condition):
