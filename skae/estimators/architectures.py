@@ -62,13 +62,13 @@ class Shaped:
         X = X if is_flat else np.asarray(X)
         shape = None if is_flat else X.shape[1:]
         if reset:
-            self._given_shape = shape
+            self._input_shape = shape
             # An earlier fit's; the targets of this one are not measured by it.
             self.__dict__.pop("sample_shape_", None)
         if is_flat:
             return X
         if name == "y":
-            fitted = self._given_shape
+            fitted = self._input_shape
             message = (
                 "y, the clean samples, must have the shape of those of X, "
                 f"{fitted}; got {shape}."
@@ -88,7 +88,7 @@ class Shaped:
         return X.reshape(len(X), -1)
 
     def _restored(self, rows, X):
-        shape = self._given_shape if X is None else shape_of(X)[1:]
+        shape = self._input_shape if X is None else shape_of(X)[1:]
         is_flat = shape is None or (X is not None and len(shape) < 2)
         return rows if is_flat else rows.reshape(len(rows), *shape)
 
@@ -126,7 +126,7 @@ class SampleShape(Shaped):
         ValueError
             When ``sample_shape`` does not describe them.
         """
-        stated, came = self.sample_shape, self._given_shape
+        stated, came = self.sample_shape, self._input_shape
         if came is not None and len(self._full_shape(came)) != self._n_axes:
             raise ValueError(
                 f"X has samples of shape {came}; expected {self._shape_in_words}."
@@ -198,7 +198,7 @@ class Images(SampleShape):
                 f"stride={stride} must not exceed kernel_size={kernel_size}: pixels "
                 "between two windows would never be seen."
             )
-        if self.sample_shape is None and self._given_shape is None:
+        if self.sample_shape is None and self._input_shape is None:
             kernel_size = min(kernel_size, self.n_features_in_)
             stride = min(stride, kernel_size)
         return kernel_size, stride
@@ -209,7 +209,7 @@ class Images(SampleShape):
         One, three or four channels at the end of two axes of much the same, larger
         size: ``(8, 4, 4)`` has eight channels, ``(8, 8, 4)`` four.
         """
-        shape = self._given_shape
+        shape = self._input_shape
         if shape is None or len(shape) != 3 or self.sample_shape is not None:
             return
         shorter, longer = sorted(shape[:2])
@@ -254,7 +254,7 @@ class AnyArchitecture(DenseParameters, Shaped):
         return architecture_of(
             self.architecture,
             {"dense": partial(self._dense, code_activation)},
-            self._given_shape,
+            self._input_shape,
             self.n_features_in_,
         )
 
@@ -279,14 +279,14 @@ class AnyArchitecture(DenseParameters, Shaped):
     def _flattened(self, X, *, reset, name="X"):
         if isinstance(self.architecture, str):
             # Arrays of more axes are refused, as by PCA.
-            self._given_shape = None
+            self._input_shape = None
             return X
         return super()._flattened(X, reset=reset, name=name)
 
     def _after(self, fitting):
         super()._after(fitting)
-        if self._given_shape is not None:
-            self.sample_shape_ = self._given_shape
+        if self._input_shape is not None:
+            self.sample_shape_ = self._input_shape
 
 
 def architecture_of(

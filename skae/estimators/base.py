@@ -40,7 +40,7 @@ from skae.rows.isolation import isolated
 
 __all__ = ["BaseAutoencoder"]
 
-_NOT_ALWAYS = (
+_PCA_ATTRIBUTES = (
     "components_",
     "explained_variance_",
     "explained_variance_ratio_",
@@ -177,7 +177,7 @@ class BaseAutoencoder(
 
     def _take_over(self, fitted):
         """Replace what an earlier fit left behind."""
-        for name in _NOT_ALWAYS:
+        for name in _PCA_ATTRIBUTES:
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted)
 

@@ -110,8 +110,8 @@ class Generative:
 
     def _single(self, sample, name):
         """A sample as an array of one."""
-        shape, came = np.shape(sample), getattr(self, "_given_shape", None)
-        expected = (self.n_features_in_,) if came is None else tuple(came)
+        shape = np.shape(sample)
+        expected = self._input_shape or (self.n_features_in_,)
         if shape == expected:
             return np.asarray(sample)[None]
         if shape[:1] != (1,) or len(shape) < 2:

@@ -155,7 +155,7 @@ class RecurrentAE(SampleShape, PCAStart, Denoising):
             n_steps = max(n_steps, int(longest[0]))
         one_axis = all(np.ndim(x) == 1 for x in X)
         self.__dict__.pop("sample_shape_", None)
-        self._given_shape = (n_steps,) if one_axis else (n_steps, width)
+        self._input_shape = (n_steps,) if one_axis else (n_steps, width)
         return _padded(sequences, n_steps)
 
     def _restored(self, rows, X):

@@ -110,6 +110,8 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
 
     # Hooks for estimators whose samples are no flat rows.
     _allows_nan = False
+    # Shape of a sample as it came in fit; None for flat rows.
+    _input_shape = None
 
     def _flattened(self, X, *, reset, name="X"):
         """Samples as flat rows; X is not validated yet."""

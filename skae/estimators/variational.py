@@ -109,7 +109,7 @@ default="relu"
             architecture_of(
                 self.architecture,
                 {"dense": self._dense, "conv": self._conv},
-                self._given_shape,
+                self._input_shape,
                 self.n_features_in_,
             ),
             defaults_for_variational,
@@ -140,7 +140,7 @@ default="relu"
 
     def _after(self, fitting):
         super()._after(fitting)
-        if self.sample_shape is not None or self._given_shape is not None:
+        if self.sample_shape is not None or self._input_shape is not None:
             self.sample_shape_ = self._resolved_shape()
         self._bound_seed = seeded(self.random_state).initial_seed()
         self.__dict__.pop("noise_variance_", None)
