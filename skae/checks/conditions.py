@@ -1,14 +1,13 @@
-"""What a conditional model is told of its rows, in numbers.
+"""The condition y of a conditional model, as columns of numbers.
 
-`context_of` reads off y whether it is classes or numbers and gives a `Classes` or a
-`Numbers`, which turn values of y into the columns that networks see, refuse values that
-do not fit, and draw values as the training rows had them; `told` does the first for so
-many rows.
+`context_of` infers whether y is classes or numbers and gives a `Classes` or a
+`Numbers`, which encode values of y as the columns that networks get, refuse values that
+do not fit, and draw values as the training rows had them.
 
 Shape
 -----
 ``encode(y)`` maps ``(n_samples,)``, or ``(n_samples, n_outputs)`` for several numbers,
-to float32 ``(n_samples, width)``. Columns of zeros mean that nothing is known.
+to float32 ``(n_samples, width)``. Columns of zeros stand for an unknown condition.
 """
 
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
-__all__ = ["Classes", "Numbers", "context_of", "told", "used_entries"]
+__all__ = ["Classes", "Numbers", "context_of", "encode_conditions", "used_entries"]
 
 _SHOWN = 10
 
@@ -40,7 +39,8 @@ def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
         When y is of neither kind.
     """
     y = np.asarray(y)
-    _check_finite(y)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError("y must not contain NaN or infinity.")
     if kind == "auto":
         discrete = type_of_target(y, input_name="y") in ("binary", "multiclass")
         is_flat = y.ndim == 1 or y.shape[1] == 1
@@ -48,8 +48,8 @@ def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
     return (Classes if kind == "classes" else Numbers).of(y, weight)
 
 
-def told(context, y, n_samples, *, single=False) -> np.ndarray:
-    """Columns for so many rows.
+def encode_conditions(context, y, n_samples, *, single=False) -> np.ndarray:
+    """Encoded y of as many rows as there are samples.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def _check_one_each(y, n_samples) -> None:
 
 @dataclass(frozen=True)
 class Classes:
-    """One of a few classes, as one-hot columns.
+    """Classes as one-hot columns.
 
     Attributes
     ----------
@@ -122,8 +122,7 @@ class Classes:
 
     @classmethod
     def of(cls, y, weight=None) -> "Classes":
-        """The classes in y."""
-        classes, numbers = np.unique(_column(y), return_inverse=True)
+        classes, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         counts = np.bincount(numbers, weight)
         return cls(classes, counts / counts.sum())
 
@@ -131,7 +130,6 @@ class Classes:
 
     @property
     def width(self) -> int:
-        """Columns of the context."""
         return len(self.classes)
 
     def encode(self, y) -> np.ndarray:
@@ -142,29 +140,25 @@ class Classes:
         ValueError
             When y has a class that the training rows did not have.
         """
-        y = _column(y)
-        known = np.isin(y, self.classes)
-        if not known.all():
-            unseen = np.unique(y[~known])[:_SHOWN].tolist()
+        y = column_or_1d(y, warn=True)
+        unseen = ~np.isin(y, self.classes)
+        if unseen.any():
+            others = " and others" if self.width > _SHOWN else ""
             raise ValueError(
-                f"y must be of the classes seen in fit, {self._in_words()}; got "
-                f"{unseen}."
+                "y must be of the classes seen in fit, "
+                f"{self.classes[:_SHOWN].tolist()}{others}; got "
+                f"{np.unique(y[unseen])[:_SHOWN].tolist()}."
             )
         hot = np.searchsorted(self.classes, y)[:, None] == np.arange(self.width)
         return hot.astype(np.float32)
 
     def draw(self, n_samples: int, random_state) -> np.ndarray:
-        """Classes as often as in training."""
         return random_state.choice(self.classes, n_samples, p=self.shares)
-
-    def _in_words(self) -> str:
-        shown = self.classes[:_SHOWN].tolist()
-        return f"{shown}{' and others' if self.width > _SHOWN else ''}"
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """One or several numbers, standardised, and a column of ones.
+    """Numbers, standardised, and a column of ones.
 
     Attributes
     ----------
@@ -185,7 +179,6 @@ class Numbers:
 
     @classmethod
     def of(cls, y, weight=None) -> "Numbers":
-        """The units of y."""
         values = _numbers(y)
         mean = np.average(values, axis=0, weights=weight)
         scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
@@ -194,12 +187,10 @@ class Numbers:
 
     @property
     def value_shape(self) -> tuple:
-        """Of the y of one row."""
         return () if self.is_flat else (len(self.mean),)
 
     @property
     def width(self) -> int:
-        """Columns of the context."""
         return len(self.mean) + 1
 
     def encode(self, y) -> np.ndarray:
@@ -221,21 +212,9 @@ class Numbers:
         return np.hstack([scaled, ones]).astype(np.float32)
 
     def draw(self, n_samples: int, random_state) -> np.ndarray:
-        """Values of randomly chosen training rows."""
         share = None if self.weight is None else self.weight / self.weight.sum()
         drawn = self.values[random_state.choice(len(self.values), n_samples, p=share)]
         return drawn[:, 0] if self.is_flat else drawn
-
-
-def _column(y) -> np.ndarray:
-    y = column_or_1d(y, warn=True)
-    _check_finite(y)
-    return y
-
-
-def _check_finite(y) -> None:
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("y must not contain NaN or infinity.")
 
 
 def _numbers(y) -> np.ndarray:

@@ -93,29 +93,21 @@ def fitted_rows(estimator, X, *, allow_nan=False):
 def _validated(estimator, X, allow_nan, bounded=True, **options):
     # scikit-learn adds all entries up, which the largest ones do not survive.
     with np.errstate(invalid="ignore"):
-        X = validate_data(
-            estimator,
-            X,
-            accept_sparse="csr",
-            dtype=_FLOATS,
-            ensure_all_finite="allow-nan" if allow_nan else True,
-            **options,
-        )
+        X = validate_data(estimator, X, **_accepted(allow_nan), **options)
     if bounded:
         check_magnitude(X)
     return X
 
 
+def _accepted(allow_nan) -> dict:
+    finite = "allow-nan" if allow_nan else True
+    return {"accept_sparse": "csr", "dtype": _FLOATS, "ensure_all_finite": finite}
+
+
 def target_rows(y, shape, *, allow_nan=False):
     """Clean rows that are the targets of noisy rows of this shape."""
     with np.errstate(invalid="ignore"):
-        y = check_array(
-            y,
-            accept_sparse="csr",
-            dtype=_FLOATS,
-            ensure_all_finite="allow-nan" if allow_nan else True,
-            input_name="y",
-        )
+        y = check_array(y, input_name="y", **_accepted(allow_nan))
     if y.shape != shape:
         raise ValueError(
             f"y, the clean rows, must have the shape of X, {shape}; got {y.shape}. "
@@ -200,14 +192,12 @@ def shape_of(X) -> tuple:
     return X.shape if hasattr(X, "shape") else np.asarray(X).shape
 
 
-def feature_ranges(X, period=None):
+def feature_ranges(X):
     """Smallest and largest value of each feature, NaN left out.
 
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_samples, n_features)
-    period : int, optional
-        Columns that are this far apart count as one feature.
 
     Returns
     -------
@@ -215,15 +205,8 @@ def feature_ranges(X, period=None):
         NaN for a feature that is NaN everywhere.
     """
     if sparse.issparse(X):
-        low, high = (part.toarray().ravel() for part in (X.nanmin(0), X.nanmax(0)))
-    else:
-        low, high = np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
-    if period is None:
-        return low, high
-    low = np.fmin.reduce(low.reshape(-1, period), axis=0)
-    high = np.fmax.reduce(high.reshape(-1, period), axis=0)
-    n_steps = X.shape[1] // period
-    return np.tile(low, n_steps), np.tile(high, n_steps)
+        return tuple(part.toarray().ravel() for part in (X.nanmin(0), X.nanmax(0)))
+    return np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
 
 
 def check_padding(X, shape, name="X") -> np.ndarray:
@@ -259,17 +242,17 @@ def check_padding(X, shape, name="X") -> np.ndarray:
         padding = np.arange(shape[0]) >= lengths[rows, None]
         wrong = missing.any(axis=2) != padding
         for row in np.flatnonzero(wrong.any(axis=1) | whole.all(axis=1))[:1]:
-            asked = (
-                "A sequence has at least one step, and NaN only in whole steps at its "
-                f"end, for those of {shape[0]} that it does not have"
-            )
-            number = rows.start + row
-            if whole[row].all():
-                raise ValueError(f"{asked}; {name}[{number}] is NaN throughout.")
             step = np.flatnonzero(missing[row].any(axis=1))[0]
+            problem = (
+                "is NaN throughout."
+                if whole[row].all()
+                else f"has NaN at step {step} and values after it or beside it. Fill "
+                "in what is missing, with SimpleImputer for example."
+            )
             raise ValueError(
-                f"{asked}; {name}[{number}] has NaN at step {step} and values after it "
-                "or beside it. Fill in what is missing, with SimpleImputer for example."
+                "A sequence has at least one step, and NaN only in whole steps at its "
+                f"end, for those of {shape[0]} that it does not have; "
+                f"{name}[{rows.start + row}] {problem}"
             )
     return lengths
 

@@ -1,49 +1,273 @@
-"""The parameter ``architecture``: a name, a pair of modules or a part.
+"""Parameters that say what a sample looks like and which network suits it.
 
-`AnyArchitecture` is for estimators that take all three; where a part has a shape of
-samples, X may come in it.
+`Shaped` lets an estimator take arrays of shape ``(n_samples, *sample_shape)`` as well
+as the same samples as flat rows, and gives back reconstructions in the shape in which
+samples came. `SampleShape` adds the parameter ``sample_shape``, `Images` what images
+need besides, and `AnyArchitecture` the parameter ``architecture``: a name, a pair of
+modules or a part.
 """
 
+import dataclasses
 import math
+import operator
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
+import numpy as np
+from sklearn.utils._param_validation import HasMethods
 from torch import nn
 
-from skae.estimators.sample_shape import Shaped
-from skae.fitting.resolve import part_of
+from skae.checks.rows import shape_of
+from skae.estimators.parameters import (
+    DenseParameters,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+)
+from skae.fitting.resolve import hidden_widths, part_of
 from skae.parts.base import Architecture, as_part
 from skae.parts.modules import ModulePair
+from skae.parts.penalties import PENALTIES
 
-__all__ = ["AnyArchitecture", "architecture_of"]
+__all__ = [
+    "AnyArchitecture",
+    "Images",
+    "SampleShape",
+    "Shaped",
+    "architecture_of",
+    "channel_widths",
+]
+
+# Of grey, colour and colour images with transparency.
+_CHANNELS = (1, 3, 4)
 
 
-class AnyArchitecture(Shaped):
-    """For estimators with the parameter ``architecture``, "dense" by default."""
+class Shaped:
+    """For estimators whose samples may come as arrays of a shape of their own.
 
-    def _architecture(self) -> Architecture:
-        """What the parameter asks for."""
+    Attributes
+    ----------
+    sample_shape_ : tuple of int
+        Shape of one sample.
+    """
+
+    def _full_shape(self, shape) -> tuple:
+        """The shape of a sample with the axes that users may leave out."""
+        return tuple(shape)
+
+    def _flattened(self, X, *, reset, name="X"):
+        is_flat = len(shape_of(X)) <= 2
+        X = X if is_flat else np.asarray(X)
+        shape = None if is_flat else X.shape[1:]
+        if reset:
+            self._input_shape = shape
+            # An earlier fit's; the targets of this one are not measured by it.
+            self.__dict__.pop("sample_shape_", None)
+        if is_flat:
+            return X
+        if name == "y":
+            fitted = self._input_shape
+            message = (
+                "y, the clean samples, must have the shape of those of X, "
+                f"{fitted}; got {shape}."
+            )
+        else:
+            fitted = getattr(self, "sample_shape_", None)
+            message = (
+                f"X has samples of shape {shape}, but this {type(self).__name__} was "
+                f"fitted to samples of shape {fitted}."
+            )
+        if fitted and self._full_shape(shape) != self._full_shape(fitted):
+            raise ValueError(message)
+        if not X.size:
+            raise ValueError(
+                f"{name} of shape {X.shape} holds no samples, or empty ones."
+            )
+        return X.reshape(len(X), -1)
+
+    def _restored(self, rows, X):
+        shape = self._input_shape if X is None else shape_of(X)[1:]
+        is_flat = shape is None or (X is not None and len(shape) < 2)
+        return rows if is_flat else rows.reshape(len(rows), *shape)
+
+
+@estimator
+class SampleShape(Shaped):
+    """Samples of ``_n_axes`` axes.
+
+    Parameters
+    ----------
+    sample_shape : tuple of int, default=None
+    """
+
+    sample_shape: Any = parameter(None, None, tuple, list, np.ndarray)
+
+    _n_axes = None
+    _shape_in_words = None
+
+    def _validate_params(self):
+        if isinstance(self.n_components, tuple | list):
+            raise ValueError(
+                f"n_components comes first; write sample_shape={self.n_components!r}."
+            )
+        super()._validate_params()
+
+    def _shape_of_rows(self, n_features) -> tuple:
+        """The shape of a flat row without ``sample_shape``."""
+        raise NotImplementedError
+
+    def _resolved_shape(self) -> tuple:
+        """``sample_shape_`` for the rows of this fit.
+
+        Raises
+        ------
+        ValueError
+            When ``sample_shape`` does not describe them.
+        """
+        stated, came = self.sample_shape, self._input_shape
+        if came is not None and len(self._full_shape(came)) != self._n_axes:
+            raise ValueError(
+                f"X has samples of shape {came}; expected {self._shape_in_words}."
+            )
+        if stated is None:
+            return self._full_shape(came or self._shape_of_rows(self.n_features_in_))
+        try:
+            shape = self._full_shape(operator.index(size) for size in stated)
+        except TypeError:
+            shape = ()
+        if not shape or min(shape) < 1 or len(shape) != self._n_axes:
+            raise ValueError(
+                f"sample_shape must be {self._shape_in_words} or None; got {stated!r}."
+            )
+        if came is not None and self._full_shape(came) != shape:
+            raise ValueError(
+                f"sample_shape={stated!r} differs from the shape of the samples in X, "
+                f"{came}."
+            )
+        _check_size(f"sample_shape={stated!r}", shape, self.n_features_in_)
+        return shape
+
+
+@estimator
+class Images(SampleShape):
+    """Samples are images ``(n_channels, height, width)``, or ``(height, width)``.
+
+    Parameters
+    ----------
+    sample_shape : tuple (n_channels, height, width), default=None
+        Shape of images that come as flat rows, which else are images of one line.
+        Images may also come as arrays (n_samples, height, width) or
+        (n_samples, n_channels, height, width).
+    channels : int or tuple of int, default=(64,)
+        Channels of the strided layers, from the image to the code; the decoder mirrors
+        them.
+
+    Attributes
+    ----------
+    sample_shape_ : tuple (n_channels, height, width)
+        Shape of an image, where samples are images.
+    """
+
+    channels: Any = parameter((64,), at_least(1), tuple, list)
+
+    _n_axes = 3
+    _shape_in_words = "a tuple (n_channels, height, width) of positive int"
+
+    def _full_shape(self, shape):
+        shape = tuple(shape)
+        return (1, *shape) if len(shape) == 2 else shape
+
+    def _shape_of_rows(self, n_features):
+        return 1, 1, n_features
+
+    def _windows(self, kernel_size, stride):
+        """Kernel size and stride, or what of them fits rows of one line.
+
+        Flat rows without ``sample_shape`` may be shorter than the kernel.
+
+        Raises
+        ------
+        ValueError
+            When the stride skips pixels, or channels come last.
+        """
+        self._check_channels_first()
+        if stride > kernel_size:
+            raise ValueError(
+                f"stride={stride} must not exceed kernel_size={kernel_size}: pixels "
+                "between two windows would never be seen."
+            )
+        if self.sample_shape is None and self._input_shape is None:
+            kernel_size = min(kernel_size, self.n_features_in_)
+            stride = min(stride, kernel_size)
+        return kernel_size, stride
+
+    def _check_channels_first(self):
+        """Raise for images whose last axis is their channels, by the look of it.
+
+        One, three or four channels at the end of two axes of much the same, larger
+        size: ``(8, 4, 4)`` has eight channels, ``(8, 8, 4)`` four.
+        """
+        shape = self._input_shape
+        if shape is None or len(shape) != 3 or self.sample_shape is not None:
+            return
+        shorter, longer = sorted(shape[:2])
+        if shape[2] in _CHANNELS and shape[2] < shorter and longer <= 2 * shorter:
+            raise ValueError(
+                f"X has samples of shape {shape}, which look like images with their "
+                "channels last; channels come first: np.moveaxis(X, -1, 1). "
+                f"Where these are {shape[0]} channels of {shape[1]} x {shape[2]} "
+                f"pixels, say so with sample_shape={shape}."
+            )
+
+
+@estimator
+class AnyArchitecture(DenseParameters, Shaped):
+    """The parameter ``architecture``, dense or anything else, and penalties.
+
+    Parameters
+    ----------
+    architecture : "dense", (encoder, decoder) or architecture part, default="dense"
+        "dense" follows hidden_layer_sizes, activation and tied_weights. A pair of
+        ``nn.Module`` maps ``(batch, *sample_shape)`` to ``(batch, n_components)`` and
+        back; the modules see centred samples divided by one scalar (for a Bernoulli
+        likelihood X as it is), are copied, and fix n_components. Parts are those of
+        `skae.parts`, such as ``Conv((1, 28, 28))``, or your own; X may then have
+        samples in their shape.
+    penalty : str, penalty part or list of them, default=None
+        "contraction", "kl", "l1" or what is called as ``penalty(state)``, nats per
+        sample added to the loss.
+    """
+
+    architecture: Any = parameter(
+        "dense", choice("dense"), tuple, list, HasMethods(["build"])
+    )
+    penalty: Any = parameter(None, None, choice(*PENALTIES), callable, list, tuple)
+
+    _dense_parameters = ("hidden_layer_sizes", "activation", "tied_weights")
+
+    def _architecture(self, code_activation) -> Architecture:
+        """What the parameter stands for; the activation is that of a dense code."""
+        if not isinstance(self.architecture, str):
+            self._check_dense_defaults()
         return architecture_of(
             self.architecture,
-            {"dense": self._dense},
-            self._given_shape,
+            {"dense": partial(self._dense, code_activation)},
+            self._input_shape,
             self.n_features_in_,
         )
 
-    def _dense(self) -> Architecture:
-        """What "dense" stands for."""
-        raise NotImplementedError
-
-    def _check_dense_alone(self, **defaults) -> None:
+    def _check_dense_defaults(self) -> None:
         """Raise where parameters of "dense" are set for another architecture."""
-        if isinstance(self.architecture, str):
-            return
-        for name, default in defaults.items():
-            value = getattr(self, name)
+        names = self._dense_parameters
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in names:
+            value, default = getattr(self, name), defaults[name]
             if isinstance(value, str) != isinstance(default, str) or value != default:
                 raise ValueError(
-                    f"{name}={value!r} is for architecture='dense'; "
-                    f"{', '.join(defaults)} say nothing of other architectures, which "
-                    "have their own."
+                    f"{name}={value!r} is for architecture='dense'; {', '.join(names)} "
+                    "say nothing of other architectures, which have their own."
                 )
 
     @property
@@ -55,27 +279,27 @@ class AnyArchitecture(Shaped):
     def _flattened(self, X, *, reset, name="X"):
         if isinstance(self.architecture, str):
             # Arrays of more axes are refused, as by PCA.
-            self._given_shape = None
+            self._input_shape = None
             return X
         return super()._flattened(X, reset=reset, name=name)
 
     def _after(self, fitting):
         super()._after(fitting)
-        if self._given_shape is not None:
-            self.sample_shape_ = self._given_shape
+        if self._input_shape is not None:
+            self.sample_shape_ = self._input_shape
 
 
 def architecture_of(
-    value, named: Mapping[str, Callable[[], Architecture]], given_shape, n_features
+    value, named: Mapping[str, Callable[[], Architecture]], sample_shape, n_features
 ) -> Architecture:
-    """The architecture that a parameter asks for.
+    """The architecture that a parameter stands for.
 
     Parameters
     ----------
     value : str, (encoder, decoder) or architecture part
     named : mapping of str to callable
         What names stand for.
-    given_shape : tuple of int or None
+    sample_shape : tuple of int or None
         Shape of a sample as it came, None for flat rows.
     n_features : int
 
@@ -93,19 +317,39 @@ def architecture_of(
                 f"architecture must be {names}, a pair (encoder, decoder) of "
                 f"torch.nn.Module or an architecture part, got {value!r}."
             )
-        return ModulePair(*value, sample_shape=given_shape)
+        return ModulePair(*value, sample_shape=sample_shape)
     architecture = part_of(value, Architecture)
     shape = architecture.sample_shape
     if shape is None:
         return architecture
     name = f"architecture={type(architecture).__name__} of sample_shape={shape!r}"
+    _check_size(name, shape, n_features)
+    if sample_shape is not None and _without_ones(shape) != _without_ones(sample_shape):
+        raise ValueError(
+            f"{name} does not fit X, with samples of shape {sample_shape}."
+        )
+    return architecture
+
+
+def channel_widths(channels) -> tuple[int, ...]:
+    """Channels of the strided layers as a tuple of int.
+
+    Raises
+    ------
+    ValueError
+        When there is none, or one that is no positive int.
+    """
+    widths = hidden_widths(channels, None, "channels")
+    if not widths:
+        raise ValueError("channels must be at least one positive integer; got none.")
+    return widths
+
+
+def _check_size(name, shape, n_features) -> None:
     if math.prod(shape) != n_features:
         raise ValueError(
             f"{name} means {math.prod(shape)} features; X has {n_features}."
         )
-    if given_shape is not None and _without_ones(shape) != _without_ones(given_shape):
-        raise ValueError(f"{name} does not fit X, with samples of shape {given_shape}.")
-    return architecture
 
 
 def _without_ones(shape) -> tuple[int, ...]:

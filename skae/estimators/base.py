@@ -8,11 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import (
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -27,17 +23,24 @@ from skae.checks.rows import (
     training_rows,
     unchanged_on_error,
 )
-from skae.estimators.parameters import DecayParameters, choice, estimator, parameter
+from skae.estimators.parameters import (
+    DecayParameters,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+)
 from skae.estimators.trained import TrainedEstimator
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
-from skae.fitting.resolve import Parts
+from skae.fitting.resolve import Parts, part_of
+from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.isolation import isolated
 
 __all__ = ["BaseAutoencoder"]
 
-_NOT_ALWAYS = (
+_PCA_ATTRIBUTES = (
     "components_",
     "explained_variance_",
     "explained_variance_ratio_",
@@ -48,41 +51,25 @@ _NOT_ALWAYS = (
 
 @estimator
 class BaseAutoencoder(
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    TrainedEstimator,
-    DecayParameters,
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrainedEstimator, DecayParameters
 ):
     """What all autoencoders share.
 
     Parameters
     ----------
+    n_components : int, default=100
+        Width of the code; may exceed n_features.
     likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: squared error, or cross-entropy for X in
+        How reconstructions are judged: squared error, or cross-entropy for targets in
         [0, 1].
 
     Attributes
     ----------
     n_components_ : int
         Width of the code.
-    net_ : Module
-        The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
-    loss_curve_ : list of float
-        Training loss at each evaluation, nats per sample of the scaled rows.
-    validation_scores_ : list of float or None
-        Minus the held-out loss at each evaluation; None without held-out samples.
-    n_features_in_ : int
-        Features seen in ``fit``.
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
     """
 
+    n_components: Any = parameter(100, at_least(1), positional=True)
     likelihood: Any = parameter(
         "gaussian", choice(*LIKELIHOODS), HasMethods(["nll", "mean"])
     )
@@ -96,7 +83,6 @@ class BaseAutoencoder(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             At least two rows.
-        y : Ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative; rows of weight zero are left out.
 
@@ -127,12 +113,6 @@ class BaseAutoencoder(
 
         The first call sets the centre, the scale and the start of the model from its
         rows; nothing is held out, and a linear model loses its ``components_``.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : Ignored
-        sample_weight : array-like of shape (n_samples,), optional
 
         Returns
         -------
@@ -168,23 +148,36 @@ class BaseAutoencoder(
 
     _fit_class = Fit
 
-    # Hooks for estimators whose rows have targets or a context.
+    # Hooks for estimators whose rows have targets or a condition.
 
     def _targets(self, y, shape):
         """Clean rows of this shape for pair training, or None."""
         return None
 
     def _context_of(self, y, n_samples, sample_weight, *, reset):
-        """What the model is told of each row used, ``(n_rows, n_context)``, or None."""
+        """Condition of rows of positive weight, ``(n_rows, n_context)``, or None."""
         return None
 
     def _parts(self, X) -> Parts:
         """What the parameters say of a model of rows X, or where they contradict."""
         raise NotImplementedError
 
+    def _parts_of(self, X, architecture, defaults, **others) -> Parts:
+        """Parts with those that all autoencoders have parameters for."""
+        return Parts(
+            architecture=architecture,
+            n_components=None if architecture.decides_width else self.n_components,
+            defaults=defaults,
+            likelihood=self._likelihood(X),
+            **others,
+        )
+
+    def _likelihood(self, X) -> Likelihood:
+        return part_of(self.likelihood, Likelihood, LIKELIHOODS)
+
     def _take_over(self, fitted):
         """Replace what an earlier fit left behind."""
-        for name in _NOT_ALWAYS:
+        for name in _PCA_ATTRIBUTES:
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted)
 
@@ -197,10 +190,6 @@ class BaseAutoencoder(
 
     def transform(self, X):
         """Encode rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -222,15 +211,19 @@ class BaseAutoencoder(
         X : ndarray of shape (n_samples, n_features)
             Reconstructions, in X's units and Z's dtype.
         """
-        Z = self._codes(Z)
+        return self._decoded(self._codes(Z))
 
-        def decode(z):
-            return self._to_x(self.net_.codec.decode(z))
+    def _decoded(self, Z, condition=None, *, generator=None, dtype=None):
+        """Decode validated codes; with a generator, draw from the likelihood."""
 
-        zero = np.zeros(self.n_components_)
-        out = self._map_rows(
-            Z, decode, self.n_features_in_, center=zero, scale=self._code_scale
-        )
+        def decode(z, *condition):
+            raw = self.net_.codec.decode(z, *condition)
+            likelihood = self.net_.likelihood
+            x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
+            return self._units.to_x(x)
+
+        units, width = (0.0, self._code_scale), self.n_features_in_
+        out = self._map_rows(Z, decode, width, condition, units=units, dtype=dtype)
         return self._restored(out, None)
 
     def _codes(self, Z):
@@ -247,18 +240,16 @@ class BaseAutoencoder(
     def reconstruct(self, X):
         """Encode and decode rows.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         X_hat : ndarray of shape (n_samples, n_features)
             In X's units and dtype.
         """
-        rows = self._rows(X)
-        out = self._map_rows(rows, self._reconstruct, self.n_features_in_)
-        return self._restored(out, X)
+        return self._restored(self._reconstructed(self._rows(X)), X)
+
+    def _reconstructed(self, rows, condition=None):
+        """Reconstructions of validated rows."""
+        return self._map_rows(rows, self._reconstruct, self.n_features_in_, condition)
 
     def score_samples(self, X):
         """Log-likelihood of each row given its code, up to a constant.
@@ -266,10 +257,6 @@ class BaseAutoencoder(
         For a Gaussian likelihood this is minus half the squared reconstruction error,
         summed over features, in X's units squared; for one that learns a variance the
         log-density in X's units, for a Bernoulli one minus the cross-entropy, in nats.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -291,12 +278,6 @@ class BaseAutoencoder(
         both summed over rows and features: on training rows of a linear autoencoder
         this is the sum of PCA's ``explained_variance_ratio_``.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        y : Ignored
-        sample_weight : array-like of shape (n_samples,), optional
-
         Returns
         -------
         score : float
@@ -313,15 +294,13 @@ class BaseAutoencoder(
 
     def _squares(self, rebuilt, rows):
         """Squared errors and squared distances to the mean of each row."""
-        scale, missing = self._units.typical, rows.isnan()
-        lost, spread = rebuilt - rows, rows - torch.as_tensor(self.mean_)
-        squares = [
-            (part / scale).masked_fill(missing, 0).square() for part in (lost, spread)
-        ]
-        return torch.stack([square.sum(1) for square in squares], dim=1)
+        departures = rebuilt - rows, rows - torch.as_tensor(self.mean_)
+        # Of missing entries both are NaN.
+        squares = [(part / self._units.typical).square() for part in departures]
+        return torch.stack([square.nansum(1) for square in squares], dim=1)
 
     def _explained(self, squares, X, sample_weight):
-        """R2 from what `_squares` found in each row."""
+        """R2 from the `_squares` of each row."""
         if sample_weight is not None:
             weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
             squares = squares * weight[:, None]
@@ -337,24 +316,22 @@ class BaseAutoencoder(
     def _code_scale(self):
         return self._units.of_codes if self.net_.codec.keeps_units else 1.0
 
-    def _encoded(self, rows, out=None):
-        """Codes of validated rows, written into ``out`` where it is given."""
+    def _encoded(self, rows, out=None, condition=None):
+        """Codes of validated rows, written into ``out`` where there is one."""
         scale = self._code_scale
 
-        def encode(x):
-            return self.net_.code(x).cpu().double() * scale
+        def encode(x, *condition):
+            return self.net_.code(x, *condition).cpu().double() * scale
 
-        return self._map_rows(rows, encode, self.n_components_, out=out)
+        return self._map_rows(rows, encode, self.n_components_, condition, out=out)
 
     @property
     def _n_features_out(self):
         return self.n_components_
 
-    def _to_x(self, raw):
-        return self._units.to_x(self.net_.likelihood.mean(raw))
-
-    def _reconstruct(self, x):
-        rebuilt = self._to_x(self.net_.reconstruct(x))
+    def _reconstruct(self, x, *condition):
+        raw = self.net_.reconstruct(x, *condition)
+        rebuilt = self._units.to_x(self.net_.likelihood.mean(raw))
         if not self.net_.codec.allows_missing:
             return rebuilt
         return rebuilt.masked_fill(x.cpu().isnan(), torch.nan)

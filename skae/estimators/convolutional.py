@@ -2,18 +2,15 @@
 
 from typing import Any
 
-import numpy as np
-from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils._param_validation import HasMethods
 
 from skae.checks.rows import is_black_and_white
-from skae.estimators.base import BaseAutoencoder
+from skae.estimators.architectures import Images, channel_widths
 from skae.estimators.denoising import Denoising
-from skae.estimators.parameters import at_least, choice, estimator, parameter
-from skae.estimators.sample_shape import Images, channel_widths
+from skae.estimators.parameters import PCAStart, at_least, choice, estimator, parameter
 from skae.fitting.defaults import defaults_for_anchored_images, defaults_for_images
-from skae.fitting.resolve import Parts, noise_of, part_of
+from skae.fitting.resolve import noise_of
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.base import Likelihood
 from skae.parts.conv import Conv
 from skae.parts.likelihoods import LIKELIHOODS
 
@@ -21,7 +18,7 @@ __all__ = ["ConvAE"]
 
 
 @estimator
-class ConvAE(Denoising, Images, BaseAutoencoder):
+class ConvAE(Images, PCAStart, Denoising):
     """Convolutional autoencoder for images.
 
     Takes arrays of shape ``(n_samples, n_channels, height, width)``, of shape
@@ -31,11 +28,6 @@ class ConvAE(Denoising, Images, BaseAutoencoder):
 
     Parameters
     ----------
-    sample_shape : tuple (n_channels, height, width), default=None
-        Needed for flat rows; without it they are taken as images of one line.
-    channels : int or tuple of int, default=(64,)
-        Channels of the strided layers, from the image to the code; the decoder mirrors
-        them.
     kernel_size : int, default=4
         Of the strided layers. One that equals ``stride`` cuts the image into patches,
         which is much the fastest.
@@ -48,19 +40,8 @@ class ConvAE(Denoising, Images, BaseAutoencoder):
         Odd size of a last convolution at the full size of the image, as in textbooks;
         None has none. Slow.
     n_components : int, default=None
-        Width of the code; None keeps the feature map, flattened: see ``code_shape_``.
-    init : {"pca", "random"}, default="pca"
-        With n_components: start as PCA plus a correction by the network, of which
-        held-out samples decide how much is kept, or from random weights.
-    noise : {"gaussian", "masking", "salt_and_pepper"} or corruption part, default=None
-        Noise to be learned to remove, drawn afresh in every training step: Gaussian
-        noise on every pixel; pixels set to zero at random; pixels set to their smallest
-        or largest training value at random. A part is called as
-        ``corruption(x, generator)``; those of `skae.parts.corruption` take absolute
-        units and ranges too.
-    noise_level : float, default=0.5
-        Standard deviation of the Gaussian noise in standard deviations of each pixel,
-        else the share of the pixels in [0, 1]. Ignored if ``noise`` is None or a part.
+        Width of the code; None keeps the feature map, flattened: see ``code_shape_``,
+        and has random weights at the start.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of all layers but the output, and but a code of n_components.
@@ -74,11 +55,6 @@ default="relu"
     ----------
     code_shape_ : tuple (n_channels, height, width)
         Shape of the smallest feature map.
-    pca_ratio_ : float
-        Held-out loss of the model kept over that of the start as PCA; 1 where PCA is
-        kept. Only when the model started as PCA and rows were held out.
-    pca_t_ : float
-        t of the held-out rows' gain over PCA, which decided. Likewise.
 
     See Also
     --------
@@ -95,16 +71,13 @@ default="relu"
     """
 
     n_components: Any = parameter(None, at_least(1), None, positional=True)
-    sample_shape: Any = parameter(None, tuple, list, np.ndarray, None)
-    channels: tuple = parameter((64,), at_least(1), tuple, list)
     kernel_size: int = parameter(4, at_least(1))
     stride: int = parameter(4, at_least(1))
     n_residual_layers: int = parameter(1, at_least(0))
     output_kernel_size: Any = parameter(None, at_least(1), None)
-    init: str = parameter("pca", choice("pca", "random"))
     activation: str = parameter("relu", choice(*ACTIVATIONS))
     likelihood: Any = parameter(
-        "auto", StrOptions({"auto", *LIKELIHOODS}), HasMethods(["nll", "mean"])
+        "auto", choice("auto", *LIKELIHOODS), HasMethods(["nll", "mean"])
     )
 
     def _parts(self, X):
@@ -125,18 +98,20 @@ default="relu"
             self.activation,
         )
         anchored = self.init == "pca" and self.n_components is not None
-        likelihood = self.likelihood
-        if isinstance(likelihood, str) and likelihood == "auto":
-            likelihood = "bernoulli" if is_black_and_white(X) else "gaussian"
-        return Parts(
-            architecture=conv,
-            n_components=self.n_components,
-            defaults=defaults_for_anchored_images if anchored else defaults_for_images,
+        return self._parts_of(
+            X,
+            conv,
+            defaults_for_anchored_images if anchored else defaults_for_images,
             init=self.init,
             columns_apart=not anchored,
-            likelihood=part_of(likelihood, Likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
         )
+
+    def _likelihood(self, X):
+        if isinstance(self.likelihood, str) and self.likelihood == "auto":
+            name = "bernoulli" if is_black_and_white(X) else "gaussian"
+            return LIKELIHOODS[name]()
+        return super()._likelihood(X)
 
     def _after(self, fitting):
         self.sample_shape_ = self.net_.sample_shape

@@ -13,8 +13,9 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skae.checks.conditions import context_of, told, used_entries
+from skae.checks.conditions import context_of, encode_conditions, used_entries
 from skae.checks.rows import training_rows, unchanged_on_error
+from skae.estimators.architectures import Images, channel_widths
 from skae.estimators.generative import Augmenting, check_n_samples, seeded
 from skae.estimators.parameters import (
     AUTO,
@@ -25,7 +26,6 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
-from skae.estimators.sample_shape import Images, channel_widths
 from skae.estimators.trained import TrainedEstimator
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.gan_fit import GANFit
@@ -284,7 +284,7 @@ default=None
         def judge(x, context=None):
             return self.net_.critic(x, context)[:, None]
 
-        return self._map_known(rows, columns, judge, 1, dtype=np.float64)[:, 0]
+        return self._map_rows(rows, judge, 1, columns, dtype=np.float64)[:, 0]
 
     def score(self, X, y=None):
         """Minus the energy distance between rows and as many samples.
@@ -325,13 +325,12 @@ default=None
         def generate(z, context=None):
             return self._units.to_x(self.net_.generator(z, context))
 
-        out = self._map_known(
+        out = self._map_rows(
             z,
-            columns,
             generate,
             self.n_features_in_,
-            center=0.0,
-            scale=1.0,
+            columns,
+            units=(0.0, 1.0),
             dtype=np.float64,
         )
         if self.net_.generator.is_confined:
@@ -371,7 +370,7 @@ default=None
             y = self._context.draw(n_samples, check_random_state(self.random_state))
         if y is None:
             return np.zeros((n_samples, self._context.width), dtype=np.float32)
-        return told(self._context, y, n_samples, single=single)
+        return encode_conditions(self._context, y, n_samples, single=single)
 
     # Networks
 

@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from skae.checks.conditions import Classes
+from skae.estimators.parameters import estimator
 from skae.rows.isolation import isolated
 
 __all__ = ["Augmenting", "Generative", "check_n_samples", "path", "seeded"]
@@ -26,6 +27,7 @@ _METHODS = ("spherical", "linear")
 _SMALLEST_ANGLE = 1e-4
 
 
+@estimator
 class Generative:
     """Sampling and interpolation for autoencoders whose prior has ``sample``."""
 
@@ -35,9 +37,6 @@ class Generative:
         Parameters
         ----------
         n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
-            None takes the estimator's own, so that an int there gives the same samples
-            in every call.
         noise : bool, default=False
             Draw from the likelihood too. False gives its mean, as papers show images.
 
@@ -51,11 +50,17 @@ class Generative:
         ValueError
             When n_samples is no positive integer.
         """
+        return self._sample(n_samples, random_state, noise)
+
+    def _sample(self, n_samples, random_state, noise, y=None):
         check_is_fitted(self)
         check_n_samples(n_samples)
-        generator = self._sampling_generator(random_state)
-        Z = self._drawn_codes(n_samples, generator)
-        return self._samples_of(Z, None, generator if noise else None)
+        random = self._random(random_state)
+        generator = seeded(random)
+        condition = self._condition_to_draw(y, n_samples, random)
+        Z = self._drawn_codes(n_samples, generator, condition)
+        noise = generator if noise else None
+        return self._decoded(Z, condition, generator=noise, dtype=self._dtype)
 
     def interpolate(self, a, b, n_steps=10, *, method="spherical"):
         """Samples on the way from one sample to another, through the code.
@@ -75,13 +80,9 @@ class Generative:
         X : ndarray of shape (n_steps, n_features)
             In the shape of the training samples.
         """
-        ends = self._ends(a, b, n_steps, method)
-        codes = [self._encoded(self._rows(end))[0] for end in ends]
-        Z = path(*codes, n_steps, method)
-        return self._samples_of(Z, None, None)
+        return self._interpolate(a, b, n_steps, method)
 
-    def _ends(self, a, b, n_steps, method):
-        """Both ends as samples in arrays of one."""
+    def _interpolate(self, a, b, n_steps, method, y=None):
         check_is_fitted(self)
         if not isinstance(n_steps, Integral) or n_steps < 2:
             raise ValueError(
@@ -89,66 +90,55 @@ class Generative:
             )
         if method not in _METHODS:
             raise ValueError(f"method must be one of {_METHODS}; got {method!r}.")
-        return self._single(a, "a"), self._single(b, "b")
+        ends = [self._rows(self._single(*end)) for end in ((a, "a"), (b, "b"))]
+        condition = self._condition_or_likeliest(y, ends[0])
+        codes = (self._encoded(end, condition=condition)[0] for end in ends)
+        Z = path(*codes, n_steps, method)
+        if condition is not None:
+            condition = np.repeat(condition, n_steps, axis=0)
+        return self._decoded(Z, condition, dtype=self._dtype)
+
+    # Hooks for conditional estimators
+
+    def _condition_to_draw(self, y, n_samples, random_state):
+        """Condition of samples; without y as the training rows had it."""
+        return None
+
+    def _condition_or_likeliest(self, y, rows):
+        """Condition of rows; without y the likeliest one."""
+        return None
 
     def _single(self, sample, name):
+        """A sample as an array of one."""
         shape = np.shape(sample)
-        if shape == self._sample_shape():
+        expected = self._input_shape or (self.n_features_in_,)
+        if shape == expected:
             return np.asarray(sample)[None]
         if shape[:1] != (1,) or len(shape) < 2:
             raise ValueError(
-                f"{name} must be a single sample of shape {self._sample_shape()}; got "
-                f"an array of shape {shape}."
+                f"{name} must be a single sample of shape {expected}; got an array of "
+                f"shape {shape}."
             )
         return sample
 
-    def _sample_shape(self):
-        """Of one sample, as it came in fit."""
-        given = getattr(self, "_given_shape", None)
-        return (self.n_features_in_,) if given is None else tuple(given)
+    def _random(self, random_state):
+        """The RandomState of a call; None takes the estimator's own."""
+        return check_random_state(
+            self.random_state if random_state is None else random_state
+        )
 
-    def _sampling_generator(self, random_state):
-        given = self.random_state if random_state is None else random_state
-        return seeded(given)
-
-    def _drawn_codes(self, n_samples, generator):
+    def _drawn_codes(self, n_samples, generator, condition):
         """Codes from the prior."""
         with isolated():
             z = self.net_.prior.sample(n_samples, self.n_components_, generator)
         return z.double().numpy()
-
-    def _samples_of(self, Z, context, generator):
-        """Decode codes; with a generator, draw from the likelihood.
-
-        Parameters
-        ----------
-        Z : ndarray of shape (n_samples, n_components_)
-        context : ndarray of shape (n_samples, n_context) or None
-        generator : torch.Generator or None
-        """
-
-        def decode(z, *told):
-            raw = self.net_.codec.decode(z, *told)
-            likelihood = self.net_.likelihood
-            x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
-            return self._units.to_x(x)
-
-        out = self._map_known(
-            Z,
-            context,
-            decode,
-            self.n_features_in_,
-            center=0.0,
-            scale=self._code_scale,
-            dtype=self._dtype,
-        )
-        return self._restored(out, None)
 
     def _after(self, fitting):
         super()._after(fitting)
         self._dtype = fitting.X.dtype
 
 
+@estimator
 class Augmenting:
     """Synthetic labelled rows, for conditional estimators with ``_context``."""
 
@@ -157,8 +147,7 @@ class Augmenting:
 
         Where the model has codes, a synthetic row is decoded from between the codes of
         two rows of X of its class (Chawla et al. 2002, JAIR 16, in the code instead of
-        X), which few rows bear better than samples of a fitted distribution; where it
-        has none, it is a sample.
+        X), which needs fewer rows than a fitted distribution; else it is a sample.
 
         Parameters
         ----------
@@ -168,14 +157,12 @@ class Augmenting:
         n_per_class : int
             Synthetic rows of each class of y; as many as there are real ones is a good
             start.
-        random_state : int, RandomState or None, default=None
-            As in ``sample``.
 
         Returns
         -------
         X : ndarray of shape (n_samples + n_per_class * n_classes, n_features)
-            The rows that came, and behind them the synthetic ones, class by class;
-            float where they were whole numbers.
+            The rows of X, then the synthetic ones, class by class; integers become
+            floats.
         y : ndarray of shape (n_samples + n_per_class * n_classes,)
 
         Raises
@@ -203,16 +190,16 @@ class Augmenting:
         X, y = np.asarray(X), column_or_1d(y)
         check_consistent_length(X, y)
         self._context.encode(y)
-        kinds = np.repeat(np.unique(y), n_per_class)
-        synthetic = self._synthetic(X, y, kinds, random_state)
-        synthetic = synthetic.reshape(len(kinds), *X.shape[1:])
+        labels = np.repeat(np.unique(y), n_per_class)
+        synthetic = self._synthetic(X, y, labels, random_state)
+        synthetic = synthetic.reshape(len(labels), *X.shape[1:])
         if X.dtype.kind == "f":
             synthetic = synthetic.astype(X.dtype, copy=False)
-        return np.concatenate([X, synthetic]), np.concatenate([y, kinds])
+        return np.concatenate([X, synthetic]), np.concatenate([y, labels])
 
-    def _synthetic(self, X, y, kinds, random_state):
-        """New samples of these classes, which may lean on the labelled ones."""
-        return self.sample(len(kinds), y=kinds, random_state=random_state)
+    def _synthetic(self, X, y, labels, random_state):
+        """Samples of these classes, which may be made from the labelled ones."""
+        return self.sample(len(labels), y=labels, random_state=random_state)
 
 
 def check_n_samples(n_samples, name="n_samples") -> None:

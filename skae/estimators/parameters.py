@@ -7,7 +7,9 @@ A class decorated with `estimator` declares its parameters as class variables,
 and the decorator writes the ``__init__`` that only assigns, ``_parameter_constraints``
 for scikit-learn's validation and, from the docstrings of its base classes, the entries
 of the parameters and attributes that it inherits. A class may declare an inherited
-parameter anew for another default, and need not repeat its text.
+parameter anew for another default, and need not repeat its text. Docstrings of public
+methods inherit sections, and single parameters in them, likewise; what X, y,
+sample_weight and random_state usually mean is said here.
 """
 
 import dataclasses
@@ -20,13 +22,16 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from skae.fitting.resolve import hidden_widths
 from skae.parts.activations import ACTIVATIONS
+from skae.parts.dense import Dense
 
 __all__ = [
     "AUTO",
     "WIDTHS",
     "DecayParameters",
     "DenseParameters",
+    "PCAStart",
     "RunParameters",
     "TrainingParameters",
     "at_least",
@@ -38,6 +43,20 @@ __all__ = [
 
 AUTO = StrOptions({"auto"})
 WIDTHS = (tuple, list, np.ndarray, Integral)
+_TITLES = "Parameters|Attributes|Returns|Raises|See Also|Notes|Examples"
+# Entries of methods' parameters where a method says nothing else of them.
+_COMMON = """
+Parameters
+----------
+X : {array-like, sparse matrix} of shape (n_samples, n_features)
+y : Ignored
+sample_weight : array-like of shape (n_samples,), optional
+    Non-negative.
+random_state : int, RandomState or None, default=None
+    None takes the estimator's own, so that an int there gives the same samples in every
+    call.
+"""
+_TITLE = re.compile(rf"\n({_TITLES})\n-+\n")
 _ENTRY = re.compile(r"^(?=\S)", re.MULTILINE)
 
 
@@ -74,103 +93,99 @@ def parameter(default, *constraints, positional=False) -> Any:
 
 @dataclass_transform(kw_only_default=True, eq_default=False)
 def estimator(cls):
-    """Class decorator: complete a class from the parameters that it declares."""
+    """Class decorator: complete a class from what it declares and inherits."""
     cls = dataclasses.dataclass(eq=False, repr=False, match_args=False)(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
+    # Positional ones first, and own ones before those that are inherited.
+    declared = (name for base in cls.__mro__ for name in inspect.get_annotations(base))
+    names = [name for name in dict.fromkeys(declared) if name in fields]
+    names.sort(key=lambda name: fields[name].kw_only)
     signature = inspect.signature(cls.__init__)
-    this, *_ = signature.parameters.values()
-    order = [
-        signature.parameters[name].replace(annotation=inspect.Parameter.empty)
-        for name in _order(cls)
+    empty = inspect.Parameter.empty
+    parameters = [
+        signature.parameters["self"],
+        *(signature.parameters[name].replace(annotation=empty) for name in names),
     ]
-    order.sort(key=lambda one: one.kind is inspect.Parameter.KEYWORD_ONLY)
-    cls.__init__.__signature__ = inspect.Signature([this, *order])
-    cls._parameter_constraints = {
-        name: field.metadata["constraints"] or _inherited_constraints(cls, name)
-        for name, field in fields.items()
-    }
-    if cls.__doc__:
-        defaults = {name: field.default for name, field in fields.items()}
-        cls.__doc__ = _completed(cls, [one.name for one in order], defaults)
+    cls.__init__.__signature__ = inspect.Signature(parameters)
+    cls._parameter_constraints = _constraints(cls)
+    texts = [vars(base).get("__doc__") for base in cls.__mro__]
+    defaults = {name: fields[name].default for name in names}
+    cls.__doc__ = _completed(texts, names, defaults)
+    for name, method in vars(cls).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            bases = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
+            texts = [*(base.__doc__ for base in bases), _COMMON]
+            order = list(inspect.signature(method).parameters)
+            method.__doc__ = _completed(texts, order)
     return cls
 
 
-def _inherited_constraints(cls, name) -> list:
-    """Constraints of a parameter of which the class declares the default only."""
-    for base in cls.__mro__[1:]:
-        if name in base.__dict__.get("__dataclass_fields__", {}):
-            return base._parameter_constraints[name]
-    raise TypeError(f"{name} of {cls.__name__} has no constraints.")
-
-
-def _order(cls) -> list[str]:
-    """The parameters of a class; its own come before those that it inherits."""
-    order: list[str] = []
+def _constraints(cls) -> dict[str, list]:
+    """Constraints by parameter, inherited where a class states a default only."""
+    constraints: dict[str, list] = {}
     for base in reversed(cls.__mro__):
-        declared = inspect.get_annotations(base)
-        known = getattr(base, "__dataclass_fields__", {})
-        order = [
-            *(name for name in declared if name in known and name not in order),
-            *order,
-        ]
-    return order
+        for name, field in vars(base).get("__dataclass_fields__", {}).items():
+            constraints[name] = field.metadata["constraints"] or constraints[name]
+    return constraints
 
 
-def _completed(cls, order, defaults) -> str:
-    """The docstring of a class with the entries that it inherits."""
-    texts = [
-        inspect.cleandoc(base.__dict__.get("__doc__") or "") for base in cls.__mro__
+def _completed(texts, order, defaults=None) -> str:
+    """A docstring with what it inherits.
+
+    Parameters
+    ----------
+    texts : list of str or None
+        The docstring itself, then those to inherit from, the nearest first.
+    order : list of str
+        Names of the parameters.
+    defaults : dict, optional
+        Of a class: defaults of parameters, which go into the heads of their entries. A
+        class inherits entries only, a method whole sections too.
+    """
+    sections, *inherited = map(_sections, texts)
+    if defaults is None:
+        for text in inherited:
+            sections = text | sections
+    parameters, attributes = (
+        _entries([text.get(title, "") for text in (sections, *inherited)])
+        for title in ("Parameters", "Attributes")
+    )
+    for name, default in (defaults or {}).items():
+        if name in parameters:
+            parameters[name] = _with_default(parameters[name], default)
+    names = [name for name in order if name in parameters]
+    sections["Parameters"] = "\n".join(parameters[name] for name in names)
+    sections["Attributes"] = "\n".join(attributes.values())
+    titled = [
+        f"{title}\n{'-' * len(title)}\n{sections[title]}"
+        for title in _TITLES.split("|")
+        if sections.get(title)
     ]
-    text = texts[0]
-    for title in ("Parameters", "Attributes"):
-        own = _entries(texts[0], title)
-        entries = dict(own)
-        for inherited in texts[1:]:
-            for name, entry in _entries(inherited, title).items():
-                entries.setdefault(name, entry)
-        names = order if title == "Parameters" else entries
-        filled = [
-            _with_default(entries[name], defaults.get(name, inspect.Parameter.empty))
-            for name in names
-            if name in entries
-        ]
-        text = _with_section(text, title, "".join(filled))
-    return text
+    return "\n\n".join([sections.get("", ""), *titled])
 
 
-def _section(text: str, title: str) -> re.Match | None:
-    pattern = rf"^{title}\n-+\n(.*?)(?=\n\n^\S[^\n]*\n---|\Z)"
-    return re.search(pattern, text, re.MULTILINE | re.DOTALL)
+def _sections(text: str | None) -> dict[str, str]:
+    """Sections of a docstring by title; what comes before them has none."""
+    summary, *others = _TITLE.split("\n" + inspect.cleandoc(text or ""))
+    titles, bodies = others[::2], others[1::2]
+    sections = {"": summary, **dict(zip(titles, bodies, strict=True))}
+    return {title: body.strip("\n") for title, body in sections.items() if body.strip()}
 
 
-def _entries(text: str, title: str) -> dict[str, str]:
-    """Entries of a numpydoc section by the name that they document."""
-    found = _section(text, title)
-    if found is None:
-        return {}
-    entries = [entry for entry in _ENTRY.split(found[1]) if entry.strip()]
-    return {entry.split(" :")[0].strip(): entry.rstrip() + "\n" for entry in entries}
-
-
-def _with_section(text: str, title: str, entries: str) -> str:
-    """The text with these entries in the section; a new one goes before Examples."""
-    found = _section(text, title)
-    if found is not None:
-        return text[: found.start(1)] + entries.rstrip() + text[found.end(1) :]
-    if not entries:
-        return text
-    section = f"{title}\n{'-' * len(title)}\n{entries}\n"
-    before, examples, after = text.partition("Examples\n--------\n")
-    return f"{before}{section}{examples}{after}"
+def _entries(sections: list[str]) -> dict[str, str]:
+    """Entries by the first name that they document; the first section counts."""
+    entries: dict[str, str] = {}
+    for section in sections:
+        for entry in filter(str.strip, _ENTRY.split(section)):
+            entries.setdefault(re.match(r"\**(\w+)", entry)[1], entry.rstrip())
+    return entries
 
 
 def _with_default(entry: str, default) -> str:
-    """An entry whose head names the default of this class."""
-    if default is inspect.Parameter.empty or default is dataclasses.MISSING:
-        return entry
-    head, _, rest = entry.partition("\n")
+    """An entry whose head states the default of this class."""
+    head, *rest = entry.split("\n", 1)
     shown = f'"{default}"' if isinstance(default, str) else repr(default)
-    return re.sub(r"default=.*$", lambda _: f"default={shown}", head) + "\n" + rest
+    return "\n".join([re.sub("default=.*$", lambda _: f"default={shown}", head), *rest])
 
 
 @estimator
@@ -267,3 +282,29 @@ default="relu"
     hidden_layer_sizes: Any = parameter((), *WIDTHS)
     activation: str = parameter("relu", choice(*ACTIVATIONS))
     tied_weights: bool = parameter(False, "boolean")
+
+    def _dense(self, code_activation) -> Dense:
+        widths = hidden_widths(self.hidden_layer_sizes, self.activation)
+        return Dense(widths, self.activation, self.tied_weights, code_activation)
+
+
+@estimator
+class PCAStart:
+    """The choice to start as PCA.
+
+    Parameters
+    ----------
+    init : {"pca", "random"}, default="pca"
+        Start as PCA plus a correction by the network, of which held-out samples decide
+        how much is kept, or from random weights.
+
+    Attributes
+    ----------
+    pca_ratio_ : float
+        Held-out loss of the model kept over that of the start as PCA; 1 where PCA is
+        kept. Only when the model started as PCA and rows were held out.
+    pca_t_ : float
+        t of the held-out rows' gain over PCA, which decided. Likewise.
+    """
+
+    init: str = parameter("pca", choice("pca", "random"))

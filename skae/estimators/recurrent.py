@@ -12,14 +12,18 @@ from typing import Any
 import numpy as np
 
 from skae.checks.rows import check_padding
-from skae.estimators.base import BaseAutoencoder
+from skae.estimators.architectures import SampleShape
 from skae.estimators.denoising import Denoising
-from skae.estimators.parameters import AUTO, at_least, choice, estimator, parameter
-from skae.estimators.sample_shape import Shaped
+from skae.estimators.parameters import (
+    AUTO,
+    PCAStart,
+    at_least,
+    choice,
+    estimator,
+    parameter,
+)
 from skae.fitting.defaults import defaults_for_sequences
-from skae.fitting.resolve import Parts, noise_of, part_of
-from skae.parts.base import Likelihood
-from skae.parts.likelihoods import LIKELIHOODS
+from skae.fitting.resolve import noise_of
 from skae.parts.recurrent import CELLS, Recurrent
 
 __all__ = ["RecurrentAE"]
@@ -28,7 +32,7 @@ _FRAMES = 16
 
 
 @estimator
-class RecurrentAE(Denoising, Shaped, BaseAutoencoder):
+class RecurrentAE(SampleShape, PCAStart, Denoising):
     """Recurrent autoencoder: a code for each sequence (Srivastava et al. 2015).
 
     X is an array of shape ``(n_samples, n_steps, n_step_features)``, or the same laid
@@ -53,32 +57,9 @@ class RecurrentAE(Denoising, Shaped, BaseAutoencoder):
         Successive steps that a cell reads, or writes, at once. One is the textbook's
         step by step, which takes longer and, on long sequences, learns less. "auto"
         makes at most 16 frames of the longest sequence.
-    n_components : int, default=8
-        Width of the code.
-    init : {"pca", "random"}, default="pca"
-        With n_components: start as PCA plus a correction by the network, of which
-        held-out samples decide how much is kept, or from random weights.
-    noise : {"gaussian", "masking", "salt_and_pepper"}, corruption part or None, \
-default=None
-        Gaussian noise on every feature; features set to zero at random; features set to
-        their smallest or largest training value at random; none. A part is called as
-        ``corruption(x, generator)``; those of `skae.parts.corruption` take absolute
-        units and ranges too.
-    noise_level : float, default=0.5
-        Standard deviation of the Gaussian noise in standard deviations of each feature,
-        else the share of the features in [0, 1]. Ignored if ``noise`` is None or a
-        part.
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: squared error, or cross-entropy for targets in
-        [0, 1].
 
     Attributes
     ----------
-    pca_ratio_ : float
-        Held-out loss of the model kept over that of the start as PCA; 1 where PCA is
-        kept. Only when the model started as PCA and rows were held out.
-    pca_t_ : float
-        t of the held-out rows' gain over PCA, which decided. Likewise.
     sample_shape_ : (n_steps, n_step_features)
         Shape of the longest sequence.
 
@@ -99,13 +80,11 @@ default=None
     True
     """
 
-    n_components: int = parameter(8, at_least(1), positional=True)
-    sample_shape: Any = parameter(None, None, tuple, list, np.ndarray)
+    n_components: Any = parameter(8, positional=True)
     cell: str = parameter("lstm", choice(*CELLS))
     hidden_size: int = parameter(64, at_least(1))
     n_layers: int = parameter(1, at_least(1))
     frame_size: Any = parameter("auto", AUTO, at_least(1))
-    init: str = parameter("pca", choice("pca", "random"))
 
     _allows_nan = True
     _n_axes = 2
@@ -121,13 +100,12 @@ default=None
             int(self.n_layers),
             math.ceil(shape[0] / _FRAMES) if frame == "auto" else int(frame),
         )
-        return Parts(
-            architecture=architecture,
-            n_components=int(self.n_components),
-            defaults=defaults_for_sequences,
+        return self._parts_of(
+            X,
+            architecture,
+            defaults_for_sequences,
             init=self.init,
             columns_apart=self.init == "random",
-            likelihood=part_of(self.likelihood, Likelihood, LIKELIHOODS),
             corruption=noise_of(self.noise, self.noise_level),
         )
 
@@ -136,14 +114,14 @@ default=None
 
     def _fit_of(self, X, y, sample_weight, **options):
         fitting = super()._fit_of(X, y, sample_weight, **options)
-        shape = fitting.parts.architecture.sample_shape
-        lengths = check_padding(fitting.X, shape)
         if fitting.clean is not None:
-            found = check_padding(fitting.clean, shape, name="y")
-            for row in np.flatnonzero(found != lengths)[:1]:
+            shape = fitting.parts.architecture.sample_shape
+            lengths = check_padding(fitting.X, shape)
+            clean = check_padding(fitting.clean, shape, name="y")
+            for row in np.flatnonzero(clean != lengths)[:1]:
                 raise ValueError(
                     "y, the clean sequences, must be as long as those of X; y["
-                    f"{row}] has {found[row]} steps and X[{row}] {lengths[row]}."
+                    f"{row}] has {clean[row]} steps and X[{row}] {lengths[row]}."
                 )
         return fitting
 
@@ -172,23 +150,21 @@ default=None
                 )
             return _padded(sequences, shape[0])
         # Arrays of another form, with the same features, may follow the list.
-        asked = self.sample_shape
-        if asked is not None and len(asked) and isinstance(asked[0], Integral):
-            n_steps = max(n_steps, int(asked[0]))
+        longest = self.sample_shape
+        if longest is not None and len(longest) and isinstance(longest[0], Integral):
+            n_steps = max(n_steps, int(longest[0]))
         one_axis = all(np.ndim(x) == 1 for x in X)
         self.__dict__.pop("sample_shape_", None)
-        self._given_shape = (n_steps,) if one_axis else (n_steps, width)
+        self._input_shape = (n_steps,) if one_axis else (n_steps, width)
         return _padded(sequences, n_steps)
 
     def _restored(self, rows, X):
         if X is None or not _is_list_of_sequences(X):
             return super()._restored(rows, X)
-        shape = self.net_.sample_shape
-        steps = rows.reshape(len(rows), *shape)
-        return [
-            found[: len(x)].reshape(np.shape(x))
-            for found, x in zip(steps, X, strict=True)
-        ]
+        sequences = zip(
+            rows.reshape(len(rows), *self.net_.sample_shape), X, strict=True
+        )
+        return [steps[: len(x)].reshape(np.shape(x)) for steps, x in sequences]
 
 
 def _is_list_of_sequences(X) -> bool:
@@ -203,24 +179,22 @@ def _is_list_of_sequences(X) -> bool:
 
 def _checked_sequences(X) -> list:
     """Float arrays of shape (n_steps, n_step_features)."""
-    sequences = []
-    for number, x in enumerate(X):
-        x = np.asarray(x)
-        x = x[:, None] if x.ndim == 1 else x
+    sequences = [np.asarray(x) for x in X]
+    sequences = [x[:, None] if x.ndim == 1 else x for x in sequences]
+    for number, x in enumerate(sequences):
         if x.ndim != 2 or 0 in x.shape:
             raise ValueError(
                 "A sequence is an array of shape (n_steps,) or (n_steps, "
                 f"n_step_features) with at least one step; number {number} of the list "
                 f"has the shape {np.shape(X[number])}."
             )
-        if sequences and x.shape[1] != sequences[0].shape[1]:
+        if x.shape[1] != sequences[0].shape[1]:
             raise ValueError(
                 "All sequences must have the same features; number 0 of the list has "
                 f"{sequences[0].shape[1]} and number {number} {x.shape[1]}."
             )
-        sequences.append(x)
-    single = all(x.dtype == np.float32 for x in sequences)
-    dtype = np.float32 if single else np.float64
+    is_single = all(x.dtype == np.float32 for x in sequences)
+    dtype = np.float32 if is_single else np.float64
     return [x.astype(dtype, copy=False) for x in sequences]
 
 

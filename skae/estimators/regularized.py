@@ -16,23 +16,31 @@ from skae.estimators.parameters import (
     share,
 )
 from skae.fitting.defaults import defaults_from_random
-from skae.fitting.resolve import Parts, hidden_widths, part_of
-from skae.parts.base import Likelihood
-from skae.parts.dense import Dense
-from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.penalties import Contraction, KLSparsity, L1Sparsity
 
 __all__ = ["ContractiveAE", "SparseAE"]
 
 
 @estimator
-class SparseAE(DenseParameters, BaseAutoencoder):
+class Penalised(DenseParameters, BaseAutoencoder):
+    """Dense autoencoders with one penalty, whose code has the layers' activation."""
+
+    def _parts(self, X):
+        return self._parts_of(
+            X,
+            self._dense(self.activation),
+            defaults_from_random,
+            columns_apart=True,
+            penalties=(self._penalty(X),),
+        )
+
+
+@estimator
+class SparseAE(Penalised):
     """Autoencoder whose code units are rarely active.
 
     Parameters
     ----------
-    n_components : int, default=100
-        Width of the code; may exceed n_features.
     sparsity : float, default=0.05
         Mean activity that each code unit is pulled to, in (0, 1). Only for
         ``kind="kl"``.
@@ -63,26 +71,23 @@ default="logistic"
     True
     """
 
-    n_components: int = parameter(100, at_least(1), positional=True)
     sparsity: float = parameter(0.05, share())
     sparsity_weight: Any = parameter("auto", AUTO, at_least(0, Real))
     kind: str = parameter("kl", choice("kl", "l1"))
     activation: str = parameter("logistic")
 
-    def _parts(self, X):
+    def _penalty(self, X):
         weight = self.sparsity_weight
         if isinstance(weight, str):
             weight = X.shape[1] / (2 * self.n_components)
         if self.kind == "l1":
-            penalty = L1Sparsity(weight)
-        elif self.activation == "logistic":
-            penalty = KLSparsity(self.sparsity, weight)
-        else:
-            raise ValueError(
-                "kind='kl' needs activation='logistic', whose activities lie in "
-                f"(0, 1); got activation={self.activation!r}. Use kind='l1' with it."
-            )
-        return _penalised(self, penalty)
+            return L1Sparsity(weight)
+        if self.activation == "logistic":
+            return KLSparsity(self.sparsity, weight)
+        raise ValueError(
+            "kind='kl' needs activation='logistic', whose activities lie in "
+            f"(0, 1); got activation={self.activation!r}. Use kind='l1' with it."
+        )
 
     def _after(self, fitting):
         codes = self._encoded(fitting.X)
@@ -90,7 +95,7 @@ default="logistic"
 
 
 @estimator
-class ContractiveAE(DenseParameters, BaseAutoencoder):
+class ContractiveAE(Penalised):
     """Autoencoder whose code changes little with the input (Rifai et al. 2011, ICML).
 
     The penalty is the squared Frobenius norm of the encoder's Jacobian at the training
@@ -99,8 +104,6 @@ class ContractiveAE(DenseParameters, BaseAutoencoder):
 
     Parameters
     ----------
-    n_components : int, default=100
-        Width of the code; may exceed n_features.
     contraction : float, default=1.0
         Nats per sample for one unit of the norm, for X divided by its root mean
         variance.
@@ -121,23 +124,9 @@ default="relu"
     (1797, 64)
     """
 
-    n_components: int = parameter(100, at_least(1), positional=True)
     contraction: float = parameter(1.0, at_least(0, Real))
     activation: str = parameter("relu")
     tied_weights: bool = parameter(True)
 
-    def _parts(self, X):
-        return _penalised(self, Contraction(self.contraction))
-
-
-def _penalised(estimator, penalty) -> Parts:
-    hidden = hidden_widths(estimator.hidden_layer_sizes, estimator.activation)
-    activation = estimator.activation
-    return Parts(
-        architecture=Dense(hidden, activation, estimator.tied_weights, activation),
-        n_components=estimator.n_components,
-        defaults=defaults_from_random,
-        columns_apart=True,
-        likelihood=part_of(estimator.likelihood, Likelihood, LIKELIHOODS),
-        penalties=(penalty,),
-    )
+    def _penalty(self, X):
+        return Contraction(self.contraction)

@@ -15,14 +15,34 @@ from sklearn.utils.validation import check_is_fitted
 from skae.checks.rows import fitted_rows
 from skae.estimators.parameters import TrainingParameters
 from skae.fitting.callbacks import CallbackSupport
-from skae.rows.chunks import chunks, map_rows
+from skae.rows.chunks import map_rows
 from skae.training.callbacks import named_callbacks
 
 __all__ = ["TrainedEstimator"]
 
 
 class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
-    """Estimators with a trained module ``net_``, which sees (X - center) / scale."""
+    """Estimators with a trained module ``net_``, which sees (X - center) / scale.
+
+    Attributes
+    ----------
+    net_ : Module
+        The trained torch module; it sees centred and scaled rows.
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+    n_iter_ : int
+        Epochs of training, also of those that led to this fit.
+    epochs_ : ndarray of shape (n_evaluations,)
+        When the losses below were noted, in epochs and fractions of them.
+    loss_curve_ : list of float
+        Training loss at each evaluation, nats per sample of the scaled rows.
+    validation_scores_ : list of float or None
+        Minus the held-out loss at each evaluation; None without held-out samples.
+    n_features_in_ : int
+        Features seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Only when X has string column names.
+    """
 
     def get_params(self, deep=True):
         """Parameters of the estimator and, if ``deep``, of its callbacks.
@@ -72,13 +92,13 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
 
     def _set_callback(self, name, inside, value):
         callbacks = named_callbacks(self.callbacks)
-        known = [known for known, _ in callbacks]
-        if name not in known:
+        names = [own for own, _ in callbacks]
+        if name not in names:
             raise ValueError(
                 f"callbacks__{name} names no callback of this {type(self).__name__}; "
-                f"it has {known or 'none'}."
+                f"it has {names or 'none'}."
             )
-        place = known.index(name)
+        place = names.index(name)
         if inside:
             callback = callbacks[place][1]
             callback = callback() if isinstance(callback, type) else callback
@@ -90,6 +110,8 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
 
     # Hooks for estimators whose samples are no flat rows.
     _allows_nan = False
+    # Shape of a sample as it came in fit; None for flat rows.
+    _input_shape = None
 
     def _flattened(self, X, *, reset, name="X"):
         """Samples as flat rows; X is not validated yet."""
@@ -110,64 +132,48 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
         return next(self.net_.parameters()).device
 
     def _map_rows(
-        self, X, function, width, *, center=None, scale=None, dtype=None, out=None
+        self, X, function, width, condition=None, *, units=None, dtype=None, out=None
     ):
-        """Apply a function of scaled rows to chunks of X.
+        """Apply a function of scaled rows, and of their conditions, to chunks of X.
 
         Parameters
         ----------
         X : ndarray or CSR matrix of shape (n_samples, n_columns)
         function : callable
-            Maps a tensor (batch, n_columns) to a tensor (batch, width).
+            Maps a tensor (batch, n_columns) and, with a condition, a tensor
+            (batch, n_context) to a tensor (batch, width).
         width : int
-        center, scale : optional
-            Instead of the estimator's units.
+        condition : ndarray of shape (n_samples, n_context), optional
+        units : tuple (center, scale), optional
+            Instead of the estimator's.
         dtype : optional
             Of the result; X's when left out.
         out : ndarray of shape (n_samples, width), optional
             Where the result goes.
         """
-        center = self._units.center if center is None else center
-        scale = self._units.scale if scale is None else scale
-        parameter = next(self.net_.parameters())
+        own = self._units.center, self._units.scale
+        center, scale = own if units is None else units
+        model = next(self.net_.parameters())
         if out is None:
-            dtype = X.dtype if dtype is None else dtype
-            out = np.empty((X.shape[0], width), dtype=dtype)
+            out = np.empty((X.shape[0], width), X.dtype if dtype is None else dtype)
+        apply = function
+        if condition is not None:
+            widths = [X.shape[1], condition.shape[1]]
+            center, scale = (
+                np.append(np.broadcast_to(unit, widths[0]), np.full(widths[1], neutral))
+                for unit, neutral in ((center, 0.0), (scale, 1.0))
+            )
+            X = _Joined(X, condition)
+
+            def apply(rows):
+                return function(*(part.contiguous() for part in rows.split(widths, 1)))
 
         def to_model(block):
             # Sums follow the memory layout, which frames and slices bring along.
             scaled = np.ascontiguousarray((block - center) / scale)
-            return torch.from_numpy(scaled).to(parameter.dtype)
+            return torch.from_numpy(scaled).to(model.dtype)
 
-        return map_rows(X, to_model, function, out, parameter.device)
-
-    def _map_known(
-        self, X, context, function, width, *, center=None, scale=None, dtype=None
-    ):
-        """`_map_rows` of rows of which something may be known.
-
-        The function takes a tensor of rows and, where there is a context of shape
-        (n_samples, n_context), a tensor of that.
-        """
-        center = self._units.center if center is None else center
-        scale = self._units.scale if scale is None else scale
-        units = {"center": center, "scale": scale}
-        if context is None:
-            return self._map_rows(X, function, width, dtype=dtype, **units)
-        widths = [X.shape[1], context.shape[1]]
-        for name, left_as_it_is in (("center", np.zeros), ("scale", np.ones)):
-            own = np.broadcast_to(units[name], widths[0])
-            units[name] = np.concatenate([own, left_as_it_is(widths[1])])
-
-        def told(rows):
-            return function(*(part.contiguous() for part in rows.split(widths, 1)))
-
-        out = np.empty((X.shape[0], width), X.dtype if dtype is None else dtype)
-        for part in chunks(X.shape[0], sum(widths)):
-            block = X[part].toarray() if sparse.issparse(X) else X[part]
-            block = np.hstack([block, context[part].astype(block.dtype)])
-            self._map_rows(block, told, width, out=out[part], **units)
-        return out
+        return map_rows(X, to_model, apply, out, model.device)
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -180,3 +186,16 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+class _Joined:
+    """Rows with their conditions as further columns, joined as they are read."""
+
+    def __init__(self, X, condition):
+        self._X, self._condition = X, condition
+        self.shape = X.shape[0], X.shape[1] + condition.shape[1]
+
+    def __getitem__(self, rows):
+        block = self._X[rows]
+        block = block.toarray() if sparse.issparse(block) else block
+        return np.hstack([block, self._condition[rows].astype(block.dtype)])

@@ -358,7 +358,7 @@ def _panels(axes, shape, form, needed):
 
 def _singles(estimator, X, name):
     """Samples as a list of arrays, or frames, of one sample each."""
-    given = getattr(estimator, "_given_shape", None)
+    given = getattr(estimator, "_input_shape", None)
     n_axes = 1 if given is None else len(given)
     if hasattr(X, "to_frame") and np.ndim(X) == 1:
         X = X.to_frame().T

@@ -1,4 +1,4 @@
-"""How the codes of the training rows are spread, to draw new ones alike.
+"""The density of the codes of the training rows, to draw new ones from.
 
 The codes of rows never fill a prior exactly; where the prior has mass and no codes are,
 decoded draws look like nothing in particular. A mixture of Gaussians fitted to the
@@ -40,22 +40,22 @@ class CodeDensity:
     n_components: int
 
     @classmethod
-    def of(cls, codes, kinds, n_kinds, random_state) -> "CodeDensity":
+    def of(cls, codes, labels, n_classes, random_state) -> "CodeDensity":
         """The density of codes.
 
         Parameters
         ----------
         codes : ndarray of shape (n_samples, n_components)
             Drawn from the posteriors of rows.
-        kinds : ndarray of int of shape (n_samples,) or None
+        labels : ndarray of int of shape (n_samples,) or None
             Number of each row's class.
-        n_kinds : int
-            Classes there are, of which some may have no row here.
+        n_classes : int
+            Some of them may have no row here.
         random_state : RandomState
         """
         groups = [codes]
-        if kinds is not None:
-            groups = [codes[kinds == kind] for kind in range(n_kinds)]
+        if labels is not None:
+            groups = [codes[labels == label] for label in range(n_classes)]
         mixtures = [_mixture(group, random_state) for group in groups]
         return cls(mixtures, codes.shape[1])
 
@@ -67,13 +67,13 @@ class CodeDensity:
         mixtures = [old if new is None else new for new, old in pairs]
         return CodeDensity(mixtures, self.n_components)
 
-    def draw(self, n_samples, kinds, random_state) -> np.ndarray:
+    def draw(self, n_samples, labels, random_state) -> np.ndarray:
         """Codes, shape ``(n_samples, n_components)``, of these classes."""
         codes = np.empty((n_samples, self.n_components))
-        kinds = np.zeros(n_samples, dtype=int) if kinds is None else kinds
-        for kind in np.unique(kinds):
-            rows = np.flatnonzero(kinds == kind)
-            codes[rows] = self._drawn(self.mixtures[kind], len(rows), random_state)
+        labels = np.zeros(n_samples, dtype=int) if labels is None else labels
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            codes[rows] = self._drawn(self.mixtures[label], len(rows), random_state)
         return codes
 
     def _drawn(self, mixture, n_samples, random_state):
@@ -81,9 +81,8 @@ class CodeDensity:
             return random_state.normal(size=(n_samples, self.n_components))
         with isolated():
             # Samples come ordered by component.
-            drawn, _ = (
-                copy(mixture).set_params(random_state=random_state).sample(n_samples)
-            )
+            mixture = copy(mixture).set_params(random_state=random_state)
+            drawn, _ = mixture.sample(n_samples)
         return random_state.permutation(drawn)
 
 

@@ -51,19 +51,19 @@ def test_reconstruction_without_y_takes_the_likeliest_class(digits):
 
 
 def test_encoder_does_without_y(digits):
-    told, alone = digits.transform(X, Y), digits.transform(X)
-    assert (told != alone).any()
+    conditioned, plain = digits.transform(X, Y), digits.transform(X)
+    assert (conditioned != plain).any()
     active = digits.active_units_
     for column in np.flatnonzero(active):
-        assert np.corrcoef(told[:, column], alone[:, column])[0, 1] > 0.8
+        assert np.corrcoef(conditioned[:, column], plain[:, column])[0, 1] > 0.8
 
 
 def test_transform_takes_y_by_metadata_routing():
     with sklearn.config_context(enable_metadata_routing=True):
         model = small().set_transform_request(y=True)
         pipeline = make_pipeline(model).fit(X, Y)
-        told = pipeline.transform(X, y=Y)
-        np.testing.assert_array_equal(told, pipeline[-1].transform(X, Y))
+        conditioned = pipeline.transform(X, y=Y)
+        np.testing.assert_array_equal(conditioned, pipeline[-1].transform(X, Y))
         plain = make_pipeline(small(), LogisticRegression()).fit(X, Y)
         assert plain.predict(X).shape == Y.shape
 

@@ -110,7 +110,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("channels", [(), (0,), (4, "a"), (2.5,)])
     def test_channels(self, digits, channels):
-        with pytest.raises(ValueError, match="channels must be at least one positive"):
+        with pytest.raises(ValueError, match="channels must be .*positive"):
             small(channels=channels).fit(digits.images)
 
     def test_pairs_of_another_shape(self, digits):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skae import GAN, ConditionalVAE, ConvAE, VariationalAE
+from skae import GAN, ConditionalVAE, ConvAE, RecurrentAE, VariationalAE
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -69,3 +69,13 @@ def test_the_order_of_axes_does_not_matter_to_dense_models():
     X, _ = images((8, 8, 3))
     fitted = VariationalAE(2, max_iter=1, random_state=0).fit(X)
     assert fitted.reconstruct(X).shape == X.shape
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), [1, 8, 8]], ids=["tuple", "list"])
+@pytest.mark.parametrize("estimator", [ConvAE, RecurrentAE, VariationalAE])
+def test_a_shape_in_the_place_of_n_components_is_refused(estimator, shape):
+    X = np.random.default_rng(0).random((12, 64))
+    with pytest.raises(ValueError, match="n_components comes first; write sample_shap"):
+        estimator(shape).fit(X)
+    with pytest.raises(ValueError, match="n_components comes first; write sample_shap"):
+        estimator(shape).partial_fit(X)
