@@ -14,7 +14,7 @@ from skae.estimators.parameters import (
     estimator,
     parameter,
 )
-from skae.fitting.adversarial_fit import MatchedFit
+from skae.fitting.adversarial_fit import AdversarialFit
 from skae.fitting.defaults import defaults_for_matching
 from skae.fitting.resolve import Parts, hidden_widths, part_of
 from skae.parts.base import Likelihood
@@ -88,7 +88,7 @@ default="relu"
     matching_weight: Any = parameter("auto", AUTO, at_least(0, Real))
     hidden_layer_sizes: Any = parameter("auto", AUTO, *WIDTHS)
 
-    _fit_class = MatchedFit
+    _fit_class = AdversarialFit
     # Codes are in the prior's units.
     _code_scale = 1.0
 

@@ -201,7 +201,7 @@ class GAN(Augmenting, Images, TrainedEstimator):
             context = self._context_for(y, n_samples, sample_weight, fitted)
             if fitted is not None:
                 self._check_same_network()
-            fitting = GANFit(self, rows, weight, context)
+            fitting = GANFit(self, rows, weight, context, self._parts())
             found = fitting.run(fitted)
             vars(self).update(found, _network=self._shape_of_network())
             fitting.end(found)

@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from skae import GAN
-from skae.fitting.gan_fit import GANFit, _without_past
+from skae.fitting.gan_fit import GANFit, copy_without_replay
 from skae.models.gan import Replay
 from skae.statistics.energy import energy_distance
 
@@ -169,9 +169,10 @@ class TestDiscriminator:
     def test_rows_are_compared_with_some_of_every_class(self, rings):
         X, y = rings
         order = np.argsort(y)
-        fit = GANFit(GAN(minibatch_discrimination=True, **FAST), X[order], None, None)
+        gan = GAN(minibatch_discrimination=True, **FAST)
+        fit = GANFit(gan, X[order], None, None, gan._parts())
         fit.run()
-        kinds, counts = np.unique(y[order][fit.watched[:64]], return_counts=True)
+        kinds, counts = np.unique(y[order][fit.checked[:64]], return_counts=True)
         assert len(kinds) == 4
         assert counts.min() > 6
 
@@ -257,7 +258,7 @@ class TestTraining:
         game = torch.nn.Linear(1, 1)
         game.replay = Replay(0.5)
         game.replay.past = [torch.zeros(3)]
-        copied = _without_past(game)
+        copied = copy_without_replay(game)
         assert copied.replay is None
         assert copied.weight is not game.weight
         assert len(game.replay.past) == 1

@@ -79,7 +79,7 @@ class TestMinibatchDiscrimination:
         layer = MinibatchDiscrimination(D, n_kernels=3, kernel_width=2)
         layer.kernels.reset(seeded(), 1.0)
         kept = rows(4, seed=1)
-        layer.settle(kept)
+        layer.set_reference(kept)
         found = layer.eval()(rows())
         for i, h in enumerate(rows()):
             with_kept = torch.cat([h[None], kept])
@@ -89,7 +89,7 @@ class TestMinibatchDiscrimination:
 
     def test_outside_training_no_row_depends_on_the_others(self):
         critic = dense(minibatch_discrimination=True)
-        critic.settle(rows(20, seed=1))
+        critic.set_reference(rows(20, seed=1))
         critic.eval()
         with torch.no_grad():
             together = critic(rows())
