@@ -6,18 +6,13 @@ a dictionary, which the estimator takes over only when all went well.
 
 import copy
 import warnings
-from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from skae.checks.rows import (
-    feature_ranges,
-    fills_unit_interval,
-    in_unit_interval,
-)
+from skae.checks.rows import feature_ranges, fills_unit_interval, in_unit_interval
 from skae.fitting.defaults import defaults_for_gan
 from skae.fitting.fit import BaseFit, finished_rounds, given
 from skae.fitting.pca_start import units_of
@@ -39,6 +34,10 @@ _CRITIC_STEPS = {"wasserstein_gp": 3}
 _PENALTIES = {"non_saturating": 0.03, "hinge": 0.03, "wasserstein_gp": 0.1}
 _CONV_INTERVAL = 4
 _BETAS = (0.0, 0.99)
+_REMEDIES = (
+    "Remedies: minibatch_discrimination=True, replay=0.5, a larger gradient_penalty or "
+    "batch_size, a smaller learning_rate_init."
+)
 
 
 class GANFit(BaseFit):
@@ -60,6 +59,8 @@ class GANFit(BaseFit):
         super().__init__(estimator, X, weight, context)
         self.generator_part, self.critic_part = parts
         self.is_conv = estimator.architecture == "conv"
+        n_components = min(self.n_features, _MAX_COMPONENTS)
+        self.n_components = int(given(estimator.n_components, n_components))
         self.coverages: list[float] = []
         n_modes = estimator.n_modes
         if n_modes is not None and n_modes > self.n_samples:
@@ -86,12 +87,10 @@ class GANFit(BaseFit):
         trainer = self._train(module, modes)
         attributes = self._attributes(module)
         check = self._collapse_check(module, modes)
-        self._warn_of_collapse(check)
-        return {
-            **attributes,
-            **self._curves(trainer, fitted),
-            "mode_coverage_": check.coverage,
-        }
+        for message in check.messages():
+            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=3)
+        curves = self._curves(trainer, fitted)
+        return {**attributes, **curves, "mode_coverage_": check.coverage}
 
     def _check_bounds(self, module: GANModule) -> None:
         if module.generator.is_confined and not in_unit_interval(self.X):
@@ -114,19 +113,13 @@ class GANFit(BaseFit):
         n_context = 0 if self.context is None else self.context.shape[1]
         options = {"n_context": n_context, "generator": self.generator}
         generator = self.generator_part.build(
-            self.n_features, self._n_components(), **options
+            self.n_features, self.n_components, **options
         )
         if fills_unit_interval(self.X):
             low = torch.as_tensor(-self.units.center / self.units.scale)
             span = (1 / self.units.columns).float()
             generator.confine(low.float(), span, torch.zeros(self.n_features))
         return generator, self.critic_part.build(self.n_features, **options)
-
-    def _n_components(self) -> int:
-        n_components = self.estimator.n_components
-        if isinstance(n_components, Integral):
-            return int(n_components)
-        return min(self.n_features, _MAX_COMPONENTS)
 
     def _module(self, generator, critic) -> GANModule:
         estimator = self.estimator
@@ -135,7 +128,7 @@ class GANFit(BaseFit):
             generator,
             critic,
             loss,
-            self._n_components(),
+            self.n_components,
             given(estimator.gradient_penalty, _PENALTIES[loss]),
             given(estimator.n_critic_steps, _CRITIC_STEPS.get(loss, 1)),
             Replay(estimator.replay) if estimator.replay else None,
@@ -179,8 +172,8 @@ class GANFit(BaseFit):
         index, out = self._shuffled()
         if out is None:
             return index, None
-        weight = None if self.weight is None else self._tensor(self.weight[out])
-        return index, HeldOutSamples(self.rows[out], weight, self._context_of(out))
+        weight, context = (self._part(v, out) for v in (self.weight, self.context))
+        return index, HeldOutSamples(self.rows[out], weight, context)
 
     def _trainer(self, module, schedule, judge, modes) -> AlternatingTrainer:
         def on_round(_, module):
@@ -209,23 +202,14 @@ class GANFit(BaseFit):
             verbose=self.estimator.verbose,
         )
 
-    def _context_of(self, index):
-        return None if self.context is None else self._tensor(self.context[index])
+    def _part(self, values, index):
+        return None if values is None else self._tensor(values[index])
 
     # After training
 
     def _collapse_check(self, module, modes) -> CollapseCheck:
-        x, context = self.rows[self.checked], self._context_of(self.checked)
-        return CollapseCheck.of(module, x, context, modes)
-
-    def _warn_of_collapse(self, check: CollapseCheck) -> None:
-        for message in check.messages():
-            warnings.warn(
-                f"{message} Remedies: minibatch_discrimination=True, replay=0.5, a "
-                "larger gradient_penalty or batch_size, a smaller learning_rate_init.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        context = self._part(self.context, self.checked)
+        return CollapseCheck.of(module, self.rows[self.checked], context, modes)
 
     def _attributes(self, module: GANModule) -> dict:
         module.eval()

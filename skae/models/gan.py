@@ -52,10 +52,7 @@ class AdversarialLoss(NamedTuple):
 LOSSES = {
     # Goodfellow et al. 2014, arXiv 1406.2661.
     "non_saturating": AdversarialLoss(
-        lambda d: F.softplus(-d),
-        F.softplus,
-        lambda d: F.softplus(-d),
-        probability=True,
+        lambda d: F.softplus(-d), F.softplus, lambda d: F.softplus(-d), probability=True
     ),
     # Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018, arXiv 1802.05957.
     "hinge": AdversarialLoss(
@@ -119,7 +116,7 @@ class GANModule(nn.Module):
 
     @property
     def loss(self) -> AdversarialLoss:
-        """By name, because functions without one cannot be pickled."""
+        """The losses; found by name, because lambdas cannot be pickled."""
         return LOSSES[self._loss]
 
     @property
@@ -195,15 +192,8 @@ class GANModule(nn.Module):
         generator: Generator | None = None,
     ) -> Tensor:
         """Generated rows for fresh noise."""
-        parameter = next(self.generator.parameters())
-        z = torch.randn(
-            n_samples,
-            self.n_components,
-            generator=generator,
-            device=parameter.device,
-            dtype=parameter.dtype,
-        )
-        return self.generator(z, context)
+        z = next(self.generator.parameters()).new_empty(n_samples, self.n_components)
+        return self.generator(z.normal_(generator=generator), context)
 
     def _next_penalty_weight(self) -> float:
         is_due = self._n_critic_updates % self.penalty_interval == 0

@@ -25,8 +25,42 @@ _GAIN = 2 / (1 + _LEAK**2)
 _GROUP = 32
 
 
+class CriticPart(BaseEstimator):
+    """Hyperparameters of a critic; subclasses give ``_layers``."""
+
+    minibatch_discrimination: bool
+
+    def build(
+        self, n_features: int, *, n_context: int = 0, generator: Generator
+    ) -> "Critic":
+        """Draw the weights of a critic.
+
+        Parameters
+        ----------
+        n_features : int
+        n_context : int, default=0
+            Width of the context.
+        generator : torch.Generator
+            On the CPU.
+
+        Raises
+        ------
+        ValueError
+            When images are too small for the layers.
+        """
+        layers, shape, n_hidden = self._layers(n_features)
+        critic = Critic(
+            layers, shape, n_hidden, n_context, self.minibatch_discrimination
+        )
+        return critic.reset(generator)
+
+    def _layers(self, n_features: int) -> tuple[list[Layer], tuple | None, int]:
+        """Layers, shape of the images they take or None, and their last width."""
+        raise NotImplementedError
+
+
 @dataclass(eq=False, repr=False)
-class DenseCritic(BaseEstimator):
+class DenseCritic(CriticPart):
     """Perceptron with leaky rectifiers.
 
     Parameters
@@ -46,32 +80,13 @@ class DenseCritic(BaseEstimator):
     hidden_layer_sizes: tuple = (128, 128, 128)
     minibatch_discrimination: bool = False
 
-    def build(
-        self, n_features: int, *, n_context: int = 0, generator: Generator
-    ) -> "Critic":
-        """Draw the weights of a critic.
-
-        Parameters
-        ----------
-        n_features : int
-        n_context : int, default=0
-            Width of the context.
-        generator : torch.Generator
-            On the CPU.
-        """
+    def _layers(self, n_features):
         widths = [n_features, *self.hidden_layer_sizes]
-        critic = Critic(
-            affine_layers(widths),
-            None,
-            widths[-1],
-            n_context,
-            self.minibatch_discrimination,
-        )
-        return critic.reset(generator)
+        return affine_layers(widths), None, widths[-1]
 
 
 @dataclass(eq=False, repr=False)
-class ConvCritic(BaseEstimator):
+class ConvCritic(CriticPart):
     """Strided convolutions with leaky rectifiers, without normalisation.
 
     As in DCGAN (Radford et al. 2016, arXiv 1511.06434), but for batch normalisation,
@@ -96,40 +111,25 @@ class ConvCritic(BaseEstimator):
     n_hidden: int = 128
     minibatch_discrimination: bool = False
 
-    def build(
-        self, n_features: int, *, n_context: int = 0, generator: Generator
-    ) -> "Critic":
-        """Draw the weights of a critic; ``n_features`` is that of ``sample_shape``.
-
-        Raises
-        ------
-        ValueError
-            When the image is too small for the layers.
-        """
-        shape = tuple(self.sample_shape)
-        widths = [shape[0], *self.channels]
+    def _layers(self, n_features):
+        widths = [self.sample_shape[0], *self.channels]
         stack, sizes = strided_windows(self)
-        layers: list[Layer] = [
-            Down(before, after, windows)
-            for (before, after), windows in zip(pairwise(widths), stack, strict=True)
-        ]
+        pairs = zip(pairwise(widths), stack, strict=True)
+        layers = [Down(*pair, windows) for pair, windows in pairs]
         layers.append(Affine(widths[-1] * math.prod(sizes), self.n_hidden))
-        critic = Critic(
-            layers, shape, self.n_hidden, n_context, self.minibatch_discrimination
-        )
-        return critic.reset(generator)
+        return layers, tuple(self.sample_shape), self.n_hidden
 
 
-def strided_windows(conv) -> tuple[list[list[Window]], list[int]]:
-    """Windows of each strided layer from the image on, and the sizes behind the last.
+def strided_windows(part) -> tuple[list[list[Window]], list[int]]:
+    """Windows of each strided layer from the image on, and the sizes after the last.
 
     Parameters
     ----------
-    conv : ConvCritic or ConvGenerator
+    part : ConvCritic or ConvGenerator
     """
-    stack, sizes = [], list(conv.sample_shape[1:])
-    for _ in conv.channels:
-        stack.append([Window.over(n, conv.kernel_size, conv.stride) for n in sizes])
+    stack, sizes = [], list(part.sample_shape[1:])
+    for _ in part.channels:
+        stack.append([Window.over(n, part.kernel_size, part.stride) for n in sizes])
         sizes = [window.output for window in stack[-1]]
     return stack, sizes
 
@@ -166,12 +166,11 @@ class Critic(nn.Module):
 
     def reset(self, generator: Generator) -> "Critic":
         """Draw the weights anew."""
-        linear = [self.head, self.projection]
-        linear += [self.minibatch.kernels] if self.minibatch is not None else []
         for layer in layers_of(self):
             layer.reset(generator, _GAIN)
-        for layer in linear:
-            if layer is not None:
+        # Without a rectifier after them.
+        for module in (self.head, self.projection, self.minibatch):
+            for layer in [] if module is None else layers_of(module):
                 layer.reset(generator, 1.0)
         return self
 

@@ -23,27 +23,11 @@ __all__ = ["ConvGenerator", "DenseGenerator", "GeneratorNet"]
 _MIN_SHARE = 0.02
 
 
-@dataclass(eq=False, repr=False)
-class DenseGenerator(BaseEstimator):
-    """Perceptron with rectifiers.
-
-    Parameters
-    ----------
-    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skae.parts.generators import DenseGenerator
-    >>> net = DenseGenerator((8,)).build(3, 2, generator=torch.Generator())
-    >>> net(torch.zeros(5, 2)).shape
-    torch.Size([5, 3])
-    """
-
-    hidden_layer_sizes: tuple = (128, 128, 128)
+class GeneratorPart(BaseEstimator):
+    """Hyperparameters of a generator; subclasses give ``_layers``."""
 
     def unit_groups(self, n_features: int) -> np.ndarray | None:
-        """None: each column has a unit of its own."""
+        """Number of the unit that each column is scaled by; None: one for each."""
         return None
 
     def build(
@@ -63,25 +47,54 @@ class DenseGenerator(BaseEstimator):
             Width of the context.
         generator : torch.Generator
             On the CPU.
+
+        Raises
+        ------
+        ValueError
+            When images are too small for the layers.
         """
-        widths = [n_components + n_context, *self.hidden_layer_sizes, n_features]
-        return GeneratorNet(affine_layers(widths), None).reset(generator)
+        layers, shape = self._layers(n_components + n_context, n_features)
+        return GeneratorNet(layers, shape).reset(generator)
+
+    def _layers(self, n_in: int, n_out: int) -> tuple[list[Layer], tuple | None]:
+        """Layers, and the shape of the feature map after the first or None."""
+        raise NotImplementedError
 
 
 @dataclass(eq=False, repr=False)
-class ConvGenerator(BaseEstimator):
-    """Transposed convolutions with rectifiers, without normalisation.
-
-    As in DCGAN (Radford et al. 2016, arXiv 1511.06434), but for batch normalisation,
-    whose statistics would not fit averaged weights.
+class DenseGenerator(GeneratorPart):
+    """Perceptron with rectifiers.
 
     Parameters
     ----------
-    sample_shape : tuple (n_channels, height, width)
-    channels : tuple of int, default=(32, 64)
-        Channels of the strided layers of a critic that the generator mirrors.
-    kernel_size : int, default=4
-    stride : int, default=2
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.generators import DenseGenerator
+    >>> net = DenseGenerator((8,)).build(3, 2, generator=torch.Generator())
+    >>> net(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    hidden_layer_sizes: tuple = (128, 128, 128)
+
+    def _layers(self, n_in, n_out):
+        return affine_layers([n_in, *self.hidden_layer_sizes, n_out]), None
+
+
+@dataclass(eq=False, repr=False)
+class ConvGenerator(GeneratorPart):
+    """Transposed convolutions with rectifiers, without normalisation.
+
+    As in DCGAN (Radford et al. 2016, arXiv 1511.06434), but for batch normalisation,
+    whose statistics would not fit averaged weights. Mirrors a `ConvCritic`.
+
+    Parameters
+    ----------
+    sample_shape, channels, kernel_size, stride
+        As for the critic.
     """
 
     sample_shape: tuple
@@ -90,35 +103,17 @@ class ConvGenerator(BaseEstimator):
     stride: int = 2
 
     def unit_groups(self, n_features: int) -> np.ndarray:
-        """The channel of each value: the pixels of a channel share one unit."""
+        """The pixels of a channel share one unit."""
         return channel_groups(self.sample_shape)
 
-    def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_context: int = 0,
-        generator: Generator,
-    ) -> "GeneratorNet":
-        """Draw the weights of a generator; ``n_features`` is that of ``sample_shape``.
-
-        Raises
-        ------
-        ValueError
-            When the image is too small for the layers.
-        """
+    def _layers(self, n_in, n_out):
         stack, sizes = strided_windows(self)
         widths = [self.sample_shape[0], *self.channels][::-1]
         shape = (widths[0], *sizes)
-        layers: list[Layer] = [Affine(n_components + n_context, math.prod(shape))]
-        layers += [
-            Up(before, after, windows)
-            for (before, after), windows in zip(
-                pairwise(widths), reversed(stack), strict=True
-            )
-        ]
-        return GeneratorNet(layers, shape).reset(generator)
+        pairs = zip(pairwise(widths), reversed(stack), strict=True)
+        layers = [Affine(n_in, math.prod(shape))]
+        layers += [Up(*pair, windows) for pair, windows in pairs]
+        return layers, shape
 
 
 class GeneratorNet(nn.Module):

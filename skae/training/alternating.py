@@ -14,7 +14,7 @@ from torch import Tensor
 from skae.training.optimizer import FlatAdamW, FlatParameters
 from skae.training.trainer import Trainer
 
-__all__ = ["AlternatingAdamW", "AlternatingTrainer", "OptimizerSettings"]
+__all__ = ["AlternatingTrainer", "OptimizerSettings"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,9 @@ class OptimizerSettings:
     lr_factor : float
         Multiplies the schedule's learning rate.
     betas : tuple of float
-        Of AdamW. A first one of zero forgets gradients from before the other group's
-        last update.
+        Of AdamW. Zero in the first place ignores gradients of earlier updates.
     ema_decay : float or None
-        Of the moving average of the weights; None is the schedule's. Zero keeps the
-        last weights.
+        Of the moving average of the weights, zero for none; None is the schedule's.
     """
 
     lr_factor: float = 1.0
@@ -100,13 +98,24 @@ class AlternatingTrainer(Trainer):
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
-        self.optimizer_ = AlternatingAdamW(
-            self.flat_,
-            self.schedule,
-            self.module_.update_order,
-            self.settings,
-            self.flat_.like(self.rates),
-        )
+        schedule, shares = self.schedule, self.flat_.like(self.rates)
+        self.optimizer_ = _Optimizers()
+        self.optimizer_.average = self.flat_.data.clone()
+        for name, group in self._flat_groups.items():
+            own = self.settings.get(name, OptimizerSettings())
+            decay = schedule.ema_decay if own.ema_decay is None else own.ema_decay
+            self.optimizer_[name] = FlatAdamW(
+                group,
+                lr=schedule.lr * own.lr_factor,
+                n_steps=schedule.n_steps * self.module_.update_order.count(name),
+                weight_decay=schedule.weight_decay,
+                ema_decay=decay,
+                betas=own.betas,
+                constant=schedule.constant,
+                plateau=schedule.plateau,
+                shares=None if shares is None else shares[group.place],
+                average=self.optimizer_.average[group.place],
+            )
         return self
 
     def _run_steps(self, batches: Iterable) -> int:
@@ -129,7 +138,7 @@ class AlternatingTrainer(Trainer):
             members = {id(parameter) for parameter in parameters}
             named = self.module_.named_parameters()
             self._notify_of_gradient(notify, (n for n in named if id(n[1]) in members))
-            self.optimizer_.step(name)
+            self.optimizer_[name].step()
             self._totals[name] += loss.detach()
         return loss.detach()
 
@@ -146,65 +155,23 @@ class AlternatingTrainer(Trainer):
         self.module_.reset()
 
 
-class AlternatingAdamW:
-    """A `FlatAdamW` for each group, on its stretch of one buffer.
+class _Optimizers(dict[str, FlatAdamW]):
+    """The optimiser of each group, behind the methods that `Trainer` calls."""
 
-    Parameters
-    ----------
-    flat : FlatParameters
-        With the groups in the order of their first update.
-    schedule : Schedule
-    update_order : sequence of str
-    settings : mapping of str to OptimizerSettings
-    shares : Tensor of shape (n_parameters,), optional
-        As for `FlatAdamW`.
-
-    Attributes
-    ----------
-    optimizers : dict of str to FlatAdamW
-    average : Tensor of shape (n_parameters,)
-        Moving averages of the weights of all groups.
-    """
-
-    def __init__(self, flat: FlatParameters, schedule, update_order, settings, shares):
-        self.average = flat.data.clone()
-        self.optimizers = {}
-        for name, group in zip(dict.fromkeys(update_order), flat.groups, strict=True):
-            own = settings.get(name, OptimizerSettings())
-            self.optimizers[name] = FlatAdamW(
-                group,
-                lr=schedule.lr * own.lr_factor,
-                n_steps=schedule.n_steps * update_order.count(name),
-                weight_decay=schedule.weight_decay,
-                ema_decay=schedule.ema_decay
-                if own.ema_decay is None
-                else own.ema_decay,
-                betas=own.betas,
-                constant=schedule.constant,
-                plateau=schedule.plateau,
-                shares=None if shares is None else shares[group.place],
-                average=self.average[group.place],
-            )
-
-    def step(self, name: str) -> None:
-        """Update one group."""
-        self.optimizers[name].step()
-
-    def restart(self, factor: float) -> None:
-        """Forget all moments and go on at the learning rates times ``factor``."""
-        for optimizer in self.optimizers.values():
-            optimizer.restart(factor)
+    # Moving averages of the weights of all groups, side by side.
+    average: Tensor
 
     @property
     def averages(self) -> bool:
-        """Whether the average of any group differs from its last weights."""
-        return any(optimizer.averages for optimizer in self.optimizers.values())
+        return any(optimizer.averages for optimizer in self.values())
+
+    def restart(self, factor: float) -> None:
+        for optimizer in self.values():
+            optimizer.restart(factor)
 
     def state(self) -> dict:
-        """The state of each group's optimiser."""
-        return {name: one.state() for name, one in self.optimizers.items()}
+        return {name: optimizer.state() for name, optimizer in self.items()}
 
     def load(self, state: dict) -> None:
-        """Go on from a state."""
-        for name, optimizer in self.optimizers.items():
+        for name, optimizer in self.items():
             optimizer.load(state[name])
