@@ -122,13 +122,11 @@ class GANModule(nn.Module):
     @property
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of critic and generator."""
-        return {
-            "critic": list(self.critic.parameters()),
-            "generator": list(self.generator.parameters()),
-        }
+        names = dict.fromkeys(self.update_order)
+        return {name: list(getattr(self, name).parameters()) for name in names}
 
     def decayed_parameters(self) -> list[nn.Parameter]:
-        """The weights of both; biases are not decayed."""
+        """The weights of both networks, without biases."""
         networks = self.critic, self.generator
         return [p for network in networks for p in network.decayed_parameters()]
 
@@ -142,23 +140,17 @@ class GANModule(nn.Module):
         *,
         generator: Generator | None = None,
     ) -> Tensor:
-        """The loss of critic or generator, a scalar.
+        """The loss of ``name``, "critic" or "generator", on a batch: a scalar.
 
-        Parameters
-        ----------
-        name : {"critic", "generator"}
-        x : Tensor of shape (batch, n_features)
-        weight : Tensor of shape (batch,), optional
-            Of the rows, and of the rows generated for their context.
-        x_tilde : None
-            Ignored: rows are not corrupted.
-        context : Tensor of shape (batch, n_context), optional
-        generator : torch.Generator, optional
+        The weight of a row is also that of the row generated for its context.
+        ``x_tilde`` is not used.
         """
-        if name == "generator":
-            made = self.generate(len(x), context, generator)
-            loss = self.loss.generated(self.critic(made, context))
-            return weighted_mean(loss, weight)
+        if name == "critic":
+            return self._critic_loss(x, weight, context, generator)
+        made = self.generate(len(x), context, generator)
+        return weighted_mean(self.loss.generated(self.critic(made, context)), weight)
+
+    def _critic_loss(self, x, weight, context, generator) -> Tensor:
         with torch.no_grad():
             made = self.generate(len(x), context, generator)
         fake = made, context, weight
@@ -249,11 +241,7 @@ class Replay:
 def slopes(value: Tensor, x: Tensor) -> Tensor:
     """|d value / d x| of each row, per root mean square over features.
 
-    Parameters
-    ----------
-    value : Tensor of shape (batch,)
-    x : Tensor of shape (batch, n_features)
-        What ``value`` was computed from, with ``requires_grad``.
+    ``value``, one number a row, was computed from ``x``, which requires a gradient.
     """
     (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
     return (gradient.square().sum(1) * x.shape[1] + 1e-12).sqrt()

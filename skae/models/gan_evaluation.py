@@ -58,7 +58,6 @@ class HeldOutSamples:
         self.tolerance = (1 / n_rows + 1 / self.n_samples) * between
 
     def __call__(self, module: GANModule) -> float:
-        """The distance, with the module's current weights."""
         made = fixed_samples(module, self.n_samples, self.context)
         if not torch.isfinite(made).all():
             return float("nan")

@@ -121,12 +121,7 @@ class ConvCritic(CriticPart):
 
 
 def strided_windows(part) -> tuple[list[list[Window]], list[int]]:
-    """Windows of each strided layer from the image on, and the sizes after the last.
-
-    Parameters
-    ----------
-    part : ConvCritic or ConvGenerator
-    """
+    """Windows of each strided layer of a `ConvCritic`, and the last map's sizes."""
     stack, sizes = [], list(part.sample_shape[1:])
     for _ in part.channels:
         stack.append([Window.over(n, part.kernel_size, part.stride) for n in sizes])
@@ -165,7 +160,7 @@ class Critic(nn.Module):
         self.projection = Affine(n_context, n_hidden, bias=False) if n_context else None
 
     def reset(self, generator: Generator) -> "Critic":
-        """Draw the weights anew."""
+        """Draw the weights."""
         for layer in layers_of(self):
             layer.reset(generator, _GAIN)
         # Without a rectifier after them.
@@ -258,23 +253,15 @@ class Affine(Full):
 
 
 def affine_layers(widths) -> list[Layer]:
-    """Fully connected layers between these widths."""
     return [Affine(*pair) for pair in pairwise(widths)]
 
 
 def layers_of(module: nn.Module) -> list[Layer]:
-    """All layers inside a module."""
     return [layer for layer in module.modules() if isinstance(layer, Layer)]
 
 
 def _similarity(m: Tensor, others: Tensor) -> Tensor:
-    """exp(-|.|_1) of all pairs.
-
-    Shape
-    -----
-    m, others : ``(..., n, n_kernels, kernel_width)``; returned
-    ``(..., n, n_kernels, n_others)``
-    """
+    """exp(-|.|_1) of all pairs, shape ``(..., n, n_kernels, n_others)``."""
     # Others come last, where memory is contiguous, which is several times faster.
     columns = zip(m.unbind(-1), others.transpose(-3, -2).unbind(-1), strict=True)
     parts = [

@@ -149,7 +149,7 @@ class GeneratorNet(nn.Module):
             self.register_buffer(name, None)
 
     def reset(self, generator: Generator) -> "GeneratorNet":
-        """Draw the weights anew."""
+        """Draw the weights."""
         for layer in self.layers:
             layer.reset(generator, 1.0 if layer is self.layers[-1] else 2.0)
         return self
@@ -160,12 +160,9 @@ class GeneratorNet(nn.Module):
         return self.low is not None
 
     def confine(self, low: Tensor, span: Tensor, mean: Tensor) -> None:
-        """Let the output lie between ``low`` and ``low + span``, first near ``mean``.
+        """Bound the output by ``low`` and ``low + span``, starting near ``mean``.
 
-        Parameters
-        ----------
-        low, span : Tensor that broadcasts to ``(n_features,)``
-        mean : Tensor of shape (n_features,)
+        All of them have, or broadcast to, the shape ``(n_features,)``.
         """
         self.low, self.span = low, span
         self.middle = torch.logit((mean - low) / span, eps=_MIN_SHARE)

@@ -155,6 +155,7 @@ class Modes:
         Parameters
         ----------
         samples : array-like or Tensor of shape (n_samples, n_features)
+            Those that are not finite are in no mode.
         least : float, default=0.2
 
         Returns
@@ -162,7 +163,11 @@ class Modes:
         coverage : float
             In [0, 1].
         """
-        cells = self._means.predict(_double(samples).cpu().numpy())
+        samples = _double(samples).cpu().numpy()
+        finite = samples[np.isfinite(samples).all(axis=1)]
+        if not len(finite):
+            return 0.0
+        cells = self._means.predict(finite)
         counts = np.bincount(cells, minlength=self.n_modes)
-        needed = np.maximum(1, least * self.shares * len(cells))
+        needed = np.maximum(1, least * self.shares * len(samples))
         return float(np.mean(counts >= needed))

@@ -99,3 +99,11 @@ def test_a_mode_with_too_few_samples_is_not_covered():
     samples = np.concatenate([grid(11, 8), grid(2)[-1:]])
     assert modes.coverage(samples) == pytest.approx(8 / 9)
     assert modes.coverage(samples, least=0.1) == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_samples_that_are_not_finite_cover_no_mode(value):
+    modes = Modes(grid(20), 9, random_state=0)
+    lost = np.full((90, 2), value)
+    assert modes.coverage(lost) == 0
+    assert modes.coverage(np.concatenate([grid(10, 4), lost])) == pytest.approx(4 / 9)
