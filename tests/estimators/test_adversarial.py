@@ -1,4 +1,4 @@
-"""AdversarialAE: codes follow the prior that was asked for."""
+"""AdversarialAE: codes follow the requested prior."""
 
 import pickle
 import runpy
@@ -113,7 +113,7 @@ def test_a_pickle_gives_the_same_codes_and_samples(fitted):
     np.testing.assert_array_equal(copied.sample(3), fitted.sample(3))
 
 
-def test_the_history_tells_of_both_players(fitted):
+def test_the_history_has_both_losses(fitted):
     assert len(fitted.critic_loss_curve_) == len(fitted.loss_curve_) == fitted.n_iter_
     assert len(fitted.validation_scores_) == fitted.n_iter_
     assert quick(early_stopping=False).fit(TRAIN).validation_scores_ is None

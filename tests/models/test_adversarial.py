@@ -1,4 +1,4 @@
-"""Codes that a critic can not tell from samples of a prior."""
+"""Codes that a critic cannot tell from samples of a prior."""
 
 import math
 
@@ -44,7 +44,7 @@ def model(weight=2.0, penalties=()):
     )
 
 
-def test_the_autoencoder_pays_for_codes_that_the_critic_knows():
+def test_the_autoencoders_loss_has_the_critics_part():
     module, x = model(), rows()
     code = module.codec.encode(x)
     expected = Gaussian().nll(module.codec.decode(code), x)
@@ -91,13 +91,13 @@ def test_weights_repeat_rows():
         torch.testing.assert_close(weighted, repeated)
 
 
-def test_the_critics_turn_has_no_gradient_for_the_encoder():
+def test_the_critics_loss_has_no_gradient_for_the_encoder():
     module = model()
     module.group_loss("critic", rows(), generator=generator()).backward()
     assert all(p.grad is None for p in module.codec.parameters())
 
 
-def test_each_parameter_has_one_player():
+def test_each_parameter_is_in_one_group():
     module = model()
     groups = module.parameter_groups
     owned = [id(p) for group in groups.values() for p in group]

@@ -1,4 +1,4 @@
-"""The gan's losses against formulas, its penalties against written-out slopes."""
+"""The losses of GANs against formulas, its penalties against written-out slopes."""
 
 import math
 
@@ -111,7 +111,7 @@ def test_the_interpolated_penalty_is_the_one_written_out():
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("name", ["critic", "generator"])
-def test_a_turn_costs_the_mean_of_its_formulas(loss, name):
+def test_each_loss_is_the_mean_of_its_formulas(loss, name):
     gan = gan_of(loss, n_context=C)
     context = torch.eye(C).double()[torch.arange(N) % C]
     weight = torch.arange(N).double() / 2.5
@@ -128,7 +128,7 @@ def test_a_turn_costs_the_mean_of_its_formulas(loss, name):
     assert found.item() == pytest.approx((weight * cost).mean().item(), rel=1e-5)
 
 
-def test_the_critics_turn_leaves_the_generator_alone():
+def test_the_critics_loss_has_no_gradient_for_the_generator():
     gan = gan_of(penalty=0.1)
     gan.group_loss("critic", X, generator=seeded()).backward()
     assert all(p.grad is None for p in gan.parameter_groups["generator"])
@@ -195,7 +195,7 @@ def test_a_round_that_is_lost_leaves_no_rows_to_replay():
     assert gan.replay.past[0].isfinite().all()
 
 
-def test_the_same_generator_gives_the_same_turn():
+def test_the_same_generator_gives_the_same_loss():
     first, again = (
         gan_of(replay=Replay(0.5)).group_loss("critic", X, generator=seeded(1))
         for _ in range(2)

@@ -1,4 +1,4 @@
-"""Training in turns: each player moves alone, on its own loss."""
+"""Alternating training: each group is updated by the gradient of its own loss."""
 
 import numpy as np
 import pytest
@@ -67,13 +67,13 @@ def train(trainer):
     return trainer
 
 
-def test_players_move_in_the_order_of_their_turns():
+def test_groups_are_updated_in_the_order_of_the_module():
     module = Duel(("left", "left", "right"))
     train(trainer_of(module, n_rounds=1))
     assert module.log == ["left", "left", "right"] * 4
 
 
-def test_the_history_has_the_loss_of_every_player():
+def test_the_history_has_the_loss_of_every_group():
     trainer = train(trainer_of(Duel(), keep_last=True))
     for row in trainer.history:
         assert row["left_loss"] > 0
@@ -81,7 +81,7 @@ def test_the_history_has_the_loss_of_every_player():
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
-def test_a_step_is_that_of_adamw_of_each_player_apart(weight_decay):
+def test_a_step_is_that_of_adamw_for_each_group(weight_decay):
     module, twin = Duel(), Duel()
     settings = {
         "left": OptimizerSettings(0.5, (0.0, 0.9), ema_decay=0.0),
@@ -105,7 +105,7 @@ def test_a_step_is_that_of_adamw_of_each_player_apart(weight_decay):
         torch.testing.assert_close(getattr(module, name), getattr(twin, name))
 
 
-def test_a_parameter_moves_at_its_share_of_the_rate():
+def test_a_parameter_is_trained_at_its_share_of_the_rate():
     whole, slow = Duel(), Duel()
     rates = {slow.left: 0.0, slow.right: 0.5}
     for module, shares in ((whole, None), (slow, rates)):
@@ -122,13 +122,13 @@ def cosine(n_steps):
     return [1.0, *fall.tolist()]
 
 
-def test_a_parameter_without_a_player_stays():
+def test_a_parameter_without_a_group_stays():
     module = Duel()
     train(trainer_of(module, weight_decay=0.5))
     assert torch.equal(module.idle, torch.ones(D))
 
 
-def test_a_turn_leaves_the_other_players_gradient_alone():
+def test_callbacks_get_the_gradients_of_one_group():
     gradients = []
 
     class Watch(Callback):
@@ -139,7 +139,7 @@ def test_a_turn_leaves_the_other_players_gradient_alone():
     assert gradients == [["left"], ["right"]] * 4
 
 
-def test_gradients_of_each_player_can_be_clipped():
+def test_gradients_of_each_group_can_be_clipped():
     norms = []
 
     class Norm(Callback):
@@ -150,7 +150,7 @@ def test_gradients_of_each_player_can_be_clipped():
     np.testing.assert_allclose(norms, 1e-3, rtol=1e-3)
 
 
-def test_the_average_of_a_player_is_over_its_own_turns():
+def test_the_average_of_a_group_is_over_its_own_updates():
     module = Duel(("left", "left", "right"))
     seen = []
 
@@ -166,7 +166,7 @@ def test_the_average_of_a_player_is_over_its_own_turns():
     torch.testing.assert_close(module.right.detach(), expected)
 
 
-def test_the_last_round_within_the_slack_of_the_best_is_kept():
+def test_the_last_round_within_the_tolerance_of_the_best_is_kept():
     losses = iter([9.0, 5.0, 3.0, 3.4, 4.0, 3.45, 3.6])
     seen = []
 
@@ -188,7 +188,7 @@ def test_the_same_seeds_give_the_same_bits():
     assert torch.equal(first.right, again.right)
 
 
-def test_a_loss_that_is_nan_for_one_player_backs_off():
+def test_a_loss_that_is_nan_for_one_group_backs_off():
     class Broken(Duel):
         def group_loss(self, name, *batch, generator=None):
             loss = super().group_loss(name, *batch, generator=generator)
