@@ -94,8 +94,8 @@ class GAN(Augmenting, Images, TrainedEstimator):
         (Shrivastava et al. 2017, arXiv 1612.07828): another remedy, for generators that
         cycle through the modes.
     ema : float, default=0.999
-        Decay of the moving average of the generator's weights per step, in [0, 1);
-        samples are those of the average.
+        Decay of the moving average of the weights per step, in [0, 1); samples are
+        those of the average.
     n_critic_steps : "auto" or int, default="auto"
         Steps of the critic for one of the generator; "auto" is 1, and 3 for
         ``loss="wasserstein_gp"``.

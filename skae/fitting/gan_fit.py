@@ -33,7 +33,7 @@ _REFERENCE_ROWS = 64
 _CRITIC_STEPS = {"wasserstein_gp": 3}
 _PENALTIES = {"non_saturating": 0.03, "hinge": 0.03, "wasserstein_gp": 0.1}
 _CONV_INTERVAL = 4
-_BETAS = (0.0, 0.99)
+_SETTINGS = OptimizerSettings(betas=(0.0, 0.99))
 _REMEDIES = (
     "Remedies: minibatch_discrimination=True, replay=0.5, a larger gradient_penalty or "
     "batch_size, a smaller learning_rate_init."
@@ -184,13 +184,9 @@ class GANFit(BaseFit):
             )
 
         is_used = modes is not None or self.progress.context is not None
-        ema = self.estimator.ema
         return AlternatingTrainer(
             module,
-            settings={
-                "critic": OptimizerSettings(betas=_BETAS),
-                "generator": OptimizerSettings(betas=_BETAS, ema_decay=ema),
-            },
+            settings=dict.fromkeys(module.update_order, _SETTINGS),
             tolerance=0.0 if judge is None else judge.tolerance,
             schedule=schedule,
             generator=self.noise,

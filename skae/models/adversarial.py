@@ -19,7 +19,7 @@ __all__ = ["OPTIMIZER_SETTINGS", "AdversarialAutoencoder", "PriorDistanceJudge"]
 _GRADIENT_PENALTY = 0.01
 _LOSS = LOSSES["non_saturating"]
 
-# The critic has to follow codes that move, and to forget sooner where they were.
+# Codes move while the critic learns: high rate, little momentum, no average.
 OPTIMIZER_SETTINGS = {
     "critic": OptimizerSettings(lr_factor=4.0, betas=(0.5, 0.99), ema_decay=0.0)
 }

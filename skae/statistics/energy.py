@@ -72,11 +72,8 @@ def energy_distance(a, b, weight=None, weight_b=None) -> float:
 def mean_distance(a, b, weight=None, weight_b=None) -> float:
     """Weighted mean of the distances of all rows of ``a`` to all rows of ``b``.
 
-    Parameters
-    ----------
-    a, b, weight, weight_b
-        As for `energy_distance`. The distance of a row to itself counts as zero where
-        ``a`` and ``b`` are one object.
+    Arguments are those of `energy_distance`. ``a`` and ``b`` may be one object, whose
+    rows are at zero distance from themselves.
     """
     is_same = a is b
     a = _double(a)
