@@ -69,8 +69,7 @@ class GAN(Augmenting, Images, TrainedEstimator):
     hidden_layer_sizes : int or tuple of int, default=(128, 128, 128)
         Widths of the perceptrons, generator and critic.
     channels : int or tuple of int, default=(32, 64)
-        Channels of the strided layers of the critic, from the image on; the generator
-        mirrors them.
+        Of the critic's strided layers, from the image on; the generator mirrors them.
     kernel_size : int, default=4
         Of the strided layers.
     stride : int, default=2
@@ -87,7 +86,7 @@ class GAN(Augmenting, Images, TrainedEstimator):
         unstable, lower it where samples are blurred.
     minibatch_discrimination : bool, default=False
         Show the critic how similar the rows of a batch are (Salimans et al. 2016, arXiv
-        1606.03498): a remedy for mode collapse. Makes a step of small perceptrons three
+        1606.03498): a remedy for mode collapse. Steps of small perceptrons take three
         times as long.
     replay : float, default=0.0
         Share of the critic's generated rows that are of earlier generators, in [0, 1)
@@ -100,8 +99,8 @@ class GAN(Augmenting, Images, TrainedEstimator):
         Steps of the critic for one of the generator; "auto" is 1, and 3 for
         ``loss="wasserstein_gp"``.
     n_modes : int, default=None
-        Number of k-means cells of the rows in which mode collapse is looked for after
-        each round: see ``mode_coverage_``.
+        Number of modes, k-means cells of the rows, to look for in samples after each
+        round: see ``mode_coverage_``.
     early_stopping : bool, default=True
         Hold out samples to choose the best epoch by their energy distance to generated
         ones, and to stop. False trains on all samples and keeps the last epoch.
@@ -118,7 +117,7 @@ class GAN(Augmenting, Images, TrainedEstimator):
     sample_shape_ : tuple (n_channels, height, width)
         Only for ``architecture="conv"``.
     mode_coverage_ : float or None
-        Share of the ``n_modes`` cells that get at least a fifth of the samples expected
+        Share of the ``n_modes`` modes with at least a fifth of the samples expected
         there; None without ``n_modes``.
     mode_coverage_curve_ : list of float or None
         The same after each round.
@@ -333,15 +332,8 @@ default=None
         def generate(z, context=None):
             return self._units.to_x(self.net_.generator(z, context))
 
-        out = self._map_known(
-            noise,
-            condition,
-            generate,
-            self.n_features_in_,
-            center=0.0,
-            scale=1.0,
-            dtype=np.float64,
-        )
+        units = {"center": 0.0, "scale": 1.0, "dtype": np.float64}
+        out = self._map_known(noise, condition, generate, self.n_features_in_, **units)
         if self.net_.generator.is_confined:
             # Rounding of the units.
             np.clip(out, 0, 1, out=out)

@@ -86,7 +86,26 @@ class DenseCritic(CriticPart):
 
 
 @dataclass(eq=False, repr=False)
-class ConvCritic(CriticPart):
+class StridedLayers(BaseEstimator):
+    """Hyperparameters of the strided layers of a critic, which a generator mirrors."""
+
+    sample_shape: tuple
+    channels: tuple = (32, 64)
+    kernel_size: int = 4
+    stride: int = 2
+
+    def windows(self) -> tuple[list[list[Window]], list[int]]:
+        """Windows of each layer from the image on, and the last feature map's sizes."""
+        windows, sizes = [], list(self.sample_shape[1:])
+        for _ in self.channels:
+            layer = [Window.over(n, self.kernel_size, self.stride) for n in sizes]
+            windows.append(layer)
+            sizes = [window.output for window in layer]
+        return windows, sizes
+
+
+@dataclass(eq=False, repr=False)
+class ConvCritic(StridedLayers, CriticPart):
     """Strided convolutions with leaky rectifiers, without normalisation.
 
     As in DCGAN (Radford et al. 2016, arXiv 1511.06434), but for batch normalisation,
@@ -104,29 +123,16 @@ class ConvCritic(CriticPart):
     minibatch_discrimination : bool, default=False
     """
 
-    sample_shape: tuple
-    channels: tuple = (32, 64)
-    kernel_size: int = 4
-    stride: int = 2
     n_hidden: int = 128
     minibatch_discrimination: bool = False
 
     def _layers(self, n_features):
         widths = [self.sample_shape[0], *self.channels]
-        stack, sizes = strided_windows(self)
-        pairs = zip(pairwise(widths), stack, strict=True)
-        layers = [Down(*pair, windows) for pair, windows in pairs]
+        windows, sizes = self.windows()
+        pairs = zip(pairwise(widths), windows, strict=True)
+        layers = [Down(*pair, window) for pair, window in pairs]
         layers.append(Affine(widths[-1] * math.prod(sizes), self.n_hidden))
         return layers, tuple(self.sample_shape), self.n_hidden
-
-
-def strided_windows(part) -> tuple[list[list[Window]], list[int]]:
-    """Windows of each strided layer of a `ConvCritic`, and the last map's sizes."""
-    stack, sizes = [], list(part.sample_shape[1:])
-    for _ in part.channels:
-        stack.append([Window.over(n, part.kernel_size, part.stride) for n in sizes])
-        sizes = [window.output for window in stack[-1]]
-    return stack, sizes
 
 
 class Critic(nn.Module):

@@ -15,7 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.conv import Layer, Up, channel_groups, images
-from skae.parts.critics import Affine, affine_layers, layers_of, strided_windows
+from skae.parts.critics import Affine, StridedLayers, affine_layers, layers_of
 from skae.parts.dense import joined
 
 __all__ = ["ConvGenerator", "DenseGenerator", "GeneratorNet"]
@@ -84,8 +84,7 @@ class DenseGenerator(GeneratorPart):
         return affine_layers([n_in, *self.hidden_layer_sizes, n_out]), None
 
 
-@dataclass(eq=False, repr=False)
-class ConvGenerator(GeneratorPart):
+class ConvGenerator(StridedLayers, GeneratorPart):
     """Transposed convolutions with rectifiers, without normalisation.
 
     As in DCGAN (Radford et al. 2016, arXiv 1511.06434), but for batch normalisation,
@@ -93,26 +92,24 @@ class ConvGenerator(GeneratorPart):
 
     Parameters
     ----------
-    sample_shape, channels, kernel_size, stride
-        As for the critic.
+    sample_shape : tuple (n_channels, height, width)
+    channels : tuple of int, default=(32, 64)
+        Of the critic's strided layers, from the image on.
+    kernel_size : int, default=4
+    stride : int, default=2
     """
-
-    sample_shape: tuple
-    channels: tuple = (32, 64)
-    kernel_size: int = 4
-    stride: int = 2
 
     def unit_groups(self, n_features: int) -> np.ndarray:
         """The pixels of a channel share one unit."""
         return channel_groups(self.sample_shape)
 
     def _layers(self, n_in, n_out):
-        stack, sizes = strided_windows(self)
+        windows, sizes = self.windows()
         widths = [self.sample_shape[0], *self.channels][::-1]
         shape = (widths[0], *sizes)
-        pairs = zip(pairwise(widths), reversed(stack), strict=True)
+        pairs = zip(pairwise(widths), reversed(windows), strict=True)
         layers = [Affine(n_in, math.prod(shape))]
-        layers += [Up(*pair, windows) for pair, windows in pairs]
+        layers += [Up(*pair, window) for pair, window in pairs]
         return layers, shape
 
 
