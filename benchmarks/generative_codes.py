@@ -18,12 +18,12 @@ import argparse
 import numpy as np
 import torch
 from benchmark_data import images
+from energy_test import energy_test
 from report import one_thread, print_table, progress, save, seconds
 from scipy.linalg import sqrtm
 
 from skae import AdversarialAE, AutoencoderTransformer
 from skae.parts.targets import TARGETS
-from skae.statistics.energy import energy_test
 
 N_POINTS = 1_000
 N_DRAWS = 5

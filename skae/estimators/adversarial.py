@@ -14,7 +14,7 @@ from skae.estimators.parameters import (
     estimator,
     parameter,
 )
-from skae.fitting.adversarial_fit import MatchedFit
+from skae.fitting.adversarial_fit import AdversarialFit
 from skae.fitting.defaults import defaults_for_matching
 from skae.fitting.resolve import Parts, hidden_widths, part_of
 from skae.parts.base import Likelihood
@@ -29,10 +29,10 @@ __all__ = ["AdversarialAE"]
 class AdversarialAE(Generative, DenseParameters, BaseAutoencoder):
     """Autoencoder whose codes a critic matches to a prior (Makhzani et al. 2015).
 
-    The critic learns to tell codes from samples of the prior, the encoder to be
-    mistaken (arXiv 1511.05644). Any distribution that can be sampled will do, and
-    decoding its samples gives new rows. The code of a row is deterministic, and in the
-    prior's units.
+    The critic learns to tell codes from samples of the prior, the encoder to mislead it
+    (arXiv 1511.05644). The prior can be any distribution that can be sampled; decoded
+    samples of it are new rows. The code of a row is deterministic, in the prior's
+    units.
 
     Parameters
     ----------
@@ -41,20 +41,16 @@ class AdversarialAE(Generative, DenseParameters, BaseAutoencoder):
     prior : {"normal", "swiss_roll", "mixture"} or callable, default="normal"
         Distribution of the codes: standard normal; a spiral of two turns, for two
         components; ten Gaussians, the petals of a flower in the first two components;
-        or what ``prior(n_samples, random_state=...)`` returns, of shape
-        ``(n_samples, n_components)``, with a NumPy RandomState where the callable has
-        such a parameter. Best of variance near one in each direction.
+        or that of ``prior(n_samples, random_state=...)``, an array of shape
+        ``(n_samples, n_components)``; the NumPy RandomState is passed where the
+        callable has such a parameter. Best with a variance near one in each direction.
     matching_weight : "auto" or float, default="auto"
-        Nats per sample for one nat of the critic's judgement of the code. "auto" is
-        n_features / 4, half of what a Gaussian likelihood takes for a reconstruction by
-        the mean. Lower it for better reconstructions, raise it for codes closer to the
-        prior.
+        Nats per sample for one nat of the critic's loss. "auto" is n_features / 4, half
+        the Gaussian loss of a reconstruction by the mean. Lower it for better
+        reconstructions, raise it for codes closer to the prior.
     hidden_layer_sizes : "auto", int or tuple of int, default="auto"
         Widths between the input and the code; the decoder mirrors them. "auto" is
         (500, 250) for more than 200 features and (128, 64) else.
-    activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
-default="relu"
-        Activation of the hidden layers; the code has none.
     early_stopping : bool, default=True
         Hold out samples to choose the weights of the best epoch and to stop. False
         trains on all samples and keeps the last epoch's weights.
@@ -62,16 +58,16 @@ default="relu"
     Attributes
     ----------
     net_ : Module
-        The trained torch module, the critic included; it sees centred and scaled rows.
+        The trained torch module with the critic; its rows are centred and scaled.
     loss_curve_ : list of float
         Training loss of the autoencoder after each round, nats per sample of the scaled
-        rows, the critic's judgement included.
+        rows, with the critic's part.
     critic_loss_curve_ : list of float
         Training loss of the critic likewise; 2 log 2 where it can only guess.
     validation_scores_ : list of float or None
-        Minus the held-out loss after each round: the reconstruction's, and
-        matching_weight times the energy distance of held-out codes to samples of the
-        prior. None without held-out samples.
+        Minus the held-out loss after each round: the reconstruction's plus
+        matching_weight times the energy distance of codes to samples of the prior. None
+        without held-out samples.
 
     Examples
     --------
@@ -88,7 +84,7 @@ default="relu"
     matching_weight: Any = parameter("auto", AUTO, at_least(0, Real))
     hidden_layer_sizes: Any = parameter("auto", AUTO, *WIDTHS)
 
-    _fit_class = MatchedFit
+    _fit_class = AdversarialFit
     # Codes are in the prior's units.
     _code_scale = 1.0
 

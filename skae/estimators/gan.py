@@ -8,10 +8,7 @@ import torch
 from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import (
-    _num_samples,
-    check_is_fitted,
-)
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skae.checks.conditions import context_of, encode_conditions, used_entries
 from skae.checks.rows import training_rows, unchanged_on_error
@@ -38,17 +35,27 @@ from skae.statistics.energy import energy_distance
 
 __all__ = ["GAN"]
 
-_MOST_SCORED = 5000
+_MAX_SCORED = 5000
+# Parameters that a model has in common with the one it continues.
+_NETWORK = (
+    "n_components",
+    "architecture",
+    "hidden_layer_sizes",
+    "channels",
+    "kernel_size",
+    "stride",
+    "minibatch_discrimination",
+)
 
 
 @estimator
 class GAN(Augmenting, Images, TrainedEstimator):
-    """Generative adversarial network: samples that a critic can not tell from rows.
+    """Generative adversarial network: samples that a critic cannot tell from rows.
 
-    A generator makes rows of noise, a critic learns to tell them from those of X, and
+    A generator maps noise to rows, a critic learns to tell them from those of X, and
     the generator learns from the critic (Goodfellow et al. 2014, arXiv 1406.2661).
-    There is no code of a row and no likelihood: for those take `VariationalAE`. With y
-    in ``fit`` the model is conditional and samples can be asked for by class or value.
+    There are no codes of rows and no likelihood: for those use `VariationalAE`. With y
+    in ``fit`` the model is conditional, and samples can be drawn by class or value.
 
     Parameters
     ----------
@@ -58,34 +65,33 @@ class GAN(Augmenting, Images, TrainedEstimator):
         Perceptrons for tables, or strided convolutions for images (Radford et al. 2016,
         arXiv 1511.06434, without its batch normalisation).
     sample_shape : tuple (n_channels, height, width), default=None
-        Of images that come as flat rows. Only for ``architecture="conv"``.
+        Of images passed as flat rows. Only for ``architecture="conv"``.
     hidden_layer_sizes : int or tuple of int, default=(128, 128, 128)
-        Widths of the perceptrons, of the generator and of the critic.
+        Widths of the perceptrons, generator and critic.
     channels : int or tuple of int, default=(32, 64)
-        Channels of the strided layers of the critic, from the image on; the generator
-        mirrors them.
+        Of the critic's strided layers, from the image on; the generator mirrors them.
     kernel_size : int, default=4
         Of the strided layers.
     stride : int, default=2
         Of the strided layers; at most kernel_size.
     loss : {"non_saturating", "hinge", "wasserstein_gp"}, default="hinge"
-        What the critic learns: the log odds of a row being real; values beyond a
-        margin of one on either side; or values whose means differ most, at a slope of
-        one (Gulrajani et al. 2017, arXiv 1704.00028), which takes more steps.
+        The critic learns the log odds of a row being real; values beyond a margin of
+        one on either side; or values whose means differ most, at a slope of one
+        (Gulrajani et al. 2017, arXiv 1704.00028), which takes more steps.
     gradient_penalty : "auto" or float, default="auto"
-        Weight of the critic's squared slope at the rows (Mescheder et al. 2018, arXiv
-        1801.04406), half of it; of the squared distance of the slope from one for
-        ``loss="wasserstein_gp"``. Slopes are per root mean square over the scaled
-        features. "auto" is 0.03, 0.1 for that loss. Raise it where training does
-        not settle, lower it where samples are blurred.
+        Twice the weight of the critic's squared slope at the rows (Mescheder et al.
+        2018, arXiv 1801.04406); for ``loss="wasserstein_gp"`` the weight of the slope's
+        squared distance from one. Slopes are per root mean square over the scaled
+        features. "auto" is 0.03, and 0.1 for that loss. Raise it where training is
+        unstable, lower it where samples are blurred.
     minibatch_discrimination : bool, default=False
-        Let the critic see how like each other the rows of a batch are (Salimans et al.
-        2016, arXiv 1606.03498): a remedy of mode collapse. Makes a step of small
-        perceptrons three times as long.
+        Show the critic how similar the rows of a batch are (Salimans et al. 2016, arXiv
+        1606.03498): a remedy for mode collapse. Steps of small perceptrons take three
+        times as long.
     replay : float, default=0.0
-        Share of the generated rows shown to the critic that are of earlier generators,
-        in [0, 1) (Shrivastava et al. 2017, arXiv 1612.07828): another remedy, against
-        generators that go round the modes.
+        Share of the critic's generated rows that are of earlier generators, in [0, 1)
+        (Shrivastava et al. 2017, arXiv 1612.07828): another remedy, for generators that
+        cycle through the modes.
     ema : float, default=0.999
         Decay of the moving average of the weights per step, in [0, 1); samples are
         those of the average.
@@ -93,12 +99,11 @@ class GAN(Augmenting, Images, TrainedEstimator):
         Steps of the critic for one of the generator; "auto" is 1, and 3 for
         ``loss="wasserstein_gp"``.
     n_modes : int, default=None
-        Look for mode collapse in this many parts of the rows, the cells of k-means,
-        after each round: see ``mode_coverage_``.
+        Number of modes, k-means cells of the rows, to look for in samples after each
+        round: see ``mode_coverage_``.
     early_stopping : bool, default=True
-        Hold out samples to choose the weights of the best epoch, by their energy
-        distance to generated ones, and to stop. False trains on all samples and keeps
-        the last epoch.
+        Hold out samples to choose the best epoch by their energy distance to generated
+        ones, and to stop. False trains on all samples and keeps the last epoch.
     n_iter_no_change : int, default=inf
         Evaluations without improvement by ``tol`` after which training stops. Samples
         become sharper for longer than the held-out distance can tell.
@@ -112,21 +117,21 @@ class GAN(Augmenting, Images, TrainedEstimator):
     sample_shape_ : tuple (n_channels, height, width)
         Only for ``architecture="conv"``.
     mode_coverage_ : float or None
-        Share of ``n_modes`` parts of the training rows in which at least a fifth of the
-        samples expected there fall; None without ``n_modes``.
+        Share of the ``n_modes`` modes with at least a fifth of the samples expected
+        there; None without ``n_modes``.
     mode_coverage_curve_ : list of float or None
         The same after each round.
     net_ : Module
-        The trained torch module; it sees centred and scaled rows.
+        The trained torch module; its rows are centred and scaled.
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
     n_iter_ : int
         Epochs of training, also of those that led to this fit.
     epochs_ : ndarray of shape (n_evaluations,)
-        When the losses below were noted, in epochs and fractions of them.
+        Epochs, and fractions of them, at which the losses below were recorded.
     loss_curve_, critic_loss_curve_ : list of float
         Training losses of the generator and of the critic after each round. They do
-        not fall together: each is measured by the other player.
+        not fall together: each depends on the other network.
     validation_scores_ : list of float or None
         Minus the energy distance between held-out rows and generated ones after each
         round, in scaled units; None without held-out samples. The last round that is
@@ -175,7 +180,7 @@ class GAN(Augmenting, Images, TrainedEstimator):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             At least two rows; images may have a shape of their own.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Classes or numbers that samples are to be asked for by; None models X alone.
+            Classes or numbers to condition samples on; None models X without any.
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative; rows of weight zero are left out.
 
@@ -201,10 +206,11 @@ class GAN(Augmenting, Images, TrainedEstimator):
             context = self._context_for(y, n_samples, sample_weight, fitted)
             if fitted is not None:
                 self._check_same_network()
-            fitting = GANFit(self, rows, weight, context)
-            found = fitting.run(fitted)
-            vars(self).update(found, _network=self._shape_of_network())
-            fitting.end(found)
+            fitting = GANFit(self, rows, weight, context, self._parts())
+            attributes = fitting.run(fitted)
+            network = {name: getattr(self, name) for name in _NETWORK}
+            vars(self).update(attributes, _network=network)
+            fitting.end(attributes)
         return self
 
     def sample(self, n_samples=1, *, y=None, random_state=None):
@@ -215,8 +221,8 @@ class GAN(Augmenting, Images, TrainedEstimator):
         n_samples : int, default=1
         y : scalar or array-like of shape (n_samples,) or (n_samples, n_outputs), \
 default=None
-            What each sample is to be; a single value holds for all, None draws values
-            as the training rows had them. Only for models fitted with y.
+            Condition of each sample; a single value holds for all, None draws values
+            from the training rows'. Only for models fitted with y.
         random_state : int, RandomState or None, default=None
             None takes the estimator's own, so that an int there gives the same samples
             in every call.
@@ -229,7 +235,7 @@ default=None
         Raises
         ------
         ValueError
-            When n_samples is no positive integer, or y was not seen in fit.
+            When n_samples is no positive integer, or y is of no class of the fit.
         """
         check_is_fitted(self)
         check_n_samples(n_samples)
@@ -239,25 +245,24 @@ default=None
         generator = seeded(random)
         if y is None and self._context is not None:
             y = self._context.draw(n_samples, random)
-        columns = self._told(y, n_samples, single=True)
-        made = self._generated(self._noise(n_samples, generator), columns)
-        return self._restored(made, None)
+        condition = self._condition(y, n_samples, single=True)
+        return self._restored(self._generated(n_samples, generator, condition), None)
 
     def discriminate(self, X, y=None):
-        """How real the critic takes rows to be.
+        """How real rows look to the critic.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            What the rows are said to be; None judges them without. Only for models
-            fitted with y.
+            Condition of the rows; None judges them without. Only for models fitted
+            with y.
 
         Returns
         -------
         values : ndarray of shape (n_samples,), float64
-            For ``loss="non_saturating"`` the probability of being no generated row;
-            else the critic's value, which is higher for rows that look real.
+            For ``loss="non_saturating"`` the probability of a real row; else the
+            critic's value, which is higher for rows that look real.
         """
         values = self.score_samples(X, y)
         if not self.net_.loss.probability:
@@ -275,16 +280,16 @@ default=None
         Returns
         -------
         scores : ndarray of shape (n_samples,), float64
-            Higher looks more real. No likelihood: a critic of a perfect generator
-            takes all rows alike.
+            Higher looks more real. Not a likelihood: the critic of a perfect generator
+            gives all rows the same value.
         """
         rows = self._rows(X)
-        columns = self._told(y, rows.shape[0])
+        condition = self._condition(y, rows.shape[0])
 
         def judge(x, context=None):
             return self.net_.critic(x, context)[:, None]
 
-        return self._map_rows(rows, judge, 1, columns, dtype=np.float64)[:, 0]
+        return self._map_rows(rows, judge, 1, condition, dtype=np.float64)[:, 0]
 
     def score(self, X, y=None):
         """Minus the energy distance between rows and as many samples.
@@ -294,7 +299,7 @@ default=None
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Of more than 5,000 rows as many are drawn.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            What samples are asked to be, of a model that was fitted with y.
+            Condition of the samples, for models fitted with y.
 
         Returns
         -------
@@ -303,33 +308,35 @@ default=None
         """
         rows = self._rows(X)
         n_rows = rows.shape[0]
-        columns = self._told(y, n_rows, is_drawn=True)
+        if self._context is None:
+            y = None
+        elif y is None:
+            y = self._context.draw(n_rows, check_random_state(self.random_state))
+        condition = self._condition(y, n_rows)
         random = check_random_state(self.random_state)
-        if n_rows > _MOST_SCORED:
-            kept = np.sort(random.permutation(n_rows)[:_MOST_SCORED])
-            rows, columns = rows[kept], None if columns is None else columns[kept]
+        if n_rows > _MAX_SCORED:
+            kept = np.sort(random.permutation(n_rows)[:_MAX_SCORED])
+            rows = rows[kept]
+            condition = None if condition is None else condition[kept]
         rows = rows.toarray() if sparse.issparse(rows) else rows
-        generator = seeded(random)
-        made = self._generated(self._noise(len(rows), generator), columns)
+        made = self._generated(len(rows), seeded(random), condition)
         with isolated():
             return -energy_distance(rows, made)
 
-    def _noise(self, n_samples, generator):
+    def _generated(self, n_samples, generator, condition):
+        """Flat rows in X's units."""
         # Whatever the process's default dtype is.
         shape = n_samples, self.n_components_
-        return torch.randn(shape, generator=generator, dtype=torch.float32).numpy()
-
-    def _generated(self, z, columns):
-        """Flat rows for noise, in X's units."""
+        noise = torch.randn(shape, generator=generator, dtype=torch.float32).numpy()
 
         def generate(z, context=None):
             return self._units.to_x(self.net_.generator(z, context))
 
         out = self._map_rows(
-            z,
+            noise,
             generate,
             self.n_features_in_,
-            columns,
+            condition,
             units=(0.0, 1.0),
             dtype=np.float64,
         )
@@ -338,14 +345,13 @@ default=None
             np.clip(out, 0, 1, out=out)
         return out.astype(self._dtype, copy=False)
 
-    # What is known of the rows
+    # The condition
 
     def _context_for(self, y, n_samples, sample_weight, fitted):
-        """Columns that say what the training rows used are, or None."""
+        """The condition of the training rows with a weight, or None."""
         weight = None
         if y is not None:
             y, weight = used_entries(y, n_samples, sample_weight)
-            n_samples = len(y)
         if fitted is None:
             self._context = None if y is None else context_of(y, weight=weight)
             self.__dict__.pop("classes_", None)
@@ -356,58 +362,45 @@ default=None
                 "A model is continued with y if it was fitted with y, and without if "
                 "not. Set warm_start=False or use a new estimator."
             )
-        return self._told(y, n_samples) if y is not None else None
+        return None if y is None else self._condition(y, len(y))
 
-    def _told(self, y, n_samples, *, is_drawn=False, single=False):
-        """Columns of the context, zeros where nothing is known; None without one."""
+    def _condition(self, y, n_samples, *, single=False):
+        """y in columns, zeros for None; None for a model fitted without y."""
         if self._context is None:
-            if y is not None and not is_drawn:
+            if y is not None:
                 raise ValueError(
                     f"y is given, but this {type(self).__name__} was fitted without y."
                 )
             return None
-        if y is None and is_drawn:
-            y = self._context.draw(n_samples, check_random_state(self.random_state))
         if y is None:
             return np.zeros((n_samples, self._context.width), dtype=np.float32)
         return encode_conditions(self._context, y, n_samples, single=single)
 
-    # Networks
+    # The networks
 
     def _parts(self):
-        """Generator and critic."""
+        """Hyperparameters of generator and critic."""
+        minibatch = self.minibatch_discrimination
         if self.architecture == "dense":
             sizes = hidden_widths(self.hidden_layer_sizes, "relu")
-            return (
-                DenseGenerator(sizes),
-                DenseCritic(sizes, self.minibatch_discrimination),
-            )
-        shape = self._resolved_shape()
-        self.sample_shape_ = shape
-        channels = channel_widths(self.channels)
-        kernel, stride = self._windows(self.kernel_size, self.stride)
+            return DenseGenerator(sizes), DenseCritic(sizes, minibatch)
+        self.sample_shape_ = self._resolved_shape()
+        layers = (
+            self.sample_shape_,
+            channel_widths(self.channels),
+            *self._windows(self.kernel_size, self.stride),
+        )
         return (
-            ConvGenerator(shape, channels, kernel, stride),
-            ConvCritic(
-                shape,
-                channels,
-                kernel,
-                stride,
-                minibatch_discrimination=self.minibatch_discrimination,
-            ),
+            ConvGenerator(*layers),
+            ConvCritic(*layers, minibatch_discrimination=minibatch),
         )
 
-    def _shape_of_network(self):
-        names = ("n_components", "architecture", "hidden_layer_sizes", "channels")
-        names += ("kernel_size", "stride", "minibatch_discrimination")
-        return {name: getattr(self, name) for name in names}
-
     def _check_same_network(self):
-        for name, value in self._network.items():
-            asked = getattr(self, name)
-            if not np.array_equal(asked, value):
+        for name, fitted in self._network.items():
+            value = getattr(self, name)
+            if not np.array_equal(value, fitted):
                 raise ValueError(
-                    f"{name}={asked!r} differs from the {value!r} of the fitted model "
+                    f"{name}={value!r} differs from the {fitted!r} of the fitted model "
                     "that is to be continued. Set warm_start=False or use a new "
                     "estimator."
                 )

@@ -1,7 +1,7 @@
 """One fit of an autoencoder whose codes a critic matches to a prior.
 
-What differs from `Fit`: the module has a critic, players move in turns, and held-out
-rows are judged by their codes too.
+`AdversarialFit` differs from `Fit` in its module, which has a critic and is trained in
+alternation, and in its judge, which compares held-out codes with the prior.
 """
 
 import copy
@@ -9,39 +9,44 @@ import copy
 import torch
 
 from skae.fitting.autoencoder_fit import Fit
-from skae.fitting.fit import finished_rounds
-from skae.models.adversarial import MOVES, HeldOutMatch, Matching
+from skae.fitting.fit import given
+from skae.fitting.gan_fit import critic_loss_curve
+from skae.models.adversarial import (
+    OPTIMIZER_SETTINGS,
+    AdversarialAutoencoder,
+    PriorDistanceJudge,
+)
 from skae.parts.critics import DenseCritic
 from skae.training.alternating import AlternatingTrainer
 
-__all__ = ["MatchedFit"]
+__all__ = ["AdversarialFit"]
 
 _CRITIC_LAYERS = (128, 128)
-# More than rows are held out: the fewer the rows, the more chance decides already.
+# More than rows are held out: chance matters more with fewer of either.
 _N_TARGETS = 2000
 
 
-class MatchedFit(Fit):
+class AdversarialFit(Fit):
     """A fit of an `AdversarialAE` to validated rows."""
 
     critic = None
 
     def _module(self, codec, likelihood=None):
-        parts = self.parts
         if self.critic is None:
             critic = DenseCritic(_CRITIC_LAYERS)
             critic = critic.build(codec.n_components, generator=self.generator)
             self.critic = critic.to(self.device)
+        weight = given(self.estimator.matching_weight, self.n_features / 4)
         # A module with a likelihood of its own is a copy of the one in training.
         critic = self.critic if likelihood is None else copy.deepcopy(self.critic)
-        return Matching(
+        return AdversarialAutoencoder(
             codec,
             self.likelihood if likelihood is None else likelihood,
             self.corruption,
-            parts.prior,
-            parts.penalties,
+            self.parts.prior,
+            self.parts.penalties,
             critic=critic,
-            matching_weight=self._matching_weight(),
+            matching_weight=weight,
         )
 
     def _restart(self, fitted, model):
@@ -55,20 +60,14 @@ class MatchedFit(Fit):
             generator = torch.Generator().manual_seed(int(seed))
             n_components = start.model.codec.n_components
             target = self.parts.prior.sample(_N_TARGETS, n_components, generator)
-            judge = HeldOutMatch(judge, target.to(self.device))
+            judge = PriorDistanceJudge(judge, target.to(self.device))
         return index, judge
 
     def _new_trainer(self, model, **options):
         # The training loss is low where the critic is weak, not where codes match.
         options["keep_last"] = options["evaluate"] is None
-        return AlternatingTrainer(model, moves=MOVES, **options)
+        return AlternatingTrainer(model, settings=OPTIMIZER_SETTINGS, **options)
 
     def _curves(self, trainer, earlier=None):
-        losses = [row["critic_loss"] for row in finished_rounds(trainer)]
-        if earlier is not None:
-            losses = [*earlier.critic_loss_curve_, *losses]
-        return {**super()._curves(trainer, earlier), "critic_loss_curve_": losses}
-
-    def _matching_weight(self) -> float:
-        weight = self.estimator.matching_weight
-        return self.n_features / 4 if isinstance(weight, str) else weight
+        curve = critic_loss_curve(trainer, earlier)
+        return {**super()._curves(trainer, earlier), "critic_loss_curve_": curve}

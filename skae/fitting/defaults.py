@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 __all__ = [
     "DEFAULTS",
     "Defaults",
+    "GANDefaults",
     "Length",
-    "Play",
     "Training",
     "defaults_for",
     "defaults_for_anchored_images",
+    "defaults_for_gan",
     "defaults_for_images",
     "defaults_for_matching",
     "defaults_for_sequences",
     "defaults_for_variational",
     "defaults_from_random",
     "length_of",
-    "training_of_game",
     "training_of_labels",
     "training_with_unlabelled",
 ]
@@ -238,15 +238,8 @@ def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:
 
 
 @dataclass(frozen=True)
-class Play:
-    """How a generator and its critic are trained.
-
-    Attributes
-    ----------
-    batch_size, n_steps, n_rounds : int
-    lr : float
-        Peak learning rate of both.
-    """
+class GANDefaults:
+    """How a generator and its critic are trained, both at one peak learning rate."""
 
     batch_size: int
     n_steps: int
@@ -254,8 +247,8 @@ class Play:
     lr: float
 
 
-def training_of_game(n_samples: int, *, is_conv: bool) -> Play:
+def defaults_for_gan(n_samples: int, *, is_conv: bool) -> GANDefaults:
     """For rows of any width, or images; steps grow with the rows."""
     if is_conv:
-        return Play(64, min(6000, max(60, n_samples // 2)), 15, 2e-3)
-    return Play(256, min(8000, max(100, n_samples)), 20, 3e-3)
+        return GANDefaults(64, min(6000, max(60, n_samples // 2)), 15, 2e-3)
+    return GANDefaults(256, min(8000, max(100, n_samples)), 20, 3e-3)

@@ -6,40 +6,38 @@ a dictionary, which the estimator takes over only when all went well.
 
 import copy
 import warnings
-from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from skae.checks.rows import (
-    feature_ranges,
-    fills_unit_interval,
-    in_unit_interval,
-)
-from skae.fitting.defaults import training_of_game
-from skae.fitting.fit import BaseFit, finished_rounds
+from skae.checks.rows import feature_ranges, fills_unit_interval, in_unit_interval
+from skae.fitting.defaults import defaults_for_gan
+from skae.fitting.fit import BaseFit, finished_rounds, given
 from skae.fitting.pca_start import units_of
-from skae.models.gan import Game, Replay
-from skae.models.gan_evaluation import Evidence, HeldOutSamples, findings
+from skae.models.gan import GANModule, Replay
+from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples
 from skae.rows.chunks import Rows
 from skae.statistics.column_units import column_units
 from skae.statistics.energy import Modes
 from skae.statistics.pca import moments
-from skae.training.alternating import AlternatingTrainer, Move
+from skae.training.alternating import AlternatingTrainer, OptimizerSettings
 from skae.training.batches import Batches
-from skae.training.schedule import Schedule
 
-__all__ = ["GANFit"]
+__all__ = ["GANFit", "critic_loss_curve"]
 
-_MAX_WATCHED = 2000
+_MAX_CHECKED = 2000
 _MAX_COMPONENTS = 64
 _REFERENCE_ROWS = 64
 _CRITIC_STEPS = {"wasserstein_gp": 3}
 _PENALTIES = {"non_saturating": 0.03, "hinge": 0.03, "wasserstein_gp": 0.1}
 _CONV_INTERVAL = 4
-_BETAS = (0.0, 0.99)
+_SETTINGS = OptimizerSettings(betas=(0.0, 0.99))
+_REMEDIES = (
+    "Remedies: minibatch_discrimination=True, replay=0.5, a larger gradient_penalty or "
+    "batch_size, a smaller learning_rate_init."
+)
 
 
 class GANFit(BaseFit):
@@ -53,11 +51,17 @@ class GANFit(BaseFit):
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one.
     context : ndarray of shape (n_samples, n_context) or None
+    parts : tuple
+        What builds the generator, and what builds the critic.
     """
 
-    def __init__(self, estimator, X, weight, context):
+    def __init__(self, estimator, X, weight, context, parts):
         super().__init__(estimator, X, weight, context)
-        self.parts = estimator._parts()
+        self.generator_part, self.critic_part = parts
+        self.is_conv = estimator.architecture == "conv"
+        n_components = min(self.n_features, _MAX_COMPONENTS)
+        self.n_components = int(given(estimator.n_components, n_components))
+        self.coverages: list[float] = []
         n_modes = estimator.n_modes
         if n_modes is not None and n_modes > self.n_samples:
             raise ValueError(
@@ -68,23 +72,28 @@ class GANFit(BaseFit):
     def run(self, fitted=None) -> dict:
         """Fit from scratch, or on from the weights of a fitted estimator."""
         if fitted is None:
-            found = moments(self.X, self.weight, covariance=False)
-            self.mean = found.mean
-            self.units = units_of(found, columns=self._column_units(found))
-            game = self._game()
+            first = moments(self.X, self.weight, covariance=False)
+            self.mean = first.mean
+            self.units = units_of(first, columns=self._column_units(first))
+            networks = self._networks()
         else:
             self._check_bounds(fitted.net_)
             self.mean, self.units = fitted.mean_, fitted._units
-            game = self._game(copy.deepcopy(fitted.net_))
-        rows = Rows(self.X, self.units.center, self.units.scale, self.device)
-        self.told = None
-        if self.context is not None:
-            self.told = Rows(self.context, 0.0, 1.0, self.device)
-        trainer = self._train(game, rows)
-        return self._attributes(game, rows) | self._curves(trainer, fitted)
+            net = copy.deepcopy(fitted.net_)
+            networks = net.generator, net.critic
+        self.rows = Rows(self.X, self.units.center, self.units.scale, self.device)
+        module = self._module(*networks)
+        modes = self._modes()
+        trainer = self._train(module, modes)
+        attributes = self._attributes(module)
+        check = self._collapse_check(module, modes)
+        for message in check.messages():
+            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=3)
+        curves = self._curves(trainer, fitted)
+        return {**attributes, **curves, "mode_coverage_": check.coverage}
 
-    def _check_bounds(self, game: Game) -> None:
-        if game.generator.is_confined and not in_unit_interval(self.X):
+    def _check_bounds(self, module: GANModule) -> None:
+        if module.generator.is_confined and not in_unit_interval(self.X):
             low, high = feature_ranges(self.X)
             raise ValueError(
                 "X must lie in [0, 1], as it did in the fit that is to be continued: "
@@ -92,176 +101,142 @@ class GANFit(BaseFit):
                 f"{np.max(high):g}. Set warm_start=False or use a new estimator."
             )
 
-    # The players
+    # Before training
 
-    def _game(self, played: Game | None = None) -> Game:
-        estimator = self.estimator
-        loss, steps = estimator.loss, estimator.n_critic_steps
-        penalty = estimator.gradient_penalty
-        generator, critic = self._players(played)
-        return Game(
-            generator,
-            critic,
-            loss,
-            self._n_components(),
-            _PENALTIES[loss] if isinstance(penalty, str) else penalty,
-            _CRITIC_STEPS.get(loss, 1) if isinstance(steps, str) else steps,
-            Replay(estimator.replay) if estimator.replay else None,
-            _CONV_INTERVAL if estimator.architecture == "conv" else 1,
-        ).to(self.device)
+    def _column_units(self, first):
+        """A unit for each column, or for each channel of images, if they differ."""
+        groups = self.generator_part.unit_groups(self.n_features)
+        variance = first.variance * first.unit**2
+        return column_units(variance, *feature_ranges(self.X), groups)
 
-    def _players(self, played):
-        if played is not None:
-            return played.generator, played.critic
-        made, judged = self.parts
-        widths = {"n_context": 0 if self.context is None else self.context.shape[1]}
-        generator = made.build(
-            self.n_features, self._n_components(), generator=self.generator, **widths
+    def _networks(self):
+        n_context = 0 if self.context is None else self.context.shape[1]
+        options = {"n_context": n_context, "generator": self.generator}
+        generator = self.generator_part.build(
+            self.n_features, self.n_components, **options
         )
         if fills_unit_interval(self.X):
             low = torch.as_tensor(-self.units.center / self.units.scale)
             span = (1 / self.units.columns).float()
             generator.confine(low.float(), span, torch.zeros(self.n_features))
-        critic = judged.build(self.n_features, generator=self.generator, **widths)
-        return generator, critic
+        return generator, self.critic_part.build(self.n_features, **options)
 
-    def _column_units(self, found):
-        """A unit for each column, or for each channel of images, if they differ."""
-        made, _ = self.parts
-        groups = made.unit_groups(self.n_features)
-        variance = found.variance * found.unit**2
-        return column_units(variance, *feature_ranges(self.X), groups)
-
-    def _n_components(self) -> int:
-        asked = self.estimator.n_components
-        if isinstance(asked, Integral):
-            return int(asked)
-        return min(self.n_features, _MAX_COMPONENTS)
-
-    # Training
-
-    def _train(self, game: Game, rows: Rows) -> AlternatingTrainer:
+    def _module(self, generator, critic) -> GANModule:
         estimator = self.estimator
-        index, judge = self._split(rows)
-        schedule = self._schedule(len(index))
-        # In random order: some of them stand for all below.
-        self.watched = index[:_MAX_WATCHED].copy()
-        modes, self.coverages = self._modes(rows), []
+        loss = estimator.loss
+        return GANModule(
+            generator,
+            critic,
+            loss,
+            self.n_components,
+            given(estimator.gradient_penalty, _PENALTIES[loss]),
+            given(estimator.n_critic_steps, _CRITIC_STEPS.get(loss, 1)),
+            Replay(estimator.replay) if estimator.replay else None,
+            _CONV_INTERVAL if self.is_conv else 1,
+        ).to(self.device)
 
-        def on_round(_, module):
-            if modes is not None:
-                self.coverages.append(self._evidence(module, rows, modes).coverage)
-            return self.progress.round(
-                lambda: self._attributes(_without_past(module), rows)
-            )
-
-        is_watched = modes is not None or self.progress.context is not None
-        trainer = AlternatingTrainer(
-            game,
-            moves={
-                "critic": Move(betas=_BETAS),
-                "generator": Move(betas=_BETAS, ema_decay=estimator.ema),
-            },
-            slack=0.0 if judge is None else judge.slack,
-            schedule=schedule,
-            generator=self.noise,
-            evaluate=judge,
-            # What players lose says nothing of the samples.
-            keep_last=judge is None,
-            on_round=on_round if is_watched else None,
-            callbacks=estimator.callbacks,
-            verbose=estimator.verbose,
-        )
-        weight = self._tensor(self.weight)
-        batches = Batches(
-            rows,
-            index,
-            schedule.batch_size,
-            schedule.n_steps,
-            self.generator,
-            weight,
-            context=self.told,
-        )
-        trainer.train(batches)
-        trainer.release()
-        game.replay = None
-        game.eval()
-        self._settle(game, rows)
-        self._warn_of(self._evidence(game, rows, modes))
-        return trainer
-
-    def _split(self, rows: Rows):
-        """Training row numbers and the judge of the others."""
-        index, out = self._shuffled()
-        if out is None:
-            return index, None
-        weight = None if self.weight is None else self._tensor(self.weight[out])
-        judge = HeldOutSamples(rows[out], weight, self._told_of(out))
-        return index, judge
-
-    def _schedule(self, n_train: int) -> Schedule:
-        is_conv = self.estimator.architecture == "conv"
-        play = training_of_game(self.n_samples, is_conv=is_conv)
-        return self._schedule_of(n_train, play, ema_decay=self.estimator.ema)
-
-    # What came of it
-
-    def _modes(self, rows: Rows) -> Modes | None:
+    def _modes(self) -> Modes | None:
         n_modes = self.estimator.n_modes
         if n_modes is None:
             return None
         seed = self.random_state.randint(np.iinfo(np.int32).max)
-        number = min(self.n_samples, max(_MAX_WATCHED, 50 * n_modes))
-        some = check_random_state(seed).permutation(self.n_samples)[:number]
-        return Modes(rows[np.sort(some)].cpu().numpy(), n_modes, seed)
+        n_rows = min(self.n_samples, max(_MAX_CHECKED, 50 * n_modes))
+        index = check_random_state(seed).permutation(self.n_samples)[:n_rows]
+        return Modes(self.rows[np.sort(index)], n_modes, seed)
 
-    def _evidence(self, game, rows, modes) -> Evidence:
-        return Evidence.of(game, rows[self.watched], self._told_of(self.watched), modes)
+    # Training
 
-    def _settle(self, game, rows) -> None:
-        """Give the critic rows to compare others with."""
-        game.critic.settle(rows[self.watched[:_REFERENCE_ROWS]])
+    def _train(self, module: GANModule, modes: Modes | None) -> AlternatingTrainer:
+        index, judge = self._split()
+        # In random order: some of them represent all in later checks.
+        self.checked = index[:_MAX_CHECKED].copy()
+        defaults = defaults_for_gan(self.n_samples, is_conv=self.is_conv)
+        schedule = self._schedule_of(len(index), defaults, ema_decay=self.estimator.ema)
+        trainer = self._trainer(module, schedule, judge, modes)
+        context = self.context
+        batches = Batches(
+            self.rows,
+            index,
+            schedule.batch_size,
+            schedule.n_steps,
+            self.generator,
+            self._tensor(self.weight),
+            context=None if context is None else Rows(context, 0.0, 1.0, self.device),
+        )
+        trainer.train(batches)
+        trainer.release()
+        return trainer
 
-    def _warn_of(self, evidence: Evidence) -> None:
-        self.coverage = evidence.coverage
-        for finding in findings(evidence):
-            warnings.warn(
-                f"{finding} Remedies: minibatch_discrimination=True, replay=0.5, a "
-                "larger gradient_penalty or batch_size, a smaller learning_rate_init.",
-                ConvergenceWarning,
-                stacklevel=5,
+    def _split(self):
+        """Training row numbers and the judge of the others."""
+        index, out = self._shuffled()
+        if out is None:
+            return index, None
+        weight, context = (self._part(v, out) for v in (self.weight, self.context))
+        return index, HeldOutSamples(self.rows[out], weight, context)
+
+    def _trainer(self, module, schedule, judge, modes) -> AlternatingTrainer:
+        def on_round(_, module):
+            if modes is not None:
+                self.coverages.append(self._collapse_check(module, modes).coverage)
+            return self.progress.round(
+                lambda: self._attributes(copy_without_replay(module))
             )
 
-    def _attributes(self, game: Game, rows: Rows) -> dict:
-        game.eval()
-        game.replay = None
-        if len(self.watched):
-            self._settle(game, rows)
+        is_used = modes is not None or self.progress.context is not None
+        return AlternatingTrainer(
+            module,
+            settings=dict.fromkeys(module.update_order, _SETTINGS),
+            tolerance=0.0 if judge is None else judge.tolerance,
+            schedule=schedule,
+            generator=self.noise,
+            evaluate=judge,
+            # The losses of generator and critic say nothing of the samples.
+            keep_last=judge is None,
+            on_round=on_round if is_used else None,
+            callbacks=self.estimator.callbacks,
+            verbose=self.estimator.verbose,
+        )
+
+    def _part(self, values, index):
+        return None if values is None else self._tensor(values[index])
+
+    # After training
+
+    def _collapse_check(self, module, modes) -> CollapseCheck:
+        context = self._part(self.context, self.checked)
+        return CollapseCheck.of(module, self.rows[self.checked], context, modes)
+
+    def _attributes(self, module: GANModule) -> dict:
+        module.eval()
+        module.replay = None
+        if len(self.checked):
+            module.critic.set_reference(self.rows[self.checked[:_REFERENCE_ROWS]])
         return {
-            "net_": game,
+            "net_": module,
             "_units": self.units,
             "_dtype": self.X.dtype,
             "mean_": self.mean,
-            "n_components_": game.n_components,
+            "n_components_": module.n_components,
         }
 
     def _curves(self, trainer, earlier=None) -> dict:
-        losses = [row["critic_loss"] for row in finished_rounds(trainer)]
         coverages = self.coverages
         if earlier is not None:
-            losses = [*earlier.critic_loss_curve_, *losses]
             coverages = [*(earlier.mode_coverage_curve_ or ()), *coverages]
         return {
             **super()._curves(trainer, earlier),
-            "critic_loss_curve_": losses,
-            "mode_coverage_": self.coverage,
+            "critic_loss_curve_": critic_loss_curve(trainer, earlier),
             "mode_coverage_curve_": coverages or None,
         }
 
-    def _told_of(self, index):
-        return None if self.told is None else self.told[index]
+
+def critic_loss_curve(trainer: AlternatingTrainer, earlier=None) -> list[float]:
+    """The critic's loss after each round, also of the training that is continued."""
+    losses = [row["critic_loss"] for row in finished_rounds(trainer)]
+    return losses if earlier is None else [*earlier.critic_loss_curve_, *losses]
 
 
-def _without_past(game: Game) -> Game:
-    """A copy, but for the replayed rows, which are fifty batches."""
-    return copy.deepcopy(game, {id(game.replay): None})
+def copy_without_replay(module: GANModule) -> GANModule:
+    """A deep copy without the replayed rows, which are fifty batches."""
+    return copy.deepcopy(module, {id(module.replay): None})

@@ -1,9 +1,8 @@
-"""Codes that a critic can not tell from samples of a prior.
+"""An autoencoder whose codes a critic matches to a prior.
 
-`Matching` is the module that `AlternatingTrainer` optimises for it, an `Autoencoder`
-with a critic of its codes (Makhzani et al. 2015, arXiv 1511.05644); `HeldOutMatch`
-judges it on rows set aside. The critic sees codes only, so that it is small whatever
-the rows are.
+`AlternatingTrainer` optimises `AdversarialAutoencoder` (Makhzani et al. 2015, arXiv
+1511.05644); `PriorDistanceJudge` evaluates it on held-out rows. The critic gets codes
+only, so it is small whatever the rows are.
 """
 
 import torch
@@ -11,32 +10,33 @@ from torch import Generator, Tensor, nn
 
 from skae.models.autoencoder import Autoencoder
 from skae.models.gan import LOSSES, slopes, weighted_mean
-from skae.parts.base import Codec
 from skae.statistics.energy import energy_distance
-from skae.training.alternating import Move
+from skae.training.alternating import OptimizerSettings
 from skae.training.held_out import HoldOut
 
-__all__ = ["MOVES", "HeldOutMatch", "Matching"]
+__all__ = ["OPTIMIZER_SETTINGS", "AdversarialAutoencoder", "PriorDistanceJudge"]
 
 _GRADIENT_PENALTY = 0.01
 _LOSS = LOSSES["non_saturating"]
 
-# The critic has to keep up with codes that move, and forgets sooner where they were.
-MOVES = {"critic": Move(rate=4.0, betas=(0.5, 0.99), ema_decay=0.0)}
+# Codes move while the critic learns: high rate, little momentum, no average.
+OPTIMIZER_SETTINGS = {
+    "critic": OptimizerSettings(lr_factor=4.0, betas=(0.5, 0.99), ema_decay=0.0)
+}
 
 
-class Matching(Autoencoder):
-    """An autoencoder and the critic of its codes, who train in turns.
+class AdversarialAutoencoder(Autoencoder):
+    """An autoencoder and the critic of its codes, trained in turn.
 
-    With D the critic and p the prior, the critic lowers the cross-entropy
+    With D the critic and p the prior, the critic minimises the cross-entropy
     mean softplus(-D(z ~ p)) + mean softplus(D(encode(x))), with a penalty on its
     squared slope at the prior's samples (Mescheder et al. 2018, arXiv 1801.04406, R1);
-    the autoencoder lowers
+    the autoencoder minimises
     nll(x) + matching_weight softplus(-D(encode(x))), the non-saturating loss.
 
     Parameters
     ----------
-    codec, likelihood, corruption, prior, penalties :
+    *parts, **options
         As for `Autoencoder`; the prior has ``sample(n_samples, n_components,
         generator)``.
     critic : Module
@@ -44,32 +44,24 @@ class Matching(Autoencoder):
         Nats per sample for one nat of the critic's.
     """
 
-    turns = ("critic", "critic", "autoencoder")
+    update_order = ("critic", "critic", "autoencoder")
 
-    def __init__(
-        self,
-        codec: Codec,
-        likelihood,
-        corruption,
-        prior,
-        penalties=(),
-        *,
-        critic: nn.Module,
-        matching_weight: float,
-    ):
-        super().__init__(codec, likelihood, corruption, prior, penalties)
+    def __init__(self, *parts, critic: nn.Module, matching_weight: float, **options):
+        super().__init__(*parts, **options)
         self.critic = critic
         self.matching_weight = matching_weight
 
     @property
-    def players(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters of the critic and all others."""
-        critic = list(self.critic.parameters())
-        own = {id(parameter) for parameter in critic}
-        others = [p for p in self.parameters() if id(p) not in own]
-        return {"critic": critic, "autoencoder": others}
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of the critic and all others."""
+        critic = dict(self.critic.named_parameters(prefix="critic"))
+        others = [p for name, p in self.named_parameters() if name not in critic]
+        return {"critic": list(critic.values()), "autoencoder": others}
 
-    def turn_loss(
+    def reset(self) -> None:
+        """Nothing but weights is kept from step to step."""
+
+    def group_loss(
         self,
         name: str,
         x: Tensor,
@@ -78,7 +70,7 @@ class Matching(Autoencoder):
         *,
         generator: Generator,
     ) -> Tensor:
-        """What a player lowers in its turn, in nats, shape ``()``."""
+        """The loss of critic or autoencoder in nats, a scalar."""
         if name == "critic":
             return self._critic_loss(x, weight, x_tilde, generator)
         state = self.run(x, weight, x_tilde, generator=generator)
@@ -90,21 +82,21 @@ class Matching(Autoencoder):
 
     def _critic_loss(self, x, weight, x_tilde, generator) -> Tensor:
         with torch.no_grad():
-            seen = self.corruption(x, generator) if x_tilde is None else x_tilde
-            code = self.codec.encode(seen)
-        real = self.prior.sample(len(x), code.shape[1], generator).to(code)
-        real.requires_grad_()
-        of_real = self.critic(real)
-        penalty = 0.5 * _GRADIENT_PENALTY * slopes(of_real, real).square()
-        of_code = weighted_mean(_LOSS.fake(self.critic(code)), weight)
-        return (_LOSS.real(of_real) + penalty).mean() + of_code
+            inputs = self.corruption(x, generator) if x_tilde is None else x_tilde
+            code = self.codec.encode(inputs)
+        prior = self.prior.sample(len(x), code.shape[1], generator).to(code)
+        prior.requires_grad_()
+        value = self.critic(prior)
+        penalty = 0.5 * _GRADIENT_PENALTY * slopes(value, prior).square()
+        fake = weighted_mean(_LOSS.fake(self.critic(code)), weight)
+        return (_LOSS.real(value) + penalty).mean() + fake
 
 
-class HeldOutMatch(HoldOut):
-    """Rows set aside, and how far their codes are from the prior.
+class PriorDistanceJudge(HoldOut):
+    """Held-out rows, and how far their codes are from the prior.
 
-    The objective of the rows plus ``matching_weight`` times the energy distance of
-    their codes to samples of the prior, the same ones in every round.
+    The loss of the rows plus ``matching_weight`` times the energy distance of their
+    codes to samples of the prior, the same ones in every round.
 
     Parameters
     ----------

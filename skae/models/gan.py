@@ -1,9 +1,9 @@
-"""A generator and its critic: the losses as formulas, and the game that they play.
+"""A generator and its critic: the adversarial losses and the module that is trained.
 
-`Game` is the module that `AlternatingTrainer` optimises. With D the critic, x rows and
-x' generated ones, the critic lowers E[real(D(x))] + E[fake(D(x'))] plus a penalty on
-its slope, the generator E[generated(D(x'))]. Distances between rows are counted as root
-mean squares over features, so that one weight of the penalty suits all widths.
+`AlternatingTrainer` optimises `GANModule`. With D the critic, x rows and x' generated
+rows, the critic minimises E[real(D(x))] + E[fake(D(x'))] plus a penalty on its slope,
+the generator E[generated(D(x'))]. Distances between rows are root mean squares over
+features, so that one penalty weight suits all widths.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 __all__ = [
     "LOSSES",
     "AdversarialLoss",
-    "Game",
+    "GANModule",
     "Replay",
     "interpolated_penalty",
     "slopes",
@@ -27,17 +27,17 @@ _REPLAYED_BATCHES = 50
 
 
 class AdversarialLoss(NamedTuple):
-    """What critic and generator pay, as functions of the critic's value of a row.
+    """The losses of critic and generator, as functions of the critic's value of a row.
 
     Attributes
     ----------
     real, fake : callable
-        What the critic pays for a row and for a generated one.
+        The critic's loss for a real row and for a generated one.
     generated : callable
-        What the generator pays for one.
+        The generator's loss for a generated row.
     interpolated : bool
-        Whether the slope is held at one between rows and generated rows, or at zero at
-        the rows.
+        Whether the penalty holds the slope at one between real and generated rows, or
+        at zero at the real rows.
     probability : bool
         Whether the value is the log odds of being real.
     """
@@ -52,10 +52,7 @@ class AdversarialLoss(NamedTuple):
 LOSSES = {
     # Goodfellow et al. 2014, arXiv 1406.2661.
     "non_saturating": AdversarialLoss(
-        lambda d: F.softplus(-d),
-        F.softplus,
-        lambda d: F.softplus(-d),
-        probability=True,
+        lambda d: F.softplus(-d), F.softplus, lambda d: F.softplus(-d), probability=True
     ),
     # Lim and Ye 2017, arXiv 1705.02894; Miyato et al. 2018, arXiv 1802.05957.
     "hinge": AdversarialLoss(
@@ -68,8 +65,8 @@ LOSSES = {
 }
 
 
-class Game(nn.Module):
-    """A generator and a critic who move in turns.
+class GANModule(nn.Module):
+    """A generator and a critic, each with its loss.
 
     Parameters
     ----------
@@ -81,16 +78,16 @@ class Game(nn.Module):
     n_components : int
         Width of z, standard normal.
     gradient_penalty : float
-        Half of it is the price of a squared slope at the rows (R1, Mescheder et al.
-        2018, arXiv 1801.04406), or all of it that of its squared distance from one
-        between rows and generated rows (Gulrajani et al. 2017).
+        Half of it is the weight of the squared slope at the rows (R1, Mescheder et al.
+        2018, arXiv 1801.04406), or all of it that of the slope's squared distance from
+        one between real and generated rows (Gulrajani et al. 2017).
     n_critic_steps : int, default=1
-        Turns of the critic in one step.
+        Updates of the critic in one step.
     replay : Replay, optional
     penalty_interval : int, default=1
-        Turns of the critic from one with the penalty, as many times heavier, to the
-        next (Karras et al. 2020, arXiv 1912.04958, section 3.1): a slope of slopes
-        costs as much as all the rest.
+        The penalty is computed in every so many updates of the critic, and weighs as
+        many times more (Karras et al. 2020, arXiv 1912.04958, section 3.1): it costs
+        as much as all the rest.
     """
 
     members = None
@@ -112,32 +109,28 @@ class Game(nn.Module):
         self._loss = loss
         self.n_components = n_components
         self.gradient_penalty = gradient_penalty
-        self.turns = ("critic",) * n_critic_steps + ("generator",)
+        self.update_order = ("critic",) * n_critic_steps + ("generator",)
         self.replay = replay
         self.penalty_interval = penalty_interval
-        self._n_turns = 0
+        self._n_critic_updates = 0
 
     @property
     def loss(self) -> AdversarialLoss:
-        """What both pay."""
+        """The losses; found by name, because lambdas cannot be pickled."""
         return LOSSES[self._loss]
 
     @property
-    def players(self) -> dict[str, list[nn.Parameter]]:
-        """Parameters of both."""
-        return {
-            "critic": list(self.critic.parameters()),
-            "generator": list(self.generator.parameters()),
-        }
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of critic and generator."""
+        names = dict.fromkeys(self.update_order)
+        return {name: list(getattr(self, name).parameters()) for name in names}
 
     def decayed_parameters(self) -> list[nn.Parameter]:
-        """The weights of both; biases are not decayed."""
-        return [
-            *self.critic.decayed_parameters(),
-            *self.generator.decayed_parameters(),
-        ]
+        """The weights of both networks, without biases."""
+        networks = self.critic, self.generator
+        return [p for network in networks for p in network.decayed_parameters()]
 
-    def turn_loss(
+    def group_loss(
         self,
         name: str,
         x: Tensor,
@@ -147,54 +140,42 @@ class Game(nn.Module):
         *,
         generator: Generator | None = None,
     ) -> Tensor:
-        """What a player lowers, a scalar.
+        """The loss of ``name``, "critic" or "generator", on a batch: a scalar.
 
-        Parameters
-        ----------
-        name : {"critic", "generator"}
-        x : Tensor of shape (batch, n_features)
-        weight : Tensor of shape (batch,), optional
-            Of the rows, and of the rows generated for their context.
-        x_tilde : None
-            Of no use here.
-        context : Tensor of shape (batch, n_context), optional
-        generator : torch.Generator, optional
+        The weight of a row is also that of the row generated for its context.
+        ``x_tilde`` is not used.
         """
-        if name == "generator":
-            made = self.generate(len(x), context, generator)
-            return weighted_mean(
-                self.loss.generated(self.critic(made, context)), weight
-            )
+        if name == "critic":
+            return self._critic_loss(x, weight, context, generator)
+        made = self.generate(len(x), context, generator)
+        return weighted_mean(self.loss.generated(self.critic(made, context)), weight)
+
+    def _critic_loss(self, x, weight, context, generator) -> Tensor:
         with torch.no_grad():
             made = self.generate(len(x), context, generator)
-        made, made_context, made_weight = self._replayed(
-            made, context, weight, generator
-        )
-        weighs = self._penalty_weight()
-        at_rows = weighs > 0 and not self.loss.interpolated
+        fake = made, context, weight
+        if self.replay is not None:
+            fake = self.replay(*fake, generator)
+        made, made_context, made_weight = fake
+        penalty_weight = self._next_penalty_weight()
+        at_rows = penalty_weight > 0 and not self.loss.interpolated
         x = x.detach().requires_grad_(at_rows)
         value = self.critic(x, context)
         loss = weighted_mean(self.loss.real(value), weight)
-        fake = self.loss.fake(self.critic(made, made_context))
-        loss = loss + weighted_mean(fake, made_weight)
+        fake_loss = self.loss.fake(self.critic(made, made_context))
+        loss = loss + weighted_mean(fake_loss, made_weight)
+        if penalty_weight == 0:
+            return loss
         if at_rows:
-            steepness = slopes(value, x).square()
-            return loss + 0.5 * weighs * weighted_mean(steepness, weight)
-        if weighs > 0:
+            penalty = 0.5 * slopes(value, x).square()
+        else:
             penalty = interpolated_penalty(self.critic, x, made, context, generator)
-            return loss + weighs * weighted_mean(penalty, weight)
-        return loss
+        return loss + penalty_weight * weighted_mean(penalty, weight)
 
-    def forget(self) -> None:
-        """Let go of rows of the past, which a round that was lost may have spoilt."""
+    def reset(self) -> None:
+        """Drop generated rows of earlier steps, which a diverged round may spoil."""
         if self.replay is not None:
             self.replay.past = []
-
-    def _penalty_weight(self) -> float:
-        """Of the penalty in this turn of the critic."""
-        is_due = self._n_turns % self.penalty_interval == 0
-        self._n_turns += 1
-        return self.gradient_penalty * self.penalty_interval if is_due else 0.0
 
     def generate(
         self,
@@ -202,72 +183,65 @@ class Game(nn.Module):
         context: Tensor | None = None,
         generator: Generator | None = None,
     ) -> Tensor:
-        """Rows for fresh noise."""
-        parameter = next(self.generator.parameters())
-        z = torch.randn(
-            n_samples,
-            self.n_components,
-            generator=generator,
-            device=parameter.device,
-            dtype=parameter.dtype,
-        )
-        return self.generator(z, context)
+        """Generated rows for fresh noise."""
+        z = next(self.generator.parameters()).new_empty(n_samples, self.n_components)
+        return self.generator(z.normal_(generator=generator), context)
 
-    def _replayed(self, made, context, weight, generator):
-        if self.replay is None:
-            return made, context, weight
-        return self.replay(made, context, weight, generator)
+    def _next_penalty_weight(self) -> float:
+        is_due = self._n_critic_updates % self.penalty_interval == 0
+        self._n_critic_updates += 1
+        return self.gradient_penalty * self.penalty_interval if is_due else 0.0
 
 
 class Replay:
-    """Some of the rows that the critic sees are from earlier generators.
+    """Replaces some generated rows of a batch by rows of earlier generators.
 
-    A critic that forgets what it has seen through lets the generator come back to it
-    (Shrivastava et al. 2017, arXiv 1612.07828, section 2.3).
+    A critic trained on the latest rows only lets the generator return to what it was
+    once penalised for (Shrivastava et al. 2017, arXiv 1612.07828, section 2.3).
 
     Parameters
     ----------
     share : float
-        Of each batch that is taken from the past, in (0, 1); as many of its own rows
-        take random places there.
+        Of each batch that is replaced, in (0, 1); as many of its own rows take the
+        places of random earlier ones.
     """
 
     def __init__(self, share: float):
         self.share = share
-        self.past: list[Tensor | None] = []
+        self.past: list[Any] = []
 
-    def __call__(self, made: Tensor, context, weight, generator: Generator | None):
-        """The batch with some rows exchanged for rows of the past."""
-        n_rows = len(made)
-        n_old = round(self.share * n_rows)
-        batch = [made, context, weight]
+    def __call__(
+        self,
+        made: Tensor,
+        context: Tensor | None,
+        weight: Tensor | None,
+        generator: Generator | None,
+    ) -> tuple:
+        """Rows, contexts and weights, some of them earlier ones."""
+        batch = made, context, weight
         if not self.past:
-            self.past = [_copies(part) for part in batch]
-        known = self.past[0]
-        if n_old == 0 or known is None:
-            return made, context, weight
+            self.past = [
+                None if part is None else torch.cat([part] * _REPLAYED_BATCHES)
+                for part in batch
+            ]
+        n_old = round(self.share * len(made))
         place = torch.randint(
-            len(known), (n_old,), generator=generator, device=made.device
+            len(self.past[0]), (n_old,), generator=generator, device=made.device
         )
         mixed = []
         for part, past in zip(batch, self.past, strict=True):
-            if part is None or past is None:
-                mixed.append(part)
-                continue
-            old = past[place]
-            past[place] = part[:n_old]
-            mixed.append(torch.cat([old, part[n_old:]]))
+            if part is not None:
+                old = past[place]
+                past[place] = part[:n_old]
+                part = torch.cat([old, part[n_old:]])
+            mixed.append(part)
         return tuple(mixed)
 
 
 def slopes(value: Tensor, x: Tensor) -> Tensor:
     """|d value / d x| of each row, per root mean square over features.
 
-    Parameters
-    ----------
-    value : Tensor of shape (batch,)
-    x : Tensor of shape (batch, n_features)
-        What ``value`` was computed from, with ``requires_grad``.
+    ``value``, one number a row, was computed from ``x``, which requires a gradient.
     """
     (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
     return (gradient.square().sum(1) * x.shape[1] + 1e-12).sqrt()
@@ -276,18 +250,12 @@ def slopes(value: Tensor, x: Tensor) -> Tensor:
 def interpolated_penalty(
     critic, x: Tensor, made: Tensor, context: Tensor | None, generator: Generator | None
 ) -> Tensor:
-    """(slope - 1)^2 at random points between rows and generated ones."""
+    """(slope - 1)^2 at random points between real and generated rows."""
     share = torch.rand(len(x), 1, generator=generator, device=x.device, dtype=x.dtype)
     between = (share * x + (1 - share) * made).detach().requires_grad_()
     return (slopes(critic(between, context), between) - 1).square()
 
 
 def weighted_mean(loss: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean over rows of weights of mean one, or of equal ones."""
+    """Mean over rows with weights of mean one, or equal ones."""
     return loss.mean() if weight is None else (loss * weight).mean()
-
-
-def _copies(part: Tensor | None) -> Tensor | None:
-    if part is None:
-        return None
-    return torch.cat([part.detach()] * _REPLAYED_BATCHES)

@@ -1,33 +1,33 @@
-"""Are a generator's samples like rows that it has not seen, and all kinds of them?
+"""How a generator's samples compare with real rows.
 
-`HeldOutSamples` judges a `Game` during its training; `findings` says what is wrong with
-one, in words that an estimator can warn with.
+`HeldOutSamples` judges a `GANModule` in training by rows it is not trained on;
+`CollapseCheck` finds mode collapse and a collapsed critic afterwards.
 """
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from skae.models.gan import Game
-from skae.statistics.energy import Modes, energy_distance
+from skae.models.gan import GANModule
+from skae.statistics.energy import Modes, energy_distance, mean_distance
 
-__all__ = ["Evidence", "HeldOutSamples", "findings"]
+__all__ = ["CollapseCheck", "HeldOutSamples", "fixed_samples"]
 
-_FEWEST_SAMPLES = 200
-_MOST_SAMPLES = 1000
-_SPREAD = 0.1
-_STEADY = 1e-6
+_MIN_SAMPLES = 200
+_SAMPLES_PER_MODE = 50
+_MAX_ROWS = 1000
+_MIN_SPREAD = 0.1
+_MIN_DEVIATION = 1e-6
 _SEED = 0
 
 
 class HeldOutSamples:
     """Energy distance between held-out rows and samples for the same noise each time.
 
-    Rows and samples are compared along with their context, for which samples are drawn:
-    a generator that pays no heed to it is far from the rows. A sample counts as much as
-    the row whose context it was drawn for.
+    Samples are drawn for the rows' context, and rows and samples are compared together
+    with it: a generator that ignores its context is far from the rows. A sample counts
+    as much as the row whose context it was drawn for.
 
     Parameters
     ----------
@@ -37,39 +37,36 @@ class HeldOutSamples:
 
     Attributes
     ----------
-    slack : float
-        How far apart two samples of these sizes are by chance: differences below it
-        say nothing.
+    tolerance : float
+        Mean distance of two samples of these sizes from one distribution; smaller
+        differences are not significant.
     """
 
     def __init__(
         self, x: Tensor, weight: Tensor | None = None, context: Tensor | None = None
     ):
-        self.weight, self.context = weight, context
-        self.rows = _known(x, context)
-        n_repeats = max(1, _FEWEST_SAMPLES // len(x))
-        self.n_samples = n_repeats * len(x)
-        mean_distance = _mean_distance(self.rows)
-        self.slack = (1 / len(x) + 1 / self.n_samples) * mean_distance
-        self.weight_of_samples = None
-        if weight is not None and context is not None:
-            self.weight_of_samples = weight.repeat(n_repeats)
-
-    def __call__(self, game: Game) -> float:
-        """The distance, with the weights as they are."""
-        context = self.context
+        n_rows, n_repeats = len(x), max(1, _MIN_SAMPLES // len(x))
+        self.n_samples = n_repeats * n_rows
+        self.weight = weight
+        self.rows = _with_context(x, context)
+        self.context = self.sample_weight = None
         if context is not None:
-            context = context.repeat(self.n_samples // len(context), 1)
-        made = samples(game, self.n_samples, context)
+            self.context = context.repeat(n_repeats, 1)
+            if weight is not None:
+                self.sample_weight = weight.repeat(n_repeats)
+        between = mean_distance(self.rows, self.rows) * n_rows / max(1, n_rows - 1)
+        self.tolerance = (1 / n_rows + 1 / self.n_samples) * between
+
+    def __call__(self, module: GANModule) -> float:
+        made = fixed_samples(module, self.n_samples, self.context)
         if not torch.isfinite(made).all():
             return float("nan")
-        return energy_distance(
-            self.rows, _known(made, context), self.weight, self.weight_of_samples
-        )
+        made = _with_context(made, self.context)
+        return energy_distance(self.rows, made, self.weight, self.sample_weight)
 
 
-class Evidence(NamedTuple):
-    """What samples and the critic say of a game.
+class CollapseCheck(NamedTuple):
+    """Whether samples vary like the rows, and the critic's value with them.
 
     Attributes
     ----------
@@ -78,7 +75,7 @@ class Evidence(NamedTuple):
     critic_deviation : float
         Standard deviation of the critic's value over rows and samples.
     coverage : float or None
-        Share of the modes that are covered, where modes were asked for.
+        Share of the modes that are covered; None without modes.
     """
 
     spread: float
@@ -87,65 +84,63 @@ class Evidence(NamedTuple):
 
     @classmethod
     def of(
-        cls, game: Game, x: Tensor, context: Tensor | None, modes: Modes | None
-    ) -> "Evidence":
+        cls, module: GANModule, x: Tensor, context: Tensor | None, modes: Modes | None
+    ) -> "CollapseCheck":
         """From training rows x, in model units and in random order."""
-        n_samples = max(len(x), 50 * len(modes.centers)) if modes else len(x)
-        told = None
-        if context is not None:
-            told = context.repeat(-(-n_samples // len(x)), 1)[:n_samples]
-        made = samples(game, n_samples, told)
-        few = made[: len(x)]
-        of_rows = _mean_distance(x)
-        spread = _mean_distance(few) / of_rows if of_rows > 0 else 1.0
+        n_rows = n_samples = len(x)
+        sample_context = context
+        if modes is not None:
+            n_samples = max(n_rows, _SAMPLES_PER_MODE * modes.n_modes)
+            if context is not None:
+                n_repeats = -(-n_samples // n_rows)
+                sample_context = context.repeat(n_repeats, 1)[:n_samples]
+        made = fixed_samples(module, n_samples, sample_context)
+        rows, compared = x[:_MAX_ROWS], made[:n_rows][:_MAX_ROWS]
+        distance = mean_distance(rows, rows)
+        spread = mean_distance(compared, compared) / distance if distance > 0 else 1.0
         with torch.no_grad():
-            values = torch.cat([game.critic(x, context), game.critic(few, context)])
+            real, fake = (module.critic(r, context) for r in (x, made[:n_rows]))
+        deviation = torch.cat([real, fake]).std(correction=0)
         coverage = None if modes is None else modes.coverage(made)
-        return cls(spread, float(values.std(correction=0)), coverage)
+        return cls(spread, float(deviation), coverage)
 
-
-def findings(evidence: Evidence) -> list[str]:
-    """What is wrong, a sentence each."""
-    found = []
-    if evidence.coverage is not None and evidence.coverage < 1:
-        found.append(
-            f"Mode collapse: samples cover {evidence.coverage:.0%} of the modes."
-        )
-    elif evidence.spread < _SPREAD:
-        found.append(
-            "Mode collapse: two samples are "
-            f"{evidence.spread:.2g} times as far apart as two rows."
-        )
-    if not evidence.critic_deviation > _STEADY:
-        found.append(
-            "The discriminator has collapsed: it gives all rows and samples the same "
-            "value, from which the generator learns nothing."
-        )
-    return found
+    def messages(self) -> list[str]:
+        """What is wrong, a sentence each."""
+        messages = []
+        if self.coverage is not None and self.coverage < 1:
+            messages.append(
+                f"Mode collapse: samples cover {self.coverage:.0%} of the modes."
+            )
+        elif self.spread < _MIN_SPREAD:
+            messages.append(
+                "Mode collapse: two samples are "
+                f"{self.spread:.2g} times as far apart as two rows."
+            )
+        if not self.critic_deviation > _MIN_DEVIATION:
+            messages.append(
+                "The discriminator has collapsed: it gives all rows and samples the "
+                "same value, from which the generator learns nothing."
+            )
+        return messages
 
 
 @torch.no_grad()
-def samples(game: Game, n_samples: int, context: Tensor | None = None) -> Tensor:
+def fixed_samples(
+    module: GANModule, n_samples: int, context: Tensor | None = None
+) -> Tensor:
     """Samples for the same noise in every call."""
-    device = next(game.parameters()).device
+    device = next(module.parameters()).device
     generator = torch.Generator(device).manual_seed(_SEED)
     made = []
-    for start in range(0, n_samples, _MOST_SAMPLES):
-        stop = min(n_samples, start + _MOST_SAMPLES)
-        told = None if context is None else context[start:stop]
-        made.append(game.generate(stop - start, told, generator))
+    for start in range(0, n_samples, _MAX_ROWS):
+        rows = slice(start, min(n_samples, start + _MAX_ROWS))
+        part = None if context is None else context[rows]
+        made.append(module.generate(rows.stop - start, part, generator))
     return torch.cat(made)
 
 
-def _known(x: Tensor, context: Tensor | None) -> Tensor:
+def _with_context(x: Tensor, context: Tensor | None) -> Tensor:
     """Rows and their context, in which two classes are as far apart as two rows."""
     if context is None:
         return x
-    return torch.cat([x, context * np.sqrt(x.shape[1])], dim=1)
-
-
-def _mean_distance(x: Tensor) -> float:
-    if len(x) < 2:
-        return 0.0
-    x = x[:_MOST_SAMPLES].cpu().double()
-    return float(torch.pdist(x).mean())
+    return torch.cat([x, context * x.shape[1] ** 0.5], dim=1)

@@ -1,19 +1,21 @@
 """Critics of generated rows: how real does a row look?
 
 `DenseCritic` and `ConvCritic` hold hyperparameters and build a `Critic`, which holds
-weights. A critic knows no loss: it gives one number a row, higher for rows that look
-more real. `MinibatchDiscrimination` lets it see how like each other the rows of a batch
-are, so that a generator can not win with copies of a single row.
+weights: one number a row, higher for rows that look more real, whatever the loss.
+`MinibatchDiscrimination` shows it how similar the rows of a batch are, so that the
+generator cannot win with copies of a single row.
 """
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.layers import Affine, Down, Layer, Window, images
+from skae.parts.layers import Affine, Down, Layer, Windows, images, strided
 
 __all__ = ["ConvCritic", "Critic", "DenseCritic", "MinibatchDiscrimination"]
 
@@ -22,7 +24,42 @@ _GAIN = 2 / (1 + _LEAK**2)
 _GROUP = 32
 
 
-class DenseCritic(BaseEstimator):
+class CriticPart(BaseEstimator):
+    """Hyperparameters of a critic; subclasses give ``_layers``."""
+
+    minibatch_discrimination: bool
+
+    def build(
+        self, n_features: int, *, n_context: int = 0, generator: Generator
+    ) -> "Critic":
+        """Draw the weights of a critic.
+
+        Parameters
+        ----------
+        n_features : int
+        n_context : int, default=0
+            Width of the context.
+        generator : torch.Generator
+            On the CPU.
+
+        Raises
+        ------
+        ValueError
+            When images are too small for the layers.
+        """
+        layers, shape, n_hidden = self._layers(n_features)
+        critic = Critic(
+            layers, shape, n_hidden, n_context, self.minibatch_discrimination
+        )
+        return critic.reset(generator)
+
+    def _layers(self, n_features: int) -> tuple[list[Layer], tuple | None, int]:
+        """Layers, shape of the images they take or None, and their last width."""
+        raise NotImplementedError
+
+
+@dataclass(eq=False, repr=False)
+class DenseCritic(CriticPart):
     """Perceptron with leaky rectifiers.
 
     Parameters
@@ -39,35 +76,35 @@ class DenseCritic(BaseEstimator):
     torch.Size([5])
     """
 
-    def __init__(
-        self, hidden_layer_sizes=(128, 128, 128), minibatch_discrimination=False
-    ):
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.minibatch_discrimination = minibatch_discrimination
+    hidden_layer_sizes: tuple = (128, 128, 128)
+    minibatch_discrimination: bool = False
 
-    def build(
-        self, n_features: int, *, n_context: int = 0, generator: Generator
-    ) -> "Critic":
-        """Draw the weights of a critic.
-
-        Parameters
-        ----------
-        n_features : int
-        n_context : int, default=0
-            Columns that say what each row is to be.
-        generator : torch.Generator
-            On the CPU.
-        """
+    def _layers(self, n_features):
         widths = [n_features, *self.hidden_layer_sizes]
-        layers = [Affine(*pair) for pair in zip(widths[:-1], widths[1:], strict=True)]
-        return _drawn(self, layers, None, widths[-1], n_context, generator)
+        return affine_layers(widths), None, widths[-1]
 
 
-class ConvCritic(BaseEstimator):
+@dataclass(eq=False, repr=False)
+class StridedLayers(BaseEstimator):
+    """Hyperparameters of the strided layers of a critic, which a generator mirrors."""
+
+    sample_shape: tuple
+    channels: tuple = (32, 64)
+    kernel_size: int = 4
+    stride: int = 2
+
+    def windows(self) -> tuple[list[Windows], list[int]]:
+        """Windows of each layer from the image on, and the last feature map's sizes."""
+        sizes, n_layers = self.sample_shape[1:], len(self.channels)
+        return strided(sizes, n_layers, self.kernel_size, self.stride)
+
+
+@dataclass(eq=False, repr=False)
+class ConvCritic(StridedLayers, CriticPart):
     """Strided convolutions with leaky rectifiers, without normalisation.
 
-    As in DCGAN (Radford et al. 2016, arXiv 1511.06434), but for batch normalisation: a
-    row would be judged by those that it came with.
+    As in DCGAN (Radford et al. 2016, arXiv 1511.06434), but for batch normalisation,
+    which would make the value of a row depend on its batch.
 
     Parameters
     ----------
@@ -81,58 +118,24 @@ class ConvCritic(BaseEstimator):
     minibatch_discrimination : bool, default=False
     """
 
-    def __init__(
-        self,
-        sample_shape,
-        channels=(32, 64),
-        kernel_size=4,
-        stride=2,
-        n_hidden=128,
-        minibatch_discrimination=False,
-    ):
-        self.sample_shape = sample_shape
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.stride = stride
-        self.n_hidden = n_hidden
-        self.minibatch_discrimination = minibatch_discrimination
+    n_hidden: int = 128
+    minibatch_discrimination: bool = False
 
-    def build(
-        self, n_features: int, *, n_context: int = 0, generator: Generator
-    ) -> "Critic":
-        """Draw the weights of a critic.
-
-        Parameters
-        ----------
-        n_features : int
-            The product of ``sample_shape``.
-        n_context : int, default=0
-            Columns that say what each row is to be.
-        generator : torch.Generator
-            On the CPU.
-
-        Raises
-        ------
-        ValueError
-            When the image is too small for the layers.
-        """
-        before, *sizes = self.sample_shape
-        layers: list[Layer] = []
-        for after in self.channels:
-            windows = [Window.over(n, self.kernel_size, self.stride) for n in sizes]
-            layers.append(Down(before, after, windows))
-            before, sizes = after, [window.output for window in windows]
-        layers.append(Affine(before * math.prod(sizes), self.n_hidden))
-        shape = tuple(self.sample_shape)
-        return _drawn(self, layers, shape, self.n_hidden, n_context, generator)
+    def _layers(self, n_features):
+        widths = [self.sample_shape[0], *self.channels]
+        windows, sizes = self.windows()
+        pairs = zip(pairwise(widths), windows, strict=True)
+        layers = [Down(*pair, window) for pair, window in pairs]
+        layers.append(Affine(widths[-1] * math.prod(sizes), self.n_hidden))
+        return layers, tuple(self.sample_shape), self.n_hidden
 
 
 class Critic(nn.Module):
     """One number for each row, higher where it looks real.
 
     f(x, c) = w phi(x) + b + <V c, phi(x)>: a context c enters by projection on the
-    features phi (Miyato and Koyama 2018, arXiv 1802.05637, eq. 3). Without a context,
-    or for one of zeros, the last term is none.
+    features phi (Miyato and Koyama 2018, arXiv 1802.05637, eq. 3). The last term is
+    zero without a context and for one of zeros.
 
     Shape
     -----
@@ -155,19 +158,29 @@ class Critic(nn.Module):
         self.minibatch = MinibatchDiscrimination(n_hidden) if has_minibatch else None
         n_added = self.minibatch.n_kernels if self.minibatch is not None else 0
         self.head = Affine(n_hidden + n_added, 1)
-        self.projection = Linear(n_context, n_hidden) if n_context else None
+        self.projection = Affine(n_context, n_hidden, bias=False) if n_context else None
+
+    def reset(self, generator: Generator) -> "Critic":
+        """Draw the weights."""
+        for layer in layers_of(self):
+            layer.reset(generator, _GAIN)
+        # Without a rectifier after them.
+        for module in (self.head, self.projection, self.minibatch):
+            for layer in [] if module is None else layers_of(module):
+                layer.reset(generator, 1.0)
+        return self
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights; biases are not decayed."""
-        return [layer.weight for layer in self.modules() if isinstance(layer, Layer)]
+        return [layer.weight for layer in layers_of(self)]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h = self.features(x)
-        seen = h if self.minibatch is None else self.minibatch(h)
-        value = self.head(seen).squeeze(-1)
+        features = self.features(x)
+        h = features if self.minibatch is None else self.minibatch(features)
+        value = self.head(h).squeeze(-1)
         if context is None or self.projection is None:
             return value
-        return value + (self.projection(context) * h).sum(-1)
+        return value + (self.projection(context) * features).sum(-1)
 
     def features(self, x: Tensor) -> Tensor:
         """Phi, of shape ``(batch, n_hidden)``."""
@@ -178,20 +191,20 @@ class Critic(nn.Module):
         return h
 
     @torch.no_grad()
-    def settle(self, x: Tensor) -> None:
-        """Keep rows with which others are compared outside training."""
+    def set_reference(self, x: Tensor) -> None:
+        """Keep rows that others are compared with outside training."""
         if self.minibatch is not None:
-            self.minibatch.settle(self.features(x))
+            self.minibatch.set_reference(self.features(x))
 
 
 class MinibatchDiscrimination(nn.Module):
-    """How like the other rows each row is (Salimans et al. 2016, arXiv 1606.03498).
+    """Similarity of each row to the others (Salimans et al. 2016, arXiv 1606.03498).
 
     With M_i = T h_i, a matrix of ``n_kernels`` rows, row i gets for each kernel b the
     mean over the other rows j of exp(-|M_ib - M_jb|_1), eq. 3.2 but for the mean, which
-    does not grow with the batch. Rows are compared within groups of at most 32, which
-    keeps the cost linear. Outside training they are compared with rows that `settle`
-    has kept, so that no row depends on those that it came with.
+    does not grow with the batch. Rows are compared within groups of at most 32, so that
+    the cost is linear. Outside training they are compared with the rows of
+    `set_reference`, so that no row depends on its batch.
 
     Shape
     -----
@@ -208,43 +221,37 @@ class MinibatchDiscrimination(nn.Module):
     def __init__(self, n_in: int, n_kernels: int = 8, kernel_width: int = 4):
         super().__init__()
         self.n_kernels, self.kernel_width = n_kernels, kernel_width
-        self.kernels = Linear(n_in, n_kernels * kernel_width)
-        self.register_buffer("kept", torch.zeros(0, n_kernels, kernel_width))
+        self.kernels = Affine(n_in, n_kernels * kernel_width, bias=False)
+        self.register_buffer("reference", torch.zeros(0, n_kernels, kernel_width))
 
     def forward(self, h: Tensor) -> Tensor:
-        m = self._compared(h)
+        m = self._matrices(h)
         if self.training:
-            near = _nearness(m)
-        elif len(self.kept):
-            near = _likeness(m, self.kept).mean(-1)
+            near = _similarity_in_groups(m)
+        elif len(self.reference):
+            near = _similarity(m, self.reference).mean(-1)
         else:
             near = torch.zeros_like(m[..., 0])
         return torch.cat([h, near], dim=1)
 
-    def settle(self, h: Tensor) -> None:
-        """Keep the rows of these features for comparison."""
-        self.kept = self._compared(h).detach().clone()
+    def set_reference(self, h: Tensor) -> None:
+        """Keep the rows with these features for comparison."""
+        self.reference = self._matrices(h).detach().clone()
 
-    def _compared(self, h: Tensor) -> Tensor:
+    def _matrices(self, h: Tensor) -> Tensor:
         return self.kernels(h).view(-1, self.n_kernels, self.kernel_width)
 
 
-class Linear(Affine):
-    """Fully connected layer with a bias that stays zero."""
-
-    def __init__(self, n_in: int, n_out: int):
-        super().__init__(n_in, n_out)
-        self.bias.requires_grad_(False)
+def affine_layers(widths) -> list[Layer]:
+    return [Affine(*pair) for pair in pairwise(widths)]
 
 
-def _likeness(m: Tensor, others: Tensor) -> Tensor:
-    """exp(-|.|_1) of all pairs.
+def layers_of(module: nn.Module) -> list[Layer]:
+    return [layer for layer in module.modules() if isinstance(layer, Layer)]
 
-    Shape
-    -----
-    m, others : ``(..., n, n_kernels, kernel_width)``; returned
-    ``(..., n, n_kernels, n_others)``
-    """
+
+def _similarity(m: Tensor, others: Tensor) -> Tensor:
+    """exp(-|.|_1) of all pairs, shape ``(..., n, n_kernels, n_others)``."""
     # Others come last, where memory is contiguous, which is several times faster.
     columns = zip(m.unbind(-1), others.transpose(-3, -2).unbind(-1), strict=True)
     parts = [
@@ -254,26 +261,13 @@ def _likeness(m: Tensor, others: Tensor) -> Tensor:
     return torch.exp(-torch.stack(parts).sum(0))
 
 
-def _nearness(m: Tensor) -> Tensor:
-    """Mean likeness of each row to the others of its group."""
+def _similarity_in_groups(m: Tensor) -> Tensor:
+    """Mean similarity of each row to the others of its group."""
     whole = len(m) // _GROUP * _GROUP
     groups = [m[:whole].unflatten(0, (-1, _GROUP))] if whole else []
     groups += [m[None, whole:]] if whole < len(m) else []
     near = [
-        (_likeness(group, group).sum(-1) - 1) / max(1, group.shape[1] - 1)
+        (_similarity(group, group).sum(-1) - 1) / max(1, group.shape[1] - 1)
         for group in groups
     ]
     return torch.cat([part.flatten(0, 1) for part in near])
-
-
-def _drawn(part, layers, shape, n_hidden, n_context, generator) -> Critic:
-    critic = Critic(layers, shape, n_hidden, n_context, part.minibatch_discrimination)
-    for layer in critic.modules():
-        if isinstance(layer, Layer):
-            layer.reset(generator, _GAIN)
-    for linear in (critic.head, critic.projection):
-        if linear is not None:
-            linear.reset(generator, 1.0)
-    if critic.minibatch is not None:
-        critic.minibatch.kernels.reset(generator, 1.0)
-    return critic

@@ -1,10 +1,12 @@
-"""Generators: from noise, and what a row is to be, to rows.
+"""Generators: from noise, and optionally a context, to rows.
 
-`DenseGenerator` and `ConvGenerator` hold hyperparameters and build a module that holds
-weights; neither knows how it is trained.
+`DenseGenerator` and `ConvGenerator` hold hyperparameters and build a `GeneratorNet`,
+which holds weights and knows nothing of its training.
 """
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,35 +14,19 @@ from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.critics import Affine
-from skae.parts.layers import Layer, Up, Window, channel_groups, images, joined
+from skae.parts.critics import StridedLayers, affine_layers, layers_of
+from skae.parts.layers import Affine, Layer, Up, channel_groups, images, joined
 
 __all__ = ["ConvGenerator", "DenseGenerator", "GeneratorNet"]
 
-_LEAST_SHARE = 0.02
+_MIN_SHARE = 0.02
 
 
-class DenseGenerator(BaseEstimator):
-    """Perceptron with rectifiers.
-
-    Parameters
-    ----------
-    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
-
-    Examples
-    --------
-    >>> import torch
-    >>> from skae.parts.generators import DenseGenerator
-    >>> net = DenseGenerator((8,)).build(3, 2, generator=torch.Generator())
-    >>> net(torch.zeros(5, 2)).shape
-    torch.Size([5, 3])
-    """
-
-    def __init__(self, hidden_layer_sizes=(128, 128, 128)):
-        self.hidden_layer_sizes = hidden_layer_sizes
+class GeneratorPart(BaseEstimator):
+    """Hyperparameters of a generator; subclasses give ``_layers``."""
 
     def unit_groups(self, n_features: int) -> np.ndarray | None:
-        """Each column stands for itself."""
+        """Number of the unit that each column is scaled by; None: one for each."""
         return None
 
     def build(
@@ -57,78 +43,73 @@ class DenseGenerator(BaseEstimator):
         ----------
         n_features, n_components : int
         n_context : int, default=0
-            Columns that say what each row is to be.
-        generator : torch.Generator
-            On the CPU.
-        """
-        widths = [n_components + n_context, *self.hidden_layer_sizes, n_features]
-        layers = [Affine(*pair) for pair in zip(widths[:-1], widths[1:], strict=True)]
-        return _drawn(layers, None, generator)
-
-
-class ConvGenerator(BaseEstimator):
-    """Transposed convolutions with rectifiers, without normalisation.
-
-    As in DCGAN (Radford et al. 2016, arXiv 1511.06434), but for batch normalisation: a
-    moving average of the weights would not fit moving statistics of the features.
-
-    Parameters
-    ----------
-    sample_shape : tuple (n_channels, height, width)
-    channels : tuple of int, default=(32, 64)
-        Channels of the strided layers of a critic that the generator mirrors.
-    kernel_size : int, default=4
-    stride : int, default=2
-    """
-
-    def __init__(self, sample_shape, channels=(32, 64), kernel_size=4, stride=2):
-        self.sample_shape = sample_shape
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.stride = stride
-
-    def unit_groups(self, n_features: int) -> np.ndarray:
-        """The pixels of a channel are measured in one unit."""
-        return channel_groups(self.sample_shape)
-
-    def build(
-        self,
-        n_features: int,
-        n_components: int,
-        *,
-        n_context: int = 0,
-        generator: Generator,
-    ) -> "GeneratorNet":
-        """Draw the weights of a generator.
-
-        Parameters
-        ----------
-        n_features : int
-            The product of ``sample_shape``.
-        n_components : int
-        n_context : int, default=0
-            Columns that say what each row is to be.
+            Width of the context.
         generator : torch.Generator
             On the CPU.
 
         Raises
         ------
         ValueError
-            When the image is too small for the layers.
+            When images are too small for the layers.
         """
-        n_channels, *sizes = self.sample_shape
-        stack = []
-        for _ in self.channels:
-            windows = [Window.over(n, self.kernel_size, self.stride) for n in sizes]
-            stack.append(windows)
-            sizes = [window.output for window in windows]
-        widths = [n_channels, *self.channels]
-        shape = (widths[-1], *sizes)
-        layers: list[Layer] = [Affine(n_components + n_context, math.prod(shape))]
-        pairs = zip(reversed(widths[1:]), reversed(widths[:-1]), strict=True)
-        for (before, after), windows in zip(pairs, reversed(stack), strict=True):
-            layers.append(Up(before, after, windows))
-        return _drawn(layers, shape, generator)
+        layers, shape = self._layers(n_components + n_context, n_features)
+        return GeneratorNet(layers, shape).reset(generator)
+
+    def _layers(self, n_in: int, n_out: int) -> tuple[list[Layer], tuple | None]:
+        """Layers, and the shape of the feature map after the first or None."""
+        raise NotImplementedError
+
+
+@dataclass(eq=False, repr=False)
+class DenseGenerator(GeneratorPart):
+    """Perceptron with rectifiers.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default=(128, 128, 128)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skae.parts.generators import DenseGenerator
+    >>> net = DenseGenerator((8,)).build(3, 2, generator=torch.Generator())
+    >>> net(torch.zeros(5, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    hidden_layer_sizes: tuple = (128, 128, 128)
+
+    def _layers(self, n_in, n_out):
+        return affine_layers([n_in, *self.hidden_layer_sizes, n_out]), None
+
+
+class ConvGenerator(StridedLayers, GeneratorPart):
+    """Transposed convolutions with rectifiers, without normalisation.
+
+    As in DCGAN (Radford et al. 2016, arXiv 1511.06434), but for batch normalisation,
+    whose statistics would not fit averaged weights. Mirrors a `ConvCritic`.
+
+    Parameters
+    ----------
+    sample_shape : tuple (n_channels, height, width)
+    channels : tuple of int, default=(32, 64)
+        Of the critic's strided layers, from the image on.
+    kernel_size : int, default=4
+    stride : int, default=2
+    """
+
+    def unit_groups(self, n_features: int) -> np.ndarray:
+        """The pixels of a channel share one unit."""
+        return channel_groups(self.sample_shape)
+
+    def _layers(self, n_in, n_out):
+        windows, sizes = self.windows()
+        widths = [self.sample_shape[0], *self.channels][::-1]
+        shape = (widths[0], *sizes)
+        pairs = zip(pairwise(widths), reversed(windows), strict=True)
+        layers = [Affine(n_in, math.prod(shape))]
+        layers += [Up(*pair, window) for pair, window in pairs]
+        return layers, shape
 
 
 class GeneratorNet(nn.Module):
@@ -144,8 +125,7 @@ class GeneratorNet(nn.Module):
     layers : list of Layer
         A rectifier follows each but the last.
     shape : tuple or None
-        Of the feature map between the first and the other layers, where those are
-        convolutions.
+        Of the feature map after the first layer, where the others are convolutions.
 
     Notes
     -----
@@ -153,15 +133,22 @@ class GeneratorNet(nn.Module):
     images.
     """
 
+    low: Tensor | None
+    span: Tensor
+    middle: Tensor
+
     def __init__(self, layers, shape):
         super().__init__()
         self.layers = nn.ModuleList(layers)
         self.shape = shape
-        self.low: Tensor | None
-        self.span: Tensor | None
-        self.middle: Tensor | None
         for name in ("low", "span", "middle"):
             self.register_buffer(name, None)
+
+    def reset(self, generator: Generator) -> "GeneratorNet":
+        """Draw the weights."""
+        for layer in self.layers:
+            layer.reset(generator, 1.0 if layer is self.layers[-1] else 2.0)
+        return self
 
     @property
     def is_confined(self) -> bool:
@@ -169,19 +156,16 @@ class GeneratorNet(nn.Module):
         return self.low is not None
 
     def confine(self, low: Tensor, span: Tensor, mean: Tensor) -> None:
-        """Let the output lie between ``low`` and ``low + span``, first near ``mean``.
+        """Bound the output by ``low`` and ``low + span``, starting near ``mean``.
 
-        Parameters
-        ----------
-        low, span : Tensor that broadcasts to ``(n_features,)``
-        mean : Tensor of shape (n_features,)
+        All of them have, or broadcast to, the shape ``(n_features,)``.
         """
         self.low, self.span = low, span
-        self.middle = torch.logit((mean - low) / span, eps=_LEAST_SHARE)
+        self.middle = torch.logit((mean - low) / span, eps=_MIN_SHARE)
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights; biases are not decayed."""
-        return [layer.weight for layer in self.modules() if isinstance(layer, Layer)]
+        return [layer.weight for layer in layers_of(self)]
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         h = joined(z, context)
@@ -192,14 +176,6 @@ class GeneratorNet(nn.Module):
                 h = images(h, self.shape)
             h = layer(h)
         x = h.flatten(1)
-        if self.low is None or self.span is None or self.middle is None:
+        if self.low is None:
             return x
         return self.low + self.span * torch.sigmoid(x + self.middle)
-
-
-def _drawn(layers, shape, generator) -> GeneratorNet:
-    net = GeneratorNet(layers, shape)
-    for layer in layers[:-1]:
-        layer.reset(generator, 2.0)
-    layers[-1].reset(generator, 1.0)
-    return net

@@ -55,8 +55,9 @@ class Layer(nn.Module):
 class Affine(Layer):
     """Fully connected layer, ``(batch, n_in)`` to ``(batch, n_out)``."""
 
-    def __init__(self, n_in: int, n_out: int):
+    def __init__(self, n_in: int, n_out: int, *, bias: bool = True):
         super().__init__((n_in, n_out), n_out, n_in)
+        self.bias.requires_grad_(bias)  # It stays zero without.
 
     def forward(self, x: Tensor) -> Tensor:
         return affine(x, self.weight, self.bias)

@@ -1,8 +1,8 @@
-"""Distributions for codes to match: priors of which only samples are asked.
+"""Distributions that a critic matches codes to: priors that are only sampled from.
 
-A critic tells codes from ``sample(n_samples, n_components, generator) -> z``; the code
-itself stays deterministic and costs nothing by itself. Named ones have a variance of
-about one in each direction, so that one setting of the training suits them all.
+The code itself stays deterministic, without a divergence. The named distributions have
+a variance of about one in each direction, so that one setting of the training suits
+them all.
 """
 
 import inspect
@@ -38,7 +38,7 @@ class Normal(Target):
 
 
 class SwissRoll(Target):
-    """A spiral of two turns in the plane, with the same density along its length.
+    """A spiral of two turns in the plane, with constant density along its length.
 
     The radius grows from a fifth to the whole of 2.1, which makes the variance about
     one.
@@ -62,21 +62,18 @@ class SwissRoll(Target):
     def sample(self, n_samples, n_components, generator):
         # An arc of the angle dt is about t dt long: the root makes it even.
         share = torch.rand(n_samples, device=generator.device, generator=generator)
-        turns = torch.sqrt(0.25 + 6 * share)
-        angle = 2 * math.pi * turns
-        spiral = torch.stack([angle.cos(), angle.sin()], dim=1) * (
-            2.1 / 2.5 * turns.unsqueeze(1)
-        )
+        turns = torch.sqrt(0.25 + 6 * share).unsqueeze(1)
+        spiral = 2.1 / 2.5 * turns * _directions(2 * math.pi * turns)
         return spiral + self.spread * _normal(n_samples, 2, generator)
 
 
 class Mixture(Target):
-    """Ten Gaussians, long ones that point away from the origin like petals.
+    """Ten elongated Gaussians that point away from the origin like petals.
 
-    After Makhzani et al. 2015, figure 4, with shorter petals that no standard normal
-    code could be taken for. The centres lie evenly on a circle of the first two
-    directions, further ones are standard normal. On a line they lie evenly between -1.6
-    and 1.6, with standard deviations of ``across``.
+    After Makhzani et al. 2015, figure 4, with shorter petals, which differ more from a
+    standard normal code. The centres lie evenly on a circle of the first two
+    directions; further ones are standard normal. With one component they lie evenly
+    between -1.6 and 1.6, with standard deviations of ``across``.
 
     Parameters
     ----------
@@ -94,22 +91,21 @@ class Mixture(Target):
 
     def sample(self, n_samples, n_components, generator):
         mode = torch.randint(
-            self.n_modes, (n_samples,), device=generator.device, generator=generator
+            self.n_modes, (n_samples, 1), device=generator.device, generator=generator
         )
         z = _normal(n_samples, n_components, generator)
         if n_components == 1:
             places = torch.linspace(-1.6, 1.6, self.n_modes, device=generator.device)
-            return places[mode].unsqueeze(1) + self.across * z
-        angle = mode * (2 * math.pi / self.n_modes)
-        outwards = torch.stack([angle.cos(), angle.sin()], dim=1)
-        sideways = torch.stack([-angle.sin(), angle.cos()], dim=1)
+            return places[mode] + self.across * z
+        outwards = _directions(mode * (2 * math.pi / self.n_modes))
+        sideways = outwards.flip(1) * outwards.new_tensor([-1.0, 1.0])
         outwards *= self.radius + self.along * z[:, :1]
         z[:, :2] = outwards + self.across * z[:, 1:2] * sideways
         return z
 
 
 class Custom(Target):
-    """What a function returns.
+    """The distribution of what a function returns.
 
     Parameters
     ----------
@@ -128,44 +124,41 @@ class Custom(Target):
         Raises
         ------
         ValueError
-            When the function returns another shape, or what is no finite number.
+            When the function returns another shape, or values that are not finite.
         """
-        options = {}
         # Drawn in any case: what follows is the same with and without the parameter.
         seed = torch.randint(
             2**31 - 1, (), device=generator.device, generator=generator
         )
+        options = {}
         if _takes_random_state(self.function):
             options["random_state"] = np.random.RandomState(seed.item())
         drawn = self.function(n_samples, **options)
+        name = getattr(self.function, "__name__", repr(self.function))
+        shape = n_samples, n_components
         try:
             z = np.asarray(drawn, dtype=np.float32)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"prior must return an array of shape {(n_samples, n_components)}; "
-                f"{self._name} returned a {type(drawn).__name__} that is none."
+                f"prior must return an array of shape {shape}; {name} returned a "
+                f"{type(drawn).__name__} that is none."
             ) from error
         if z.ndim == 1 and n_components == 1:
             z = z[:, np.newaxis]
-        if z.shape != (n_samples, n_components):
+        if z.shape != shape:
             raise ValueError(
                 "prior must return an array of shape (n_samples, n_components), here "
-                f"{(n_samples, n_components)}; {self._name} returned {z.shape}. Set "
-                "n_components to its width."
+                f"{shape}; {name} returned {z.shape}. Set n_components to its width."
             )
         if not np.isfinite(z).all():
             raise ValueError(
-                f"prior must return finite values; {self._name} returned NaN or "
-                "infinite ones."
+                f"prior must return finite values; {name} returned NaN or infinite "
+                "ones."
             )
         return torch.from_numpy(z).to(generator.device)
 
     def check(self, n_components):
         self.sample(8, n_components, torch.Generator().manual_seed(0))
-
-    @property
-    def _name(self) -> str:
-        return getattr(self.function, "__name__", repr(self.function))
 
 
 TARGETS = {"normal": Normal, "swiss_roll": SwissRoll, "mixture": Mixture}
@@ -177,8 +170,13 @@ def _normal(n_samples, n_components, generator) -> Tensor:
     )
 
 
+def _directions(angle: Tensor) -> Tensor:
+    """Unit vectors for a column of angles."""
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
 def _takes_random_state(function) -> bool:
     try:
         return "random_state" in inspect.signature(function).parameters
-    except (TypeError, ValueError):  # Some written in C say nothing.
+    except (TypeError, ValueError):  # Some functions written in C have no signature.
         return False

@@ -1,9 +1,7 @@
-"""Whether two samples come from one distribution, and how much of one the other covers.
+"""How far apart two samples are, and how many modes of one the other covers.
 
-`energy_distance` measures how far apart two samples are, `energy_test` says whether
-chance explains it, `Modes` counts which parts of the real rows get samples. Generative
-estimators are judged by them; nothing here knows how samples are made. All of it is
-computed in float64, and no distance matrix is kept whole.
+`energy_distance` and `Modes` judge generative models; they do not know how samples were
+generated. Distances are computed in float64, and no distance matrix is kept whole.
 """
 
 from collections.abc import Iterator
@@ -11,14 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from sklearn.cluster import KMeans
-from sklearn.utils import check_random_state
 from torch import Tensor
 
-__all__ = ["Modes", "energy_distance", "energy_test"]
+__all__ = ["Modes", "energy_distance", "mean_distance"]
 
 _BLOCK_BYTES = 16 * 2**20
-# Up to this width differences are taken entry by entry, which loses nothing; products
-# are many times faster beyond.
+# Up to this width differences are taken entry by entry, which loses no digits; matrix
+# products are many times faster for wider rows.
 _NARROW = 64
 
 
@@ -54,63 +51,65 @@ def energy_distance(a, b, weight=None, weight_b=None) -> float:
     >>> energy_distance([[0.0]], [[1.0]])
     2.0
     """
-    a, b = _samples(a, b)
-    of_a, of_b = _weights(weight, a), _weights(weight_b, b)
-    between = _mean_distance(a, b, of_a, of_b)
-    within = _mean_distance(a, a, of_a, of_a) + _mean_distance(b, b, of_b, of_b)
-    return max(0.0, 2 * between - within)
+    a, b = _double(a), _double(b)
+    for name, sample in (("a", a), ("b", b)):
+        if sample.ndim != 2 or not len(sample):
+            raise ValueError(
+                f"{name} must be a sample of shape (n_samples, n_features), of one row "
+                f"at least; got shape {tuple(sample.shape)}."
+            )
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(
+            f"The samples must be of one width; a has {a.shape[1]} columns and b has "
+            f"{b.shape[1]}."
+        )
+    within = mean_distance(a, a, weight, weight) + mean_distance(
+        b, b, weight_b, weight_b
+    )
+    return max(0.0, 2 * mean_distance(a, b, weight, weight_b) - within)
 
 
-def energy_test(a, b, n_permutations: int = 999, random_state=None) -> float:
-    """Permutation test of whether two samples come from one distribution.
+def mean_distance(a, b, weight=None, weight_b=None) -> float:
+    """Weighted mean of the distances of all rows of ``a`` to all rows of ``b``.
 
-    Parameters
-    ----------
-    a, b : array-like or Tensor of shape (n_samples, n_features)
-    n_permutations : int, default=999
-        Random ways to deal the rows to two samples of these sizes.
-    random_state : int, RandomState or None, default=None
-
-    Returns
-    -------
-    p_value : float
-        Share of the dealings, the true one included, whose energy distance is at least
-        as large; in (0, 1]. Under the null hypothesis the chance of a value of at most
-        u is at most u.
-
-    Raises
-    ------
-    ValueError
-        When a sample is empty or the widths differ.
-
-    Examples
-    --------
-    >>> rows = np.random.default_rng(0).normal(size=(200, 2))
-    >>> energy_test(rows[:100], rows[100:] + 1, random_state=0)
-    0.001
+    Arguments are those of `energy_distance`. ``a`` and ``b`` may be one object, whose
+    rows are at zero distance from themselves.
     """
-    a, b = _samples(a, b)
-    n, m = len(a), len(b)
-    rng = check_random_state(random_state)
-    dealt = np.zeros((n_permutations + 1, n + m))
-    dealt[0, :n] = 1
-    for row in dealt[1:]:
-        row[rng.permutation(n + m)[:n]] = 1
-    in_a = torch.from_numpy(dealt).to(a.device).T.contiguous()
-    pooled = torch.cat([a, b])
-    within_a = torch.zeros_like(in_a[0])
-    of_a = torch.zeros_like(in_a[0])
-    total = 0.0
-    for rows, distances in _blocks(pooled, pooled):
-        within_a += (in_a[rows] * (distances @ in_a)).sum(0)
-        sums = distances.sum(1)
-        of_a += sums @ in_a[rows]
-        total += sums.sum().item()
-    between, within_b = of_a - within_a, total - 2 * of_a + within_a
-    energy = 2 * between / (n * m) - within_a / n**2 - within_b / m**2
-    # Dealings into the same two sets differ by rounding only.
-    slack = 1e-9 * total / (n + m) ** 2
-    return (energy >= energy[0] - slack).sum().item() / (n_permutations + 1)
+    is_same = a is b
+    a = _double(a)
+    b = a if is_same else _double(b).to(a.device)
+    weight, weight_b = (
+        rows.new_ones(len(rows)) if w is None else _double(w).to(a.device)
+        for w, rows in ((weight, a), (weight_b, b))
+    )
+    total = sum(
+        (weight[rows] @ (distances @ weight_b)).item()
+        for rows, distances in _blocks(a, b)
+    )
+    return total / (weight.sum() * weight_b.sum()).item()
+
+
+def _double(rows) -> Tensor:
+    # torch takes neither reversed nor read-only arrays without complaint.
+    rows = (
+        rows.detach() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
+    )
+    # Apple's devices have no float64.
+    return (rows.cpu() if rows.device.type == "mps" else rows).double()
+
+
+def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Distances of a's rows to all of b's, 16 MiB at a time."""
+    direct = a.shape[1] <= _NARROW
+    mode = ("donot_" if direct else "") + "use_mm_for_euclid_dist"
+    center = 0 if direct else b.mean(0)  # Products of small numbers lose fewer digits.
+    size = max(1, _BLOCK_BYTES // (8 * len(b)))
+    for start in range(0, len(a), size):
+        rows = slice(start, min(start + size, len(a)))
+        distances = torch.cdist(a[rows] - center, b - center, compute_mode=mode)
+        if a is b:
+            distances.diagonal(start).zero_()  # Products leave a root of the rounding.
+        yield rows, distances
 
 
 class Modes:
@@ -126,7 +125,7 @@ class Modes:
 
     Attributes
     ----------
-    centers : ndarray of shape (n_modes, n_features)
+    n_modes : int
     shares : ndarray of shape (n_modes,)
         Of the real rows in each cell.
 
@@ -139,20 +138,10 @@ class Modes:
     """
 
     def __init__(self, rows, n_modes: int, random_state=None):
-        rows = np.asarray(rows, dtype=np.float64)
-        means = KMeans(n_modes, n_init=10, random_state=random_state).fit(rows)
-        self.centers = means.cluster_centers_
-        self.shares = np.bincount(means.labels_, minlength=n_modes) / len(rows)
-
-    def counts(self, samples) -> np.ndarray:
-        """Number of samples in each cell, shape ``(n_modes,)``."""
-        samples = _double(samples)
-        centers = torch.as_tensor(self.centers, device=samples.device)
-        nearest = [
-            distances.argmin(1).cpu() for _, distances in _blocks(samples, centers)
-        ]
-        found = torch.cat(nearest).numpy()
-        return np.bincount(found, minlength=len(self.centers))
+        self.n_modes = n_modes
+        self._means = KMeans(n_modes, n_init=10, random_state=random_state)
+        labels = self._means.fit_predict(_double(rows).cpu().numpy())
+        self.shares = np.bincount(labels, minlength=n_modes) / len(labels)
 
     def coverage(self, samples, least: float = 0.2) -> float:
         """Share of the modes that are covered, each counting the same.
@@ -163,6 +152,7 @@ class Modes:
         Parameters
         ----------
         samples : array-like or Tensor of shape (n_samples, n_features)
+            Those that are not finite are in no mode.
         least : float, default=0.2
 
         Returns
@@ -170,58 +160,11 @@ class Modes:
         coverage : float
             In [0, 1].
         """
-        counts = self.counts(samples)
-        needed = np.maximum(1, least * self.shares * counts.sum())
+        samples = _double(samples).cpu().numpy()
+        finite = samples[np.isfinite(samples).all(axis=1)]
+        if not len(finite):
+            return 0.0
+        cells = self._means.predict(finite)
+        counts = np.bincount(cells, minlength=self.n_modes)
+        needed = np.maximum(1, least * self.shares * len(samples))
         return float(np.mean(counts >= needed))
-
-
-def _samples(a, b) -> tuple[Tensor, Tensor]:
-    a, b = _double(a), _double(b)
-    for name, sample in (("a", a), ("b", b)):
-        if sample.ndim != 2 or not len(sample):
-            raise ValueError(
-                f"{name} must be a sample of shape (n_samples, n_features), of one row "
-                f"at least; got shape {tuple(sample.shape)}."
-            )
-    if a.shape[1] != b.shape[1]:
-        raise ValueError(
-            f"The samples must be of one width; a has {a.shape[1]} columns and b has "
-            f"{b.shape[1]}."
-        )
-    return a, b.to(a.device)
-
-
-def _weights(weight, rows: Tensor) -> Tensor:
-    if weight is None:
-        return rows.new_ones(len(rows))
-    return _double(weight).to(rows.device)
-
-
-def _double(rows) -> Tensor:
-    # torch takes neither reversed nor read-only arrays without complaint.
-    rows = (
-        rows.detach() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
-    )
-    # Apple's devices have no float64.
-    return (rows.cpu() if rows.device.type == "mps" else rows).double()
-
-
-def _mean_distance(a: Tensor, b: Tensor, of_a: Tensor, of_b: Tensor) -> float:
-    total = sum(
-        (of_a[rows] @ (distances @ of_b)).item() for rows, distances in _blocks(a, b)
-    )
-    return total / (of_a.sum() * of_b.sum()).item()
-
-
-def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Distances of a's rows to all of b's, 16 MiB at a time."""
-    direct = a.shape[1] <= _NARROW
-    mode = ("donot_" if direct else "") + "use_mm_for_euclid_dist"
-    center = 0 if direct else b.mean(0)  # Products of small numbers lose less.
-    size = max(1, _BLOCK_BYTES // (8 * len(b)))
-    for start in range(0, len(a), size):
-        rows = slice(start, min(start + size, len(a)))
-        distances = torch.cdist(a[rows] - center, b - center, compute_mode=mode)
-        if a is b:
-            distances.diagonal(start).zero_()  # Products leave a root of the rounding.
-        yield rows, distances

@@ -1,4 +1,4 @@
-"""GAN: samples like the rows, of what was asked for, from one fit to the next."""
+"""GAN: samples like the rows, on condition, from one fit to the next."""
 
 import io
 import pickle
@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from skae import GAN
-from skae.fitting.gan_fit import GANFit, _without_past
+from skae.fitting.gan_fit import GANFit, copy_without_replay
 from skae.models.gan import Replay
 from skae.statistics.energy import energy_distance
 
@@ -64,20 +64,20 @@ class TestSamples:
 
     def test_each_class_is_where_it_belongs(self, rings, conditional):
         X, y = rings
-        for kind in "abcd":
-            made = conditional.sample(200, y=kind)
-            center = X[y == kind].mean(axis=0)
+        for label in "abcd":
+            made = conditional.sample(200, y=label)
+            center = X[y == label].mean(axis=0)
             near = np.linalg.norm(made - center, axis=1) < 2
             assert near.mean() > 0.8
         assert list(conditional.classes_) == list("abcd")
 
-    def test_values_that_were_not_asked_for_are_drawn_as_in_training(self, conditional):
+    def test_conditions_left_out_are_drawn_as_in_training(self, conditional):
         made = conditional.sample(2000, random_state=1)
         assert np.unique(np.sign(made), axis=0).shape == (4, 2)
         quarter = (made > 0).all(axis=1).mean()
         assert 0.15 < quarter < 0.35
 
-    def test_numbers_can_be_asked_for(self):
+    def test_numbers_can_be_the_condition(self):
         rng = np.random.default_rng(0)
         y = rng.uniform(-1, 1, 1500)
         X = np.column_stack([3 * y, rng.normal(size=1500)])
@@ -115,7 +115,7 @@ class TestSamples:
         assert not np.array_equal(gan.sample(5), other)
         np.testing.assert_array_equal(gan.sample(5, random_state=1), other)
 
-    def test_samples_of_another_number_start_alike(self, X):
+    def test_more_samples_begin_with_the_same_ones(self, X):
         gan = GAN(**FAST).fit(X)
         np.testing.assert_array_equal(gan.sample(300)[:20], gan.sample(20))
 
@@ -169,10 +169,11 @@ class TestDiscriminator:
     def test_rows_are_compared_with_some_of_every_class(self, rings):
         X, y = rings
         order = np.argsort(y)
-        fit = GANFit(GAN(minibatch_discrimination=True, **FAST), X[order], None, None)
+        gan = GAN(minibatch_discrimination=True, **FAST)
+        fit = GANFit(gan, X[order], None, None, gan._parts())
         fit.run()
-        kinds, counts = np.unique(y[order][fit.watched[:64]], return_counts=True)
-        assert len(kinds) == 4
+        labels, counts = np.unique(y[order][fit.checked[:64]], return_counts=True)
+        assert len(labels) == 4
         assert counts.min() > 6
 
     @pytest.mark.parametrize("minibatch", [False, True])
@@ -185,7 +186,7 @@ class TestDiscriminator:
         alone = [gan.discriminate(X[[i]], y[[i]])[0] for i in range(0, 150, 30)]
         np.testing.assert_array_equal(alone, together[::30])
 
-    def test_rows_are_judged_as_what_they_are_said_to_be(self, rings, conditional):
+    def test_rows_are_judged_under_their_condition(self, rings, conditional):
         X, y = rings
         wrong = np.roll(np.unique(y), 2)[np.searchsorted(np.unique(y), y)]
         right = conditional.discriminate(X, y)
@@ -249,18 +250,18 @@ class TestTraining:
         )
 
     @pytest.mark.parametrize("parameters", [{"replay": 0.5}, {"n_critic_steps": 2}])
-    def test_other_games_train_too(self, X, y, parameters):
+    def test_other_settings_train_too(self, X, y, parameters):
         gan = GAN(**parameters, **FAST).fit(X, y)
         assert np.isfinite(gan.sample(10)).all()
 
     def test_snapshots_leave_out_the_replayed_rows(self):
-        game = torch.nn.Linear(1, 1)
-        game.replay = Replay(0.5)
-        game.replay.past = [torch.zeros(3)]
-        copied = _without_past(game)
+        module = torch.nn.Linear(1, 1)
+        module.replay = Replay(0.5)
+        module.replay.past = [torch.zeros(3)]
+        copied = copy_without_replay(module)
         assert copied.replay is None
-        assert copied.weight is not game.weight
-        assert len(game.replay.past) == 1
+        assert copied.weight is not module.weight
+        assert len(module.replay.past) == 1
 
     def test_warm_start_goes_on(self, X, y):
         gan = GAN(warm_start=True, **FAST).fit(X, y)
@@ -317,12 +318,12 @@ class TestAccidents:
 
     @pytest.mark.filterwarnings("ignore:No weights were better on held-out rows")
     @pytest.mark.parametrize("n_rows", [2, 3])
-    def test_rows_can_be_few(self, n_rows):
+    def test_two_rows_suffice(self, n_rows):
         gan = GAN(**FAST).fit(np.eye(n_rows, 3) + [[5], [1], [0]][:n_rows])
         assert np.isfinite(gan.sample(4)).all()
 
     @pytest.mark.filterwarnings("ignore:No weights were better on held-out rows")
-    def test_rows_that_are_all_alike_give_finite_samples(self):
+    def test_equal_rows_give_finite_samples(self):
         made = GAN(**FAST).fit(np.full((20, 3), 7.0)).sample(4)
         assert np.isfinite(made).all()
 

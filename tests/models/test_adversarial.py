@@ -1,4 +1,4 @@
-"""Codes that a critic can not tell from samples of a prior."""
+"""Codes that a critic cannot tell from samples of a prior."""
 
 import math
 
@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skae.models.adversarial import MOVES, HeldOutMatch, Matching
+from skae.models.adversarial import (
+    OPTIMIZER_SETTINGS,
+    AdversarialAutoencoder,
+    PriorDistanceJudge,
+)
 from skae.parts.corruption import NoCorruption
 from skae.parts.critics import DenseCritic
 from skae.parts.dense import Dense
@@ -29,7 +33,7 @@ def rows(n=64, seed=0):
 
 def model(weight=2.0, penalties=()):
     codec = Dense((8,)).build(6, 2, generator=generator())
-    return Matching(
+    return AdversarialAutoencoder(
         codec,
         Gaussian(),
         NoCorruption(),
@@ -40,19 +44,19 @@ def model(weight=2.0, penalties=()):
     )
 
 
-def test_the_autoencoder_pays_for_codes_that_the_critic_knows():
+def test_the_autoencoders_loss_has_the_critics_part():
     module, x = model(), rows()
     code = module.codec.encode(x)
     expected = Gaussian().nll(module.codec.decode(code), x)
     expected = (expected - 2.0 * F.logsigmoid(module.critic(code))).mean()
-    loss = module.turn_loss("autoencoder", x, generator=generator())
+    loss = module.group_loss("autoencoder", x, generator=generator())
     torch.testing.assert_close(loss, expected)
 
 
 def test_penalties_come_on_top():
     x, penalty = rows(), L1Sparsity(0.5)
     plain, penalised = (
-        each.turn_loss("autoencoder", x, generator=generator())
+        each.group_loss("autoencoder", x, generator=generator())
         for each in (model(), model(penalties=[penalty]))
     )
     code = model().codec.encode(x)
@@ -63,7 +67,7 @@ def test_penalties_come_on_top():
 
 def test_the_critics_loss_is_a_cross_entropy_with_a_gradient_penalty():
     module, x = model(), rows()
-    loss = module.turn_loss("critic", x, generator=generator(3))
+    loss = module.group_loss("critic", x, generator=generator(3))
     real = Normal().sample(len(x), 2, generator(3)).requires_grad_()
     code = module.codec.encode(x)
     odds = torch.cat([module.critic(real), module.critic(code)])
@@ -82,28 +86,28 @@ def test_weights_repeat_rows():
     weight = torch.tensor([2.0, 2.0, 0.0, 0.0])
     doubled = x[[0, 1, 0, 1]]
     for name in ("critic", "autoencoder"):
-        weighted = module.turn_loss(name, x, weight, generator=generator())
-        repeated = module.turn_loss(name, doubled, generator=generator())
+        weighted = module.group_loss(name, x, weight, generator=generator())
+        repeated = module.group_loss(name, doubled, generator=generator())
         torch.testing.assert_close(weighted, repeated)
 
 
-def test_the_critics_turn_has_no_gradient_for_the_encoder():
+def test_the_critics_loss_has_no_gradient_for_the_encoder():
     module = model()
-    module.turn_loss("critic", rows(), generator=generator()).backward()
+    module.group_loss("critic", rows(), generator=generator()).backward()
     assert all(p.grad is None for p in module.codec.parameters())
 
 
-def test_each_parameter_has_one_player():
+def test_each_parameter_is_in_one_group():
     module = model()
-    players = module.players
-    owned = [id(p) for group in players.values() for p in group]
+    groups = module.parameter_groups
+    owned = [id(p) for group in groups.values() for p in group]
     assert sorted(owned) == sorted(id(p) for p in module.parameters())
-    assert set(module.turns) == set(players)
+    assert set(module.update_order) == set(groups)
 
 
 def test_held_out_rows_are_judged_by_reconstruction_and_code():
     module, x, target = model(3.0).eval(), rows(), rows(64, 1)[:, :2]
-    judge = HeldOutMatch(HoldOut(x), target)
+    judge = PriorDistanceJudge(HoldOut(x), target)
     with torch.no_grad():
         code = module.codec.encode(x)
     expected = module(x).mean().item() + 3.0 * energy_distance(code, target)
@@ -114,7 +118,7 @@ def test_a_code_that_is_lost_is_judged_nan():
     module = model()
     with torch.no_grad():
         module.codec.encoder_biases[-1].fill_(float("nan"))
-    judge = HeldOutMatch(HoldOut(rows()), rows(64, 1)[:, :2])
+    judge = PriorDistanceJudge(HoldOut(rows()), rows(64, 1)[:, :2])
     assert math.isnan(judge(module.eval()))
 
 
@@ -125,7 +129,7 @@ def test_codes_come_to_the_prior():
         before = energy_distance(module.codec.encode(x), rows(2000)[:, :2])
     trainer = AlternatingTrainer(
         module,
-        moves=MOVES,
+        settings=OPTIMIZER_SETTINGS,
         schedule=Schedule(5, 300, 200, 5e-3, ema_decay=0.98),
         generator=generator(),
     )

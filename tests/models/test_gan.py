@@ -1,4 +1,4 @@
-"""The game's losses against formulas, its penalties against written-out slopes."""
+"""The losses of GANs against formulas, its penalties against written-out slopes."""
 
 import math
 
@@ -8,7 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skae.models.gan import (
     LOSSES,
-    Game,
+    GANModule,
     Replay,
     interpolated_penalty,
     slopes,
@@ -26,12 +26,12 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def game_of(loss="hinge", penalty=0.0, n_context=0, **options):
+def gan_of(loss="hinge", penalty=0.0, n_context=0, **options):
     generator = DenseGenerator((8,)).build(
         D, K, n_context=n_context, generator=seeded()
     )
     critic = DenseCritic((8, 8)).build(D, n_context=n_context, generator=seeded(1))
-    return Game(generator, critic, loss, K, penalty, **options).double()
+    return GANModule(generator, critic, loss, K, penalty, **options).double()
 
 
 VALUES = [-2.0, -0.5, 0.0, 0.5, 3.0]
@@ -60,7 +60,7 @@ def test_losses_are_their_formulas(name):
 
 
 def test_slopes_are_those_of_autograd_row_by_row():
-    critic = game_of().critic
+    critic = gan_of().critic
     x = X.clone().requires_grad_()
     found = slopes(critic(x), x)
     for row, slope in zip(X, found, strict=True):
@@ -70,9 +70,9 @@ def test_slopes_are_those_of_autograd_row_by_row():
 
 @pytest.mark.parametrize("loss", ["non_saturating", "hinge"])
 def test_the_penalty_at_rows_is_half_the_squared_slope(loss):
-    plain, priced = game_of(loss), game_of(loss, 0.6)
+    plain, priced = gan_of(loss), gan_of(loss, 0.6)
     losses = [
-        game.turn_loss("critic", X, generator=seeded(3)) for game in (plain, priced)
+        gan.group_loss("critic", X, generator=seeded(3)) for gan in (plain, priced)
     ]
     x = X.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(plain.critic(x).sum(), x)
@@ -81,23 +81,23 @@ def test_the_penalty_at_rows_is_half_the_squared_slope(loss):
 
 
 def test_the_gradient_of_the_penalty_is_that_of_finite_differences():
-    game = game_of("non_saturating", 0.6)
-    weight = game.critic.layers[0].weight
-    loss = game.turn_loss("critic", X, generator=seeded(3))
+    gan = gan_of("non_saturating", 0.6)
+    weight = gan.critic.layers[0].weight
+    loss = gan.group_loss("critic", X, generator=seeded(3))
     (gradient,) = torch.autograd.grad(loss, weight)
     step = 1e-5
     with torch.no_grad():
         weight[0, 0] += step
-    above = game.turn_loss("critic", X, generator=seeded(3))
+    above = gan.group_loss("critic", X, generator=seeded(3))
     with torch.no_grad():
         weight[0, 0] -= 2 * step
-    below = game.turn_loss("critic", X, generator=seeded(3))
+    below = gan.group_loss("critic", X, generator=seeded(3))
     slope = (above - below) / (2 * step)
     torch.testing.assert_close(gradient[0, 0], slope, rtol=1e-4, atol=1e-7)
 
 
 def test_the_interpolated_penalty_is_the_one_written_out():
-    critic, made = game_of().critic, X.flip(0) + 1
+    critic, made = gan_of().critic, X.flip(0) + 1
     found = interpolated_penalty(critic, X, made, None, seeded(2))
     share = torch.rand(N, 1, generator=seeded(2), dtype=torch.float64)
     for i in range(N):
@@ -110,43 +110,43 @@ def test_the_interpolated_penalty_is_the_one_written_out():
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("player", ["critic", "generator"])
-def test_a_turn_costs_the_mean_of_its_formulas(loss, player):
-    game = game_of(loss, n_context=C)
+@pytest.mark.parametrize("name", ["critic", "generator"])
+def test_each_loss_is_the_mean_of_its_formulas(loss, name):
+    gan = gan_of(loss, n_context=C)
     context = torch.eye(C).double()[torch.arange(N) % C]
     weight = torch.arange(N).double() / 2.5
-    found = game.turn_loss(player, X, weight, None, context, generator=seeded(4))
+    found = gan.group_loss(name, X, weight, None, context, generator=seeded(4))
     z = torch.randn(N, K, generator=seeded(4), dtype=torch.float64)
-    made = game.generator(z, context)
+    made = gan.generator(z, context)
     real, fake, generated = (
         torch.stack(
-            [torch.tensor(formula(d.item())) for d in game.critic(rows, context)]
+            [torch.tensor(formula(d.item())) for d in gan.critic(rows, context)]
         )
         for formula, rows in zip(FORMULAS[loss], (X, made, made), strict=True)
     )
-    cost = real + fake if player == "critic" else generated
+    cost = real + fake if name == "critic" else generated
     assert found.item() == pytest.approx((weight * cost).mean().item(), rel=1e-5)
 
 
-def test_the_critics_turn_leaves_the_generator_alone():
-    game = game_of(penalty=0.1)
-    game.turn_loss("critic", X, generator=seeded()).backward()
-    assert all(p.grad is None for p in game.players["generator"])
-    assert all(p.grad is not None for p in game.players["critic"])
+def test_the_critics_loss_has_no_gradient_for_the_generator():
+    gan = gan_of(penalty=0.1)
+    gan.group_loss("critic", X, generator=seeded()).backward()
+    assert all(p.grad is None for p in gan.parameter_groups["generator"])
+    assert all(p.grad is not None for p in gan.parameter_groups["critic"])
 
 
 def test_a_rarer_penalty_weighs_as_much_more():
-    every, third = game_of(penalty=0.6), game_of(penalty=0.6, penalty_interval=3)
-    plain = game_of()
+    every, third = gan_of(penalty=0.6), gan_of(penalty=0.6, penalty_interval=3)
+    plain = gan_of()
 
-    def turns(game):
+    def losses(gan):
         return torch.stack(
-            [game.turn_loss("critic", X, generator=seeded(3)) for _ in range(6)]
+            [gan.group_loss("critic", X, generator=seeded(3)) for _ in range(6)]
         )
 
-    price = turns(every) - turns(plain)
+    price = losses(every) - losses(plain)
     expected = price * torch.tensor([3, 0, 0, 3, 0, 0])
-    torch.testing.assert_close(turns(third) - turns(plain), expected)
+    torch.testing.assert_close(losses(third) - losses(plain), expected)
 
 
 class TestReplay:
@@ -175,29 +175,29 @@ class TestReplay:
 
 
 def test_a_round_that_is_lost_leaves_no_rows_to_replay():
-    class Broken(Game):
-        n_turns = 0
+    class Broken(GANModule):
+        n_losses = 0
 
-        def turn_loss(self, *args, **options):
-            self.n_turns += 1
-            loss = super().turn_loss(*args, **options)
-            return loss * float("nan") if 9 <= self.n_turns <= 16 else loss
+        def group_loss(self, *args, **options):
+            self.n_losses += 1
+            loss = super().group_loss(*args, **options)
+            return loss * float("nan") if 9 <= self.n_losses <= 16 else loss
 
-    whole = game_of(replay=Replay(0.5))
-    game = Broken(whole.generator, whole.critic, "hinge", K, 0.1, replay=whole.replay)
+    whole = gan_of(replay=Replay(0.5))
+    gan = Broken(whole.generator, whole.critic, "hinge", K, 0.1, replay=whole.replay)
     trainer = AlternatingTrainer(
-        game, schedule=Schedule(4, 16, N, 1e-3), generator=seeded()
+        gan, schedule=Schedule(4, 16, N, 1e-3), generator=seeded()
     )
     with pytest.warns(ConvergenceWarning, match="lower learning rate"):
         trainer.train([(X, None)] * 16)
     losses = [math.isfinite(row["critic_loss"]) for row in trainer.history]
     assert losses == [True, False, True, True]
-    assert game.replay.past[0].isfinite().all()
+    assert gan.replay.past[0].isfinite().all()
 
 
-def test_the_same_generator_gives_the_same_turn():
+def test_the_same_generator_gives_the_same_loss():
     first, again = (
-        game_of(replay=Replay(0.5)).turn_loss("critic", X, generator=seeded(1))
+        gan_of(replay=Replay(0.5)).group_loss("critic", X, generator=seeded(1))
         for _ in range(2)
     )
     assert torch.equal(first, again)

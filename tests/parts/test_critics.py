@@ -1,4 +1,4 @@
-"""Critics: what they see of a row, of its context and of the rows beside it."""
+"""Critics: values of a row, of its context and of the rows beside it."""
 
 import pytest
 import torch
@@ -68,28 +68,28 @@ class TestMinibatchDiscrimination:
                     found[i, D + b], torch.stack(others).mean(), rtol=1e-5, atol=1e-6
                 )
 
-    def test_rows_that_are_all_alike_are_near_each_other(self):
+    def test_equal_rows_are_near_each_other(self):
         layer = MinibatchDiscrimination(D)
         layer.kernels.reset(seeded(), 1.0)
         near = layer(rows(1).expand(N, D))[:, D:]
         torch.testing.assert_close(near, torch.ones_like(near))
         assert (layer(3 * rows())[:, D:] < 0.9).all()
 
-    def test_outside_training_rows_are_compared_with_those_kept(self):
+    def test_outside_training_rows_are_compared_with_the_reference(self):
         layer = MinibatchDiscrimination(D, n_kernels=3, kernel_width=2)
         layer.kernels.reset(seeded(), 1.0)
         kept = rows(4, seed=1)
-        layer.settle(kept)
+        layer.set_reference(kept)
         found = layer.eval()(rows())
         for i, h in enumerate(rows()):
             with_kept = torch.cat([h[None], kept])
             m = (with_kept @ layer.kernels.weight).view(5, 3, 2)
-            likeness = torch.exp(-(m[0] - m[1:]).abs().sum(-1)).mean(0)
-            torch.testing.assert_close(found[i, D:], likeness)
+            similarity = torch.exp(-(m[0] - m[1:]).abs().sum(-1)).mean(0)
+            torch.testing.assert_close(found[i, D:], similarity)
 
     def test_outside_training_no_row_depends_on_the_others(self):
         critic = dense(minibatch_discrimination=True)
-        critic.settle(rows(20, seed=1))
+        critic.set_reference(rows(20, seed=1))
         critic.eval()
         with torch.no_grad():
             together = critic(rows())

@@ -1,4 +1,4 @@
-"""Training in turns: each player moves alone, on its own loss."""
+"""Alternating training: each group is updated by the gradient of its own loss."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
 
 from skae.rows.chunks import Rows
-from skae.training.alternating import AlternatingTrainer, Move
+from skae.training.alternating import AlternatingTrainer, OptimizerSettings
 from skae.training.batches import Batches
 from skae.training.schedule import Schedule
 
@@ -22,19 +22,23 @@ class Duel(nn.Module):
 
     members = None
 
-    def __init__(self, turns=("left", "right")):
+    def __init__(self, update_order=("left", "right")):
         super().__init__()
         self.left = nn.Parameter(torch.zeros(D))
         self.right = nn.Parameter(torch.ones(D))
         self.idle = nn.Parameter(torch.ones(D))
-        self.turns = turns
-        self.players = {"left": [self.left], "right": [self.right]}
+        self.update_order = update_order
+        self.parameter_groups = {"left": [self.left], "right": [self.right]}
         self.log = []
+        self.n_resets = 0
 
     def decayed_parameters(self):
         return [self.right]
 
-    def turn_loss(self, name, x, weight=None, *, generator=None):
+    def reset(self):
+        self.n_resets += 1
+
+    def group_loss(self, name, x, weight=None, *, generator=None):
         self.log.append(name)
         other = self.right if name == "left" else self.left
         own = getattr(self, name)
@@ -63,13 +67,13 @@ def train(trainer):
     return trainer
 
 
-def test_players_move_in_the_order_of_their_turns():
+def test_groups_are_updated_in_the_order_of_the_module():
     module = Duel(("left", "left", "right"))
     train(trainer_of(module, n_rounds=1))
     assert module.log == ["left", "left", "right"] * 4
 
 
-def test_the_history_has_the_loss_of_every_player():
+def test_the_history_has_the_loss_of_every_group():
     trainer = train(trainer_of(Duel(), keep_last=True))
     for row in trainer.history:
         assert row["left_loss"] > 0
@@ -77,14 +81,14 @@ def test_the_history_has_the_loss_of_every_player():
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.5])
-def test_a_step_is_that_of_adamw_of_each_player_apart(weight_decay):
+def test_a_step_is_that_of_adamw_for_each_group(weight_decay):
     module, twin = Duel(), Duel()
-    moves = {
-        "left": Move(0.5, (0.0, 0.9), ema_decay=0.0),
-        "right": Move(1.0, (0.5, 0.9), ema_decay=0.0),
+    settings = {
+        "left": OptimizerSettings(0.5, (0.0, 0.9), ema_decay=0.0),
+        "right": OptimizerSettings(1.0, (0.5, 0.9), ema_decay=0.0),
     }
     options = {"n_rounds": 1, "keep_last": True, "weight_decay": weight_decay}
-    trainer = trainer_of(module, moves=moves, **options)
+    trainer = trainer_of(module, settings=settings, **options)
     train(trainer)
     generator = torch.Generator().manual_seed(0)
     batches = Batches(ROWS, np.arange(N), 8, 4, torch.Generator().manual_seed(1))
@@ -95,13 +99,13 @@ def test_a_step_is_that_of_adamw_of_each_player_apart(weight_decay):
         for name, optimizer, share in (("left", left, 0.5), ("right", right, 1.0)):
             optimizer.param_groups[0]["lr"] = rate * share
             twin.zero_grad()
-            twin.turn_loss(name, *batch, generator=generator).backward()
+            twin.group_loss(name, *batch, generator=generator).backward()
             optimizer.step()
     for name in ("left", "right", "idle"):
         torch.testing.assert_close(getattr(module, name), getattr(twin, name))
 
 
-def test_a_parameter_moves_at_its_share_of_the_rate():
+def test_a_parameter_is_trained_at_its_share_of_the_rate():
     whole, slow = Duel(), Duel()
     rates = {slow.left: 0.0, slow.right: 0.5}
     for module, shares in ((whole, None), (slow, rates)):
@@ -118,13 +122,13 @@ def cosine(n_steps):
     return [1.0, *fall.tolist()]
 
 
-def test_a_parameter_without_a_player_stays():
+def test_a_parameter_without_a_group_stays():
     module = Duel()
     train(trainer_of(module, weight_decay=0.5))
     assert torch.equal(module.idle, torch.ones(D))
 
 
-def test_a_turn_leaves_the_other_players_gradient_alone():
+def test_callbacks_get_the_gradients_of_one_group():
     gradients = []
 
     class Watch(Callback):
@@ -135,7 +139,7 @@ def test_a_turn_leaves_the_other_players_gradient_alone():
     assert gradients == [["left"], ["right"]] * 4
 
 
-def test_gradients_of_each_player_can_be_clipped():
+def test_gradients_of_each_group_can_be_clipped():
     norms = []
 
     class Norm(Callback):
@@ -146,7 +150,7 @@ def test_gradients_of_each_player_can_be_clipped():
     np.testing.assert_allclose(norms, 1e-3, rtol=1e-3)
 
 
-def test_the_average_of_a_player_is_over_its_own_turns():
+def test_the_average_of_a_group_is_over_its_own_updates():
     module = Duel(("left", "left", "right"))
     seen = []
 
@@ -162,7 +166,7 @@ def test_the_average_of_a_player_is_over_its_own_turns():
     torch.testing.assert_close(module.right.detach(), expected)
 
 
-def test_the_last_round_within_the_slack_of_the_best_is_kept():
+def test_the_last_round_within_the_tolerance_of_the_best_is_kept():
     losses = iter([9.0, 5.0, 3.0, 3.4, 4.0, 3.45, 3.6])
     seen = []
 
@@ -171,7 +175,7 @@ def test_the_last_round_within_the_slack_of_the_best_is_kept():
         return next(losses)
 
     module = Duel()
-    trainer = train(trainer_of(module, n_rounds=6, evaluate=judge, slack=0.5))
+    trainer = train(trainer_of(module, n_rounds=6, evaluate=judge, tolerance=0.5))
     assert trainer.kept_round_ == 5
     assert torch.equal(module.right, seen[5])
 
@@ -184,10 +188,10 @@ def test_the_same_seeds_give_the_same_bits():
     assert torch.equal(first.right, again.right)
 
 
-def test_a_loss_that_is_nan_for_one_player_backs_off():
+def test_a_loss_that_is_nan_for_one_group_backs_off():
     class Broken(Duel):
-        def turn_loss(self, name, *batch, generator=None):
-            loss = super().turn_loss(name, *batch, generator=generator)
+        def group_loss(self, name, *batch, generator=None):
+            loss = super().group_loss(name, *batch, generator=generator)
             broken = name == "left" and 9 <= len(self.log) <= 16
             return loss * float("nan") if broken else loss
 
@@ -195,12 +199,13 @@ def test_a_loss_that_is_nan_for_one_player_backs_off():
     with pytest.warns(ConvergenceWarning, match="lower learning rate"):
         train(trainer_of(module, n_rounds=4))
     assert torch.isfinite(module.left).all()
+    assert module.n_resets == 1
 
 
 def test_what_is_never_finite_raises():
     class Broken(Duel):
-        def turn_loss(self, name, *batch, generator=None):
-            return super().turn_loss(name, *batch, generator=generator) * float("nan")
+        def group_loss(self, name, *batch, generator=None):
+            return super().group_loss(name, *batch, generator=generator) * float("nan")
 
     module = Broken()
     with pytest.raises(FloatingPointError, match="every round"):
