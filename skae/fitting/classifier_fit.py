@@ -18,7 +18,7 @@ from skae.fitting.classifier_stage import Stage, StageTraining, chosen, sample, 
 from skae.fitting.pca_start import Units, units_of
 from skae.fitting.pretraining import layers_of, pretrain
 from skae.fitting.resolve import hidden_widths, noise_of
-from skae.models.stack import Layer, Product, Stack
+from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Features
 from skae.rows.chunks import Rows
@@ -115,7 +115,7 @@ class StackedFit:
         self.progress = None
         if fitted is None:
             stack, _ = self._pretrained(max_iter=1)
-            stack.settle(sample(self.rows_of(self.X)), alike=True)
+            stack.calibrate(sample(self.rows_of(self.X)), preserve_output=True)
         else:
             stack = self._taken_over(fitted)
             self.stages, self.loss_curve = [*fitted.stages_], [*fitted.loss_curve_]
@@ -215,11 +215,11 @@ class StackedFit:
             name = "identity" if number == len(sizes) - 1 else "relu"
             gain = ACTIVATIONS[name].gain
             product = Product.random(n_in, width, gain, self.generator)
-            layers.append(Layer(product, n_in, width, name))
+            layers.append(NormalisedLayer(product, n_in, width, name))
             n_in = width
         stack = Stack(layers).to(self.device)
         x = sample(self.rows_of(self.X))
-        stack.above(n_given).settle(stack.below(n_given)(x).detach())
+        stack.above(n_given).calibrate(stack.below(n_given)(x).detach())
         return stack, n_given
 
     def _pretrain(self, max_iter):

@@ -33,8 +33,8 @@ from skae.training.trainer import Schedule, Trainer
 __all__ = ["Stage", "StageTraining", "sample", "stream"]
 
 _ROUNDS = 20
-_SETTLING_ROWS = 10_000
-_SETTLING_ENTRIES = 10_000_000
+_CALIBRATION_ROWS = 10_000
+_CALIBRATION_ENTRIES = 10_000_000
 # Shares of the last stage after which neighbours are looked for anew.
 _REBUILDS = (0.35, 0.65)
 # A layer moves at half the rate of the one above it. Not where rows without labels take
@@ -100,7 +100,7 @@ class StageTraining:
 
     def run(self) -> None:
         """Train, and leave the layers with statistics of these rows."""
-        self.trained.settle(sample(self.rows), alike=True)
+        self.trained.calibrate(sample(self.rows), preserve_output=True)
         self.batches = batches_of(
             self.fitting, self.rows, self.index, self.training, self.schedule
         )
@@ -120,7 +120,7 @@ class StageTraining:
             trainer.train(self.batches)
         finally:
             trainer.release()
-            self.trained.settle(sample(self.rows))
+            self.trained.calibrate(sample(self.rows))
             record(self.fitting, self.stage.name, trainer)
 
     # Rows
@@ -143,7 +143,7 @@ class StageTraining:
         n_rounds = self.schedule.n_rounds
         rebuilds = {max(1, round(at * n_rounds)) for at in _REBUILDS}
         if graph is not None and number in rebuilds and number < n_rounds:
-            self.trained.settle(sample(self.rows))
+            self.trained.calibrate(sample(self.rows))
             hidden = self.trained.below(len(self.trained) - 1)
             self.batches.spread = graph.spread(hidden, self.rows)
         self.fitting.is_stopped = bool(self.fitting.progress.round(self._snapshot))
@@ -152,7 +152,7 @@ class StageTraining:
     def _snapshot(self) -> dict:
         """Fitted attributes with the weights as they are now."""
         stack = copy.deepcopy(self.stack)
-        stack.above(self.n_frozen).settle(sample(self.rows))
+        stack.above(self.n_frozen).calibrate(sample(self.rows))
         return self.fitting.attributes(stack)
 
     # The loss and its judge
@@ -196,7 +196,7 @@ class StageTraining:
 
         @torch.no_grad()
         def judge(module):
-            module.stack.settle(sample(self.rows))
+            module.stack.calibrate(sample(self.rows))
             return float((module.nll(rows[:], y) * weight).mean())
 
         return judge
@@ -279,7 +279,7 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         0.0,
         n_batches,
         fitting.generator,
-        is_settled=True,
+        uses_running_statistics=True,
     )
     trainer = Trainer(
         loss,
@@ -335,7 +335,7 @@ def record(fitting, name: str, trainer: Trainer) -> None:
 
 def sample(rows: Rows) -> torch.Tensor:
     """Rows from everywhere among the rows, as many as statistics need."""
-    most = min(_SETTLING_ROWS, max(1000, _SETTLING_ENTRIES // rows.n_features))
+    most = min(_CALIBRATION_ROWS, max(1000, _CALIBRATION_ENTRIES // rows.n_features))
     index = np.linspace(0, len(rows) - 1, min(len(rows), most))
     return rows[index.astype(int)]
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from skae.fitting.defaults import defaults_from_random
-from skae.models.stack import Layer, Product
+from skae.models.stack import NormalisedLayer, Product
 from skae.parts.corruption import GaussianNoise
 
 __all__ = ["layers_of", "pretrain"]
@@ -97,7 +97,7 @@ def _schedule(shape, parameters):
     return chosen
 
 
-def layers_of(autoencoder, units=None) -> list[Layer]:
+def layers_of(autoencoder, units=None) -> list[NormalisedLayer]:
     """The encoder of a fitted autoencoder as layers.
 
     Dense encoders without a linear path of their own come apart into one layer for each
@@ -128,7 +128,7 @@ def layers_of(autoencoder, units=None) -> list[Layer]:
         if len(layers) == len(names) - 1:
             scale = autoencoder._code_scale
             weight, bias = weight * scale, bias * scale
-        layers.append(Layer(Product(weight), *weight.shape, name, bias))
+        layers.append(NormalisedLayer(Product(weight), *weight.shape, name, bias))
     return layers
 
 
@@ -157,8 +157,8 @@ class _Encoder(torch.nn.Module):
         return self
 
 
-def _whole(autoencoder) -> Layer:
+def _whole(autoencoder) -> NormalisedLayer:
     codec = autoencoder.net_.codec
     encoder = _Encoder(codec, autoencoder._code_scale).float().requires_grad_(True)
     n_in, n_out = autoencoder.n_features_in_, autoencoder.n_components_
-    return Layer(encoder, n_in, n_out, "identity")
+    return NormalisedLayer(encoder, n_in, n_out, "identity")
