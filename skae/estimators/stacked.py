@@ -96,9 +96,9 @@ default="gaussian"
         Whether decoders of the pretraining use the transposes of the encoders' weights.
     unfreeze_layers : "all" or int, default="all"
         Encoder layers, nearest the code first, that are released one after the other
-        after the training of the head, each with half the learning rate of the one above;
-        with the same rate where rows without labels take part. 0 leaves the encoder as
-        it was pretrained.
+        after the training of the head, each with half the learning rate of the one
+        above; with the same rate where rows without labels take part. 0 leaves the
+        encoder as it was pretrained.
     semi_supervised : bool, default=True
         Whether rows without labels take part in the last stage too, not in pretraining
         alone.

@@ -25,8 +25,8 @@ from skae import (
     DenoisingAE,
     StackedAEClassifier,
 )
-from skae.fitting import classifier_stage as stage_training
 from skae.fitting.classifier_fit import StackedFit
+from skae.fitting.classifier_stage import sample
 from skae.fitting.pretraining import codes_of, layers_of
 from skae.models.classifier import PartlyLabelled
 from skae.rows.chunks import Rows
@@ -396,12 +396,11 @@ class TestLearning:
         small(early_stopping=True, validation_fraction=0.25).fit(X, y)
         assert drawn[-1] == (90, 0)
 
-    def test_statistics_reach_all_rows(self, monkeypatch):
-        monkeypatch.setattr(stage_training, "_SETTLING_ROWS", 100)
+    def test_statistics_reach_all_rows(self):
         X = np.arange(199.0)[:, None]
         rows = Rows(X, np.zeros(1), 1.0, torch.device("cpu"))
-        assert stage_training.sample(rows).max() == 198
-        assert len(stage_training.sample(rows)) == 100
+        assert sample(rows, 100).max() == 198
+        assert len(sample(rows, 100)) == 100
 
     def test_epochs_are_passes_whatever_the_batch(self, rows):
         steps = {}
