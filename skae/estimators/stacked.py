@@ -326,7 +326,8 @@ default="gaussian"
         -------
         y : ndarray of shape (n_samples,)
         """
-        return self.classes_[self._logits(X).argmax(axis=1)]
+        logits = self._logits(X)
+        return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X):
         """Probability of each class.
@@ -367,7 +368,8 @@ default="gaussian"
         Z : ndarray of shape (n_samples, n_components_)
             In X's dtype.
         """
-        return self._map_rows(self._rows(X), self.encoder_, self.n_components_)
+        X = self._rows(X)
+        return self._map_rows(X, self.encoder_, self.n_components_)
 
     def reconstruct(self, X):
         """Rows through the pretrained layers up to the code and back.
@@ -404,8 +406,8 @@ default="gaussian"
         return X
 
     def _logits(self, X):
-        n_classes = len(self.classes_)
-        return self._map_rows(self._rows(X), self.net_, n_classes, dtype=np.float64)
+        X = self._rows(X)
+        return self._map_rows(X, self.net_, len(self.classes_), dtype=np.float64)
 
     @property
     def _n_features_out(self):

@@ -128,7 +128,8 @@ def is_better(
     """Whether the graph predicts held-out labels better than the rows alone.
 
     All predictors get the same labels in repeated cross-validation: labels that spread
-    over the graph, a support vector machine and a logistic regression on the labelled rows.
+    over the graph, a support vector machine and a logistic regression of the labelled
+    rows.
     Neighbours that mislead cost more than good ones bring where the rows alone do well,
     so the graph has to leave 10% fewer errors than the better of the other two, and at
     least one labelled row's.
