@@ -1,28 +1,35 @@
-"""Labels as users write them: which are missing, what is wrong, their numbers.
+"""Checks of y and class weights for classifiers whose y may mark rows without a label.
 
-Called by classifiers whose y may mark rows without a label; knows nothing of X.
+Called by ``fit`` and ``partial_fit``; nothing here depends on X.
 """
 
 from numbers import Real
 
 import numpy as np
+from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
 
 __all__ = [
-    "are_signs",
-    "as_labels",
-    "check_counts",
-    "check_labels",
+    "check_classes",
     "class_numbers",
+    "classes_of",
     "is_missing",
+    "labels_of",
+    "weights_of_classes",
 ]
 
 
-def as_labels(y):
-    """y, where a list of strings keeps the markers of missing labels apart."""
-    if isinstance(y, list | tuple) and any(isinstance(label, str) for label in y):
-        if not all(isinstance(label, str) for label in y):
-            return np.array(y, dtype=object)
+def labels_of(y) -> np.ndarray:
+    """y as a validated array, in which `is_missing` finds the rows without a label."""
+    if y is None:
+        raise ValueError(
+            "This StackedAEClassifier estimator requires y to be passed, but the "
+            "target y is None; use -1 for rows without a label."
+        )
+    if isinstance(y, list | tuple) and len({isinstance(each, str) for each in y}) == 2:
+        # As an array of strings it would lose the markers of missing labels.
+        y = np.array(y, dtype=object)
     if isinstance(y, np.ndarray) and y.dtype.kind == "U":
         marks = np.intersect1d(y, ["-1", "nan", "None"])
         if len(marks):
@@ -31,23 +38,29 @@ def as_labels(y):
                 "not mark rows without a label. Make it an array of objects, "
                 "y.astype(object), with None for these rows."
             )
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError(
+            "Input y contains infinity or a value too large for "
+            f"dtype({str(y.dtype)!r})."
+        )
     return y
 
 
-def is_missing(y) -> np.ndarray:
-    """Which labels are -1, None or NaN."""
-    if y.dtype.kind in "biu":
-        return y == -1 if y.dtype.kind == "i" else np.zeros(len(y), dtype=bool)
-    if y.dtype.kind == "f":
-        return np.isnan(y) | (y == -1)
-    if y.dtype.kind != "O":
+def is_missing(y, *, allow_signs: bool = False) -> np.ndarray:
+    """Which labels are -1, None or NaN.
+
+    With ``allow_signs``, -1 is a class where y holds -1 and 1 alone: one class can not
+    be learned.
+    """
+    if y.dtype.kind == "O":
+        return np.array([_is_missing_label(label) for label in y], dtype=bool)
+    if y.dtype.kind not in "if":
         return np.zeros(len(y), dtype=bool)
-    return np.array([_is_missing_label(label) for label in y], dtype=bool)
-
-
-def are_signs(y) -> bool:
-    """Whether y holds -1 and 1 alone: two classes, as one can not be learned."""
-    return y.dtype.kind in "if" and np.isin(y, (-1, 1)).all()
+    missing = (y == -1) | (y != y)
+    if allow_signs and not missing.all() and np.isin(y, (-1, 1)).all():
+        missing[:] = False
+    return missing
 
 
 def _is_missing_label(label) -> bool:
@@ -64,25 +77,16 @@ def _equals(label) -> bool:
         return False
 
 
-def check_labels(y, known):
-    if not known.any():
+def classes_of(labels, n_samples: int) -> np.ndarray:
+    """The classes of labels, refused unless there are two, each at least twice."""
+    if not len(labels):
         raise ValueError(
-            f"y has no label: all {len(y)} rows are marked as unlabelled (-1, None or "
-            "NaN). Label at least two rows of each class."
+            f"y has no label: all {n_samples} rows are marked as unlabelled (-1, None "
+            "or NaN). Label at least two rows of each class."
         )
-    labels = y[known]
-    check_classification_targets(labels.tolist() if y.dtype.kind == "O" else labels)
-
-
-def class_numbers(y, known, classes) -> np.ndarray:
-    """Labels as places in classes, -1 where there is none."""
-    labels = np.full(len(y), -1)
-    labels[known] = np.searchsorted(classes, y[known])
-    return labels
-
-
-def check_counts(labels, classes):
-    counts = np.bincount(labels[labels >= 0], minlength=len(classes))
+    is_object = labels.dtype.kind == "O"
+    check_classification_targets(labels.tolist() if is_object else labels)
+    classes, counts = np.unique(labels, return_counts=True)
     if len(classes) < 2:
         raise ValueError(
             f"The labels must name at least two classes; got one class, "
@@ -94,3 +98,56 @@ def check_counts(labels, classes):
             f"Each class needs at least two labelled rows; {rare.tolist()} came once. "
             "Label more rows or mark these as unlabelled (-1)."
         )
+    return classes
+
+
+def check_classes(classes, fitted: np.ndarray | None) -> np.ndarray:
+    """The classes of ``partial_fit``, those of the first call where it was fitted."""
+    if classes is None and fitted is None:
+        raise ValueError("The first call of partial_fit needs classes.")
+    if classes is None:
+        return fitted
+    classes = np.unique(classes)
+    if fitted is not None and not np.array_equal(classes, fitted):
+        raise ValueError(
+            f"classes={classes.tolist()} differs from those of the first call, "
+            f"{fitted.tolist()}."
+        )
+    if len(classes) < 2 or (classes.dtype.kind in "if" and -1 in classes):
+        raise ValueError(
+            "classes must name at least two classes, and not -1, which marks rows "
+            f"without a label; got {classes.tolist()}."
+        )
+    return classes
+
+
+def class_numbers(y, missing, classes) -> np.ndarray:
+    """Labels as places in classes, -1 where a label is missing."""
+    unexpected = np.setdiff1d(y[~missing], classes)
+    if len(unexpected):
+        raise ValueError(
+            f"y has the labels {unexpected.tolist()}, which are not among classes="
+            f"{classes.tolist()}. Name all of them in the first call."
+        )
+    numbers = np.full(len(y), -1)
+    numbers[~missing] = np.searchsorted(classes, y[~missing])
+    return numbers
+
+
+def weights_of_classes(class_weight, classes, labels) -> np.ndarray:
+    """The weight of each class in the loss."""
+    if class_weight is None or not len(labels):
+        return np.ones(len(classes))
+    try:
+        weights = compute_class_weight(class_weight, classes=classes, y=labels)
+        weights = np.asarray(weights, dtype=np.float64)
+        is_usable = np.isfinite(weights).all() and weights.min() >= 0 < weights.max()
+    except (TypeError, ValueError):
+        is_usable = False
+    if not is_usable:
+        raise ValueError(
+            "class_weight must be 'balanced' or a dict of non-negative, finite weights "
+            f"of classes in {classes.tolist()}, one of them positive; got "
+            f"{class_weight!r}."
+        )
+    return weights

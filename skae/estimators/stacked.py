@@ -1,39 +1,32 @@
 """`StackedAEClassifier`: learns the data layer by layer, then the labels on top.
 
-This file declares and documents the parameters, checks X and y, and predicts; what
-happens in between is `StackedFit`'s.
+This file declares and documents the parameters, checks X and y, and predicts; the
+training is `StackedFit`'s.
 """
 
-import copy
 from numbers import Real
 from typing import Any
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import (
-    BaseEstimator,
     ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import HasMethods
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
 from skae.checks.labels import (
-    are_signs,
-    as_labels,
-    check_counts,
-    check_labels,
+    check_classes,
     class_numbers,
+    classes_of,
     is_missing,
+    labels_of,
+    weights_of_classes,
 )
-from skae.checks.rows import fitted_rows, unchanged_on_error
+from skae.checks.rows import training_rows, unchanged_on_error
 from skae.estimators.autoencoder import AutoencoderTransformer
 from skae.estimators.parameters import (
     AUTO,
@@ -44,25 +37,22 @@ from skae.estimators.parameters import (
     estimator,
     parameter,
 )
-from skae.fitting.callbacks import CallbackSupport, with_callbacks
+from skae.estimators.trained import TrainedEstimator
+from skae.fitting.callbacks import with_callbacks
 from skae.fitting.classifier_fit import StackedFit
 from skae.parts.corruption import CORRUPTIONS
-from skae.rows.chunks import map_rows
 from skae.rows.isolation import isolated
 
 __all__ = ["StackedAEClassifier"]
 
-_FLOATS = [np.float64, np.float32]
-
 
 @estimator
 class StackedAEClassifier(
-    DecayParameters,
-    CallbackSupport,
     ClassNamePrefixFeaturesOutMixin,
     ClassifierMixin,
     TransformerMixin,
-    BaseEstimator,
+    TrainedEstimator,
+    DecayParameters,
 ):
     """Classifier that learns from rows without labels too.
 
@@ -71,9 +61,9 @@ class StackedAEClassifier(
     frozen encoder with the labelled rows, layers are released from the top, and at last
     the whole network learns from labels and, where there are any, from rows without:
     they are to be reconstructed from noise at every level (the ladder network, Rasmus
-    et al. 2015, arXiv 1507.02672), to be judged alike with and without noise, and to
-    take over labels that spread along their nearest neighbours (Zhou et al. 2004),
-    unless held-out labels say that neighbours mislead.
+    et al. 2015, arXiv 1507.02672), to be predicted the same with and without noise, and
+    to take over labels that spread along their nearest neighbours (Zhou et al. 2004),
+    unless held-out labels show that neighbours mislead.
 
     Features should be on comparable scales, as for `MLPClassifier`; use StandardScaler
     unless they share a unit, as pixels do.
@@ -106,9 +96,9 @@ default="gaussian"
         Whether decoders of the pretraining use the transposes of the encoders' weights.
     unfreeze_layers : "all" or int, default="all"
         Encoder layers, nearest the code first, that are released one after the other
-        once the head has settled, each with half the learning rate of the one above;
-        with the same rate where rows without labels take part. 0 leaves the encoder as
-        it was pretrained.
+        after the training of the head, each with half the learning rate of the one
+        above; with the same rate where rows without labels take part. 0 leaves the
+        encoder as it was pretrained.
     semi_supervised : bool, default=True
         Whether rows without labels take part in the last stage too, not in pretraining
         alone.
@@ -239,17 +229,13 @@ default="gaussian"
         """
         resuming = self.warm_start and hasattr(self, "net_")
         with unchanged_on_error(self), isolated():
-            X, y, known, weight = self._validated(X, y, sample_weight, not resuming)
-            classes = np.unique(y[known])
-            if resuming and not np.array_equal(classes, self.classes_):
+            fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
+            if resuming and not np.array_equal(fitting.classes, self.classes_):
                 raise ValueError(
-                    f"y has the classes {classes.tolist()}, but the fitted model that "
-                    f"is to be continued has {self.classes_.tolist()}. Set "
+                    f"y has the classes {fitting.classes.tolist()}, but the fitted "
+                    f"model that is to be continued has {self.classes_.tolist()}. Set "
                     "warm_start=False."
                 )
-            labels = class_numbers(y, known, classes)
-            check_counts(labels, classes)
-            fitting = self._fit_of(X, labels, classes, weight)
             fitted = fitting.resume(self) if resuming else fitting.run()
             vars(self).update(fitted)
             fitting.end(fitted)
@@ -289,103 +275,31 @@ default="gaussian"
                 "the rows to come; give a dict."
             )
         with unchanged_on_error(self), isolated():
-            classes = self._all_classes(classes, first)
-            X, y, known, weight = self._validated(
-                X, y, sample_weight, first, any_y=True
-            )
-            unseen = np.setdiff1d(y[known], classes)
-            if len(unseen):
-                raise ValueError(
-                    f"y has the labels {unseen.tolist()}, which are not among classes="
-                    f"{classes.tolist()}. Name all of them in the first call."
-                )
-            labels = class_numbers(y, known, classes)
-            fitting = self._fit_of(X, labels, classes, weight)
+            classes = check_classes(classes, None if first else self.classes_)
+            fitting = self._fit_of(X, y, sample_weight, classes, reset=first)
             fitted = fitting.continue_epoch(None if first else self)
             vars(self).update(fitted)
         return self
 
-    def _all_classes(self, classes, first):
-        if first:
-            if classes is None:
-                raise ValueError("The first call of partial_fit needs classes.")
-            found = np.unique(classes)
-            if len(found) < 2 or (found.dtype.kind in "if" and -1 in found):
-                raise ValueError(
-                    "classes must name at least two classes, and not -1, which marks "
-                    f"rows without a label; got {found.tolist()}."
-                )
-            return found
-        if classes is not None and not np.array_equal(
-            np.unique(classes), self.classes_
-        ):
-            raise ValueError(
-                f"classes={np.unique(classes).tolist()} differs from those of the "
-                f"first call, {self.classes_.tolist()}."
-            )
-        return self.classes_
-
-    def _validated(self, X, y, sample_weight, reset, any_y=False):
-        """Rows and labels without rows of weight zero, and which have a label."""
-        if y is None:
-            raise ValueError(
-                "This StackedAEClassifier estimator requires y to be passed, but the "
-                "target y is None; use -1 for rows without a label."
-            )
-        X = validate_data(
-            self,
-            X,
-            accept_sparse="csr",
-            dtype=_FLOATS,
-            ensure_min_samples=2 if reset else 1,
-            reset=reset,
+    def _fit_of(self, X, y, sample_weight, classes=None, *, reset) -> StackedFit:
+        """A fit of validated rows and labels; without classes, of those in y."""
+        y = labels_of(y)
+        min_rows = 2 if reset else 1
+        rows, weight = training_rows(
+            self, X, sample_weight, reset=reset, min_rows=min_rows
         )
-        y = column_or_1d(as_labels(y), warn=True)
         check_consistent_length(X, y)
-        if y.dtype.kind == "f" and np.isinf(y).any():
-            raise ValueError(
-                "Input y contains infinity or a value too large for "
-                f"dtype({str(y.dtype)!r})."
-            )
-        known = ~is_missing(y)
-        if len(np.unique(y[known])) == 1 and not any_y and are_signs(y):
-            known[:] = True
+        missing = is_missing(y, allow_signs=classes is None)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
-            used = sample_weight > 0
-            if not used.all():
-                X, y, sample_weight = X[used], y[used], sample_weight[used]
-                known = known[used]
-        if not any_y:
-            check_labels(y, known)
-        return X, y, known, sample_weight
-
-    def _fit_of(self, X, labels, classes, weight) -> StackedFit:
+            used = _check_sample_weight(sample_weight, y) > 0
+            y, missing = y[used], missing[used]
+        if classes is None:
+            classes = classes_of(y[~missing], len(y))
         if self.encoder is not None:
             self._check_encoder()
-        known = labels >= 0
-        balance = np.ones(len(classes))
-        if self.class_weight is not None and known.any():
-            balance = self._balance(classes, classes[labels[known]])
-        return StackedFit(self, X, labels, classes, weight, balance)
-
-    def _balance(self, classes, y):
-        """The weight of each class."""
-        try:
-            found = compute_class_weight(self.class_weight, classes=classes, y=y)
-            found = np.asarray(found, dtype=np.float64)
-            is_usable = np.isfinite(found).all() and (found >= 0).all() and found.any()
-        except (TypeError, ValueError):
-            is_usable = False
-        if not is_usable:
-            raise ValueError(
-                "class_weight must be 'balanced' or a dict of non-negative, finite "
-                f"weights of classes in {classes.tolist()}, one of them positive; got "
-                f"{self.class_weight!r}."
-            )
-        return found
+        labels = class_numbers(y, missing, classes)
+        balance = weights_of_classes(self.class_weight, classes, y[~missing])
+        return StackedFit(self, rows, labels, classes, weight, balance)
 
     def _check_encoder(self):
         encoder = self.encoder
@@ -440,9 +354,7 @@ default="gaussian"
         -------
         log_P : ndarray of shape (n_samples, n_classes), float64
         """
-        logits = self._logits(X)
-        logits = logits - logits.max(axis=1, keepdims=True)
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        return log_softmax(self._logits(X), axis=1)
 
     def transform(self, X):
         """The code of each row, after all stages.
@@ -456,8 +368,8 @@ default="gaussian"
         Z : ndarray of shape (n_samples, n_components_)
             In X's dtype.
         """
-        X = fitted_rows(self, X)
-        return self._mapped(X, self.encoder_, self.n_components_, X.dtype)
+        X = self._rows(X)
+        return self._map_rows(X, self.encoder_, self.n_components_)
 
     def reconstruct(self, X):
         """Rows through the pretrained layers up to the code and back.
@@ -478,7 +390,7 @@ default="gaussian"
         ValueError
             When no layer was pretrained.
         """
-        X = fitted_rows(self, X)
+        X = self._rows(X)
         first = [] if self._first is None else [self._first]
         path = [*first, *self.autoencoders_]
         if not path or not all(hasattr(each, "inverse_transform") for each in path):
@@ -494,13 +406,8 @@ default="gaussian"
         return X
 
     def _logits(self, X):
-        X = fitted_rows(self, X)
-        return self._mapped(X, self.net_, len(self.classes_), np.float64)
-
-    def _mapped(self, X, module, width, dtype):
-        out = np.empty((X.shape[0], width), dtype=dtype)
-        device = next(self.net_.parameters()).device
-        return map_rows(X, self._units.to_model, module, out, device)
+        X = self._rows(X)
+        return self._map_rows(X, self.net_, len(self.classes_), dtype=np.float64)
 
     @property
     def _n_features_out(self):
@@ -508,15 +415,12 @@ default="gaussian"
 
     def __getstate__(self):
         state = super().__getstate__()
-        net = state.get("net_")
-        if net is not None and next(net.parameters()).device.type != "cpu":
-            net = copy.deepcopy(net).cpu()
-            encoder = net.below(len(state["encoder_"]))
-            state = {**state, "net_": net, "encoder_": encoder}
+        if "net_" in state:
+            encoder = state["net_"].below(len(state["encoder_"]))
+            state = {**state, "encoder_": encoder}
         return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -5,6 +5,7 @@ attributes; a stage itself is `StageTraining`'s.
 """
 
 import copy
+import math
 import warnings
 
 import numpy as np
@@ -14,17 +15,18 @@ from sklearn.utils import check_random_state
 
 from skae.checks.rows import feature_ranges
 from skae.fitting.callbacks import FitProgress
-from skae.fitting.classifier_stage import Stage, StageTraining, chosen, sample, stream
+from skae.fitting.classifier_stage import Stage, StageTraining, explicit, sample, stream
 from skae.fitting.pca_start import Units, units_of
 from skae.fitting.pretraining import layers_of, pretrain
 from skae.fitting.resolve import hidden_widths, noise_of
-from skae.models.stack import Layer, Product, Stack
+from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Features
-from skae.rows.chunks import Rows
+from skae.rows.chunks import Rows, map_rows
 from skae.rows.isolation import resolve_device
 from skae.statistics.pca import moments
 from skae.training.callbacks import check_callbacks
+from skae.training.trainer import Trainer
 
 __all__ = ["StackedFit"]
 
@@ -69,7 +71,7 @@ class StackedFit:
         self.widths = hidden_widths(estimator.hidden_layer_sizes, "relu")
         head = estimator.head_layer_sizes
         self.head_widths = hidden_widths(head, "relu", "head_layer_sizes")
-        level = chosen(estimator.noise_level)
+        level = explicit(estimator.noise_level)
         if level is None:
             level = 1.0 if estimator.noise == "gaussian" else 0.25
         self.corruption = noise_of(estimator.noise, level)
@@ -94,8 +96,8 @@ class StackedFit:
     def run(self) -> dict:
         """Fit from scratch."""
         self._begin()
-        stack, n_given = self._pretrained()
-        for stage in self._planned(n_given):
+        stack, n_pretrained = self._pretrained()
+        for stage in self._planned(n_pretrained):
             if self.interrupted is None or stage.is_head:
                 self._run(stage, stack)
             if self.is_stopped:
@@ -115,7 +117,7 @@ class StackedFit:
         self.progress = None
         if fitted is None:
             stack, _ = self._pretrained(max_iter=1)
-            stack.settle(sample(self.rows_of(self.X)), alike=True)
+            stack.calibrate(sample(self.rows_of(self.X)), preserve_output=True)
         else:
             stack = self._taken_over(fitted)
             self.stages, self.loss_curve = [*fitted.stages_], [*fitted.loss_curve_]
@@ -133,6 +135,34 @@ class StackedFit:
     def rows_of(self, X) -> Rows:
         """Rows in model units."""
         return Rows(X, self.units.center, self.units.scale, self.device)
+
+    def codes_of(self, frozen: Stack, X) -> Rows:
+        """Rows as the first trained layer gets them: codes of the frozen layers."""
+        if not len(frozen):
+            return self.rows_of(X)
+        codes = np.empty((X.shape[0], frozen.sizes[-1]), dtype=np.float32)
+        map_rows(X, self.units.to_model, frozen.eval(), codes, self.device)
+        return Rows(codes, np.float32(0), np.float32(1), self.device)
+
+    def record(self, name: str, trainer: Trainer) -> None:
+        """Append the curves of a stage."""
+        history = trainer.history if trainer.initialized_ else []
+        rounds = [row for row in history if "train_loss" in row]
+        self.stages.append((name, len(rounds)))
+        self.loss_curve += [row["train_loss"] for row in rounds]
+        before = self.epochs[-1] if self.epochs else 0.0
+        epochs = [trainer.schedule.epochs(row["step"]) for row in rounds]
+        self.epochs += [before + epoch for epoch in epochs]
+        self.n_iter = math.ceil(epochs[-1] - 1e-6) if epochs else 0
+        if trainer.evaluate is not None:
+            self.validation_scores = [
+                -row["valid_loss"] for row in history if "valid_loss" in row
+            ]
+        if trainer.interrupted_:
+            self._note_interruption(f"the stage '{name}'")
+
+    def _note_interruption(self, stage: str) -> None:
+        self.interrupted = self.interrupted or stage
 
     def attributes(self, stack: Stack) -> dict:
         """Fitted attributes of a stack."""
@@ -173,17 +203,17 @@ class StackedFit:
     # The network before its labels
 
     def _hold_out(self):
-        """Take labelled rows out, class by class, of each at least one stays."""
+        """Hold labelled rows out, class by class, but never all of a class."""
         state = np.random.RandomState(self.seed)
         share, held_out = self.estimator.validation_fraction, []
         for number in range(len(self.classes)):
-            mine = state.permutation(np.flatnonzero(self.labels == number))
-            size = min(max(1, round(share * len(mine))), len(mine) - 1)
-            held_out.append(mine[:size])
+            members = state.permutation(np.flatnonzero(self.labels == number))
+            size = min(max(1, round(share * len(members))), len(members) - 1)
+            held_out.append(members[:size])
         self.held_out = np.sort(np.concatenate(held_out))
 
     def _pretrained(self, max_iter=None):
-        """The whole stack, and how many of its layers know the rows already."""
+        """The whole stack, and how many of its layers are pretrained."""
         estimator = self.estimator
         layers = []
         if self.first is not None:
@@ -199,14 +229,13 @@ class StackedFit:
                 self.units = autoencoder._units
             units = self.units if not layers else _PLAIN
             layers += layers_of(autoencoder, units)
-            if autoencoder._interrupted and self.interrupted is None:
-                self.interrupted = f"pretraining of layer {number + 1}"
+            if autoencoder._interrupted:
+                self._note_interruption(f"pretraining of layer {number + 1}")
         if not layers:
-            found = moments(self.X, self.given_weight, covariance=False)
-            self.units = units_of(found)
+            self.units = units_of(self._moments())
         self._bind_corruption()
-        n_given = len(layers)
-        n_before = n_given - len(self.autoencoders)
+        n_pretrained = len(layers)
+        n_before = n_pretrained - len(self.autoencoders)
         self.n_encoder = n_before + len(self.widths)
         widths = self.widths[len(self.autoencoders) :]
         sizes = [*widths, *self.head_widths, len(self.classes)]
@@ -215,12 +244,12 @@ class StackedFit:
             name = "identity" if number == len(sizes) - 1 else "relu"
             gain = ACTIVATIONS[name].gain
             product = Product.random(n_in, width, gain, self.generator)
-            layers.append(Layer(product, n_in, width, name))
+            layers.append(NormalisedLayer(product, n_in, width, name))
             n_in = width
         stack = Stack(layers).to(self.device)
         x = sample(self.rows_of(self.X))
-        stack.above(n_given).settle(stack.below(n_given)(x).detach())
-        return stack, n_given
+        stack.above(n_pretrained).calibrate(stack.below(n_pretrained)(x).detach())
+        return stack, n_pretrained
 
     def _pretrain(self, max_iter):
         estimator = self.estimator
@@ -234,7 +263,7 @@ class StackedFit:
             weight=self.given_weight,
             tied_weights=estimator.tied_weights,
             max_iter=max_iter,
-            batch_size=chosen(estimator.batch_size),
+            batch_size=explicit(estimator.batch_size),
             device=estimator.device,
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
@@ -248,14 +277,13 @@ class StackedFit:
                 break
 
     def _taken_over(self, fitted) -> Stack:
-        """A copy of a fitted classifier's stack, and what it knows beside."""
-        asked = self.widths, self.head_widths
-        if asked != fitted._widths:
+        """A copy of a fitted classifier's stack; takes over its pretraining too."""
+        if (self.widths, self.head_widths) != fitted._widths:
             raise ValueError(
-                f"hidden_layer_sizes={asked[0]} and head_layer_sizes={asked[1]} ask "
-                "for another network than the fitted one that is to be continued, "
-                f"which has {fitted._widths[0]} and {fitted._widths[1]}. Set "
-                "warm_start=False or use a new estimator."
+                f"hidden_layer_sizes={self.widths} and head_layer_sizes="
+                f"{self.head_widths} ask for another network than the fitted one that "
+                f"is to be continued, which has {fitted._widths[0]} and "
+                f"{fitted._widths[1]}. Set warm_start=False or use a new estimator."
             )
         self.autoencoders, self.first = fitted.autoencoders_, fitted._first
         self.stages = fitted.stages_[: len(self.autoencoders)]
@@ -265,12 +293,15 @@ class StackedFit:
         return copy.deepcopy(fitted.net_).to(self.device)
 
     def _bind_corruption(self):
-        """The corruption in model units, where a feature's deviation is their root
-        mean square: also directions in which training rows do not vary need noise."""
+        """Bind the corruption to model units.
+
+        Every feature counts with the root mean square of all deviations: directions in
+        which training rows do not vary need noise too.
+        """
         n_features = self.X.shape[1]
 
         def deviations():
-            found = moments(self.X, self.given_weight, covariance=False)
+            found = self._moments()
             return np.full(n_features, found.unit * np.sqrt(found.variance.mean()))
 
         features = Features(
@@ -282,17 +313,20 @@ class StackedFit:
         )
         self.corruption = self.corruption.bind(features)
 
+    def _moments(self):
+        return moments(self.X, self.given_weight, covariance=False)
+
     # The stages
 
     def _n_released(self, n_layers):
-        asked = self.estimator.unfreeze_layers
-        return n_layers if asked == "all" else min(asked, n_layers)
+        unfreeze = self.estimator.unfreeze_layers
+        return n_layers if unfreeze == "all" else min(unfreeze, n_layers)
 
-    def _planned(self, n_given):
-        n_new = max(0, self.n_encoder - n_given)
+    def _planned(self, n_pretrained):
+        n_new = max(0, self.n_encoder - n_pretrained)
         if n_new:
-            # Layers that know nothing yet can not be frozen.
-            n_released = n_new + self._n_released(n_given)
+            # Untrained layers can not be frozen.
+            n_released = n_new + self._n_released(n_pretrained)
             if self.interrupted is None:
                 return [Stage("fine-tuning", n_released, is_last=True)]
             return [Stage("head", n_new, is_head=True)]
@@ -309,13 +343,13 @@ class StackedFit:
         try:
             StageTraining(self, stage, stack).run()
         except KeyboardInterrupt:
-            self.interrupted = self.interrupted or f"the stage '{stage.name}'"
+            self._note_interruption(f"the stage '{stage.name}'")
 
     def _finished(self, stack) -> dict:
         if self.interrupted is not None:
             warnings.warn(
-                f"Training was interrupted in {self.interrupted}; what was learned "
-                "until then is kept.",
+                f"Training was interrupted in {self.interrupted}; the weights reached "
+                "until then are kept.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -5,7 +5,6 @@ and its codes are computed once. `stream` is the one epoch of ``partial_fit``.
 """
 
 import copy
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +25,7 @@ from skae.models.semi_supervised_losses import (
 from skae.models.stack import Stack
 from skae.parts.base import Features
 from skae.parts.corruption import GaussianNoise, NoCorruption
-from skae.rows.chunks import Rows, map_rows
+from skae.rows.chunks import Rows
 from skae.statistics.neighbours import NeighbourLabels
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
@@ -34,20 +33,20 @@ from skae.training.trainer import Trainer
 __all__ = ["Stage", "StageTraining", "sample", "stream"]
 
 _ROUNDS = 20
-_SETTLING_ROWS = 10_000
-_SETTLING_ENTRIES = 10_000_000
-# Shares of the last stage after which neighbours are looked for anew.
+_CALIBRATION_ROWS = 10_000
+_CALIBRATION_ENTRIES = 10_000_000
+# Shares of the last stage after which neighbours are searched again.
 _REBUILDS = (0.35, 0.65)
-# A layer moves at half the rate of the one above it. Not where rows without labels take
-# part: there are more of them than could wreck it, and it has much to learn.
-_AGEING = 0.5
+# Of a layer to the one above it, so that few labels do not undo the pretraining. Not
+# where rows without labels take part: they are many.
+_RATE_RATIO = 0.5
 _STREAMING_RATE = 1e-3
-_FEWEST_DRAWN = 32
+_MIN_LABELLED_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What is trained, and on what.
+    """Which layers a stage trains, and on which rows.
 
     Attributes
     ----------
@@ -55,7 +54,7 @@ class Stage:
     n_released : int
         Encoder layers that are trained, nearest the code.
     is_head : bool
-        Runs also after an interruption, for without it nothing can be predicted.
+        Runs also after an interruption: prediction needs a head.
     is_last : bool
         The last stage alone uses rows without labels, and may stop early.
     """
@@ -72,7 +71,7 @@ class StageTraining:
     Parameters
     ----------
     fitting : StackedFit
-        Takes over curves, and whether Ctrl-C came.
+        Its curves and its ``interrupted`` are updated.
     stage : Stage
     stack : Stack
         Trained in place.
@@ -88,20 +87,18 @@ class StageTraining:
         self.is_joint = (
             stage.is_last and self.estimator.semi_supervised and fitting.has_unlabelled
         )
-        used = np.ones(len(fitting.labels), dtype=bool)
+        used = (fitting.labels >= 0) | self.is_joint
         used[fitting.held_out] = False
-        if not self.is_joint:
-            used &= fitting.labels >= 0
         self.index = np.flatnonzero(used)
         self.labels = fitting.labels[self.index]
         self.X = fitting.X if used.all() else fitting.X[self.index]
-        self.rows = self._coded(self.X)
+        self.rows = fitting.codes_of(stack.below(self.n_frozen), self.X)
         self.training = self._training()
         self.schedule = self._schedule()
 
     def run(self) -> None:
-        """Train, and leave the layers with statistics of these rows."""
-        self.trained.settle(sample(self.rows), alike=True)
+        """Train, and set the running statistics to those of these rows."""
+        self.trained.calibrate(sample(self.rows), preserve_output=True)
         self.batches = batches_of(
             self.fitting, self.rows, self.index, self.training, self.schedule
         )
@@ -121,13 +118,8 @@ class StageTraining:
             trainer.train(self.batches)
         finally:
             trainer.release()
-            self.trained.settle(sample(self.rows))
-            record(self.fitting, self.stage.name, trainer)
-
-    # Rows
-
-    def _coded(self, X) -> Rows:
-        return coded(self.fitting, self.stack.below(self.n_frozen), X)
+            self.trained.calibrate(sample(self.rows))
+            self.fitting.record(self.stage.name, trainer)
 
     def _graph(self) -> NeighbourLabels | None:
         if not self.is_joint:
@@ -144,16 +136,15 @@ class StageTraining:
         n_rounds = self.schedule.n_rounds
         rebuilds = {max(1, round(at * n_rounds)) for at in _REBUILDS}
         if graph is not None and number in rebuilds and number < n_rounds:
-            self.trained.settle(sample(self.rows))
+            self.trained.calibrate(sample(self.rows))
             hidden = self.trained.below(len(self.trained) - 1)
             self.batches.spread = graph.spread(hidden, self.rows)
         self.fitting.is_stopped = bool(self.fitting.progress.round(self._snapshot))
         return self.fitting.is_stopped
 
     def _snapshot(self) -> dict:
-        """Fitted attributes with the weights as they are now."""
         stack = copy.deepcopy(self.stack)
-        stack.above(self.n_frozen).settle(sample(self.rows))
+        stack.above(self.n_frozen).calibrate(sample(self.rows))
         return self.fitting.attributes(stack)
 
     # The loss and its judge
@@ -185,19 +176,19 @@ class StageTraining:
         return self.stage.is_last and len(self.fitting.held_out) > 0
 
     def _judge(self):
-        """Log-loss of the held-out rows."""
+        """A function that gives the log-loss of the held-out rows, if any."""
         if not self._is_judged:
             return None
         fitting, held_out = self.fitting, self.fitting.held_out
         labels = fitting.labels[held_out]
-        rows = self._coded(fitting.X[held_out])
+        rows = fitting.codes_of(self.stack.below(self.n_frozen), fitting.X[held_out])
         y = torch.as_tensor(labels, device=fitting.device)
         weight = fitting.weight[held_out] * fitting.class_weight[labels]
         weight = as_tensor(weight / weight.mean(), fitting.device)
 
         @torch.no_grad()
         def judge(module):
-            module.stack.settle(sample(self.rows))
+            module.stack.calibrate(sample(self.rows))
             return float((module.nll(rows[:], y) * weight).mean())
 
         return judge
@@ -207,33 +198,34 @@ class StageTraining:
     def _training(self) -> Training:
         n_labelled = int((self.labels >= 0).sum())
         if self.is_joint:
-            found = training_with_unlabelled(n_labelled, len(self.index))
+            training = training_with_unlabelled(n_labelled, len(self.index))
         else:
-            found = training_of_labels(n_labelled, is_whole=self.stage.is_last)
-        labelled, everyone = found.batch_sizes
-        asked = chosen(self.estimator.batch_size)
-        if asked is not None:
-            labelled, everyone = asked, asked if everyone else 0
-        labelled = min(labelled, max(_FEWEST_DRAWN, n_labelled))
-        everyone = min(everyone, len(self.index))
-        return replace(found, batch_sizes=(labelled, everyone))
+            training = training_of_labels(n_labelled, is_whole=self.stage.is_last)
+        size = explicit(self.estimator.batch_size)
+        of_labelled, of_all = (
+            size if size is not None and default else default
+            for default in training.batch_sizes
+        )
+        of_labelled = min(of_labelled, max(_MIN_LABELLED_BATCH, n_labelled))
+        return replace(
+            training, batch_sizes=(of_labelled, min(of_all, len(self.index)))
+        )
 
     def _schedule(self) -> Schedule:
         estimator, training = self.estimator, self.training
-        labelled, everyone = training.batch_sizes
-        rows = len(self.index), everyone or labelled, training.n_steps, _ROUNDS
-        length = length_of(*rows, None)
-        if estimator.max_iter is not None:
-            shorter = min(estimator.max_iter, length.n_epochs)
-            is_last = self.stage.is_last
-            length = length_of(*rows, estimator.max_iter if is_last else shorter)
+        of_labelled, of_all = training.batch_sizes
+        batch_size, max_iter = of_all or of_labelled, estimator.max_iter
+        default = len(self.index), batch_size, training.n_steps, _ROUNDS
+        if max_iter is not None and not self.stage.is_last:
+            max_iter = min(max_iter, length_of(*default, None).n_epochs)
+        length = length_of(*default, max_iter)
         patient = self._is_judged and estimator.n_iter_no_change != np.inf
         return Schedule(
             n_rounds=length.n_rounds,
             n_steps=length.n_steps,
-            batch_size=everyone or labelled,
-            lr=chosen(estimator.learning_rate_init) or training.rate,
-            weight_decay=chosen(estimator.alpha) or 0.0,
+            batch_size=batch_size,
+            lr=explicit(estimator.learning_rate_init) or training.rate,
+            weight_decay=explicit(estimator.alpha) or 0.0,
             ema_decay=training.ema_decay,
             patience=int(estimator.n_iter_no_change) if patient else None,
             tol=estimator.tol,
@@ -242,36 +234,29 @@ class StageTraining:
         )
 
     def _rates(self):
-        """Shares of the learning rate: the older a layer, the smaller."""
+        """Share of the learning rate of each parameter, smaller in lower layers."""
         fitting = self.fitting
         if self.is_joint or not (fitting.autoencoders or fitting.first is not None):
             return None
         return {
-            parameter: _AGEING ** (fitting.n_encoder - 1 - number)
+            parameter: _RATE_RATIO ** (fitting.n_encoder - 1 - number)
             for number, layer in enumerate(self.stack)
             if self.n_frozen <= number < fitting.n_encoder
             for parameter in layer.parameters()
         }
 
 
-def coded(fitting, frozen: Stack, X) -> Rows:
-    """What the first trained layer sees of rows, by way of the frozen ones."""
-    if not len(frozen):
-        return fitting.rows_of(X)
-    codes = np.empty((X.shape[0], frozen.sizes[-1]), dtype=np.float32)
-    map_rows(X, fitting.units.to_model, frozen.eval(), codes, fitting.device)
-    return Rows(codes, np.float32(0), np.float32(1), fitting.device)
-
-
 def stream(fitting, stack: Stack, n_released: int) -> None:
-    """One epoch over the labelled rows, with the layers' statistics as they are."""
+    """One epoch over the labelled rows, without change of the running statistics."""
     index = np.flatnonzero(fitting.labels >= 0)
     if not len(index):
         return
     n_frozen = fitting.n_encoder - n_released
-    rows = coded(fitting, stack.below(n_frozen), fitting.X[index])
-    n_batches = max(1, round(len(index) / (chosen(fitting.estimator.batch_size) or 64)))
-    rate = chosen(fitting.estimator.learning_rate_init) or _STREAMING_RATE
+    rows = fitting.codes_of(stack.below(n_frozen), fitting.X[index])
+    n_batches = max(
+        1, round(len(index) / (explicit(fitting.estimator.batch_size) or 64))
+    )
+    rate = explicit(fitting.estimator.learning_rate_init) or _STREAMING_RATE
     size = len(index) // n_batches
     schedule = Schedule(1, n_batches, size, rate, ema_decay=0.0, constant=True)
     loss = Classification(
@@ -280,7 +265,7 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         0.0,
         n_batches,
         fitting.generator,
-        is_settled=True,
+        uses_running_statistics=True,
     )
     trainer = Trainer(
         loss,
@@ -295,57 +280,38 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         trainer.train(batches_of(fitting, rows, index, training, schedule))
     finally:
         trainer.release()
-    record(fitting, "epoch", trainer)
+    fitting.record("epoch", trainer)
 
 
 def batches_of(fitting, rows, index, training, schedule) -> PartlyLabelled:
     """Batches of the rows of these numbers, with weights of mean one."""
     labels, weight = fitting.labels[index], fitting.weight[index]
-    known = labels >= 0
-    of_labels = np.zeros(len(index))
-    of_labels[known] = weight[known] * fitting.class_weight[labels[known]]
-    of_labels /= of_labels[known].mean()
+    has_label = labels >= 0
+    # Class -1 of rows without a label is no class: their weight here is not used.
+    label_weight = weight * fitting.class_weight[labels]
+    label_weight /= label_weight[has_label].mean()
     return PartlyLabelled(
         rows,
         labels,
         as_tensor(weight / weight.mean(), fitting.device),
-        as_tensor(of_labels, fitting.device),
+        as_tensor(label_weight, fitting.device),
         training.batch_sizes,
         schedule.n_steps,
         fitting.generator,
     )
 
 
-def record(fitting, name: str, trainer: Trainer) -> None:
-    """Add a stage's curves to the fit's."""
-    history = trainer.history if trainer.initialized_ else []
-    rounds = [row for row in history if "train_loss" in row]
-    fitting.stages.append((name, len(rounds)))
-    fitting.loss_curve += [row["train_loss"] for row in rounds]
-    before = fitting.epochs[-1] if fitting.epochs else 0.0
-    epochs = [trainer.schedule.epochs(row["step"]) for row in rounds]
-    fitting.epochs += [before + epoch for epoch in epochs]
-    fitting.n_iter = math.ceil(epochs[-1] - 1e-6) if epochs else 0
-    if trainer.evaluate is not None:
-        fitting.validation_scores = [
-            -row["valid_loss"] for row in history if "valid_loss" in row
-        ]
-    if trainer.interrupted_ and fitting.interrupted is None:
-        fitting.interrupted = f"the stage '{name}'"
-
-
-def sample(rows: Rows) -> torch.Tensor:
-    """Rows from everywhere among the rows, as many as statistics need."""
-    most = min(_SETTLING_ROWS, max(1000, _SETTLING_ENTRIES // rows.n_features))
-    index = np.linspace(0, len(rows) - 1, min(len(rows), most))
+def sample(rows: Rows, max_rows: int = _CALIBRATION_ROWS) -> torch.Tensor:
+    """Equally spaced rows, enough for running statistics."""
+    limit = min(max_rows, max(1000, _CALIBRATION_ENTRIES // rows.n_features))
+    index = np.linspace(0, len(rows) - 1, min(len(rows), limit))
     return rows[index.astype(int)]
 
 
 def as_tensor(values, device) -> torch.Tensor:
-    """Weights in single precision on the device."""
     return torch.as_tensor(values, dtype=torch.float32, device=device)
 
 
-def chosen(value):
-    """None where a parameter is left to "auto"."""
+def explicit(value):
+    """The value, or None for "auto"."""
     return None if isinstance(value, str) else value

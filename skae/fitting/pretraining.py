@@ -3,7 +3,7 @@
 Bengio et al. (2006), *Greedy layer-wise training of deep networks*, NeurIPS 19; with
 noise, Vincent et al. (2010), JMLR 11. `pretrain` fits one `AutoencoderTransformer` a
 layer and computes the codes of the training rows once a layer; `layers_of` turns fitted
-autoencoders into the layers of a `Stack`. Labels never come here.
+autoencoders into the layers of a `Stack`. Labels are not used.
 """
 
 import copy
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from skae.fitting.defaults import defaults_from_random
-from skae.models.stack import Layer, Product
+from skae.models.stack import NormalisedLayer, Product
 from skae.parts.corruption import GaussianNoise
 
 __all__ = ["layers_of", "pretrain"]
@@ -48,7 +48,7 @@ def pretrain(
     hidden_noise : float
         Noise on codes, in standard deviations of each unit.
     first : fitted autoencoder, optional
-        Whose codes the first layer sees.
+        Its codes are the input of the first layer.
     weight : ndarray of shape (n_samples,), optional
     **parameters
         Of `AutoencoderTransformer`; ``max_iter=None`` trains for one epoch and at least
@@ -80,24 +80,27 @@ def codes_of(autoencoder, X) -> np.ndarray:
     """Codes of the rows in single precision, in one pass."""
     if not hasattr(autoencoder, "_encoded"):
         return np.asarray(autoencoder.transform(X), dtype=np.float32)
-    width = autoencoder.n_components_
-    codes = np.empty((X.shape[0], width), dtype=np.float32)
+    codes = np.empty((X.shape[0], autoencoder.n_components_), dtype=np.float32)
     return autoencoder._encoded(X, out=codes)
 
 
 def _schedule(shape, parameters):
     n_samples = shape[0]
     batch_size = min(128 if n_samples > 4000 else 32, n_samples)
-    chosen = {"alpha": 0.0, "early_stopping": False, "batch_size": batch_size}
-    chosen["learning_rate_init"] = defaults_from_random(*shape, 1).lr
-    chosen |= {name: value for name, value in parameters.items() if value is not None}
-    if chosen.get("max_iter") is None:
-        n_batches = max(1, n_samples // chosen["batch_size"])
-        chosen["max_iter"] = math.ceil(min(_STEPS, 4 * n_samples) / n_batches)
-    return chosen
+    schedule = {
+        "alpha": 0.0,
+        "early_stopping": False,
+        "batch_size": batch_size,
+        "learning_rate_init": defaults_from_random(*shape, 1).lr,
+        **{name: value for name, value in parameters.items() if value is not None},
+    }
+    if "max_iter" not in schedule:
+        n_batches = max(1, n_samples // schedule["batch_size"])
+        schedule["max_iter"] = math.ceil(min(_STEPS, 4 * n_samples) / n_batches)
+    return schedule
 
 
-def layers_of(autoencoder, units=None) -> list[Layer]:
+def layers_of(autoencoder, units=None) -> list[NormalisedLayer]:
     """The encoder of a fitted autoencoder as layers.
 
     Dense encoders without a linear path of their own come apart into one layer for each
@@ -107,7 +110,7 @@ def layers_of(autoencoder, units=None) -> list[Layer]:
     ----------
     autoencoder : fitted autoencoder or StackedAEClassifier
     units : Units, optional
-        Of the rows that the layers will see, where those are not the autoencoder's.
+        Of the layers' input, where those are not the autoencoder's.
     """
     if hasattr(autoencoder, "encoder_"):
         return list(copy.deepcopy(autoencoder.encoder_))
@@ -128,12 +131,12 @@ def layers_of(autoencoder, units=None) -> list[Layer]:
         if len(layers) == len(names) - 1:
             scale = autoencoder._code_scale
             weight, bias = weight * scale, bias * scale
-        layers.append(Layer(Product(weight), *weight.shape, name, bias))
+        layers.append(NormalisedLayer(Product(weight), *weight.shape, name, bias))
     return layers
 
 
 def _into(own, units, input_scale):
-    """What the encoder sees of a row is slope * x + offset of a row x in ``units``."""
+    """Slope and offset that map a row in ``units`` to the encoder's input."""
     scale = input_scale.cpu().double()
     slope = scale * torch.as_tensor(units.scale / own.scale)
     offset = scale * torch.as_tensor((units.center - own.center) / own.scale)
@@ -157,8 +160,8 @@ class _Encoder(torch.nn.Module):
         return self
 
 
-def _whole(autoencoder) -> Layer:
+def _whole(autoencoder) -> NormalisedLayer:
     codec = autoencoder.net_.codec
     encoder = _Encoder(codec, autoencoder._code_scale).float().requires_grad_(True)
     n_in, n_out = autoencoder.n_features_in_, autoencoder.n_components_
-    return Layer(encoder, n_in, n_out, "identity")
+    return NormalisedLayer(encoder, n_in, n_out, "identity")

@@ -1,9 +1,8 @@
-"""The classifier's loss: labelled rows, and what rows without labels add to it.
+"""The classifier's loss on labelled rows and on rows without labels, and its batches.
 
-`Classification` is the module that the trainer optimises: the layers of a stack that
-are trained, their ladder decoder and the terms of `semi_supervised_losses`.
-`PartlyLabelled` draws its batches. What lies below the trained layers has been computed
-before: rows here are codes of the frozen part, or the data themselves where nothing is
+`Classification` is the module that the trainer optimises: the trained layers of a
+stack, their ladder decoder and the losses of `semi_supervised_losses`. `PartlyLabelled`
+draws its batches. Rows are codes of the frozen layers, or the data where none is
 frozen.
 """
 
@@ -15,8 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.models.ladder import LadderDecoder
-from skae.models.semi_supervised_losses import Evidence
+from skae.models.semi_supervised_losses import LadderDecoder, TwoPasses
 from skae.models.stack import Stack
 from skae.rows.chunks import Rows
 from skae.statistics.label_graph import SpreadLabels
@@ -33,7 +31,7 @@ class Labelled(NamedTuple):
 
 
 class Unlabelled(NamedTuple):
-    """Rows whose labels are not used, with what a graph says of them."""
+    """Rows whose labels are not used, with class probabilities from a graph."""
 
     x: Tensor
     weight: Tensor
@@ -42,7 +40,7 @@ class Unlabelled(NamedTuple):
 
 
 class Classification(nn.Module):
-    """Cross-entropy of labelled rows plus the terms' share of all rows.
+    """Cross-entropy of labelled rows plus losses of all rows.
 
     Parameters
     ----------
@@ -53,12 +51,12 @@ class Classification(nn.Module):
     noise : float
         Standard deviation of the noise on each normalised pre-activation.
     n_steps : int
-        Length of the training, by which the weights of terms are ramped.
+        Length of the training, for the weights of the terms.
     generator : torch.Generator
         For the decoder's first weights, on the CPU.
-    terms : sequence of terms, default=()
-    is_settled : bool, default=False
-        Train with the layers' statistics instead of the batches'.
+    terms : sequence of losses of rows without labels, default=()
+    uses_running_statistics : bool, default=False
+        Normalise by the running statistics instead of the batches'.
     """
 
     members = None
@@ -72,7 +70,7 @@ class Classification(nn.Module):
         generator: Generator,
         terms: Sequence = (),
         *,
-        is_settled: bool = False,
+        uses_running_statistics: bool = False,
     ):
         super().__init__()
         self.stack = stack
@@ -83,11 +81,11 @@ class Classification(nn.Module):
         self.decoder: Any = None
         if self.terms:
             self.decoder = LadderDecoder(stack.sizes, generator)
-        self.is_settled = is_settled
+        self.uses_running_statistics = uses_running_statistics
         self._step = 0
 
     def decayed_parameters(self) -> list[nn.Parameter]:
-        """Matrices; not gains, shifts and combinators."""
+        """The weight matrices: not gains, shifts and combinators."""
         matrices = [p for p in self.stack.parameters() if p.ndim == 2]
         return matrices + list(self.decoder.weights if self.decoder else ())
 
@@ -103,7 +101,7 @@ class Classification(nn.Module):
     ) -> Tensor:
         """Mean loss of one training step, a scalar in nats.
 
-        Labelled rows are a batch of their own, with their own statistics.
+        Labelled rows are normalised apart from the others.
         """
         logits = self._noisy(labelled.x, generator).logits
         nats = F.cross_entropy(logits, labelled.y, reduction="none")
@@ -112,18 +110,20 @@ class Classification(nn.Module):
             return loss
         progress = self._step / self.n_steps
         self._step += 1
-        evidence = self.evidence(unlabelled, generator)
+        passes = self.two_passes(unlabelled, generator)
         for term in self.terms:
-            share = (term(evidence) * unlabelled.weight).mean()
-            loss = loss + term.weight(progress) * share
+            mean = (term(passes) * unlabelled.weight).mean()
+            loss = loss + term.weight(progress) * mean
         return loss
 
-    def evidence(self, rows: Unlabelled, generator: Generator | None) -> Evidence:
+    def two_passes(self, rows: Unlabelled, generator: Generator | None) -> TwoPasses:
         """A noisy and a clean pass of the same rows, the latter without gradient."""
         noisy = self._noisy(rows.x, generator)
         with torch.no_grad():
-            clean = self.stack.run(rows.x, is_settled=self.is_settled)
-        return Evidence(
+            clean = self.stack.run(
+                rows.x, uses_running_statistics=self.uses_running_statistics
+            )
+        return TwoPasses(
             clean, noisy, self.decoder, rows.x, rows.target, rows.confidence
         )
 
@@ -134,15 +134,18 @@ class Classification(nn.Module):
     def _noisy(self, x, generator):
         x_tilde = self.corruption(x, generator)
         return self.stack.run(
-            x_tilde, self.noise, generator, is_settled=self.is_settled
+            x_tilde,
+            self.noise,
+            generator,
+            uses_running_statistics=self.uses_running_statistics,
         )
 
 
 class PartlyLabelled:
     """Batches of labelled rows, each beside a batch of all rows.
 
-    Both come from permutations, so every row has its turn. Iterating draws the batches
-    of one round.
+    Both are drawn without replacement until all rows were drawn. Iterating gives the
+    batches of one round.
 
     Parameters
     ----------
@@ -163,7 +166,7 @@ class PartlyLabelled:
     Attributes
     ----------
     spread : SpreadLabels or None
-        What a graph says; may be replaced between rounds.
+        Labels from a graph; may be replaced between rounds.
     """
 
     def __init__(
@@ -175,39 +178,42 @@ class PartlyLabelled:
         self.label_weight = label_weight
         self.n_batches = n_batches
         self.spread: SpreadLabels | None = None
-        known = np.flatnonzero(labels >= 0)
-        self._labelled = _Turns(known, sizes[0], generator)
-        everyone = np.arange(len(labels))
-        self._everyone = _Turns(everyone, sizes[1], generator) if sizes[1] else None
+        labelled = np.flatnonzero(labels >= 0)
+        self._labelled = _Permutations(labelled, sizes[0], generator)
+        self._all = None
+        if sizes[1]:
+            self._all = _Permutations(np.arange(len(labels)), sizes[1], generator)
 
     def __len__(self) -> int:
         return self.n_batches
 
     def __iter__(self) -> Iterator[tuple[Labelled, Unlabelled | None]]:
         for _ in range(self.n_batches):
-            drawn = self._labelled.draw()
-            index = torch.as_tensor(drawn, device=self.rows.device)
-            labelled = Labelled(
-                self.rows[drawn], self.labels[index], self.label_weight[index]
-            )
-            yield labelled, self._unlabelled()
+            index = self._labelled.draw()
+            y, weight = self._at(index, self.labels, self.label_weight)
+            yield Labelled(self.rows[index], y, weight), self._unlabelled()
 
     def _unlabelled(self):
-        if self._everyone is None:
+        if self._all is None:
             return None
-        drawn = self._everyone.draw()
-        weight = self.weight[torch.as_tensor(drawn, device=self.rows.device)]
-        if self.spread is None:
-            return Unlabelled(self.rows[drawn], weight)
-        target, confidence = (
-            torch.as_tensor(part[drawn], device=self.rows.device)
-            for part in (self.spread.target, self.spread.confidence)
-        )
-        return Unlabelled(self.rows[drawn], weight, target, confidence)
+        index, graph = self._all.draw(), ()
+        if self.spread is not None:
+            graph = self.spread.target, self.spread.confidence
+        return Unlabelled(self.rows[index], *self._at(index, self.weight, *graph))
+
+    def _at(self, index, *values):
+        """Values of the rows of these numbers, on the device."""
+        on_device = torch.as_tensor(index, device=self.rows.device)
+        return [
+            value[on_device]
+            if isinstance(value, Tensor)
+            else torch.as_tensor(value[index], device=self.rows.device)
+            for value in values
+        ]
 
 
-class _Turns:
-    """Batches of full size from permutations, one after the other."""
+class _Permutations:
+    """Batches of full size from one permutation after the other."""
 
     def __init__(self, index, size, generator):
         self.index = index
@@ -216,7 +222,6 @@ class _Turns:
         self.left = np.empty(0, dtype=np.int64)
 
     def draw(self):
-        """The next rows; a permutation's rest goes before the next permutation."""
         while len(self.left) < self.size:
             order = torch.randperm(len(self.index), generator=self.generator)
             self.left = np.concatenate([self.left, self.index[order.numpy()]])

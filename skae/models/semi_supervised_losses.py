@@ -1,24 +1,31 @@
-"""Terms by which rows without labels teach a classifier.
+"""Losses by which rows without labels train a classifier, and the ladder's decoder.
 
-A term is called as ``term(state) -> (batch,)`` in nats, or squared units of z, per row
-and says by ``weight(progress)`` how much it counts when a share of the training is
-over. `Evidence` is the state: what one clean and one noisy pass of the same rows
-computed. The clean pass carries no gradient: it is the target.
+A loss is called as ``loss(passes) -> (batch,)``, in nats or squared units of z per row,
+and ``weight(progress)`` is its weight after a share of the training. `TwoPasses` holds
+a clean and a noisy pass of the same rows. The clean pass is the target and carries no
+gradient.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+import torch
+from torch import Generator, Tensor, nn
 
-from skae.models.stack import Pass
+from skae.models.stack import Pass, normalised
 
-__all__ = ["Consistency", "Evidence", "GraphLabels", "LadderReconstruction"]
+__all__ = [
+    "Consistency",
+    "GraphLabels",
+    "LadderDecoder",
+    "LadderReconstruction",
+    "TwoPasses",
+]
 
 
-class Evidence(NamedTuple):
-    """What terms see of a batch.
+class TwoPasses(NamedTuple):
+    """A batch of rows and what a network computed of it.
 
     Attributes
     ----------
@@ -60,23 +67,17 @@ class LadderReconstruction:
     rest: float = 0.01
 
     def weight(self, progress: float) -> float:
-        """One throughout."""
         return 1.0
 
-    def __call__(self, state: Evidence) -> Tensor:
+    def __call__(self, passes: TwoPasses) -> Tensor:
         """Summed over levels, shape ``(batch,)``."""
-        estimates = state.decoder(state.noisy)
-        targets = [state.x, *state.clean.z]
+        estimates = passes.decoder(passes.noisy)
+        targets = [passes.x, *passes.clean.z]
         weights = [self.input, self.first] + [self.rest] * (len(targets) - 2)
-        return sum(
-            (
-                weight * F.mse_loss(estimate, target, reduction="none").mean(1)
-                for weight, estimate, target in zip(
-                    weights, estimates, targets, strict=True
-                )
-            ),
-            start=targets[0].new_zeros(()),
-        )
+        loss = targets[0].new_zeros(())
+        for weight, z_hat, z in zip(weights, estimates, targets, strict=True):
+            loss = loss + weight * (z_hat - z).square().mean(1)
+        return loss
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,12 @@ class Consistency:
     ramp: float = 0.3
 
     def weight(self, progress: float) -> float:
-        """Rises linearly to ``size``."""
         return self.size * min(1.0, progress / self.ramp)
 
-    def __call__(self, state: Evidence) -> Tensor:
+    def __call__(self, passes: TwoPasses) -> Tensor:
         """Nats, shape ``(batch,)``."""
-        target = state.clean.logits.softmax(1)
-        return -(target * state.noisy.logits.log_softmax(1)).sum(1)
+        target = passes.clean.logits.softmax(1)
+        return -(target * passes.noisy.logits.log_softmax(1)).sum(1)
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,67 @@ class GraphLabels:
     fall: float = 0.9
 
     def weight(self, progress: float) -> float:
-        """Falls linearly."""
         return self.size * (1 - self.fall * progress)
 
-    def __call__(self, state: Evidence) -> Tensor:
+    def __call__(self, passes: TwoPasses) -> Tensor:
         """Nats, shape ``(batch,)``; zero where there is no graph."""
-        if state.target is None or state.confidence is None:
-            return state.noisy.logits.new_zeros(len(state.x))
-        loss = -(state.target * state.noisy.logits.log_softmax(1)).sum(1)
-        return state.confidence * loss
+        if passes.target is None or passes.confidence is None:
+            return passes.noisy.logits.new_zeros(len(passes.x))
+        loss = -(passes.target * passes.noisy.logits.log_softmax(1)).sum(1)
+        return passes.confidence * loss
+
+
+class LadderDecoder(nn.Module):
+    """Estimates the clean z of every level of a stack from a noisy pass.
+
+    Rasmus et al. (2015), *Semi-supervised learning with ladder networks*, arXiv
+    1507.02672. From the top down, each level combines the noisy z of the encoder with a
+    projection u of the level above, so an upper layer need not carry details that
+    matter for the reconstruction alone.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Widths of the stack, from its input to the logits.
+    generator : torch.Generator
+
+    Shape
+    -----
+    A `Pass` of the stack to a list of tensors ``(batch, size)``, input first.
+    """
+
+    def __init__(self, sizes: Sequence[int], generator: Generator):
+        super().__init__()
+        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        self.weights = nn.ParameterList(
+            torch.randn(upper, lower, generator=generator) * upper**-0.5
+            for lower, upper in pairs
+        )
+        self.combinators = nn.ModuleList(_Combinator(size) for size in sizes)
+
+    def forward(self, noisy: Pass) -> list[Tensor]:
+        levels = [noisy.x, *noisy.z]
+        u = normalised(noisy.logits.softmax(1))
+        estimates = [self.combinators[-1](levels[-1], u)]
+        for level in range(len(levels) - 2, -1, -1):
+            u = normalised(estimates[0] @ self.weights[level])
+            estimates.insert(0, self.combinators[level](levels[level], u))
+        return estimates
+
+
+class _Combinator(nn.Module):
+    """g(z_tilde, u) = (z_tilde - mu(u)) v(u) + mu(u), the paper's appendix B.
+
+    mu and v are a line plus a sigmoid in u, with parameters of each unit's own.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        start = torch.tensor([0.0, 1, 0, 0, 0, 0, 1, 0, 0, 0])
+        self.parameters_of_units = nn.Parameter(start[:, None].repeat(1, size))
+
+    def forward(self, z: Tensor, u: Tensor) -> Tensor:
+        a = self.parameters_of_units
+        mu = a[0] * torch.sigmoid(a[1] * u + a[2]) + a[3] * u + a[4]
+        v = a[5] * torch.sigmoid(a[6] * u + a[7]) + a[8] * u + a[9]
+        return (z - mu) * v + mu

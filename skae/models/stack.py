@@ -1,10 +1,10 @@
-"""The classifier's network: normalised layers, one on the other.
+"""The classifier's network: a stack of layers with batch normalisation.
 
-A `Layer` is h = s(gain * (z + shift)) of the normalised pre-activation
-z = (pre(x) - mean) / sqrt(var). While a layer is trained, mean and var are those of the
-batch (Ioffe and Szegedy 2015, arXiv 1502.03167) and noise is added to z; at prediction
-they are the layer's own, set by ``settle``. A `Stack` is layers in a row; `Stack.above`
-leaves the first of them out, which is how frozen layers stay untouched.
+A `NormalisedLayer` is h = s(gain * (z + shift)) of the normalised pre-activation
+z = (pre(x) - mean) / sqrt(var). In training, mean and var are those of the batch (Ioffe
+and Szegedy 2015, arXiv 1502.03167) and noise is added to z; in prediction they are the
+running statistics, which ``calibrate`` sets. `Stack.above` is a stack without its first
+layers: those are frozen while it is trained.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from torch import Generator, Tensor, nn
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.layers import product
 
-__all__ = ["Layer", "Pass", "Product", "Stack", "normalised"]
+__all__ = ["NormalisedLayer", "Pass", "Product", "Stack", "normalised"]
 
 _EPSILON = 1e-5
 
@@ -44,11 +44,11 @@ class Product(nn.Module):
         return cls(weight * (gain / n_in) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The product; in evaluation mode, each row alike wherever in x it stands."""
+        """The product; in evaluation mode the same bits wherever in x a row stands."""
         return x @ self.weight if self.training else product(x, self.weight)
 
 
-class Layer(nn.Module):
+class NormalisedLayer(nn.Module):
     """A pre-activation, normalised, scaled, shifted and activated.
 
     Parameters
@@ -68,8 +68,8 @@ class Layer(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from skae.models.stack import Layer, Product
-    >>> layer = Layer(Product(torch.eye(3)), 3, 3, "relu")
+    >>> from skae.models.stack import NormalisedLayer, Product
+    >>> layer = NormalisedLayer(Product(torch.eye(3)), 3, 3, "relu")
     >>> layer(torch.tensor([[1.0, -2.0, 3.0]])).tolist()
     [[1.0, 0.0, 3.0]]
     """
@@ -98,27 +98,28 @@ class Layer(nn.Module):
         self.register_buffer("var", torch.ones(n_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer as it predicts."""
-        return self.activate(self.normalised(x, is_settled=True))
+        """h with the running statistics."""
+        return self.activate(self.normalised(x, uses_running_statistics=True))
 
-    def normalised(self, x: Tensor, *, is_settled: bool = False) -> Tensor:
-        """z by the batch's own mean and variance, or by the layer's."""
+    def normalised(self, x: Tensor, *, uses_running_statistics: bool = False) -> Tensor:
+        """z by the mean and variance of the batch, or by the running statistics."""
         pre = self.pre(x)
-        return (pre - self.mean) * self.var.rsqrt() if is_settled else normalised(pre)
+        if uses_running_statistics:
+            return (pre - self.mean) * self.var.rsqrt()
+        return normalised(pre)
 
     def activate(self, z: Tensor) -> Tensor:
-        """h for z."""
         return ACTIVATIONS[self.activation].forward(self.gain * (z + self.shift))
 
     @torch.no_grad()
-    def settle(self, x: Tensor, *, alike: bool = False) -> Tensor:
-        """Take mean and variance of these rows as the layer's own.
+    def calibrate(self, x: Tensor, *, preserve_output: bool = False) -> Tensor:
+        """Set the running statistics to the mean and variance of these rows.
 
         Parameters
         ----------
         x : Tensor of shape (batch, n_in)
-        alike : bool, default=False
-            Change gain and shift too, so that the layer computes what it did before.
+        preserve_output : bool, default=False
+            Change gain and shift too, so that the layer's output stays the same.
 
         Returns
         -------
@@ -127,7 +128,7 @@ class Layer(nn.Module):
         pre = self.pre(x)
         var, mean = torch.var_mean(pre, 0, unbiased=False)
         var = var + _EPSILON
-        if alike:
+        if preserve_output:
             ratio = (var / self.var).sqrt()
             self.shift.copy_(
                 (self.shift + (mean - self.mean) * self.var.rsqrt()) / ratio
@@ -145,12 +146,12 @@ def normalised(x: Tensor) -> Tensor:
 
 
 class Pass(NamedTuple):
-    """What a pass computed on the way.
+    """Activations of a training pass.
 
     Attributes
     ----------
     x : Tensor of shape (batch, n_in)
-        What the first layer saw.
+        Input of the first layer.
     z : list of Tensor of shape (batch, n_out)
         Normalised pre-activations of each layer, noise included.
     logits : Tensor of shape (batch, n_classes)
@@ -163,11 +164,11 @@ class Pass(NamedTuple):
 
 
 class Stack(nn.Module):
-    """Layers in a row.
+    """Layers, each on the output of the one before.
 
     Parameters
     ----------
-    layers : sequence of Layer
+    layers : sequence of NormalisedLayer
         Shared, not copied.
 
     Shape
@@ -175,14 +176,14 @@ class Stack(nn.Module):
     ``(batch, n_in)`` of the first layer to ``(batch, n_out)`` of the last.
     """
 
-    def __init__(self, layers: Sequence[Layer]):
+    def __init__(self, layers: Sequence[NormalisedLayer]):
         super().__init__()
         self.layers: Any = nn.ModuleList(layers)
 
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __iter__(self) -> Iterator[Layer]:
+    def __iter__(self) -> Iterator[NormalisedLayer]:
         return iter(self.layers)
 
     @property
@@ -191,7 +192,7 @@ class Stack(nn.Module):
         return [self.layers[0].n_in, *(layer.n_out for layer in self.layers)]
 
     def forward(self, x: Tensor) -> Tensor:
-        """The last layer's output, as it predicts."""
+        """The last layer's output, with the running statistics."""
         for layer in self.layers:
             x = layer(x)
         return x
@@ -210,15 +211,12 @@ class Stack(nn.Module):
         noise: float = 0.0,
         generator: Generator | None = None,
         *,
-        is_settled: bool = False,
+        uses_running_statistics: bool = False,
     ) -> Pass:
-        """A training pass, with noise of this size on each z.
-
-        Statistics are the batch's own, or the layers' where those are settled.
-        """
+        """A training pass, with Gaussian noise of this standard deviation on each z."""
         h, zs = x, []
         for layer in self.layers:
-            z = layer.normalised(h, is_settled=is_settled)
+            z = layer.normalised(h, uses_running_statistics=uses_running_statistics)
             if noise:
                 z = z + noise * torch.randn(
                     z.shape, generator=generator, device=z.device
@@ -227,7 +225,7 @@ class Stack(nn.Module):
             h = layer.activate(z)
         return Pass(x, zs, h)
 
-    def settle(self, x: Tensor, *, alike: bool = False) -> None:
-        """Give every layer the statistics of these rows, see `Layer.settle`."""
+    def calibrate(self, x: Tensor, *, preserve_output: bool = False) -> None:
+        """Set the running statistics, see `NormalisedLayer.calibrate`."""
         for layer in self.layers:
-            x = layer.settle(x, alike=alike)
+            x = layer.calibrate(x, preserve_output=preserve_output)

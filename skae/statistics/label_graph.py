@@ -1,8 +1,8 @@
 """Labels that spread over a graph of nearest neighbours.
 
 Zhou et al. (2004), *Learning with local and global consistency*, NeurIPS 16. Neighbours
-are scikit-learn's; what is here weighs them, spreads labels over them and asks held-out
-labels whether the result is worth anything. Knows rows and labels, no network.
+are scikit-learn's; the functions here weigh them, spread labels over them and judge the
+result by held-out labels.
 """
 
 from dataclasses import dataclass
@@ -27,18 +27,18 @@ _ALPHA = 0.99
 _STEPS = 60
 _FOLDS = 5
 _LEAD = 0.9
-_FEW = 200
+_MAX_REPEATED = 200
 _MAX_JUDGED = 2000
 
 
 @dataclass(frozen=True)
 class SpreadLabels:
-    """What a graph says of every row.
+    """Class probabilities of every row from a graph.
 
     Attributes
     ----------
     target : ndarray of shape (n_samples, n_classes), float32
-        Class probabilities; given labels stay as they are.
+        One where the label is given.
     confidence : ndarray of shape (n_samples,), float32
         Share of the rows whose probabilities have at least this entropy; one for given
         labels, zero for rows that no label reaches.
@@ -99,23 +99,23 @@ def spread(
         Class numbers, -1 for rows without a label.
     n_classes : int
     """
-    known = np.flatnonzero(labels >= 0)
+    labelled = np.flatnonzero(labels >= 0)
     source = np.zeros((len(labels), n_classes), dtype=np.float32)
-    source[known, labels[known]] = 1
+    source[labelled, labels[labelled]] = 1
     degree = affinity.sum(axis=1)
     scale = sparse.diags_array(1 / np.sqrt(np.maximum(degree, 1e-12)))
     walk = (scale @ affinity @ scale).astype(np.float32)
-    found = source.copy()
+    spread_mass = source.copy()
     for _ in range(_STEPS):
-        found = _ALPHA * (walk @ found) + (1 - _ALPHA) * source
-    mass = found.sum(axis=1)
+        spread_mass = _ALPHA * (walk @ spread_mass) + (1 - _ALPHA) * source
+    mass = spread_mass.sum(axis=1)
     reached = mass > 0
-    target = np.full_like(found, 1 / n_classes)
-    target[reached] = found[reached] / mass[reached, None]
+    target = np.full_like(spread_mass, 1 / n_classes)
+    target[reached] = spread_mass[reached] / mass[reached, None]
     entropy = -(target * np.log(np.maximum(target, 1e-12))).sum(axis=1)
     share = rankdata(-entropy, method="max") / len(labels)
     confidence = np.where(reached, share, 0).astype(np.float32)
-    target[known], confidence[known] = source[known], 1
+    target[labelled], confidence[labelled] = source[labelled], 1
     return SpreadLabels(target, confidence)
 
 
@@ -125,10 +125,11 @@ def is_better(
     X_labelled: np.ndarray,
     random_state: np.random.RandomState,
 ) -> bool:
-    """Whether held-out labels are found better by the graph than from the rows alone.
+    """Whether the graph predicts held-out labels better than the rows alone.
 
-    All judges see the same labels in repeated cross-validation: labels that spread over
-    the graph, a support vector machine and a logistic regression on the labelled rows.
+    All predictors get the same labels in repeated cross-validation: labels that spread
+    over the graph, a support vector machine and a logistic regression of the labelled
+    rows.
     Neighbours that mislead cost more than good ones bring where the rows alone do well,
     so the graph has to leave 10% fewer errors than the better of the other two, and at
     least one labelled row's.
@@ -142,24 +143,24 @@ def is_better(
         The labelled rows, in order, centred and scaled.
     random_state : RandomState
     """
-    known = np.flatnonzero(labels >= 0)
-    y = labels[known]
-    wrong, n_asked = np.zeros(3), 0
-    for kept, asked in _splits(y, random_state):
+    labelled = np.flatnonzero(labels >= 0)
+    y = labels[labelled]
+    wrong, n_held_out = np.zeros(3), 0
+    for kept, held_out in _splits(y, random_state):
         partial = np.full_like(labels, -1)
-        partial[known[kept]] = y[kept]
+        partial[labelled[kept]] = y[kept]
         target = spread(affinity, partial, y.max() + 1).target
-        answers = [target[known[asked]].argmax(axis=1)]
+        answers = [target[labelled[held_out]].argmax(axis=1)]
         # More labels than this change the judgement little and take long.
         order = random_state.permutation(kept)
         _, first = np.unique(y[order], return_index=True)
         learned = np.union1d(order[first], order[:_MAX_JUDGED])
         for machine in (SVC(), LogisticRegression(max_iter=300)):
             machine.fit(X_labelled[learned], y[learned])
-            answers.append(machine.predict(X_labelled[asked]))
-        wrong += [(answer != y[asked]).sum() for answer in answers]
-        n_asked += len(asked)
-    by_graph, alone = wrong[0] / n_asked, wrong[1:].min() / n_asked
+            answers.append(machine.predict(X_labelled[held_out]))
+        wrong += [(answer != y[held_out]).sum() for answer in answers]
+        n_held_out += len(held_out)
+    by_graph, alone = wrong[0] / n_held_out, wrong[1:].min() / n_held_out
     return bool(by_graph <= _LEAD * alone and alone - by_graph >= 1 / len(y))
 
 
@@ -170,7 +171,7 @@ def _splits(y, random_state):
     else:
         splitter = RepeatedStratifiedKFold(
             n_splits=min(_FOLDS, np.bincount(y)[np.unique(y)].min()),
-            n_repeats=_FOLDS if len(y) <= _FEW else 1,
+            n_repeats=_FOLDS if len(y) <= _MAX_REPEATED else 1,
             random_state=random_state,
         )
     return splitter.split(np.zeros(len(y)), y)

@@ -1,7 +1,7 @@
-"""Labels from the neighbours of rows: which rows, by what distance, and whether at all.
+"""Labels from nearest neighbours: of which rows, by what distance, and whether at all.
 
-`NeighbourLabels` builds the graphs of `label_graph` for a classifier: first by the
-rows themselves, then also by what a network has learned of them.
+`NeighbourLabels` builds the graphs of `label_graph` for a classifier: first from the
+rows themselves, then also from their codes in a trained network.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ _MAX_WIDTH = 50
 class NeighbourLabels:
     """Labels that spread over the nearest neighbours of rows.
 
-    Of more than 65,536 rows, that many are taken, among them up to half labelled ones;
-    the others get no label.
+    Of more than ``max_rows`` rows, that many are used, up to half of them labelled; the
+    others get no label.
 
     Parameters
     ----------
@@ -36,33 +36,41 @@ class NeighbourLabels:
         Class numbers, -1 for rows without a label.
     n_classes : int
     seed : int
+    max_rows : int, default=65536
     """
 
-    def __init__(self, X, labels: np.ndarray, n_classes: int, seed: int):
-        self.everyone = len(labels)
+    def __init__(
+        self,
+        X,
+        labels: np.ndarray,
+        n_classes: int,
+        seed: int,
+        max_rows: int = _MAX_ROWS,
+    ):
+        self.n_samples = len(labels)
         self.n_classes = n_classes
         self.state = np.random.RandomState(seed)
         self.index = np.arange(len(labels))
-        if len(labels) > _MAX_ROWS:
+        if len(labels) > max_rows:
             order = self.state.permutation(len(labels))
-            known = order[labels[order] >= 0][: _MAX_ROWS // 2]
-            others = order[labels[order] < 0][: _MAX_ROWS - len(known)]
-            self.index = np.sort(np.concatenate([known, others]))
+            labelled = order[labels[order] >= 0][: max_rows // 2]
+            others = order[labels[order] < 0][: max_rows - len(labelled)]
+            self.index = np.sort(np.concatenate([labelled, others]))
             X = X[self.index]
         self.X = X
         self.labels = labels[self.index]
 
     def judge(self) -> bool:
-        """Whether the rows' neighbours know labels better than the rows alone.
+        """Whether neighbours predict labels better than models of the labelled rows.
 
-        No, where most rows are labelled or too few to ask.
+        False where most rows are labelled, or where a class has fewer than two labels.
         """
-        known = np.flatnonzero(self.labels >= 0)
-        counts = np.bincount(self.labels[known], minlength=self.n_classes)
-        if len(known) > len(self.labels) / 2 or counts.min() < 2:
+        labelled = np.flatnonzero(self.labels >= 0)
+        counts = np.bincount(self.labels[labelled], minlength=self.n_classes)
+        if len(labelled) > len(self.labels) / 2 or counts.min() < 2:
             return False
         self.affinity = neighbour_graph(self._comparable())
-        X = self.X[known]
+        X = self.X[labelled]
         X = X.toarray() if sparse.issparse(X) else X
         X = (X - X.mean(axis=0)) / (np.sqrt(X.var(axis=0).mean()) or 1)
         return is_better(self.affinity, self.labels, X, self.state)
@@ -73,14 +81,14 @@ class NeighbourLabels:
         learned: Callable[[Tensor], Tensor] | None = None,
         rows: Rows | None = None,
     ) -> SpreadLabels:
-        """What neighbours say of every row, after `judge`.
+        """Class probabilities of every row from its neighbours, after `judge`.
 
         Parameters
         ----------
         learned : callable, optional
-            Maps rows to what a network makes of them; neighbours by that are added.
+            Maps rows to codes, whose neighbours are added.
         rows : Rows, optional
-            What it maps.
+            The rows that are mapped.
         """
         affinity = self.affinity
         if learned is not None and rows is not None:
@@ -89,17 +97,17 @@ class NeighbourLabels:
                 for block in chunks(len(self.index), rows.n_features)
             ]
             affinity = affinity + neighbour_graph(torch.cat(parts).cpu().numpy())
-        found = spread(affinity.tocsr(), self.labels, self.n_classes)
-        if len(self.index) == self.everyone:
-            return found
-        target = np.full((self.everyone, found.target.shape[1]), 1, dtype=np.float32)
-        target /= target.shape[1]
-        confidence = np.zeros(self.everyone, dtype=np.float32)
-        target[self.index], confidence[self.index] = found.target, found.confidence
+        labels = spread(affinity.tocsr(), self.labels, self.n_classes)
+        if len(self.index) == self.n_samples:
+            return labels
+        shape = self.n_samples, self.n_classes
+        target = np.full(shape, 1 / self.n_classes, dtype=np.float32)
+        confidence = np.zeros(self.n_samples, dtype=np.float32)
+        target[self.index], confidence[self.index] = labels.target, labels.confidence
         return SpreadLabels(target, confidence)
 
     def _comparable(self) -> np.ndarray:
-        """Rows in which neighbours are looked for, on principal axes if they are wide.
+        """Rows for the neighbour search, on principal axes if there are many columns.
 
         Rows without negative values (intensities, counts) are compared by direction:
         how bright an image is, or how long a text, says little about its class.

@@ -25,13 +25,11 @@ from skae import (
     DenoisingAE,
     StackedAEClassifier,
 )
-from skae.fitting import classifier_stage as stage_training
-from skae.fitting.classifier_fit import StackedFit
+from skae.fitting.classifier_stage import sample
+from skae.fitting.pca_start import Units
 from skae.fitting.pretraining import codes_of, layers_of
-from skae.models.classifier import PartlyLabelled
 from skae.rows.chunks import Rows
 from skae.statistics.neighbours import NeighbourLabels
-from skae.training.trainer import Trainer
 
 FAST = {"pretrain_max_iter": 2, "max_iter": 2, "random_state": 0, "device": "cpu"}
 
@@ -54,21 +52,6 @@ def partly(rows):
     return X, np.where(np.arange(len(y)) < 40, y, -1)
 
 
-@pytest.fixture
-def stages(monkeypatch):
-    """The weights of the whole stack before and after each stage."""
-    seen = {}
-    run = StackedFit._run
-
-    def recorded(self, stage, stack):
-        before = state_of(stack)
-        run(self, stage, stack)
-        seen[stage.name] = before, state_of(stack)
-
-    monkeypatch.setattr(StackedFit, "_run", recorded)
-    return seen
-
-
 def state_of(stack):
     return [
         {name: tensor.clone() for name, tensor in layer.state_dict().items()}
@@ -88,27 +71,45 @@ def alike(one, other):
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+class Stages(Callback):
+    """Layers that each stage trains, before and after, its batches and its noise."""
+
+    def __init__(self):
+        self.before, self.after, self.batches, self.generators = [], [], [], []
+
+    def on_train_begin(self, net, X=None, **kwargs):
+        if hasattr(net.module_, "stack"):
+            self.before.append(state_of(net.module_.stack))
+            self.batches.append(X)
+            self.generators.append(net.generator.get_state())
+
+    def on_train_end(self, net, **kwargs):
+        if hasattr(net.module_, "stack"):
+            self.after.append(state_of(net.module_.stack))
+
+
 class TestStages:
-    def test_frozen_layers_are_bit_identical_after_the_head(self, partly, stages):
-        small().fit(*partly)
-        before, after = stages["head"]
-        assert same(before[0], after[0])
-        assert same(before[1], after[1])
-        assert not same(before[2], after[2])
+    def test_layers_are_released_from_the_top(self, partly):
+        stages = Stages()
+        small(callbacks=[stages]).fit(*partly)
+        assert [len(layers) for layers in stages.before] == [1, 2, 3]
+        for before, after in zip(stages.before, stages.after, strict=True):
+            for one, other in zip(before, after, strict=True):
+                assert not torch.equal(one["pre.weight"], other["pre.weight"])
 
-    def test_layers_are_released_from_the_top(self, partly, stages):
-        small().fit(*partly)
-        before, after = stages["1 layer released"]
-        assert same(before[0], after[0])
-        assert not torch.equal(before[1]["pre.weight"], after[1]["pre.weight"])
-        before, after = stages["fine-tuning"]
-        assert not torch.equal(before[0]["pre.weight"], after[0]["pre.weight"])
-
-    def test_as_many_layers_are_released_as_were_asked_for(self, partly, stages):
-        small(unfreeze_layers=1).fit(*partly)
-        before, after = stages["fine-tuning"]
-        assert same(before[0], after[0])
-        assert not same(before[1], after[1])
+    @pytest.mark.parametrize("n_released", [0, 1])
+    def test_frozen_layers_are_bit_identical_to_the_pretrained_ones(
+        self, partly, n_released
+    ):
+        model = small(unfreeze_layers=n_released).fit(*partly)
+        for number, autoencoder in enumerate(model.autoencoders_):
+            units = None if number == 0 else Units(np.zeros(1), 1.0)
+            (layer,) = layers_of(autoencoder, units)
+            is_frozen = number < 2 - n_released
+            assert (
+                same(layer.state_dict(), model.encoder_.layers[number].state_dict())
+                == is_frozen
+            )
 
     def test_without_release_the_encoder_stays_as_it_was_pretrained(self, partly):
         X, y = partly
@@ -119,10 +120,12 @@ class TestStages:
         np.testing.assert_allclose(model.transform(X), codes, rtol=1e-4, atol=1e-5)
         assert [name for name, _ in model.stages_] == ["layer 1", "layer 2", "head"]
 
-    def test_older_layers_move_less(self, partly, stages):
+    def test_older_layers_move_less(self, partly):
         X, y = partly
-        small(semi_supervised=False, max_iter=1, hidden_noise_level=0).fit(X, y)
-        before, after = stages["fine-tuning"]
+        stages = Stages()
+        parameters = {"semi_supervised": False, "max_iter": 1, "hidden_noise_level": 0}
+        small(**parameters, callbacks=[stages]).fit(X, y)
+        before, after = stages.before[-1], stages.after[-1]
         moved = [
             (after[i]["pre.weight"] - before[i]["pre.weight"]).abs().max()
             for i in range(2)
@@ -383,25 +386,19 @@ class TestLearning:
         assert len(model.validation_scores_) <= 30
         assert small().fit(X, y).validation_scores_ is None
 
-    def test_held_out_rows_take_no_part(self, rows, monkeypatch):
-        X, y = rows
-        drawn = []
-        init = PartlyLabelled.__init__
+    def test_held_out_rows_take_no_part(self, rows):
+        stages = Stages()
+        parameters = {"early_stopping": True, "validation_fraction": 0.25}
+        small(**parameters, callbacks=[stages]).fit(*rows)
+        labels = stages.batches[-1].labels
+        assert len(labels) == 90
+        assert (labels >= 0).all()
 
-        def noted(self, rows, labels, *args):
-            drawn.append((len(rows), int((labels < 0).sum())))
-            init(self, rows, labels, *args)
-
-        monkeypatch.setattr(PartlyLabelled, "__init__", noted)
-        small(early_stopping=True, validation_fraction=0.25).fit(X, y)
-        assert drawn[-1] == (90, 0)
-
-    def test_statistics_reach_all_rows(self, monkeypatch):
-        monkeypatch.setattr(stage_training, "_SETTLING_ROWS", 100)
+    def test_statistics_reach_all_rows(self):
         X = np.arange(199.0)[:, None]
         rows = Rows(X, np.zeros(1), 1.0, torch.device("cpu"))
-        assert stage_training.sample(rows).max() == 198
-        assert len(stage_training.sample(rows)) == 100
+        assert sample(rows, 100).max() == 198
+        assert len(sample(rows, 100)) == 100
 
     def test_epochs_are_passes_whatever_the_batch(self, rows):
         steps = {}
@@ -525,19 +522,12 @@ class TestContinuing:
         model.partial_fit(X, y)
         np.testing.assert_array_equal(model.transform(X), codes)
 
-    def test_chunks_do_not_repeat_their_noise(self, rows, monkeypatch):
-        states = []
-        init = Trainer.__init__
-
-        def noted(self, *args, generator, **parameters):
-            states.append(generator.get_state())
-            init(self, *args, generator=generator, **parameters)
-
-        monkeypatch.setattr(Trainer, "__init__", noted)
+    def test_chunks_do_not_repeat_their_noise(self, rows):
         X, y = rows
-        model = small(pretrain=False)
+        stages = Stages()
+        model = small(pretrain=False, callbacks=[stages])
         model.partial_fit(X, y, classes=[0, 1, 2]).partial_fit(X, y).partial_fit(X, y)
-        assert not torch.equal(states[1], states[2])
+        assert not torch.equal(*stages.generators[1:])
         assert model.n_iter_ == len(model.loss_curve_) == 3
 
     def test_the_mark_of_unlabelled_rows_is_no_class(self, rows):

@@ -18,7 +18,7 @@ from skae.models.semi_supervised_losses import (
     GraphLabels,
     LadderReconstruction,
 )
-from skae.models.stack import Layer, Product, Stack
+from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.corruption import NoCorruption
 from skae.rows.chunks import Rows
 from skae.statistics.label_graph import SpreadLabels
@@ -35,8 +35,12 @@ def drawn(*shape, seed=0):
 
 
 def stack_of():
-    hidden = Layer(Product(drawn(D, H, seed=1)), D, H, "tanh", drawn(H, seed=2))
-    output = Layer(Product(drawn(H, K, seed=3)), H, K, "identity", drawn(K, seed=4))
+    hidden = NormalisedLayer(
+        Product(drawn(D, H, seed=1)), D, H, "tanh", drawn(H, seed=2)
+    )
+    output = NormalisedLayer(
+        Product(drawn(H, K, seed=3)), H, K, "identity", drawn(K, seed=4)
+    )
     return Stack([hidden, output]).double()
 
 
@@ -100,13 +104,17 @@ class Nothing:
 
 
 class TestLabelledRows:
-    @pytest.mark.parametrize("is_settled", [False, True])
-    def test_the_loss_is_torchs_cross_entropy_of_the_noisy_pass(self, is_settled):
+    @pytest.mark.parametrize("uses_running_statistics", [False, True])
+    def test_the_loss_is_torchs_cross_entropy_of_the_noisy_pass(
+        self, uses_running_statistics
+    ):
         stack, batch = stack_of(), labelled_of()
-        found = loss_of(stack, is_settled=is_settled).batch_loss(
-            batch, generator=seeded()
-        )
-        logits = noisy_pass(stack, batch.x, seeded(), is_settled=is_settled).logits
+        found = loss_of(
+            stack, uses_running_statistics=uses_running_statistics
+        ).batch_loss(batch, generator=seeded())
+        logits = noisy_pass(
+            stack, batch.x, seeded(), uses_running_statistics=uses_running_statistics
+        ).logits
         nats = F.cross_entropy(logits, batch.y, reduction="none")
         torch.testing.assert_close(found, (nats * batch.weight).mean())
 
@@ -114,7 +122,9 @@ class TestLabelledRows:
         x, y, _ = labelled_of()
         times = torch.arange(9) % 3
         # The layers' own statistics: those of a batch know no weights.
-        loss = loss_of(corruption=NoCorruption(), noise=0.0, is_settled=True)
+        loss = loss_of(
+            corruption=NoCorruption(), noise=0.0, uses_running_statistics=True
+        )
         weighted = loss.batch_loss(Labelled(x, y, times.double()))
         again = [part.repeat_interleave(times, dim=0) for part in (x, y)]
         repeated = loss.batch_loss(Labelled(*again, torch.ones(9).double()))
@@ -136,7 +146,7 @@ class TestLabelledRows:
 
     def test_rows_are_judged_as_the_stack_predicts(self):
         stack, batch = stack_of(), labelled_of()
-        stack.settle(unlabelled_of().x)
+        stack.calibrate(unlabelled_of().x)
         found = loss_of(stack).nll(batch.x, batch.y)
         expected = F.cross_entropy(stack(batch.x), batch.y, reduction="none")
         torch.testing.assert_close(found, expected)
@@ -167,8 +177,8 @@ class TestTerms:
             found = loss.batch_loss(labelled, unlabelled, generator=generator)
             generator = seeded()
             noisy_pass(loss.stack, labelled.x, generator)
-            evidence = loss.evidence(unlabelled, generator)
-            share = (term(evidence) * unlabelled.weight).mean()
+            two_passes = loss.two_passes(unlabelled, generator)
+            share = (term(two_passes) * unlabelled.weight).mean()
             torch.testing.assert_close(found, alone + term.weight(step / 4) * share)
 
     def test_several_terms_add_up(self):
@@ -199,7 +209,7 @@ class TestTerms:
 
     def test_evidence_is_a_noisy_and_a_clean_pass_of_the_same_rows(self):
         loss, rows = loss_of(terms=[Nothing()]), unlabelled_of(graph=True)
-        found = loss.evidence(rows, seeded())
+        found = loss.two_passes(rows, seeded())
         noisy, clean = noisy_pass(loss.stack, rows.x, seeded()), loss.stack.run(rows.x)
         torch.testing.assert_close(found.noisy.logits, noisy.logits)
         torch.testing.assert_close(found.clean.logits, clean.logits)
@@ -212,7 +222,7 @@ class TestTargets:
     """The clean pass is a target: what it computes is not what is to be changed."""
 
     def test_the_clean_pass_carries_no_gradient(self):
-        found = loss_of(terms=[Nothing()]).evidence(unlabelled_of(), seeded())
+        found = loss_of(terms=[Nothing()]).two_passes(unlabelled_of(), seeded())
         for tensor in (*found.clean.z, found.clean.logits, found.x):
             assert not tensor.requires_grad
         for tensor in (*found.noisy.z, found.noisy.logits):
@@ -223,9 +233,9 @@ class TestTargets:
         # A copy computes the same targets, and no gradient comes back from it.
         loss, rows = loss_of(terms=[term]), unlabelled_of()
         other = copy.deepcopy(loss.stack)
-        evidence = loss.evidence(rows, seeded())
-        found = gradients(term(evidence).sum(), loss)
-        apart = evidence._replace(
+        two_passes = loss.two_passes(rows, seeded())
+        found = gradients(term(two_passes).sum(), loss)
+        apart = two_passes._replace(
             clean=other.run(rows.x), noisy=noisy_pass(loss.stack, rows.x, seeded())
         )
         expected = gradients(term(apart).sum(), loss)
@@ -242,7 +252,7 @@ class TestTargets:
     def test_reconstruction_of_the_input_teaches_every_layer(self):
         term = LadderReconstruction(input=1.0, first=0.0, rest=0.0)
         loss = loss_of(terms=[term])
-        share = term(loss.evidence(unlabelled_of(), seeded())).sum()
+        share = term(loss.two_passes(unlabelled_of(), seeded())).sum()
         found = gradients(share, loss.stack)
         assert all((slope != 0).any() for slope in found.values())
 

@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from skae.models.semi_supervised_losses import (
     Consistency,
-    Evidence,
     GraphLabels,
     LadderReconstruction,
+    TwoPasses,
 )
 from skae.models.stack import Pass
 
@@ -45,7 +45,9 @@ class Told(nn.Module):
 def evidence_of(sizes=SIZES, **graph):
     estimates = [drawn(N, k, seed=90 + level) for level, k in enumerate(sizes)]
     clean, noisy = pass_of(1, sizes), pass_of(2, sizes)
-    return Evidence(clean, noisy, Told(estimates), drawn(N, sizes[0], seed=80), **graph)
+    return TwoPasses(
+        clean, noisy, Told(estimates), drawn(N, sizes[0], seed=80), **graph
+    )
 
 
 def graph_of():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skae.models.stack import Layer, Product, Stack, normalised
+from skae.models.stack import NormalisedLayer, Product, Stack, normalised
 from skae.parts.activations import ACTIVATIONS
 
 each_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -21,7 +21,9 @@ def rows(n=30, width=6, seed=1):
 def layer_of(n_in, n_out, activation="tanh", *, seed=0):
     """A layer with weights, gain, shift and statistics as if it had been trained."""
     generator = seeded(seed)
-    layer = Layer(Product.random(n_in, n_out, 1.0, generator), n_in, n_out, activation)
+    layer = NormalisedLayer(
+        Product.random(n_in, n_out, 1.0, generator), n_in, n_out, activation
+    )
     with torch.no_grad():
         layer.gain.copy_(0.5 + torch.rand(n_out, generator=generator))
         layer.shift.copy_(torch.randn(n_out, generator=generator))
@@ -70,7 +72,7 @@ class TestLayer:
         self, activation, training
     ):
         pre, shift = Product(rows(6, 4)), rows(1, 4, seed=2)[0]
-        layer = Layer(pre, 6, 4, activation, shift).train(training)
+        layer = NormalisedLayer(pre, 6, 4, activation, shift).train(training)
         x = rows()
         expected = ACTIVATIONS[activation].forward(x @ pre.weight + shift)
         torch.testing.assert_close(layer(x), expected)
@@ -85,15 +87,15 @@ class TestLayer:
     def test_settling_alike_changes_nothing_that_is_computed(self, activation):
         layer, x = layer_of(6, 4, activation), rows()
         before, mean = layer(x), layer.mean.clone()
-        returned = layer.settle(rows(50, seed=2) * 3 + 1, alike=True)
+        returned = layer.calibrate(rows(50, seed=2) * 3 + 1, preserve_output=True)
         assert not torch.allclose(layer.mean, mean)
         torch.testing.assert_close(layer(x), before)
         torch.testing.assert_close(returned, layer(rows(50, seed=2) * 3 + 1))
 
     def test_settling_gives_z_mean_zero_and_variance_one(self):
         layer, x = layer_of(6, 4), rows() * 3 + 1
-        layer.settle(x)
-        z = layer.normalised(x, is_settled=True)
+        layer.calibrate(x)
+        z = layer.normalised(x, uses_running_statistics=True)
         torch.testing.assert_close(z, normalised(layer.pre(x)))
         torch.testing.assert_close(z.mean(0), torch.zeros(4).double())
         torch.testing.assert_close(
@@ -103,21 +105,21 @@ class TestLayer:
     def test_settling_anew_keeps_gain_and_shift(self):
         layer = layer_of(6, 4)
         gain, shift = layer.gain.clone(), layer.shift.clone()
-        layer.settle(rows())
+        layer.calibrate(rows())
         assert torch.equal(layer.gain, gain)
         assert torch.equal(layer.shift, shift)
 
     def test_settling_returns_what_the_layer_then_computes(self):
         layer, x = layer_of(6, 4), rows()
-        torch.testing.assert_close(layer.settle(x), layer(x))
+        torch.testing.assert_close(layer.calibrate(x), layer(x))
 
     def test_a_constant_unit_stays_finite(self):
         layer, x = layer_of(6, 4), torch.ones(5, 6).double()
         before = layer(x)
-        torch.testing.assert_close(layer.settle(x, alike=True), before)
+        torch.testing.assert_close(layer.calibrate(x, preserve_output=True), before)
         torch.testing.assert_close(layer(x), before)
-        layer.settle(x)
-        assert (layer.normalised(x, is_settled=True) == 0).all()
+        layer.calibrate(x)
+        assert (layer.normalised(x, uses_running_statistics=True) == 0).all()
 
 
 class TestRun:
@@ -151,25 +153,31 @@ class TestRun:
 
     def test_with_the_layers_statistics_it_is_the_forward_pass(self):
         stack, x = stack_of(6, 5, 3), rows()
-        found = stack.run(x, is_settled=True)
+        found = stack.run(x, uses_running_statistics=True)
         torch.testing.assert_close(found.logits, stack(x))
         below = stack.below(1)(x)
         torch.testing.assert_close(
-            found.z[1], stack.layers[1].normalised(below, is_settled=True)
+            found.z[1], stack.layers[1].normalised(below, uses_running_statistics=True)
         )
 
     def test_once_settled_to_the_batch_both_kinds_of_statistics_agree(self):
         stack, x = stack_of(6, 5, 3), rows()
-        stack.settle(x)
+        stack.calibrate(x)
         torch.testing.assert_close(stack.run(x).logits, stack(x))
 
-    @pytest.mark.parametrize("is_settled", [False, True])
-    def test_noise_on_each_layer_has_the_stated_standard_deviation(self, is_settled):
+    @pytest.mark.parametrize("uses_running_statistics", [False, True])
+    def test_noise_on_each_layer_has_the_stated_standard_deviation(
+        self, uses_running_statistics
+    ):
         stack, x = stack_of(6, 5, 4), rows(6000)
-        found = stack.run(x, 0.3, seeded(), is_settled=is_settled)
+        found = stack.run(
+            x, 0.3, seeded(), uses_running_statistics=uses_running_statistics
+        )
         h, noises = x, []
         for layer, z in zip(stack, found.z, strict=True):
-            noises.append(z - layer.normalised(h, is_settled=is_settled))
+            noises.append(
+                z - layer.normalised(h, uses_running_statistics=uses_running_statistics)
+            )
             h = layer.activate(z)
         torch.testing.assert_close(found.logits, h)
         every = torch.cat(noises, dim=1)
@@ -214,20 +222,20 @@ class TestStack:
     def test_what_changes_above_changes_the_whole_and_nothing_below(self):
         stack, x = stack_of(6, 5, 4, 3), rows()
         whole, below = stack(x), stack.below(1)(x)
-        stack.above(1).settle(stack.below(1)(x))
+        stack.above(1).calibrate(stack.below(1)(x))
         assert not torch.allclose(stack(x), whole)
         assert torch.equal(stack.below(1)(x), below)
 
     def test_settling_alike_leaves_the_whole_as_it_was(self):
         stack, x = stack_of(6, 5, 4, 3), rows()
         before = stack(x)
-        stack.settle(rows(50, seed=2) * 3 + 1, alike=True)
+        stack.calibrate(rows(50, seed=2) * 3 + 1, preserve_output=True)
         torch.testing.assert_close(stack(x), before)
 
     def test_settling_gives_every_z_mean_zero_and_variance_one(self):
         stack, x = stack_of(6, 5, 4, 3), rows(50) * 3 + 1
-        stack.settle(x)
-        for z in stack.run(x, is_settled=True).z:
+        stack.calibrate(x)
+        for z in stack.run(x, uses_running_statistics=True).z:
             torch.testing.assert_close(z.mean(0), torch.zeros_like(z[0]))
             torch.testing.assert_close(
                 z.var(0, unbiased=False), torch.ones_like(z[0]), rtol=1e-3, atol=0
@@ -235,7 +243,7 @@ class TestStack:
 
     def test_settling_carries_no_gradient(self):
         stack = stack_of(6, 5, 3)
-        stack.settle(rows(), alike=True)
+        stack.calibrate(rows(), preserve_output=True)
         assert all(not buffer.requires_grad for buffer in stack.buffers())
         assert all(p.is_leaf and p.requires_grad for p in stack.parameters())
 

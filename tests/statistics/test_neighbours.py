@@ -7,7 +7,6 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 
 from skae.rows.chunks import Rows
-from skae.statistics import neighbours
 from skae.statistics.neighbours import NeighbourLabels
 
 DEVICE = torch.device("cpu")
@@ -86,11 +85,10 @@ def test_what_was_learned_adds_neighbours(digits):
     assert after > before
 
 
-def test_of_too_many_rows_labelled_ones_are_among_those_taken(digits, monkeypatch):
+def test_of_too_many_rows_labelled_ones_are_among_those_taken(digits):
     X, y = digits
-    monkeypatch.setattr(neighbours, "_MAX_ROWS", 300)
     labels = few(y, 100)
-    graph = NeighbourLabels(X, labels, 10, 0)
+    graph = NeighbourLabels(X, labels, 10, 0, max_rows=300)
     assert len(graph.index) == 300
     assert set(np.flatnonzero(labels >= 0)) <= set(graph.index)
     graph.judge()

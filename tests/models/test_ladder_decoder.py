@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skae.models.ladder import LadderDecoder
+from skae.models.semi_supervised_losses import LadderDecoder
 from skae.models.stack import Pass
 
 SIZES = [6, 5, 4, 3]
