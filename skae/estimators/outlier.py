@@ -39,7 +39,7 @@ from skae.estimators.parameters import (
 from skae.outliers.calibration import Calibration, beyond_doubt
 from skae.outliers.ensemble import STEPS, Recipe, train
 from skae.outliers.out_of_bag import SeenRows, shares_of, unseen_as_new
-from skae.outliers.robust_units import RobustUnits
+from skae.outliers.sampling import draw_pairs, robust_units
 from skae.outliers.scorers import EnsembleScorer, ReconstructionScorer
 from skae.outliers.thresholds import best_threshold
 from skae.rows.isolation import isolated, resolve_device
@@ -49,7 +49,6 @@ __all__ = ["AEOutlierDetector"]
 # Rows of a pair by default, and a limit to its entries for wide data.
 _PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 5 * 2**15
 _MAX_FEATURES = 256
-_UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**20
 _CALIBRATION_ENTRIES = 2**20
 _HELD_OUT = 0.25
 
@@ -395,8 +394,8 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         n_drawn = self._n_drawn(X.shape[0], recipe.n_features)
         batch = max(1, min(recipe.batch_size, round(self._n_trusted(n_drawn))))
         with isolated():
-            units = old.units if adding else _units_of(X, weight, random)
-            used, pairs = _drawn_pairs(
+            units = old.units if adding else robust_units(X, weight, random)
+            used, pairs = draw_pairs(
                 X.shape[0], n_drawn, (n_members + 1) // 2, self.bootstrap, random
             )
             block = X[used].toarray() if sparse.issparse(X) else X[used]
@@ -582,36 +581,6 @@ def _quantile(scores, share, weight):
     order = np.argsort(scores, kind="stable")
     middle = np.cumsum(weight[order]) - weight[order] / 2
     return float(np.interp(share * weight.sum(), middle, scores[order]))
-
-
-def _units_of(X, weight, random):
-    """Robust units of X, from a limited number of rows."""
-    n_rows = int(np.clip(_UNITS_ENTRIES // X.shape[1], 256, _UNITS_ROWS))
-    if weight is not None:
-        probability = weight / weight.sum()
-        X = X[np.sort(random.choice(len(weight), n_rows, p=probability))]
-    elif X.shape[0] > n_rows:
-        X = X[np.sort(random.choice(X.shape[0], n_rows, replace=False))]
-    block = X.toarray() if sparse.issparse(X) else X
-    return RobustUnits.of(np.asarray(block, dtype=np.float64))
-
-
-def _drawn_pairs(n_samples, n_drawn, n_pairs, bootstrap, random):
-    """The rows that any pair draws, and numbers into them, shuffled, of each pair."""
-    pairs = [_drawn(n_samples, n_drawn, bootstrap, random) for _ in range(n_pairs)]
-    used, place = np.unique(np.concatenate(pairs), return_inverse=True)
-    ends = np.cumsum([len(rows) for rows in pairs])[:-1]
-    return used, np.split(place, ends)
-
-
-def _drawn(n_samples, n_drawn, bootstrap, random):
-    """Shuffled numbers of the rows of a pair, each once."""
-    rows = random.choice(n_samples, n_drawn, replace=bootstrap)
-    if bootstrap:
-        rows = random.permutation(np.unique(rows))
-        if len(rows) < 2:
-            rows = random.permutation(n_samples)[:2]
-    return rows
 
 
 def _seed_of(random_state):

@@ -27,10 +27,14 @@ def normal_rows(n_samples, seed=0):
 X = normal_rows(400)
 FRESH = normal_rows(400, seed=1)
 OUTLIERS = np.random.default_rng(2).normal(scale=6, size=(40, 6))
-detector = AEOutlierDetector(random_state=0).fit(X)
 
 
-def test_outliers_score_lower_than_fresh_normal_rows():
+@pytest.fixture(scope="module")
+def detector():
+    return AEOutlierDetector(random_state=0).fit(X)
+
+
+def test_outliers_score_lower_than_fresh_normal_rows(detector):
     scores = detector.score_samples(np.r_[FRESH, OUTLIERS])
     truth = np.r_[np.ones(400), np.zeros(40)]
     assert roc_auc_score(truth, scores) > 0.9
@@ -43,7 +47,7 @@ def test_a_cluster_of_outliers_in_training_does_not_vouch_for_itself():
     assert roc_auc_score(np.r_[np.ones(400), np.zeros(40)], scores) > 0.99
 
 
-def test_decision_function_is_score_minus_offset_and_predict_its_sign():
+def test_decision_function_is_score_minus_offset_and_predict_its_sign(detector):
     decision = detector.decision_function(FRESH)
     np.testing.assert_array_equal(
         decision, detector.score_samples(FRESH) - detector.offset_
@@ -72,7 +76,7 @@ def test_fresh_normal_rows_are_flagged_at_the_stated_rate(rate):
     assert stats.kstest(fitted.p_values(fresh), "uniform").pvalue > 0.01
 
 
-def test_the_threshold_and_the_p_values_agree():
+def test_the_threshold_and_the_p_values_agree(detector):
     p = detector.p_values(FRESH)
     np.testing.assert_array_equal(detector.predict(FRESH) == -1, p <= 0.05)
     assert (p > 0).all()
@@ -88,7 +92,7 @@ def test_a_float_contamination_flags_that_share_of_the_training_rows():
     )
 
 
-def test_weights_move_the_float_threshold_as_repetition_would():
+def test_weights_move_the_float_threshold_as_repetition_would(detector):
     weight = np.where(detector.score_samples(X) < detector.offset_, 5.0, 1.0)
     fitted = AEOutlierDetector(contamination=0.2, random_state=0)
     fitted.fit(X, sample_weight=weight)
@@ -96,7 +100,7 @@ def test_weights_move_the_float_threshold_as_repetition_would():
     assert weight[flagged].sum() / weight.sum() == pytest.approx(0.2, abs=0.02)
 
 
-def test_rows_of_weight_zero_are_left_out():
+def test_rows_of_weight_zero_are_left_out(detector):
     weight = np.r_[np.ones(400), np.zeros(40)]
     weighted = AEOutlierDetector(random_state=0)
     weighted.fit(np.r_[X, OUTLIERS], sample_weight=weight)
@@ -106,7 +110,7 @@ def test_rows_of_weight_zero_are_left_out():
 
 
 @pytest.mark.parametrize("convention", [lambda y: y, lambda y: 1 - 2 * y])
-def test_tune_threshold_separates_what_can_be_separated(convention):
+def test_tune_threshold_separates_what_can_be_separated(detector, convention):
     far = np.r_[FRESH, 50 + OUTLIERS]
     y = np.r_[np.zeros(400, int), np.ones(40, int)]
     tuned = pickle.loads(pickle.dumps(detector))
@@ -114,7 +118,7 @@ def test_tune_threshold_separates_what_can_be_separated(convention):
     np.testing.assert_array_equal(tuned.predict(far), 1 - 2 * y)
 
 
-def test_tune_threshold_trades_precision_against_recall():
+def test_tune_threshold_trades_precision_against_recall(detector):
     rows = np.r_[FRESH, OUTLIERS]
     y = np.r_[np.zeros(400, int), np.ones(40, int)]
     tuned = pickle.loads(pickle.dumps(detector))
@@ -129,14 +133,14 @@ def test_tune_threshold_trades_precision_against_recall():
     assert by_hand.sum() == 60
 
 
-def test_tune_threshold_names_what_it_needs():
+def test_tune_threshold_names_what_it_needs(detector):
     with pytest.raises(ValueError, match="both kinds must occur"):
         detector.tune_threshold(FRESH, np.ones(400))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         detector.tune_threshold(FRESH, [0, 1])
 
 
-def test_explanations_sum_to_the_score():
+def test_explanations_sum_to_the_score(detector):
     rows = np.r_[FRESH, 1e6 * OUTLIERS]
     np.testing.assert_allclose(
         detector.explain(rows).sum(axis=1), detector.score_samples(rows), rtol=1e-5
@@ -180,7 +184,7 @@ def test_explanations_of_a_frame_are_a_frame():
     assert len(table) == 6
 
 
-def test_explanations_of_an_array_are_a_record_array():
+def test_explanations_of_an_array_are_a_record_array(detector):
     table = detector.explain(FRESH[:2], top=99)
     assert len(table) == 12
     np.testing.assert_array_equal(np.sort(table.feature[:6]), np.arange(6))
@@ -202,7 +206,7 @@ def test_sparse_dense_and_frame_input_give_the_same():
         )
 
 
-def test_the_same_seed_gives_the_same_scores_bit_for_bit(monkeypatch):
+def test_the_same_seed_gives_the_same_scores_bit_for_bit(detector, monkeypatch):
     rows = normal_rows(3000, seed=7)
     expected = detector.score_samples(rows)
     again = AEOutlierDetector(random_state=0, n_jobs=2).fit(X)
@@ -217,7 +221,7 @@ def test_the_same_seed_gives_the_same_scores_bit_for_bit(monkeypatch):
     assert not np.array_equal(other, expected)
 
 
-def test_farther_is_never_more_normal():
+def test_farther_is_never_more_normal(detector):
     steps = 10.0 ** np.arange(1, 13)
     for direction in np.random.default_rng(8).normal(size=(10, 6)):
         scores = detector.score_samples(np.outer(steps, direction))
@@ -227,7 +231,7 @@ def test_farther_is_never_more_normal():
     assert np.isfinite(detector.score_samples(largest)).all()
 
 
-def test_offsets_and_units_of_the_features_do_not_matter():
+def test_offsets_and_units_of_the_features_do_not_matter(detector):
     moved = AEOutlierDetector(random_state=0).fit(1e8 + 1e3 * X)
     np.testing.assert_allclose(
         moved.score_samples(1e8 + 1e3 * FRESH), detector.score_samples(FRESH), rtol=1e-3
@@ -382,7 +386,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match=message):
             AEOutlierDetector(**parameters).fit(X)
 
-    def test_a_failed_fit_leaves_the_earlier_one(self):
+    def test_a_failed_fit_leaves_the_earlier_one(self, detector):
         fitted = AEOutlierDetector(random_state=0).fit(X)
         fitted.set_params(max_features=99)
         with pytest.raises(ValueError, match="max_features"):
