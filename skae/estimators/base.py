@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
 )
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -32,6 +34,7 @@ from skae.estimators.trained import TrainedEstimator
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.resolve import Parts
+from skae.parts.corruption import NoCorruption
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.isolation import isolated
 
@@ -257,6 +260,33 @@ class BaseAutoencoder(
         """
         rows = self._rows(X)
         out = self._map_rows(rows, self._reconstruct, self.n_features_in_)
+        return self._restored(out, X)
+
+    def corrupt(self, X, random_state=None):
+        """Corrupt rows as in training; without a corruption they are returned as is.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        random_state : int, RandomState or None, default=None
+            Decides the noise.
+
+        Returns
+        -------
+        X_tilde : ndarray of shape (n_samples, n_features)
+            In X's units and dtype.
+        """
+        rows = self._rows(X)
+        if isinstance(self.net_.corruption, NoCorruption):
+            return self._restored(rows.toarray() if issparse(rows) else rows, X)
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        generator = torch.Generator(self._device).manual_seed(seed)
+
+        def corrupted(x):
+            x_tilde = self.net_.corrupted(x, generator)
+            return self._units.to_x(x_tilde.masked_fill(x.isnan(), torch.nan))
+
+        out = self._map_rows(rows, corrupted, self.n_features_in_)
         return self._restored(out, X)
 
     def score_samples(self, X):

@@ -22,7 +22,21 @@ __all__ = ["TrainedEstimator"]
 
 
 class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
-    """Estimators with a trained module ``net_``, which sees (X - center) / scale."""
+    """Estimators with a trained module ``net_``, which sees (X - center) / scale.
+
+    Attributes
+    ----------
+    kept_epoch_ : float or None
+        Epoch whose weights the model has, an entry of ``epochs_``; None where these are
+        the start's or PCA's, and after ``partial_fit``.
+    """
+
+    @property
+    def kept_epoch_(self):
+        epochs = self.epochs_
+        kept = getattr(self, "_kept_round", None)
+        is_pca = getattr(self, "init", None) == "pca" and not self.departure_
+        return None if is_pca or not kept else epochs[kept - 1]
 
     def get_params(self, deep=True):
         """Parameters of the estimator and, if ``deep``, of its callbacks.

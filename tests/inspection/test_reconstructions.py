@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import AutoencoderTransformer, ConvAE, DenoisingAE
 from skae.inspection import ReconstructionDisplay
-from skae.inspection.figures import new_axes
+from skae.inspection.drawing import new_axes
 
 pytest.importorskip("matplotlib")
 
