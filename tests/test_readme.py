@@ -9,7 +9,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = """\
 python -m pip install -c constraints.txt ".[plot]" && python -m skae
-python -m pip install -c constraints.txt -e ".[test]" && python -m pytest
+python -m pip install -c constraints.txt -e ".[test]" && \
+python -m pytest -n 2 --dist loadfile
 """
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
