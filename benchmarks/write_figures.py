@@ -42,14 +42,15 @@ SECTIONS = [
         "pca_ratio",
         "Held-out squared error over that of PCA with as many components, on "
         "standardised tables with d/4, d/2 and 2 components: below 1 is better than "
-        "PCA. `worse` counts fits worse by more than 1e-5, `at PCA` those that are PCA.",
+        "PCA. `worse` counts fits worse by more than 1e-5, `at PCA` those that are "
+        "PCA.",
         lambda r: [r["summary"]],
     ),
     (
         "Other architectures that start as PCA",
         "anchored",
-        "Held-out squared error over that of PCA with k components; `worse` counts fits "
-        "worse by more than .001, `kept` is the "
+        "Held-out squared error over that of PCA with k components; `worse` counts "
+        "fits worse by more than .001, `kept` is the "
         "share of the learned part that held-out rows confirmed, 0 where the result "
         "is PCA.",
         lambda r: [r["summary"], _without(r["fits"], "seed")],

@@ -15,7 +15,7 @@ from skae.inspection import ReconstructionDisplay
 from skae.parts.corruption import GaussianNoise
 
 images = load_digits().images / 16
-train, test = images[:1400], images[1400:]
+train, test = images[:500], images[1400:]
 noisy = np.clip(test + np.random.default_rng(0).normal(0, 0.2, test.shape), 0, 1)
 
 noise = GaussianNoise(0.2, relative=False, clip=(0, 1))
