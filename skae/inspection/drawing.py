@@ -30,7 +30,6 @@ __all__ = [
     "form_for",
     "form_of",
     "in_shape",
-    "limits_of",
     "new_axes",
     "palette",
     "panels",
@@ -142,7 +141,7 @@ def panels(axes, shape, form, *, needed=None, of="one for each sample drawn"):
 
 
 def palette(n_colors):
-    """Colours that can be told apart, 20 at most."""
+    """Distinct colours, 20 at most."""
     from matplotlib import colormaps
 
     return colormaps["tab10" if n_colors <= 10 else "tab20"].colors[:n_colors]
@@ -177,11 +176,9 @@ def in_shape(estimator, samples, sample_shape, kind):
     """
     samples = np.asarray(samples)
     own = getattr(estimator, "sample_shape_", None)
-    if sample_shape is not None:
-        shape = tuple(sample_shape)
-    else:
-        shape = samples.shape[1:] if own is None else tuple(own)
-    kind, full = form_of(kind, shape, own=sample_shape is None and own is not None)
+    own = own if sample_shape is None else None
+    shape = own or sample_shape or samples.shape[1:]
+    kind, full = form_of(kind, shape, own=own is not None)
     n_features = math.prod(samples.shape[1:])
     if math.prod(full) != n_features:
         raise ValueError(
@@ -227,17 +224,12 @@ def form_of(kind, shape, *, own=False):
 
 def form_for(kind, samples, feature_names=None, percentiles=_PERCENTILES):
     """The `Images`, `Sequences` or `Bars` that draw samples of this kind."""
-    if kind == "image":
-        return Images(*limits_of(samples, percentiles))
-    return Sequences() if kind == "sequence" else Bars(feature_names)
-
-
-def limits_of(samples, percentiles=_PERCENTILES):
-    """Values to be drawn black and white."""
+    if kind != "image":
+        return Sequences() if kind == "sequence" else Bars(feature_names)
     low, high = np.nanpercentile(samples, percentiles)
     if high > low:
-        return low, high
-    return np.nanmin(samples), np.nanmax(samples)
+        return Images(low, high)
+    return Images(np.nanmin(samples), np.nanmax(samples))
 
 
 class Images:
@@ -258,7 +250,7 @@ class Images:
         self.high = high if high > low else low + 1
 
     def draw(self, ax, image, behind=None):
-        """Draw one image; nothing can be seen behind it."""
+        """Draw one image; nothing shows behind it."""
         if len(image) == 1:
             ax.imshow(image[0], cmap="gray", vmin=self.low, vmax=self.high)
         else:

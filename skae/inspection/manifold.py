@@ -15,7 +15,6 @@ from skae.inspection.drawing import (
     display,
     form_for,
     in_shape,
-    limits_of,
     new_axes,
     panels,
 )
@@ -143,20 +142,13 @@ class ManifoldDisplay:
         axes = np.atleast_1d(np.asarray(axes, dtype=object))
         if axes.size != 1:
             raise ValueError(f"Images are drawn on one Axes; got {axes.size}.")
-        low, high = limits_of(samples)
         # Rows of the grid upwards, pixels of a sample downwards.
-        tiles = samples[::-1].transpose(0, 3, 1, 4, 2)
-        page = tiles.reshape(n_rows * height, n_columns * width, n_channels)
-        page = np.clip((page - low) / ((high - low) or 1), 0, 1)
+        tiles = samples[::-1].transpose(2, 0, 3, 1, 4)
+        page = tiles.reshape(n_channels, n_rows * height, n_columns * width)
         (ax,) = axes.flat
-        ax.imshow(
-            page[..., 0] if n_channels == 1 else page,
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            extent=(-0.5, n_columns - 0.5, -0.5, n_rows - 0.5),
-            aspect=height / width,
-        )
+        form_for("image", samples).draw(ax, page)
+        ax.images[0].set_extent((-0.5, n_columns - 0.5, -0.5, n_rows - 0.5))
+        ax.set_aspect(height / width)
         ax.set_xticks(*_ticks(self.first))
         ax.set_yticks(*_ticks(self.second))
         ax.set(xlabel="code 0", ylabel="code 1")

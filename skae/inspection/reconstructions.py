@@ -165,8 +165,8 @@ def _rows(estimator, X):
         X = padded
     if np.ndim(X) > 2:
         X = np.reshape(X, (len(X), -1))
-    kinds = [np.float64, np.float32]
-    return check_array(X, dtype=kinds, ensure_all_finite="allow-nan")
+    dtypes = [np.float64, np.float32]
+    return check_array(X, dtype=dtypes, ensure_all_finite="allow-nan")
 
 
 def _like(X, samples):
