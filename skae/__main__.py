@@ -18,42 +18,45 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 
 from skae import AEOutlierDetector, AutoencoderTransformer
+from skae.inspection import ReconstructionDisplay
 from skae.inspection.drawing import new_axes
 
 REDUCERS = (PCA, AutoencoderTransformer)
 DETECTORS = (IsolationForest, AEOutlierDetector)
+# Name, data and the label of the normal rows.
+SETS = (
+    ("breast cancer: benign", load_breast_cancer, 1),
+    ("digits: 8", load_digits, 8),
+    ("wine: second cultivar", load_wine, 1),
+)
 N_PICTURED = 8
 
 
 def main(arguments=None, n_components=(2, 8, 16), n_splits=5) -> None:
     """Compare skae's drop-ins with what they replace, and draw digits."""
     parser = argparse.ArgumentParser("python -m skae", description=main.__doc__)
-    text = "folder for the picture (default: the current one)"
-    parser.add_argument("--output", type=Path, default=Path(), help=text)
+    parser.add_argument("--output", type=Path, default=Path(), help="picture's folder")
     output = parser.parse_args(arguments).output
     if not output.is_dir():
         parser.error(f"--output: {str(output)!r} must be a folder that exists")
     X, y = load_digits(return_X_y=True)
     digits = train_test_split(X / 16, y, random_state=0, stratify=y)
-    print(
-        "Held-out digits: share of the variance that the reconstruction keeps, accuracy"
-        "\nof 5 nearest neighbours on the codes, seconds of one fit.\n\n"
-        f"  {'reducer':24}{'n_components':>12}{'variance':>10}{'accuracy':>10}"
-        f"{'seconds':>9}"
-    )
+    print("Held-out digits: variance that the reconstruction keeps, accuracy of the")
+    print("5 nearest neighbours by code, seconds of one fit.\n")
+    print("  reducer                 n_components  variance  accuracy  seconds")
     for k in n_components:
         for reducer in REDUCERS:
             compare_reducer(reducer(k, random_state=0), *digits)
+    stated = AEOutlierDetector().false_alarm_rate
+    print("\nTrained on half of the normal rows: area under the ROC curve, share of")
     print(
-        "\nTrained on half of the normal rows: area under the ROC curve, share of fresh"
-        "\nnormal rows and of outliers flagged, means over splits. AEOutlierDetector\n"
-        f"states {AEOutlierDetector().false_alarm_rate} false alarms; IsolationForest "
-        "states none.\n\n"
-        f"  {'normal rows':23}{'detector':19}{'AUROC':>8}{'false':>8}{'caught':>8}"
+        f"other normal rows flagged (AEOutlierDetector states {stated}), of outliers.\n"
     )
-    for data in one_class_sets():
+    print("  normal rows            detector              AUROC   false  caught")
+    for name, load, normal in SETS:
+        X, y = load(return_X_y=True)
         for detector in DETECTORS:
-            compare_detector(detector, *data, n_splits)
+            compare_detector(detector, name, X[y == normal], X[y != normal], n_splits)
     try:
         print(f"\nHeld-out digits from {N_PICTURED} numbers: {draw(digits, output)}")
     except ImportError as error:
@@ -73,27 +76,16 @@ def compare_reducer(reducer, X, X_test, y, y_test) -> None:
     print(f"  {name:24}{k:12}{variance:10.3f}{accuracy:10.3f}{spent:9.2f}")
 
 
-def one_class_sets():
-    """Name, rows and which of them are outliers."""
-    cancer, digits, wine = load_breast_cancer(), load_digits(), load_wine()
-    yield "breast cancer: benign", cancer.data, cancer.target == 0
-    yield "digits: 8", digits.data, digits.target != 8
-    yield "wine: second cultivar", wine.data, wine.target != 1
-
-
-def compare_detector(detector, name, X, is_outlier, n_splits) -> None:
+def compare_detector(detector, name, normal, outliers, n_splits) -> None:
     """Print a row of the second table."""
     figures = []
     for seed in range(n_splits):
-        train, fresh = train_test_split(
-            X[~is_outlier], test_size=0.5, random_state=seed
-        )
+        train, fresh = train_test_split(normal, test_size=0.5, random_state=seed)
         model = detector(random_state=seed).fit(train)
-        test = np.concatenate([fresh, X[is_outlier]])
-        outlier = np.arange(len(test)) >= len(fresh)
-        flagged = model.predict(test) == -1
-        auroc = roc_auc_score(outlier, -model.score_samples(test))
-        figures.append((auroc, flagged[~outlier].mean(), flagged[outlier].mean()))
+        scores = [model.score_samples(rows) for rows in (fresh, outliers)]
+        is_normal = np.repeat([1, 0], [len(fresh), len(outliers)])
+        auroc = roc_auc_score(is_normal, np.concatenate(scores))
+        figures.append([auroc, *(np.mean(part < model.offset_) for part in scores)])
     shown = "".join(f"{figure:8.3f}" for figure in np.mean(figures, axis=0))
     print(f"  {name:23}{detector.__name__:19}{shown}")
 
@@ -101,17 +93,13 @@ def compare_detector(detector, name, X, is_outlier, n_splits) -> None:
 def draw(digits, output):
     """Save held-out digits above their reconstructions; where the picture is."""
     X, X_test, _, y_test = digits
-    axes = new_axes(1 + len(REDUCERS), 10, figsize=(10, 3))
     examples = np.stack([X_test[y_test == digit][0] for digit in range(10)])
-    rows = {"original": examples}
-    for reducer in REDUCERS:
+    axes = new_axes(2 * len(REDUCERS), 10, figsize=(10, 4.2))
+    for lines, reducer in zip(np.split(axes, len(REDUCERS)), REDUCERS, strict=True):
         model = reducer(N_PICTURED, random_state=0).fit(X)
-        rows[reducer.__name__] = model.inverse_transform(model.transform(examples))
-    for line, (name, images) in zip(axes, rows.items(), strict=True):
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
-        for ax, image in zip(line, images, strict=True):
-            ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
-            ax.set(xticks=[], yticks=[])
+        options = {"n_samples": 10, "sample_shape": (8, 8), "axes": lines}
+        ReconstructionDisplay.from_estimator(model, examples, **options)
+        lines[1, 0].set_ylabel(reducer.__name__.removesuffix("Transformer"))
     path = output / "skae-digits.png"
     axes[0, 0].figure.savefig(path, dpi=100)
     return path

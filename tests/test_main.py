@@ -23,7 +23,7 @@ def test_prints_both_tables_and_draws_the_picture(tmp_path, monkeypatch, capsys)
 
 def test_says_how_to_get_the_picture_without_matplotlib(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr(demo, "one_class_sets", list)
+    monkeypatch.setattr(demo, "SETS", ())
     demo.main([], n_components=())
     assert 'pip install "skae[plot]"' in capsys.readouterr().out
 

@@ -71,7 +71,9 @@ def display(cls):
     """
     cls = dataclasses.dataclass(cls, kw_only=True, eq=False, repr=False)
     for method in (cls.from_estimator.__func__, cls.plot):
-        summary, _, rest = inspect.cleandoc(method.__doc__).partition("\n\nRaises\n")
+        summary, _, rest = inspect.cleandoc(method.__doc__ or "").partition(
+            "\n\nRaises\n"
+        )
         raises = f"Raises\n{rest}" if rest else ""
         summary, _, own = summary.partition("\n\nParameters\n----------\n")
         entries = [entry.rstrip() for entry in re.split(r"^(?=\S)", own, flags=re.M)]
