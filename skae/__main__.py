@@ -22,14 +22,12 @@ from skae.inspection import ReconstructionDisplay
 from skae.inspection.drawing import new_axes
 
 REDUCERS = (PCA, AutoencoderTransformer)
-DETECTORS = (IsolationForest, AEOutlierDetector)
 # Name, data and the label of the normal rows.
 SETS = (
     ("breast cancer: benign", load_breast_cancer, 1),
     ("digits: 8", load_digits, 8),
     ("wine: second cultivar", load_wine, 1),
 )
-N_PICTURED = 8
 
 
 def main(arguments=None, n_components=(2, 8, 16), n_splits=5) -> None:
@@ -49,16 +47,14 @@ def main(arguments=None, n_components=(2, 8, 16), n_splits=5) -> None:
             compare_reducer(reducer(k, random_state=0), *digits)
     stated = AEOutlierDetector().false_alarm_rate
     print("\nTrained on half of the normal rows: area under the ROC curve, share of")
-    print(
-        f"other normal rows flagged (AEOutlierDetector states {stated}), of outliers.\n"
-    )
+    print(f"other normal rows flagged (stated: {stated}), and of outliers.\n")
     print("  normal rows            detector              AUROC   false  caught")
     for name, load, normal in SETS:
         X, y = load(return_X_y=True)
-        for detector in DETECTORS:
+        for detector in (IsolationForest, AEOutlierDetector):
             compare_detector(detector, name, X[y == normal], X[y != normal], n_splits)
     try:
-        print(f"\nHeld-out digits from {N_PICTURED} numbers: {draw(digits, output)}")
+        print(f"\nHeld-out digits from 8 numbers: {draw(digits, output)}")
     except ImportError as error:
         print(f"\n{error}")
 
@@ -96,7 +92,7 @@ def draw(digits, output):
     examples = np.stack([X_test[y_test == digit][0] for digit in range(10)])
     axes = new_axes(2 * len(REDUCERS), 10, figsize=(10, 4.2))
     for lines, reducer in zip(np.split(axes, len(REDUCERS)), REDUCERS, strict=True):
-        model = reducer(N_PICTURED, random_state=0).fit(X)
+        model = reducer(8, random_state=0).fit(X)
         options = {"n_samples": 10, "sample_shape": (8, 8), "axes": lines}
         ReconstructionDisplay.from_estimator(model, examples, **options)
         lines[1, 0].set_ylabel(reducer.__name__.removesuffix("Transformer"))
