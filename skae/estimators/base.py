@@ -281,10 +281,14 @@ class BaseAutoencoder(
             return self._restored(rows.toarray() if issparse(rows) else rows, X)
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
         generator = torch.Generator(self._device).manual_seed(seed)
+        center = torch.as_tensor(self._units.center)
+        scale = torch.as_tensor(self._units.scale)
 
         def corrupted(x):
             x_tilde = self.net_.corrupted(x, generator)
-            return self._units.to_x(x_tilde.masked_fill(x.isnan(), torch.nan))
+            x_tilde = x_tilde.masked_fill(x.isnan(), torch.nan).cpu().double()
+            # Not `to_x`, which would take the noise off constant columns.
+            return x_tilde * scale + center
 
         out = self._map_rows(rows, corrupted, self.n_features_in_)
         return self._restored(out, X)
