@@ -4,42 +4,31 @@ import sys
 
 import pytest
 
-from skae import __main__ as main_job
+from skae import __main__ as demo
 
 
-@pytest.fixture
-def small(monkeypatch, tmp_path):
-    """Few fits, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(main_job, "WIDTHS", (2, 8))
-    monkeypatch.setattr(main_job, "SEEDS", range(1))
-    return tmp_path
-
-
-def test_prints_both_comparisons_and_draws_the_picture(small, capsys):
+def test_prints_both_tables_and_draws_the_picture(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    main_job.main([])
-    printed = capsys.readouterr()
-    rows = [line.split() for line in printed.out.splitlines() if line.startswith("  ")]
-    reducers = [row for row in rows if row[0] in ("PCA", "AutoencoderTransformer")]
-    variance = {(row[0], row[1]): float(row[2]) for row in reducers}
-    for width in ("2", "8"):
-        ours, pca = variance["AutoencoderTransformer", width], variance["PCA", width]
-        assert ours > pca
-    detectors = [row[-4] for row in rows if len(row) > 4 and row[-5] == "benign"]
-    assert detectors == ["IsolationForest", "AEOutlierDetector"]
-    assert "fit/s" in printed.err
-    assert [path.name for path in small.iterdir()] == ["skae-digits.png"]
+    monkeypatch.chdir(tmp_path)
+    demo.main([], n_components=(2,), n_splits=1)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    variance = {row[0]: float(row[2]) for row in rows if row[1:2] == ["2"]}
+    assert set(variance) == {"PCA", "AutoencoderTransformer"}
+    assert variance["AutoencoderTransformer"] > variance["PCA"]
+    benign = [row for row in rows if "benign" in row]
+    assert [row[-4] for row in benign] == ["IsolationForest", "AEOutlierDetector"]
+    assert all(float(row[-3]) > 0.9 and float(row[-1]) > 0.5 for row in benign)
+    assert ["skae-digits.png"] == [path.name for path in tmp_path.iterdir()]
 
 
-def test_says_how_to_get_the_picture_without_matplotlib(small, monkeypatch, capsys):
+def test_says_how_to_get_the_picture_without_matplotlib(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr(main_job, "NORMAL", ())
-    main_job.main([])
+    monkeypatch.setattr(demo, "SETS", ())
+    demo.main([], n_components=())
     assert 'pip install "skae[plot]"' in capsys.readouterr().out
 
 
-def test_output_must_be_a_folder_that_exists(small, capsys):
+def test_output_must_be_a_folder_that_exists(capsys):
     with pytest.raises(SystemExit):
-        main_job.main(["--output", "nowhere"])
+        demo.main(["--output", "nowhere"])
     assert "'nowhere' must be a folder that exists" in capsys.readouterr().err

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
+import skae
+from skae import inspection
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = """\
 python -m pip install -c constraints.txt ".[plot]" && python -m skae
-python -m pip install -c constraints.txt -e ".[test]" && python -m pytest
+python -m pip install -c constraints.txt -e ".[test]" && \
+python -m pytest -n 2 --dist loadfile
 """
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -43,3 +47,12 @@ def test_readme_has_the_two_commands():
     assert [block.lstrip() for block in blocks(ROOT / "README.md", "bash")] == [
         COMMANDS
     ]
+
+
+def test_the_api_page_names_every_class():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    table = page[page.index("## Fitted attributes") : page.index("## Displays")]
+    classes = [name for name in skae.__all__ if isinstance(getattr(skae, name), type)]
+    assert len(classes) == 12
+    assert not [name for name in classes if f"| `{name}` |" not in table]
+    assert not [name for name in inspection.__all__ if name not in page]

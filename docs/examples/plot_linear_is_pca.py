@@ -1,9 +1,10 @@
 """
+=============================
 The linear autoencoder is PCA
 =============================
 
-With ``activation="identity"`` and random initial weights, training arrives at PCA's
-subspace (Baldi and Hornik 1989), and the components are rotated to its axes.
+With ``activation="identity"`` and random weights at the start, training by gradient
+arrives at the subspace of PCA (Baldi and Hornik, 1989).
 """
 
 from scipy.linalg import subspace_angles
@@ -19,12 +20,10 @@ linear = AutoencoderTransformer(
 ).fit(X)
 
 # %%
-# The share of the variance that is lost, over PCA's, and the largest principal angle
-# between the two subspaces.
+# Training error over PCA's, minus one, and the largest principal angle in radians.
 lost, least = (
     ((X - model.inverse_transform(model.transform(X))) ** 2).sum()
     for model in (linear, pca)
 )
 angle = subspace_angles(linear.components_.T, pca.components_.T).max()
-print(f"error over PCA's, minus one: {lost / least - 1:.1e}")
-print(f"largest angle, radians: {angle:.1e}")
+print(f"excess error {lost / least - 1:.1e}, largest angle {angle:.1e}")

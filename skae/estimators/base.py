@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -250,6 +252,37 @@ class BaseAutoencoder(
     def _reconstructed(self, rows, condition=None):
         """Reconstructions of validated rows."""
         return self._map_rows(rows, self._reconstruct, self.n_features_in_, condition)
+
+    def corrupt(self, X, random_state=None):
+        """Corrupt rows as in training; without a corruption they are returned as is.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        random_state : int, RandomState or None, default=None
+            Decides the noise.
+
+        Returns
+        -------
+        X_tilde : ndarray of shape (n_samples, n_features)
+            In X's units and dtype.
+        """
+        rows = self._rows(X)
+        if self.net_.corruption.is_identity:
+            return self._restored(rows.toarray() if issparse(rows) else rows, X)
+        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        generator = torch.Generator(self._device).manual_seed(seed)
+        center = torch.as_tensor(self._units.center)
+        scale = torch.as_tensor(self._units.scale)
+
+        def corrupted(x):
+            x_tilde = self.net_.corrupted(x, generator)
+            x_tilde = x_tilde.masked_fill(x.isnan(), torch.nan).cpu().double()
+            # Not `to_x`, which would take the noise off constant columns.
+            return x_tilde * scale + center
+
+        out = self._map_rows(rows, corrupted, self.n_features_in_)
+        return self._restored(out, X)
 
     def score_samples(self, X):
         """Log-likelihood of each row given its code, up to a constant.

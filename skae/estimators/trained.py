@@ -34,6 +34,9 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
         Epochs of training, also of those that led to this fit.
     epochs_ : ndarray of shape (n_evaluations,)
         When the losses below were noted, in epochs and fractions of them.
+    kept_epoch_ : float or None
+        Epoch whose weights the model has, an entry of ``epochs_``; None where these are
+        the start's or PCA's, and after ``partial_fit``.
     loss_curve_ : list of float
         Training loss at each evaluation, nats per sample of the scaled rows.
     validation_scores_ : list of float or None
@@ -43,6 +46,13 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
     feature_names_in_ : ndarray of str
         Only when X has string column names.
     """
+
+    @property
+    def kept_epoch_(self):
+        epochs = self.epochs_
+        kept = getattr(self, "_kept_round", None)
+        is_pca = getattr(self, "init", None) == "pca" and not self.departure_
+        return None if is_pca or not kept else epochs[kept - 1]
 
     def get_params(self, deep=True):
         """Parameters of the estimator and, if ``deep``, of its callbacks.

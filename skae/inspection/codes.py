@@ -3,6 +3,8 @@
 Works on any fitted transformer, PCA and pipelines too.
 """
 
+from typing import Any
+
 import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils.validation import (
@@ -12,15 +14,16 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from skae.inspection.figures import new_axes, palette
+from skae.inspection.drawing import display, new_axes, palette
 
 __all__ = ["LatentDisplay"]
 
-_MOST_KINDS = 20
+_MOST_CLASSES = 20
 
 
+@display
 class LatentDisplay:
-    """Codes of rows, coloured by what is known of the rows.
+    """Codes of rows, coloured by class or value.
 
     Codes of two columns are drawn as they are, wider ones along their two principal
     axes. A single column is drawn against y, or as a histogram without y.
@@ -29,8 +32,8 @@ class LatentDisplay:
     ----------
     codes : array-like of shape (n_samples, n_components)
     y : array-like of shape (n_samples,), optional
-        Class labels, up to 20 kinds of them, get a legend; numbers of more kinds, or
-        with fractions, get a colour bar.
+        Class labels, up to 20 classes, get a legend; numbers of more values, or with
+        fractions, get a colour bar.
 
     Attributes
     ----------
@@ -50,9 +53,8 @@ class LatentDisplay:
     >>> display.figure_.savefig("codes.png")  # doctest: +SKIP
     """
 
-    def __init__(self, *, codes, y=None):
-        self.codes = codes
-        self.y = y
+    codes: Any
+    y: Any = None
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, ax=None):
@@ -61,101 +63,68 @@ class LatentDisplay:
         Parameters
         ----------
         estimator : fitted transformer
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), optional
             Class labels or numbers.
-        ax : matplotlib Axes, optional
-            A new figure's when left out.
-
-        Returns
-        -------
-        display : LatentDisplay
         """
         check_is_fitted(estimator)
         codes = np.asarray(estimator.transform(X))
         return cls(codes=codes, y=y).plot(ax)
 
     def plot(self, ax=None):
-        """Draw the codes.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-
-        Returns
-        -------
-        display : LatentDisplay
-
-        Raises
-        ------
-        ValueError
-            When y has not one entry a row, or too many kinds for colours.
-        ImportError
-            When matplotlib is not installed.
-        """
+        """Draw the codes."""
         codes = check_array(self.codes, input_name="codes")
+        y, name, classes = None, getattr(self.y, "name", None) or "y", None
         if self.y is not None:
             check_consistent_length(codes, self.y)
-        if ax is None:
-            ax = new_axes()
+            y = column_or_1d(self.y)
+            # Missing labels can not be sorted among the others.
+            y = y.astype(str) if y.dtype.kind == "O" else y
+            classes = _classes(y)
+        ax = new_axes() if ax is None else ax
         points, labels = _plane(codes)
-        y, name = self._known()
-        kinds = None if y is None else _kinds(y)
         if points.shape[1] > 1:
-            self._draw_plane(ax, points, y, kinds, name)
+            _draw_plane(ax, points, y, classes, name)
             ax.set(xlabel=labels[0], ylabel=labels[1])
         else:
-            self._draw_line(ax, points[:, 0], y, kinds, name)
+            _draw_line(ax, points[:, 0], y, classes, name)
             ax.set_xlabel(labels[0])
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _known(self):
-        """y as an array, and what it is called."""
-        if self.y is None:
-            return None, None
-        y = column_or_1d(self.y)
-        if y.dtype.kind == "O":
-            # Missing labels can not be sorted among the others.
-            y = y.astype(str)
-        return y, getattr(self.y, "name", None)
 
-    def _draw_plane(self, ax, points, y, kinds, name):
-        size = _point_size(len(points))
-        if kinds is None:
-            drawn = ax.scatter(*points.T, c=y, s=size)
-            if y is not None:
-                ax.figure.colorbar(drawn, ax=ax, label=name or "y")
-            return
-        for kind, color in zip(kinds, palette(len(kinds)), strict=True):
-            chosen = points[y == kind]
-            ax.scatter(*chosen.T, s=size, color=color, label=str(kind))
-        ax.legend(
-            title=name,
-            ncols=1 if len(kinds) <= 10 else 2,
-            loc="center left",
-            bbox_to_anchor=(1.0, 0.5),
-            markerscale=1.5,
-        )
+def _draw_plane(ax, points, y, classes, name):
+    size = _point_size(len(points))
+    if classes is None:
+        drawn = ax.scatter(*points.T, c=y, s=size)
+        if y is not None:
+            ax.figure.colorbar(drawn, ax=ax, label=name)
+        return
+    for label, color in zip(classes, palette(len(classes)), strict=True):
+        ax.scatter(*points[y == label].T, s=size, color=color, label=str(label))
+    ax.legend(
+        title=name,
+        ncols=1 if len(classes) <= 10 else 2,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),
+        markerscale=1.5,
+    )
 
-    def _draw_line(self, ax, code, y, kinds, name):
-        if y is None:
-            ax.hist(code, bins=40)
-            ax.set_ylabel("rows")
-            return
-        size = _point_size(len(code))
-        if kinds is None:
-            ax.scatter(code, y, s=size)
-        else:
-            # Points of a kind would hide each other on one line.
-            jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(code))
-            for place, (kind, color) in enumerate(
-                zip(kinds, palette(len(kinds)), strict=True)
-            ):
-                chosen = y == kind
-                ax.scatter(code[chosen], place + jitter[chosen], s=size, color=color)
-            ax.set_yticks(range(len(kinds)), [str(kind) for kind in kinds])
-        ax.set_ylabel(name or "y")
+
+def _draw_line(ax, code, y, classes, name):
+    if y is None:
+        ax.hist(code, bins=40)
+        ax.set_ylabel("rows")
+        return
+    ax.set_ylabel(name)
+    if classes is None:
+        ax.scatter(code, y, s=_point_size(len(code)))
+        return
+    # Points of one class would hide each other on one line.
+    place = np.searchsorted(classes, y)
+    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(code))
+    colors = np.asarray(palette(len(classes)))[place]
+    ax.scatter(code, place + jitter, s=_point_size(len(code)), c=colors)
+    ax.set_yticks(range(len(classes)), [str(label) for label in classes])
 
 
 def _plane(codes):
@@ -173,23 +142,16 @@ def _plane(codes):
     return pca.transform(codes), labels
 
 
-def _kinds(y):
-    """The kinds of labels, None for numbers that are better a scale.
-
-    Raises
-    ------
-    ValueError
-        When there are too many kinds of labels that are no numbers.
-    """
-    kinds = np.unique(y)
-    number = y.dtype.kind in "iuf"
-    fractions = y.dtype.kind == "f" and not np.all(kinds == np.round(kinds))
-    if len(kinds) <= _MOST_KINDS and not fractions:
-        return kinds
-    if number:
+def _classes(y):
+    """The classes of labels; None for numbers that are better on a scale."""
+    classes = np.unique(y)
+    fractions = y.dtype.kind == "f" and not np.all(classes == np.round(classes))
+    if len(classes) <= _MOST_CLASSES and not fractions:
+        return classes
+    if y.dtype.kind in "iuf":
         return None
     raise ValueError(
-        f"y has {len(kinds)} kinds of labels; colours tell {_MOST_KINDS} apart. Group "
+        f"y has {len(classes)} classes; colours distinguish {_MOST_CLASSES}. Group "
         "them, or give numbers for a colour bar."
     )
 

@@ -1,33 +1,26 @@
-"""Samples that an estimator made, as pictures: a grid of them, and strips between two.
-
-Both displays draw samples in the form that `skae.inspection.samples` finds for their
-shape, one panel each.
-"""
+"""Samples that an estimator made: a grid of them, and strips between two."""
 
 import inspect
 import math
-from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from skae.inspection.figures import new_axes
-from skae.inspection.reconstructions import form_of_rows
-from skae.inspection.samples import Bars, Images, Sequences
+from skae.inspection.drawing import (
+    check_has,
+    check_integer,
+    display,
+    form_for,
+    in_shape,
+    panels,
+)
 
-__all__ = [
-    "InterpolationDisplay",
-    "SampleDisplay",
-    "check_steps",
-    "form_for",
-    "limits_of",
-]
-
-# Decoded images overshoot a little: all of black and white would turn grey.
-_LIMITS = (5, 99.5)
+__all__ = ["InterpolationDisplay", "SampleDisplay"]
 
 
+@display
 class SampleDisplay:
     """A grid of samples.
 
@@ -38,16 +31,15 @@ class SampleDisplay:
         ``(n_steps, n_step_features)``, rows of bars ``(n_features,)``.
     kind : {"image", "sequence", "bar"}, default="bar"
     y : array-like of shape (n_samples,), optional
-        What each sample was asked to be, written above it.
+        Class or value of each sample, written above it.
     feature_names : array-like of str, optional
         Written below bars, 16 at most.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_rows, n_columns)
-        After `plot`.
     figure_ : matplotlib Figure
-        Likewise.
+        After `plot`.
 
     Examples
     --------
@@ -62,11 +54,10 @@ class SampleDisplay:
     >>> display.figure_.savefig("samples.png")  # doctest: +SKIP
     """
 
-    def __init__(self, *, samples, kind="bar", y=None, feature_names=None):
-        self.samples = samples
-        self.kind = kind
-        self.y = y
-        self.feature_names = feature_names
+    samples: Any
+    kind: str = "bar"
+    y: Any = None
+    feature_names: Any = None
 
     @classmethod
     def from_estimator(
@@ -81,7 +72,7 @@ class SampleDisplay:
         axes=None,
         random_state=None,
     ):
-        """Draw samples from an estimator, and draw them.
+        """Sample from an estimator, and draw.
 
         Parameters
         ----------
@@ -91,8 +82,6 @@ class SampleDisplay:
         n_samples : int, default=25
         y : scalar or array-like of shape (n_samples,), optional
             What to draw, for conditional estimators.
-        sample_shape, kind :
-            As for `ReconstructionDisplay.from_estimator`.
         n_columns : int, optional
             A grid that is as wide as high, or wider, when left out.
         axes : ndarray of matplotlib Axes, optional
@@ -100,30 +89,26 @@ class SampleDisplay:
         random_state : int, RandomState or None, default=None
             Decides the samples; None is the estimator's own.
 
-        Returns
-        -------
-        display : SampleDisplay
-
         Raises
         ------
         ValueError
             When the estimator can not sample, or shapes or axes do not fit.
         """
         check_is_fitted(estimator)
-        _check_can(estimator, "sample", "Samples")
-        taken = inspect.signature(estimator.sample).parameters
-        if y is not None and "y" not in taken:
+        check_has(estimator, "sample", "Samples")
+        accepted = inspect.signature(estimator.sample).parameters
+        if y is not None and "y" not in accepted:
             raise ValueError(
                 f"y={y!r} is for conditional estimators; {type(estimator).__name__} "
                 "samples without."
             )
         options = {} if y is None else {"y": y}
-        if "random_state" in taken:
+        if "random_state" in accepted:
             options["random_state"] = random_state
         samples = estimator.sample(n_samples, **options)
-        # GaussianMixture tells the components too.
+        # GaussianMixture returns the components too.
         samples = samples[0] if isinstance(samples, tuple) else samples
-        samples, kind = _formed(estimator, samples, sample_shape, kind)
+        samples, kind = in_shape(estimator, samples, sample_shape, kind)
         return cls(
             samples=samples,
             kind=kind,
@@ -137,34 +122,22 @@ class SampleDisplay:
         Parameters
         ----------
         axes : ndarray of matplotlib Axes, optional
+            As many as samples, or more; a new figure's when left out.
         n_columns : int, optional
-
-        Returns
-        -------
-        display : SampleDisplay
-
-        Raises
-        ------
-        ValueError
-            When there are fewer axes than samples.
-        ImportError
-            When matplotlib is not installed.
         """
         n_samples = len(self.samples)
         if n_columns is None:
             n_columns = math.ceil(math.sqrt(n_samples))
             if self.y is None and n_samples % 5 == 0 and n_samples <= 10:
                 n_columns = min(n_samples, 5)
-        elif not isinstance(n_columns, Integral) or n_columns < 1:
-            raise ValueError(f"n_columns must be a positive int; got {n_columns!r}.")
+        check_integer("n_columns", n_columns)
         form = form_for(self.kind, self.samples, self.feature_names)
         shape = math.ceil(n_samples / n_columns), n_columns
-        axes = _panels(axes, shape, form, needed=n_samples)
-        for ax, sample in zip(axes.flat, self.samples, strict=False):
+        axes = panels(axes, shape, form, needed=n_samples)
+        titles = [""] * n_samples if self.y is None else map(str, np.asarray(self.y))
+        for ax, sample, title in zip(axes.flat, self.samples, titles, strict=False):
             form.draw(ax, sample)
-        if self.y is not None:
-            for ax, name in zip(axes.flat, np.asarray(self.y), strict=False):
-                ax.set_title(str(name), fontsize="small")
+            ax.set_title(title, fontsize="small")
         for ax in axes.flat[n_samples:]:
             ax.set_axis_off()
         for ax in axes.flat[max(0, n_samples - axes.shape[1]) : n_samples]:
@@ -174,6 +147,7 @@ class SampleDisplay:
         return self
 
 
+@display
 class InterpolationDisplay:
     """Strips of samples on the way from one sample to another.
 
@@ -191,9 +165,8 @@ class InterpolationDisplay:
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_strips, n_steps + 2)
-        After `plot`.
     figure_ : matplotlib Figure
-        Likewise.
+        After `plot`.
 
     Examples
     --------
@@ -209,12 +182,11 @@ class InterpolationDisplay:
     (1, 8)
     """
 
-    def __init__(self, *, starts, ends, steps, kind="bar", feature_names=None):
-        self.starts = starts
-        self.ends = ends
-        self.steps = steps
-        self.kind = kind
-        self.feature_names = feature_names
+    starts: Any
+    ends: Any
+    steps: Any
+    kind: str = "bar"
+    feature_names: Any = None
 
     @classmethod
     def from_estimator(
@@ -238,16 +210,8 @@ class InterpolationDisplay:
         a, b : array-like of one sample, or of as many samples each
             Where strips start and end.
         n_steps : int, default=8
-        sample_shape, kind :
-            As for `ReconstructionDisplay.from_estimator`.
-        axes : ndarray of matplotlib Axes, of shape (n_strips, n_steps + 2), optional
-            A new figure's when left out.
         **options
             Of the estimator's ``interpolate``, such as ``method="linear"``.
-
-        Returns
-        -------
-        display : InterpolationDisplay
 
         Raises
         ------
@@ -256,8 +220,8 @@ class InterpolationDisplay:
             axes do not fit.
         """
         check_is_fitted(estimator)
-        _check_can(estimator, "interpolate", "Interpolations")
-        check_steps(n_steps)
+        check_has(estimator, "interpolate", "Interpolations")
+        check_integer("n_steps", n_steps, least=2)
         starts, ends = _singles(estimator, a, "a"), _singles(estimator, b, "b")
         if len(starts) != len(ends):
             raise ValueError(
@@ -268,39 +232,23 @@ class InterpolationDisplay:
             estimator.interpolate(start, end, n_steps, **options)
             for start, end in zip(starts, ends, strict=True)
         ]
-        drawn = np.concatenate([*starts, *ends, *steps])
-        drawn, kind = _formed(estimator, drawn, sample_shape, kind)
-        n_strips, shape = len(starts), drawn.shape[1:]
+        samples = np.concatenate([*starts, *ends, *steps])
+        samples, kind = in_shape(estimator, samples, sample_shape, kind)
+        starts, ends, steps = np.split(samples, [len(starts), 2 * len(starts)])
         return cls(
-            starts=drawn[:n_strips],
-            ends=drawn[n_strips : 2 * n_strips],
-            steps=drawn[2 * n_strips :].reshape(n_strips, n_steps, *shape),
+            starts=starts,
+            ends=ends,
+            steps=steps.reshape(len(starts), n_steps, *samples.shape[1:]),
             kind=kind,
             feature_names=getattr(estimator, "feature_names_in_", None),
         ).plot(axes)
 
     def plot(self, axes=None):
-        """Draw the strips.
-
-        Parameters
-        ----------
-        axes : ndarray of matplotlib Axes, of shape (n_strips, n_steps + 2), optional
-
-        Returns
-        -------
-        display : InterpolationDisplay
-
-        Raises
-        ------
-        ValueError
-            When there are fewer axes than samples.
-        ImportError
-            When matplotlib is not installed.
-        """
+        """Draw the strips."""
         steps = np.asarray(self.steps)
         shape = len(steps), steps.shape[1] + 2
         form = form_for(self.kind, steps, self.feature_names)
-        axes = _panels(axes, shape, form, needed=math.prod(shape)).reshape(shape)
+        axes = panels(axes, shape, form)
         for line, start, between, end in zip(
             axes, self.starts, steps, self.ends, strict=True
         ):
@@ -312,77 +260,16 @@ class InterpolationDisplay:
         return self
 
 
-def form_for(kind, samples, feature_names=None):
-    """How samples of a kind are drawn."""
-    if kind == "image":
-        return Images(*limits_of(samples))
-    return Sequences() if kind == "sequence" else Bars(feature_names)
-
-
-def limits_of(samples):
-    """Values to be drawn black and white: nearly the range of all pixels."""
-    low, high = np.nanpercentile(samples, _LIMITS)
-    if high > low:
-        return low, high
-    return np.nanmin(samples), np.nanmax(samples)
-
-
-def _formed(estimator, samples, sample_shape, kind):
-    """Samples in their full shape, and the kind they are drawn as."""
-    samples = np.asarray(samples)
-    if sample_shape is None and samples.ndim > 2:
-        sample_shape = getattr(estimator, "sample_shape_", samples.shape[1:])
-    rows = samples.reshape(len(samples), -1)
-    kind, shape = form_of_rows(estimator, rows, sample_shape, kind)
-    return rows.reshape(-1, *shape), kind
-
-
-def _panels(axes, shape, form, needed):
-    if axes is None:
-        width, height = form.panel
-        return new_axes(
-            *shape,
-            figsize=(width * shape[1] + 0.2, height * shape[0] + form.margin),
-            squeeze=False,
-            sharex=form.shares_scale,
-            sharey=form.shares_scale,
-        )
-    axes = np.asarray(axes)
-    if axes.size < needed:
-        raise ValueError(
-            f"axes must hold one Axes for each of the {needed} samples drawn; got "
-            f"{axes.size}."
-        )
-    return np.atleast_2d(axes)
-
-
 def _singles(estimator, X, name):
     """Samples as a list of arrays, or frames, of one sample each."""
-    given = getattr(estimator, "_input_shape", None)
-    n_axes = 1 if given is None else len(given)
     if hasattr(X, "to_frame") and np.ndim(X) == 1:
         X = X.to_frame().T
-    if np.ndim(X) == n_axes:
+    shape, size = np.shape(X), estimator.n_features_in_
+    if shape and math.prod(shape) == size and shape[0] != 1:
         X = np.asarray(X)[None]
-    if np.ndim(X) != n_axes + 1 or not len(X):
+    elif not shape or not shape[0] or math.prod(shape[1:]) != size:
         raise ValueError(
-            f"{name} must be one sample or several, arrays of {n_axes} or {n_axes + 1} "
-            f"axes; got shape {np.shape(X)}."
+            f"{name} must be one sample of {size} features, or several; got shape "
+            f"{shape}."
         )
     return [_safe_indexing(X, [place]) for place in range(len(X))]
-
-
-def _check_can(estimator, method, what):
-    if not hasattr(estimator, method):
-        raise ValueError(
-            f"{what} need an estimator with {method}; {type(estimator).__name__} has "
-            "none."
-        )
-
-
-def check_steps(n_steps, least=2) -> None:
-    """Raise unless it is an integer of at least so much."""
-    if not isinstance(n_steps, Integral) or n_steps < least:
-        raise ValueError(
-            f"n_steps must be an int of at least {least}; got {n_steps!r}."
-        )

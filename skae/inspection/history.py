@@ -1,9 +1,11 @@
 """How training went, as a picture: losses over epochs, and the weights kept."""
 
+from typing import Any
+
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from skae.inspection.figures import new_axes
+from skae.inspection.drawing import display, new_axes
 
 __all__ = ["HistoryDisplay"]
 
@@ -11,6 +13,7 @@ __all__ = ["HistoryDisplay"]
 _LOG_FROM = 10
 
 
+@display
 class HistoryDisplay:
     """Training and held-out loss at each evaluation of a training.
 
@@ -32,8 +35,8 @@ class HistoryDisplay:
 
     Notes
     -----
-    With noise, penalties or a moving average of the weights in training the two
-    losses are not of the same kind: the curve of each tells, not their distance.
+    With noise, penalties or a moving average of the weights in training the two losses
+    measure different things: compare each with itself over time, not with the other.
 
     Examples
     --------
@@ -46,11 +49,10 @@ class HistoryDisplay:
     >>> display.figure_.savefig("history.png")  # doctest: +SKIP
     """
 
-    def __init__(self, *, loss_curve, validation_loss=None, epochs=None, kept=None):
-        self.loss_curve = loss_curve
-        self.validation_loss = validation_loss
-        self.epochs = epochs
-        self.kept = kept
+    loss_curve: Any
+    validation_loss: Any = None
+    epochs: Any = None
+    kept: float | None = None
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None):
@@ -60,12 +62,6 @@ class HistoryDisplay:
         ----------
         estimator : fitted autoencoder
             With ``loss_curve_``, ``validation_scores_`` and ``epochs_``.
-        ax : matplotlib Axes, optional
-            A new figure's when left out.
-
-        Returns
-        -------
-        display : HistoryDisplay
 
         Raises
         ------
@@ -85,45 +81,29 @@ class HistoryDisplay:
                 "itself was the answer and nothing was trained."
             )
         scores = getattr(estimator, "validation_scores_", None)
-        held_out = None if scores is None else -np.asarray(scores)
         return cls(
             loss_curve=losses,
-            validation_loss=held_out,
+            validation_loss=None if scores is None else -np.asarray(scores),
             epochs=estimator.epochs_,
-            kept=_kept_epoch(estimator),
+            kept=getattr(estimator, "kept_epoch_", None),
         ).plot(ax)
 
     def plot(self, ax=None):
-        """Draw the losses.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, optional
-
-        Returns
-        -------
-        display : HistoryDisplay
-
-        Raises
-        ------
-        ImportError
-            When matplotlib is not installed.
-        """
-        if ax is None:
-            ax = new_axes()
+        """Draw the losses."""
+        ax = new_axes() if ax is None else ax
         curves = {"training": self.loss_curve, "held out": self.validation_loss}
-        drawn = {name: loss for name, loss in curves.items() if loss is not None}
+        curves = {name: loss for name, loss in curves.items() if loss is not None}
         epochs = self.epochs
         if epochs is None:
             epochs = np.arange(1, len(self.loss_curve) + 1)
-        for name, loss in drawn.items():
+        for name, loss in curves.items():
             # A single evaluation is no line.
             mark = "o" if np.isfinite(loss).sum() == 1 else None
             ax.plot(epochs[-len(loss) :], loss, marker=mark, label=name)
         if self.kept is not None:
             label = f"kept: epoch {self.kept:.3g}"
             ax.axvline(self.kept, color="black", linestyle="--", label=label)
-        losses = np.concatenate(list(drawn.values()))
+        losses = np.concatenate(list(curves.values()))
         if 0 < _LOG_FROM * np.nanmin(losses) < np.nanmax(losses):
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter("{x:g}")
@@ -131,13 +111,3 @@ class HistoryDisplay:
         ax.legend()
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-
-def _kept_epoch(estimator):
-    """When the model had its weights; None if PCA's, the start's or the last."""
-    start_kept = (
-        getattr(estimator, "init", None) == "pca"
-        and getattr(estimator, "departure_", 1) == 0
-    )
-    kept = getattr(estimator, "_kept_round", None)
-    return None if start_kept or not kept else estimator.epochs_[kept - 1]

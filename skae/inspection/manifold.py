@@ -3,13 +3,21 @@
 Works on any fitted transformer with ``inverse_transform``, PCA too.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.stats import norm
 from sklearn.utils.validation import check_is_fitted
 
-from skae.inspection.figures import new_axes
-from skae.inspection.generated import check_steps, form_for, limits_of
-from skae.inspection.reconstructions import form_of_rows
+from skae.inspection.drawing import (
+    check_has,
+    check_integer,
+    display,
+    form_for,
+    in_shape,
+    new_axes,
+    panels,
+)
 from skae.parts.priors import StandardNormal
 from skae.parts.targets import Normal
 
@@ -20,6 +28,7 @@ _N_STEPS = {"image": 20, "sequence": 7, "bar": 7}
 _MOST_TICKS = 7
 
 
+@display
 class ManifoldDisplay:
     """Decoded samples on a grid of codes.
 
@@ -34,10 +43,10 @@ class ManifoldDisplay:
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
-        After `plot`: one for all images, or one for each sequence or row of bars, the
-        first row of axes the highest.
+        One for all images, or one for each sequence or row of bars, the first row of
+        axes the highest.
     figure_ : matplotlib Figure
-        Likewise.
+        After `plot`.
 
     Examples
     --------
@@ -51,11 +60,10 @@ class ManifoldDisplay:
     (20, 20, 1, 8, 8)
     """
 
-    def __init__(self, *, samples, first, second, kind="bar"):
-        self.samples = samples
-        self.first = first
-        self.second = second
-        self.kind = kind
+    samples: Any
+    first: Any
+    second: Any
+    kind: str = "bar"
 
     @classmethod
     def from_estimator(
@@ -83,27 +91,17 @@ class ManifoldDisplay:
             For conditional estimators, what to decode to.
         n_steps : int, optional
             Codes along each axis; 20 for images and 7 for others when left out.
-        sample_shape, kind :
-            As for `ReconstructionDisplay.from_estimator`.
         axes : matplotlib Axes or ndarray of n_steps * n_steps of them, optional
             One for images; a new figure's when left out.
-
-        Returns
-        -------
-        display : ManifoldDisplay
 
         Raises
         ------
         ValueError
-            When the code has not two entries, the grid is not known, or shapes or axes
-            do not fit.
+            When the code has not two entries, X is needed for the grid, or shapes or
+            axes do not fit.
         """
         check_is_fitted(estimator)
-        if not hasattr(estimator, "inverse_transform"):
-            raise ValueError(
-                "A manifold needs an estimator with inverse_transform; "
-                f"{type(estimator).__name__} has none."
-            )
+        check_has(estimator, "inverse_transform", "Manifolds")
         codes = None if X is None else np.asarray(estimator.transform(X))
         width = estimator.n_components_ if codes is None else codes.shape[1]
         if width != 2:
@@ -112,12 +110,13 @@ class ManifoldDisplay:
                 f"{type(estimator).__name__} have {width}."
             )
         probe = _decoded(estimator, np.zeros((1, 2)), y)
-        kind, shape = form_of_rows(estimator, probe, sample_shape, kind)
+        probe, kind = in_shape(estimator, probe, sample_shape, kind)
         n_steps = _N_STEPS[kind] if n_steps is None else n_steps
-        check_steps(n_steps)
+        check_integer("n_steps", n_steps, least=2)
         first, second = _grid(estimator, codes, n_steps)
         grid = np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2)
-        samples = _decoded(estimator, grid, y).reshape(n_steps, n_steps, *shape)
+        samples = _decoded(estimator, grid, y)
+        samples = samples.reshape(n_steps, n_steps, *probe.shape[1:])
         return cls(samples=samples, first=first, second=second, kind=kind).plot(axes)
 
     def plot(self, axes=None):
@@ -126,17 +125,7 @@ class ManifoldDisplay:
         Parameters
         ----------
         axes : matplotlib Axes or ndarray of them, optional
-
-        Returns
-        -------
-        display : ManifoldDisplay
-
-        Raises
-        ------
-        ValueError
-            When there are not as many axes as needed.
-        ImportError
-            When matplotlib is not installed.
+            One for images; a new figure's when left out.
         """
         samples = np.asarray(self.samples)
         draw = self._draw_tiles if self.kind == "image" else self._draw_panels
@@ -153,20 +142,13 @@ class ManifoldDisplay:
         axes = np.atleast_1d(np.asarray(axes, dtype=object))
         if axes.size != 1:
             raise ValueError(f"Images are drawn on one Axes; got {axes.size}.")
-        low, high = limits_of(samples)
         # Rows of the grid upwards, pixels of a sample downwards.
-        tiles = samples[::-1].transpose(0, 3, 1, 4, 2)
-        page = tiles.reshape(n_rows * height, n_columns * width, n_channels)
-        page = np.clip((page - low) / ((high - low) or 1), 0, 1)
+        tiles = samples[::-1].transpose(2, 0, 3, 1, 4)
+        page = tiles.reshape(n_channels, n_rows * height, n_columns * width)
         (ax,) = axes.flat
-        ax.imshow(
-            page[..., 0] if n_channels == 1 else page,
-            cmap="gray",
-            vmin=0,
-            vmax=1,
-            extent=(-0.5, n_columns - 0.5, -0.5, n_rows - 0.5),
-            aspect=height / width,
-        )
+        form_for("image", samples).draw(ax, page)
+        ax.images[0].set_extent((-0.5, n_columns - 0.5, -0.5, n_rows - 0.5))
+        ax.set_aspect(height / width)
         ax.set_xticks(*_ticks(self.first))
         ax.set_yticks(*_ticks(self.second))
         ax.set(xlabel="code 0", ylabel="code 1")
@@ -175,22 +157,8 @@ class ManifoldDisplay:
     def _draw_panels(self, samples, axes):
         n_rows, n_columns = samples.shape[:2]
         form = form_for(self.kind, samples)
-        if axes is None:
-            axes = new_axes(
-                n_rows,
-                n_columns,
-                figsize=(1.0 * n_columns + 0.6, 0.8 * n_rows + 0.5),
-                squeeze=False,
-                sharex=True,
-                sharey=True,
-            )
-        axes = np.asarray(axes)
-        if axes.size != n_rows * n_columns:
-            raise ValueError(
-                f"axes must hold {n_rows} x {n_columns} Axes, one for each code; got "
-                f"{axes.size}."
-            )
-        axes = axes.reshape(n_rows, n_columns)
+        form.panel, form.margin = (1.0, 0.8), 0.5
+        axes = panels(axes, (n_rows, n_columns), form, of="one for each code")
         for line, row in zip(axes, samples[::-1], strict=True):
             for ax, sample in zip(line, row, strict=True):
                 form.draw(ax, sample)
@@ -221,8 +189,8 @@ def _grid(estimator, codes, n_steps):
 
 def _decoded(estimator, Z, y):
     """Samples of codes as flat rows."""
-    told = {} if y is None else {"y": np.full(len(Z), y)}
-    return np.asarray(estimator.inverse_transform(Z, **told)).reshape(len(Z), -1)
+    condition = {} if y is None else {"y": np.full(len(Z), y)}
+    return np.asarray(estimator.inverse_transform(Z, **condition)).reshape(len(Z), -1)
 
 
 def _ticks(codes):

@@ -1,17 +1,20 @@
 """The distribution of an outlier detector's scores with its threshold, as a picture.
 
 Works on any fitted detector with ``score_samples`` and ``offset_``, scikit-learn's own
-too. matplotlib is imported when something is drawn.
+too.
 """
+
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from skae.inspection.figures import new_axes
+from skae.inspection.drawing import display, new_axes
 
 __all__ = ["OutlierScoreDisplay"]
 
 
+@display
 class OutlierScoreDisplay:
     """Histogram of outlier scores, with the threshold.
 
@@ -22,7 +25,7 @@ class OutlierScoreDisplay:
     offset : float
         Scores below are flagged.
     y : array-like of shape (n_samples,), optional
-        Kinds of rows, each drawn in its own colour.
+        Classes of rows, each drawn in its own colour.
 
     Attributes
     ----------
@@ -40,10 +43,9 @@ class OutlierScoreDisplay:
     >>> display.figure_.savefig("scores.png")  # doctest: +SKIP
     """
 
-    def __init__(self, *, scores, offset, y=None):
-        self.scores = scores
-        self.offset = offset
-        self.y = y
+    scores: Any
+    offset: float
+    y: Any = None
 
     @classmethod
     def from_estimator(cls, estimator, X, y=None, *, ax=None, bins=40):
@@ -52,16 +54,9 @@ class OutlierScoreDisplay:
         Parameters
         ----------
         estimator : fitted outlier detector
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), optional
-            Kinds of rows.
-        ax : matplotlib Axes, optional
-            A new figure's when left out.
+            Classes of rows.
         bins : int, default=40
-
-        Returns
-        -------
-        display : OutlierScoreDisplay
         """
         check_is_fitted(estimator)
         scores = np.asarray(estimator.score_samples(X))
@@ -74,24 +69,13 @@ class OutlierScoreDisplay:
 
         Parameters
         ----------
-        ax : matplotlib Axes, optional
         bins : int, default=40
-
-        Returns
-        -------
-        display : OutlierScoreDisplay
-
-        Raises
-        ------
-        ImportError
-            When matplotlib is not installed.
         """
-        if ax is None:
-            ax = new_axes()
+        ax = new_axes() if ax is None else ax
         y = None if self.y is None else np.asarray(self.y)
-        kinds = [None] if y is None else np.unique(y)
-        groups = [self.scores if k is None else self.scores[y == k] for k in kinds]
-        names = ["rows" if kind is None else str(kind) for kind in kinds]
+        classes = [None] if y is None else np.unique(y)
+        groups = [self.scores if c is None else self.scores[y == c] for c in classes]
+        names = ["rows" if c is None else str(c) for c in classes]
         ax.hist(groups, bins=self._edges(bins), stacked=True, label=names)
         ax.axvline(self.offset, color="black", linestyle="--", label="threshold")
         ax.set(xlabel="score (higher is more normal)", ylabel="rows")

@@ -131,5 +131,5 @@ def test_refuses_what_it_can_not_draw():
         LatentDisplay.from_estimator(AutoencoderTransformer(), X)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         LatentDisplay.from_estimator(model(2), X, [0, 1])
-    with pytest.raises(ValueError, match="60 kinds of labels; colours tell 20 apart"):
+    with pytest.raises(ValueError, match="60 classes; colours distinguish 20"):
         LatentDisplay(codes=X[:, :2], y=[str(row) for row in range(60)]).plot()

@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture
 
 from skae import AdversarialAE, ConditionalVAE, VariationalAE
 from skae.inspection import InterpolationDisplay, SampleDisplay
-from skae.inspection.figures import new_axes
+from skae.inspection.drawing import new_axes
 
 pytest.importorskip("matplotlib")
 
@@ -95,7 +95,7 @@ def test_samples_go_into_given_axes(fitted):
     axes = new_axes(1, 4)
     display = SampleDisplay.from_estimator(fitted, 4, axes=axes)
     assert display.axes_.flat[0] is axes[0]
-    with pytest.raises(ValueError, match="each of the 5 samples drawn; got 4"):
+    with pytest.raises(ValueError, match="hold 5, one for each sample drawn"):
         SampleDisplay.from_estimator(fitted, 5, axes=axes)
 
 
@@ -146,7 +146,7 @@ def test_pairs_that_do_not_match_are_named(fitted):
         draw(fitted, 3.0, X[0])
     with pytest.raises(ValueError, match="n_steps must be an int of at least 2"):
         draw(fitted, X[0], X[1], n_steps=1)
-    with pytest.raises(ValueError, match="each of the 4 samples drawn; got 3"):
+    with pytest.raises(ValueError, match=r"shape \(1, 4\), one for each sample drawn"):
         draw(fitted, X[0], X[1], n_steps=2, axes=new_axes(1, 3))
 
 

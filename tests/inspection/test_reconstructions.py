@@ -10,9 +10,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import AutoencoderTransformer, ConvAE, DenoisingAE
+from skae import AutoencoderTransformer, ConvAE, DenoisingAE, RecurrentAE
 from skae.inspection import ReconstructionDisplay
-from skae.inspection.figures import new_axes
+from skae.inspection.drawing import new_axes
 
 pytest.importorskip("matplotlib")
 
@@ -178,3 +178,20 @@ def test_refuses_what_can_not_be_reconstructed():
     clusters = KMeans(2, n_init=1, random_state=0).fit(X)
     with pytest.raises(ValueError, match="KMeans has none"):
         draw(clusters, X)
+
+
+def test_corrupt_keeps_the_form_of_x_and_the_rows_without_noise(plain, denoising):
+    np.testing.assert_array_equal(plain.corrupt(X), X)
+    assert denoising.corrupt(X.astype(np.float32), 0).dtype == np.float32
+    dense = denoising.corrupt(X, 0)
+    np.testing.assert_allclose(denoising.corrupt(sparse.csr_array(X), 0), dense)
+
+
+def test_sequences_in_a_list_are_padded_to_be_drawn():
+    lists = [row[:n] for row, n in zip(X, [3, 5, 4, 5] * 5, strict=False)]
+    ae = RecurrentAE(2, hidden_size=4, noise="gaussian", max_iter=1, random_state=0)
+    display = draw(ae.fit(lists), lists, n_samples=2, random_state=0)
+    assert display.kind == "sequence"
+    for samples in (display.original, display.corrupted, display.reconstructed):
+        assert samples.shape == (2, 5, 1)
+        np.testing.assert_array_equal(np.isnan(samples[0, :, 0]), [0, 0, 0, 1, 1])
