@@ -9,7 +9,7 @@ import copy
 import torch
 
 from skae.fitting.autoencoder_fit import Fit
-from skae.fitting.fit import given
+from skae.fitting.fit import value_or_default
 from skae.fitting.gan_fit import critic_loss_curve
 from skae.models.adversarial import (
     OPTIMIZER_SETTINGS,
@@ -36,7 +36,7 @@ class AdversarialFit(Fit):
             critic = DenseCritic(_CRITIC_LAYERS)
             critic = critic.build(codec.n_components, generator=self.generator)
             self.critic = critic.to(self.device)
-        weight = given(self.estimator.matching_weight, self.n_features / 4)
+        weight = value_or_default(self.estimator.matching_weight, self.n_features / 4)
         # A module with a likelihood of its own is a copy of the one in training.
         critic = self.critic if likelihood is None else copy.deepcopy(self.critic)
         return AdversarialAutoencoder(

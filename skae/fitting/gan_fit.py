@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from skae.checks.rows import feature_ranges, fills_unit_interval, in_unit_interval
 from skae.fitting.defaults import defaults_for_gan
-from skae.fitting.fit import BaseFit, finished_rounds, given
+from skae.fitting.fit import BaseFit, finished_rounds, value_or_default
 from skae.fitting.pca_start import units_of
 from skae.models.gan import GANModule, Replay
 from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples
@@ -60,7 +60,7 @@ class GANFit(BaseFit):
         self.generator_part, self.critic_part = parts
         self.is_conv = estimator.architecture == "conv"
         n_components = min(self.n_features, _MAX_COMPONENTS)
-        self.n_components = int(given(estimator.n_components, n_components))
+        self.n_components = int(value_or_default(estimator.n_components, n_components))
         self.coverages: list[float] = []
         n_modes = estimator.n_modes
         if n_modes is not None and n_modes > self.n_samples:
@@ -129,8 +129,8 @@ class GANFit(BaseFit):
             critic,
             loss,
             self.n_components,
-            given(estimator.gradient_penalty, _PENALTIES[loss]),
-            given(estimator.n_critic_steps, _CRITIC_STEPS.get(loss, 1)),
+            value_or_default(estimator.gradient_penalty, _PENALTIES[loss]),
+            value_or_default(estimator.n_critic_steps, _CRITIC_STEPS.get(loss, 1)),
             Replay(estimator.replay) if estimator.replay else None,
             _CONV_INTERVAL if self.is_conv else 1,
         ).to(self.device)
