@@ -15,6 +15,8 @@ import skae
 __all__ = ["reaches"]
 
 OWN = {"self", "cls"}
+# Public all the same: named tuples and scikit-learn's protocol of callbacks.
+PUBLIC = {"_asdict", "_fields", "_replace", "_init_callback_context"}
 
 
 def reaches() -> list[str]:
@@ -39,7 +41,8 @@ def reaches() -> list[str]:
 def _is_private(node: ast.AST) -> bool:
     if not isinstance(node, ast.Attribute):
         return False
-    return node.attr.startswith("_") and not node.attr.startswith("__")
+    is_dunder = node.attr.startswith("__")
+    return node.attr.startswith("_") and not is_dunder and node.attr not in PUBLIC
 
 
 def _is_own(value: ast.AST) -> bool:

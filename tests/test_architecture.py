@@ -143,7 +143,22 @@ def test_no_global_generator_is_seeded(name):
     assert not called & GLOBAL_SEEDS
 
 
+SCRIPTS = Path(__file__).parent
+
+
 def test_parts_and_models_are_asked_and_not_classified():
-    script = Path(__file__).parent / "count_couplings.py"
-    places = runpy.run_path(str(script))["couplings"]()
+    places = runpy.run_path(str(SCRIPTS / "count_couplings.py"))["couplings"]()
     assert len(places) <= 10, "\n".join(places)
+
+
+def test_no_module_reads_private_attributes_of_another():
+    places = runpy.run_path(str(SCRIPTS / "count_reaches.py"))["reaches"]()
+    assert not places, "\n".join(places)
+
+
+def test_files_and_functions_are_short():
+    script = runpy.run_path(str(SCRIPTS / "count_lines.py"))
+    lines = {path: script["counts"](path)[0] for path in FILES}
+    assert not [path for path, number in lines.items() if number > 400]
+    long = [name for path in FILES for name in script["long_functions"](path)]
+    assert len(long) <= 5, long

@@ -32,6 +32,7 @@ from skae.parts.modules import ModulePair
 from skae.parts.penalties import PENALTIES
 
 __all__ = [
+    "DENSE_PARAMETERS",
     "AnyArchitecture",
     "Images",
     "SampleShape",
@@ -39,6 +40,8 @@ __all__ = [
     "architecture_of",
     "channel_widths",
 ]
+
+DENSE_PARAMETERS = ("hidden_layer_sizes", "activation", "tied_weights")
 
 # Of grey, colour and colour images with transparency.
 _CHANNELS = (1, 3, 4)
@@ -245,7 +248,7 @@ class AnyArchitecture(DenseParameters, Shaped):
     )
     penalty: Any = parameter(None, None, choice(*PENALTIES), callable, list, tuple)
 
-    _dense_parameters = ("hidden_layer_sizes", "activation", "tied_weights")
+    _dense_parameters = DENSE_PARAMETERS
 
     def _architecture(self, code_activation) -> Architecture:
         """What the parameter stands for; the activation is that of a dense code."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 
-from skae.estimators.architectures import AnyArchitecture
+from skae.estimators.architectures import DENSE_PARAMETERS, AnyArchitecture
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.parameters import (
     AUTO,
@@ -114,7 +114,7 @@ default="relu"
         None, None, choice(*PRIORS), HasMethods(["draw", "divergence"])
     )
 
-    _dense_parameters = (*AnyArchitecture._dense_parameters, "code_activation")
+    _dense_parameters = (*DENSE_PARAMETERS, "code_activation")
 
     def _parts(self, X):
         architecture = self._architecture(self.code_activation)

@@ -146,7 +146,8 @@ class BaseAutoencoder(
         if clean is not None and sample_weight is not None:
             clean = clean[_check_sample_weight(sample_weight, clean) > 0]
         context = self._context_of(y, n_samples, sample_weight, reset=reset)
-        return self._fit_class(self, rows, weight, clean, context)
+        parts = self._parts(rows if clean is None else clean)
+        return self._fit_class(self, rows, weight, parts, clean, context)
 
     _fit_class = Fit
 

@@ -22,6 +22,7 @@ from skae.fitting.pca_start import (
     network_scales,
     units_of,
 )
+from skae.fitting.resolve import Parts
 from skae.models.autoencoder import Autoencoder
 from skae.parts.anchored import AnchoredCodec
 from skae.parts.base import Batch, Codec, Features, built
@@ -79,20 +80,22 @@ class InitialModelFit(BaseFit):
     X : ndarray or CSR matrix of shape (n_samples, n_features)
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one.
+    parts : Parts
+        What the parameters say of the model.
     clean : ndarray or CSR matrix of X's shape, optional
         The targets, where X is not its own.
     context : ndarray of shape (n_samples, n_context), optional
         The condition of each row.
     """
 
-    def __init__(self, estimator, X, weight, clean=None, context=None):
+    def __init__(self, estimator, X, weight, parts: Parts, clean=None, context=None):
         super().__init__(estimator, X, weight, context)
         self.clean = clean
         self.targets = X if clean is None else clean
         self.conditions = None
         if context is not None:
             self.conditions = Rows(context, 0.0, 1.0, self.device)
-        self.parts = parts = estimator._parts(self.targets)
+        self.parts = parts
         self.architecture = parts.architecture
         self.likelihood = parts.likelihood
         self.corruption = parts.corruption

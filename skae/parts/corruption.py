@@ -161,6 +161,8 @@ class KeepMissing(nn.Module):
     corruption : corruption part
     """
 
+    is_identity = False
+
     def __init__(self, corruption):
         super().__init__()
         self.corruption = corruption
@@ -178,6 +180,8 @@ CORRUPTIONS = {
 
 class _Bound(nn.Module):
     """A corruption in model units, whose settings move to a device with the model."""
+
+    is_identity = False
 
     def __init__(self, corrupt, **settings):
         super().__init__()

@@ -106,7 +106,7 @@ class TestEveryTraining:
         ],
     )
     def test_what_can_not_work_is_refused_before_training(self, fit, callback):
-        with pytest.raises(ValueError, match="can not be used: "):
+        with pytest.raises(ValueError, match="cannot be used: "):
             fit(callback)
 
 
