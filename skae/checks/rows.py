@@ -84,7 +84,7 @@ def fitted_rows(estimator, X, *, allow_nan=False):
     """X for a fitted estimator, as float array or CSR matrix."""
     check_is_fitted(estimator)
     # Ensembles take any magnitude.
-    has_units = hasattr(estimator, "_units")
+    has_units = hasattr(estimator, "units_")
     X = _validated(estimator, X, allow_nan, bounded=has_units, reset=False)
     _check_distance(estimator, X)
     return X
@@ -143,7 +143,7 @@ def _check_distance(estimator, X) -> None:
 
     Estimators without units of their own, such as ensembles, take any distance.
     """
-    units, model = getattr(estimator, "_units", None), getattr(estimator, "net_", None)
+    units, model = getattr(estimator, "units_", None), getattr(estimator, "net_", None)
     if units is None or model is None:
         return
     largest = _FARTHEST[next(model.parameters()).dtype]

@@ -86,7 +86,7 @@ class AdversarialAE(Generative, DenseParameters, BaseAutoencoder):
 
     _fit_class = AdversarialFit
     # Codes are in the prior's units.
-    _code_scale = 1.0
+    code_scale_ = 1.0
 
     def sample(self, n_samples=1, *, random_state=None):
         """Draw samples: decoded samples of the prior.

@@ -104,7 +104,7 @@ class BaseAutoencoder(
         with unchanged_on_error(self), isolated():
             fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
             fitted = fitting.resume(self) if resuming else fitting.run()
-            self._take_over({"_optimizer_state": None, **fitted})
+            self._take_over({"optimizer_state_": None, **fitted})
             self._after(fitting)
             fitting.end(fitted)
         return self
@@ -223,9 +223,9 @@ class BaseAutoencoder(
             raw = self.net_.codec.decode(z, *condition)
             likelihood = self.net_.likelihood
             x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
-            return self._units.to_x(x)
+            return self.units_.to_x(x)
 
-        units, width = (0.0, self._code_scale), self.n_features_in_
+        units, width = (0.0, self.code_scale_), self.n_features_in_
         out = self._map_rows(Z, decode, width, condition, units=units, dtype=dtype)
         return self._restored(out, None)
 
@@ -273,8 +273,8 @@ class BaseAutoencoder(
             return self._restored(rows.toarray() if issparse(rows) else rows, X)
         seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
         generator = torch.Generator(self._device).manual_seed(seed)
-        center = torch.as_tensor(self._units.center)
-        scale = torch.as_tensor(self._units.scale)
+        center = torch.as_tensor(self.units_.center)
+        scale = torch.as_tensor(self.units_.scale)
 
         def corrupted(x):
             x_tilde = self.net_.corrupted(x, generator)
@@ -298,7 +298,7 @@ class BaseAutoencoder(
             Higher is better reconstructed.
         """
         X = self._judged_rows(X)
-        scale = self._units.columns.to(self._device)
+        scale = self.units_.columns.to(self._device)
 
         def log_likelihood(x):
             return self.net_.log_likelihood(x, scale).cpu()[:, None]
@@ -320,7 +320,7 @@ class BaseAutoencoder(
         X = self._judged_rows(X)
 
         def errors(x):
-            rows = self._units.to_x(x)
+            rows = self.units_.to_x(x)
             return self._squares(self._reconstruct(x), rows)
 
         parts = self._map_rows(X, errors, 2, dtype=np.float64)
@@ -330,7 +330,7 @@ class BaseAutoencoder(
         """Squared errors and squared distances to the mean of each row."""
         departures = rebuilt - rows, rows - torch.as_tensor(self.mean_)
         # Of missing entries both are NaN.
-        squares = [(part / self._units.typical).square() for part in departures]
+        squares = [(part / self.units_.typical).square() for part in departures]
         return torch.stack([square.nansum(1) for square in squares], dim=1)
 
     def _explained(self, squares, X, sample_weight):
@@ -347,12 +347,12 @@ class BaseAutoencoder(
         """Set attributes that need the fitted model and the training rows."""
 
     @property
-    def _code_scale(self):
-        return self._units.of_codes if self.net_.codec.keeps_units else 1.0
+    def code_scale_(self):
+        return self.units_.of_codes if self.net_.codec.keeps_units else 1.0
 
     def _encoded(self, rows, out=None, condition=None):
         """Codes of validated rows, written into ``out`` where there is one."""
-        scale = self._code_scale
+        scale = self.code_scale_
 
         def encode(x, *condition):
             return self.net_.code(x, *condition).cpu().double() * scale
@@ -365,7 +365,7 @@ class BaseAutoencoder(
 
     def _reconstruct(self, x, *condition):
         raw = self.net_.reconstruct(x, *condition)
-        rebuilt = self._units.to_x(self.net_.likelihood.mean(raw))
+        rebuilt = self.units_.to_x(self.net_.likelihood.mean(raw))
         if not self.net_.codec.allows_missing:
             return rebuilt
         return rebuilt.masked_fill(x.cpu().isnan(), torch.nan)

@@ -209,7 +209,7 @@ class GAN(Augmenting, Images, TrainedEstimator):
             fitting = GANFit(self, rows, weight, context, self._parts())
             attributes = fitting.run(fitted)
             network = {name: getattr(self, name) for name in _NETWORK}
-            vars(self).update(attributes, _network=network)
+            vars(self).update(attributes, network_=network)
             fitting.end(attributes)
         return self
 
@@ -330,7 +330,7 @@ default=None
         noise = torch.randn(shape, generator=generator, dtype=torch.float32).numpy()
 
         def generate(z, context=None):
-            return self._units.to_x(self.net_.generator(z, context))
+            return self.units_.to_x(self.net_.generator(z, context))
 
         out = self._map_rows(
             noise,
@@ -396,7 +396,7 @@ default=None
         )
 
     def _check_same_network(self):
-        for name, fitted in self._network.items():
+        for name, fitted in self.network_.items():
             value = getattr(self, name)
             if not np.array_equal(value, fitted):
                 raise ValueError(

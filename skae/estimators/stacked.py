@@ -303,7 +303,7 @@ default="gaussian"
 
     def _check_encoder(self):
         encoder = self.encoder
-        if not (hasattr(encoder, "net_") and hasattr(encoder, "_units")):
+        if not (hasattr(encoder, "net_") and hasattr(encoder, "units_")):
             raise ValueError(
                 "encoder must be a fitted autoencoder of skae or a fitted "
                 f"StackedAEClassifier; got {encoder!r}. Searches and clones drop what "

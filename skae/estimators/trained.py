@@ -50,7 +50,7 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
     @property
     def kept_epoch_(self):
         epochs = self.epochs_
-        kept = getattr(self, "_kept_round", None)
+        kept = getattr(self, "kept_round_", None)
         is_pca = getattr(self, "init", None) == "pca" and not self.departure_
         return None if is_pca or not kept else epochs[kept - 1]
 
@@ -161,7 +161,7 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
         out : ndarray of shape (n_samples, width), optional
             Where the result goes.
         """
-        own = self._units.center, self._units.scale
+        own = self.units_.center, self.units_.scale
         center, scale = own if units is None else units
         model = next(self.net_.parameters())
         if out is None:

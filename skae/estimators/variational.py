@@ -146,7 +146,7 @@ default="relu"
         self.__dict__.pop("noise_variance_", None)
         std = self.net_.likelihood.noise_std()
         if std is not None:
-            variance = (std.detach().cpu().double().numpy() * self._units.scale) ** 2
+            variance = (std.detach().cpu().double().numpy() * self.units_.scale) ** 2
             self.noise_variance_ = variance if len(variance) > 1 else variance.item()
         self._describe_codes(fitting)
 
@@ -167,7 +167,7 @@ default="relu"
         mean = self._encoded(rows, condition=condition).astype(np.float64)
         self.active_units_ = mean.var(axis=0) > _ACTIVE
         # A chunk of partial_fit may lack classes that an earlier one had.
-        earlier = getattr(self, "_density", None) if self._optimizer_state else None
+        earlier = getattr(self, "_density", None) if self.optimizer_state_ else None
         self._density = None
         if self.code_density == "mixture":
             std = self._posterior_std(rows, condition)
@@ -204,7 +204,7 @@ default="relu"
         generator = torch.Generator().manual_seed(self._bound_seed)
         epsilon = torch.randn(shape, generator=generator, dtype=torch.float32)
         epsilon = epsilon.to(self._device)
-        change = self._units.columns.log().sum()
+        change = self.units_.columns.log().sum()
 
         def bound(x, *condition):
             bounds = importance_weighted_bound(self.net_, x, epsilon, *condition)

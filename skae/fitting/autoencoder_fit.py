@@ -91,7 +91,7 @@ class Fit(InitialModelFit):
         state = None
         if fitted is not None:
             self._check_same_network(fitted)
-            state = fitted._optimizer_state
+            state = fitted.optimizer_state_
             # In place: `unchanged_on_error` has the weights.
             start = self._restart(fitted, fitted.net_)
         elif self.is_linear and self.is_anchored:
@@ -121,8 +121,8 @@ class Fit(InitialModelFit):
         return {
             **self._attributes(start.model, start.units, start.mean, 1.0),
             **self._curves(trainer, fitted),
-            "_kept_round": None,
-            "_optimizer_state": trainer.state(),
+            "kept_round_": None,
+            "optimizer_state_": trainer.state(),
         }
 
     def _summary(self, fitted: dict) -> list[str]:
@@ -172,8 +172,8 @@ class Fit(InitialModelFit):
             "n_iter_": n_iter,
             "epochs_": np.arange(1.0, n_iter + 1),
             "loss_curve_": losses,
-            "_kept_round": n_iter,
-            "_stop_reason": "converged" if n_iter < limit else "stopped at max_iter",
+            "kept_round_": n_iter,
+            "stop_reason_": "converged" if n_iter < limit else "stopped at max_iter",
         }
 
     def _collapsed_attributes(self, codec) -> dict:
@@ -204,7 +204,7 @@ class Fit(InitialModelFit):
             "n_iter_": 0,
             "epochs_": np.empty(0),
             "loss_curve_": [],
-            "_kept_round": None,
+            "kept_round_": None,
             "validation_scores_": None,
         }
 
@@ -304,8 +304,8 @@ class Fit(InitialModelFit):
         model.eval()
         return {
             "net_": model,
-            "_units": units,
-            "_network": self.network,
+            "units_": units,
+            "network_": self.network,
             "mean_": mean,
             "n_components_": model.codec.n_components,
             "departure_": departure,
@@ -313,7 +313,7 @@ class Fit(InitialModelFit):
 
     def _check_same_network(self, fitted) -> None:
         """Raise where parameters describe another network than the fitted one."""
-        requested, continued = {**self.network}, {**fitted._network}
+        requested, continued = {**self.network}, {**fitted.network_}
         n_components = self.parts.n_components
         if n_components is not None and n_components >= 1:
             requested["n_components"] = n_components

@@ -182,7 +182,7 @@ class StackedFit:
             "epochs_": np.array(self.epochs),
             "n_iter_": self.n_iter,
             "graph_used_": self.graph_used,
-            "_units": self.units,
+            "units_": self.units,
             "_widths": (self.widths, self.head_widths),
             "_first": self.first,
         }
@@ -217,7 +217,7 @@ class StackedFit:
         estimator = self.estimator
         layers = []
         if self.first is not None:
-            self.units = self.first._units
+            self.units = self.first.units_
             layers = layers_of(self.first)
         if estimator.pretrain:
             try:
@@ -226,10 +226,10 @@ class StackedFit:
                 self.interrupted = f"pretraining of layer {len(self.autoencoders) + 1}"
         for number, autoencoder in enumerate(self.autoencoders):
             if number == 0 and self.first is None:
-                self.units = autoencoder._units
+                self.units = autoencoder.units_
             units = self.units if not layers else _PLAIN
             layers += layers_of(autoencoder, units)
-            if autoencoder._interrupted:
+            if autoencoder.interrupted_:
                 self._note_interruption(f"pretraining of layer {number + 1}")
         if not layers:
             self.units = units_of(self._moments())
@@ -273,7 +273,7 @@ class StackedFit:
             self.autoencoders.append(autoencoder)
             curve = autoencoder.loss_curve_
             self.stages.append((f"layer {len(self.autoencoders)}", len(curve)))
-            if autoencoder._interrupted:
+            if autoencoder.interrupted_:
                 break
 
     def _taken_over(self, fitted) -> Stack:
@@ -287,7 +287,7 @@ class StackedFit:
             )
         self.autoencoders, self.first = fitted.autoencoders_, fitted._first
         self.stages = fitted.stages_[: len(self.autoencoders)]
-        self.units = fitted._units
+        self.units = fitted.units_
         self.n_encoder = len(fitted.encoder_)
         self._bind_corruption()
         return copy.deepcopy(fitted.net_).to(self.device)

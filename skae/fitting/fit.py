@@ -71,14 +71,14 @@ class BaseFit:
         if not len(fitted["loss_curve_"]):
             return ["nothing was trained"]
         phrases = [f"{n_epochs} epoch{'s' * (n_epochs != 1)}"]
-        kept = fitted["_kept_round"]
+        kept = fitted["kept_round_"]
         if scores is not None and kept:
             phrases.append(f"held-out loss {-scores[0]:.4g} -> {-scores[kept - 1]:.4g}")
         if kept:
             phrases.append(f"kept epoch {fitted['epochs_'][kept - 1]:.3g}")
         else:
             phrases.append("kept the start")
-        return [*phrases, fitted["_stop_reason"]]
+        return [*phrases, fitted["stop_reason_"]]
 
     def _shuffled(self):
         """Training row numbers in random order, and held-out ones or None."""
@@ -127,7 +127,7 @@ class BaseFit:
             scores = [-row["valid_loss"] for row in rounds]
         if earlier is not None:
             n_before = len(earlier.loss_curve_)
-            kept = n_before + kept if kept else earlier._kept_round
+            kept = n_before + kept if kept else earlier.kept_round_
             scores = _joined(earlier.validation_scores_, n_before, scores, len(losses))
             losses = [*earlier.loss_curve_, *losses]
             last = earlier.epochs_[-1] if n_before else 0.0
@@ -136,9 +136,9 @@ class BaseFit:
         if self.estimator.max_iter is not None:
             ended = "stopped at max_iter"
         return {
-            "_kept_round": kept,
-            "_interrupted": trainer.interrupted_,
-            "_stop_reason": trainer.stop_reason_ or ended,
+            "kept_round_": kept,
+            "interrupted_": trainer.interrupted_,
+            "stop_reason_": trainer.stop_reason_ or ended,
             # Sums of fractions may come out a little above a whole number.
             "n_iter_": math.ceil(epochs[-1] - 1e-6) if len(epochs) else 0,
             "epochs_": epochs,

@@ -78,7 +78,7 @@ class GANFit(BaseFit):
             networks = self._networks()
         else:
             self._check_bounds(fitted.net_)
-            self.mean, self.units = fitted.mean_, fitted._units
+            self.mean, self.units = fitted.mean_, fitted.units_
             net = copy.deepcopy(fitted.net_)
             networks = net.generator, net.critic
         self.rows = Rows(self.X, self.units.center, self.units.scale, self.device)
@@ -214,7 +214,7 @@ class GANFit(BaseFit):
             module.critic.set_reference(self.rows[self.checked[:_REFERENCE_ROWS]])
         return {
             "net_": module,
-            "_units": self.units,
+            "units_": self.units,
             "_dtype": self.X.dtype,
             "mean_": self.mean,
             "n_components_": module.n_components,

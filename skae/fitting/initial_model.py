@@ -154,7 +154,7 @@ class InitialModelFit(BaseFit):
             return pooled_moments(self.X, self.weight, self.groups)
         return moments(self.X, self.weight, covariance=False)
 
-    def _units(self, moments: Moments) -> Units:
+    def _model_units(self, moments: Moments) -> Units:
         residual = columns = None
         if self.is_anchored:
             # With a floor, where the model is trained although PCA is exact.
@@ -170,7 +170,7 @@ class InitialModelFit(BaseFit):
     def _initial_model(
         self, moments: Moments, *, cross_validate: bool = False
     ) -> InitialModel:
-        units = self._units(moments)
+        units = self._model_units(moments)
         self._bind_parts(units, lambda: moments)
         rows, noisy = self._targets_and_inputs(units)
         n_folds, folds = self.defaults.n_folds, None
@@ -194,7 +194,7 @@ class InitialModelFit(BaseFit):
 
     def _restart(self, fitted, model: Autoencoder) -> InitialModel:
         """The codec of a fitted model with the rows and the parts of this fit."""
-        units = fitted._units
+        units = fitted.units_
         self._bind_parts(units, lambda: self._moments(axes=False))
         self.likelihood = model.likelihood
         self.n_components = model.codec.n_components

@@ -114,7 +114,7 @@ def layers_of(autoencoder, units=None) -> list[NormalisedLayer]:
     """
     if hasattr(autoencoder, "encoder_"):
         return list(copy.deepcopy(autoencoder.encoder_))
-    own = autoencoder._units
+    own = autoencoder.units_
     if units is None:
         units = own
     codec = autoencoder.net_.codec.dense_layers()
@@ -129,7 +129,7 @@ def layers_of(autoencoder, units=None) -> list[NormalisedLayer]:
             bias = bias + offset.to(weight) @ weight
             weight = slope.to(weight)[:, None] * weight
         if len(layers) == len(names) - 1:
-            scale = autoencoder._code_scale
+            scale = autoencoder.code_scale_
             weight, bias = weight * scale, bias * scale
         layers.append(NormalisedLayer(Product(weight), *weight.shape, name, bias))
     return layers
@@ -162,6 +162,6 @@ class _Encoder(torch.nn.Module):
 
 def _whole(autoencoder) -> NormalisedLayer:
     codec = autoencoder.net_.codec
-    encoder = _Encoder(codec, autoencoder._code_scale).float().requires_grad_(True)
+    encoder = _Encoder(codec, autoencoder.code_scale_).float().requires_grad_(True)
     n_in, n_out = autoencoder.n_features_in_, autoencoder.n_components_
     return NormalisedLayer(encoder, n_in, n_out, "identity")

@@ -121,7 +121,7 @@ def test_the_history_has_both_losses(fitted):
 
 def test_without_held_out_rows_the_last_weights_are_kept():
     ae = quick(early_stopping=False, max_iter=4).fit(TRAIN)
-    assert ae._kept_round == ae.n_iter_ == 4
+    assert ae.kept_round_ == ae.n_iter_ == 4
 
 
 def test_divergence_is_an_error_that_names_the_way_out():

@@ -33,7 +33,7 @@ def quick(**parameters):
 def test_the_encoder_sees_noise_and_the_target_is_clean(digits, noise):
     X = digits[0][:200]
     ae = quick(noise=noise, noise_level=0.3).fit(X)
-    x = torch.as_tensor((X - ae._units.center) / ae._units.scale, dtype=torch.float32)
+    x = torch.as_tensor((X - ae.units_.center) / ae.units_.scale, dtype=torch.float32)
     state = ae.net_.run(x, generator=torch.Generator().manual_seed(0))
     assert state.x is x
     assert not torch.equal(state.x_tilde, x)
@@ -109,16 +109,16 @@ def test_shares_beyond_one_are_refused(digits, noise):
 def test_gaussian_noise_is_in_standard_deviations_of_each_feature(digits):
     X = digits[0] * np.logspace(-2, 2, 64)
     ae = quick(noise_level=0.7).fit(X)
-    std = ae.net_.corruption.std.numpy() * ae._units.scale
+    std = ae.net_.corruption.std.numpy() * ae.units_.scale
     np.testing.assert_allclose(std, 0.7 * X.std(axis=0), rtol=1e-5)
 
 
 def test_a_corruption_part_takes_absolute_units_and_a_range(digits):
     X = digits[0][:200] / 16
     ae = quick(noise=GaussianNoise(0.2, relative=False, clip=(0, 1))).fit(X)
-    x = torch.as_tensor((X - ae._units.center) / ae._units.scale, dtype=torch.float32)
+    x = torch.as_tensor((X - ae.units_.center) / ae.units_.scale, dtype=torch.float32)
     x_tilde = ae.net_.corruption(x, torch.Generator().manual_seed(0)).numpy()
-    Y = x_tilde * ae._units.scale + ae._units.center
+    Y = x_tilde * ae.units_.scale + ae.units_.center
     assert Y.min() == pytest.approx(0, abs=1e-6)
     assert Y.max() == pytest.approx(1, abs=1e-6)
     inside = (Y > 0.01) & (Y < 0.99) & (X > 0.4) & (X < 0.6)
@@ -134,10 +134,10 @@ def test_masking_erases_and_pepper_goes_to_the_extremes(digits):
         (SaltAndPepperNoise(0.3, low=-1, high=20), [-1.0, 20.0]),
     ):
         ae = quick(noise=noise).fit(X)
-        x = torch.as_tensor((X - ae._units.center) / ae._units.scale).float()
+        x = torch.as_tensor((X - ae.units_.center) / ae.units_.scale).float()
         x_tilde = ae.net_.corruption(x, torch.Generator().manual_seed(0))
         changed = (x_tilde != x).numpy()
-        Y = x_tilde.numpy() * ae._units.scale + ae._units.center
+        Y = x_tilde.numpy() * ae.units_.scale + ae.units_.center
         varying = X.std(axis=0) > 1
         share = 0.3 if values else 0.15
         assert share - 0.01 < changed[:, varying].mean() < 0.31
@@ -201,7 +201,7 @@ def test_the_same_corruption_in_the_transformer(digits):
     ).fit(X)
     preset = quick(noise_level=0.5).fit(X)
     stds = [
-        ae.net_.corruption.std.numpy() * ae._units.scale for ae in (transformer, preset)
+        ae.net_.corruption.std.numpy() * ae.units_.scale for ae in (transformer, preset)
     ]
     np.testing.assert_allclose(*stds, rtol=1e-5)
 
@@ -250,7 +250,7 @@ def test_going_on_takes_up_changed_noise(digits, method):
     ae = quick(noise_level=0.1, warm_start=True)
     getattr(ae, method)(X)
     getattr(ae.set_params(noise_level=0.9), method)(X)
-    std = ae.net_.corruption.std.numpy() * ae._units.scale
+    std = ae.net_.corruption.std.numpy() * ae.units_.scale
     np.testing.assert_allclose(std, 0.9 * X.std(axis=0), rtol=1e-5)
 
 

@@ -213,7 +213,7 @@ class TestTraining:
     def test_without_held_out_rows_the_last_weights_are_kept(self, X):
         gan = GAN(early_stopping=False, **FAST).fit(X)
         assert gan.validation_scores_ is None
-        assert gan._kept_round == gan.n_iter_ == 3
+        assert gan.kept_round_ == gan.n_iter_ == 3
 
     def test_patience_ends_the_training(self, X):
         patient = {**FAST, "max_iter": 200, "n_iter_no_change": 2, "tol": 0.5}

@@ -120,8 +120,8 @@ def test_center_and_scale_are_those_of_the_valid_steps():
     listed = waves(2)
     model = RecurrentAE(**FAST).fit(listed)
     steps = np.concatenate(listed)
-    np.testing.assert_allclose(model._units.center.reshape(7, 2)[3], steps.mean(0))
-    np.testing.assert_allclose(model._units.scale**2, steps.var(axis=0).mean())
+    np.testing.assert_allclose(model.units_.center.reshape(7, 2)[3], steps.mean(0))
+    np.testing.assert_allclose(model.units_.scale**2, steps.var(axis=0).mean())
     np.testing.assert_allclose(
         model.mean_, np.nanmean(padded(listed), axis=0).ravel(), atol=1e-12
     )

@@ -73,7 +73,7 @@ class TestContractiveAE:
     @staticmethod
     def norm(ae, X):
         """Mean squared Frobenius norm of the Jacobian, in model units."""
-        x = torch.as_tensor((X - ae._units.center) / ae._units.scale).float()
+        x = torch.as_tensor((X - ae.units_.center) / ae.units_.scale).float()
         jacobians = torch.func.vmap(
             torch.func.jacrev(lambda row: ae.net_.codec.encode(row[None])[0])
         )(x)
@@ -94,7 +94,7 @@ class TestContractiveAE:
 
     def test_loss_is_reconstruction_plus_the_weighted_norm(self, X):
         ae = ContractiveAE(8, contraction=0.7, max_iter=2, random_state=0).fit(X)
-        x = torch.as_tensor((X[:50] - ae._units.center) / ae._units.scale).float()
+        x = torch.as_tensor((X[:50] - ae.units_.center) / ae.units_.scale).float()
         loss = ae.net_(x).mean().item()
         reconstruction = ae.net_.likelihood.nll(ae.net_.reconstruct(x), x)
         expected = reconstruction.mean().item() + 0.7 * self.norm(ae, X[:50])

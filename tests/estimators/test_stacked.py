@@ -181,7 +181,7 @@ class TestPretraining:
         X, _ = rows
         deep = DenoisingAE(4, hidden_layer_sizes=(7,), max_iter=2, random_state=0)
         deep.fit(X)
-        x = torch.as_tensor((X - deep._units.center) / deep._units.scale).float()
+        x = torch.as_tensor((X - deep.units_.center) / deep.units_.scale).float()
         for layer in layers_of(deep):
             x = layer(x)
         np.testing.assert_allclose(x.detach().numpy(), deep.transform(X), atol=1e-5)

@@ -78,4 +78,4 @@ def test_a_start_as_pca_keeps_the_metric_of_columns_of_different_units():
     X = (X + 0.1 * random.standard_normal(X.shape)) * [1, 1e3, 1, 1]
     model = VariationalAE(2, init="pca", max_iter=1, random_state=0).fit(X)
     assert model.net_.codec.is_anchored
-    assert np.ndim(model._units.scale) == 0
+    assert np.ndim(model.units_.scale) == 0

@@ -152,9 +152,9 @@ class TestContinuing:
             return [value]
 
         model = AdversarialAE(2, random_state=0).partial_fit(X)
-        kinds = {type(leaf) for leaf in leaves(model._optimizer_state)}
+        kinds = {type(leaf) for leaf in leaves(model.optimizer_state_)}
         assert kinds == {np.ndarray, int, float, str}
-        assert model.fit(X)._optimizer_state is None
+        assert model.fit(X).optimizer_state_ is None
 
     @pytest.mark.parametrize("name", STREAMING)
     def test_a_chunk_that_fails_leaves_no_trace(self, X, name):
@@ -206,7 +206,7 @@ def test_a_pair_of_modules_with_batch_norm_keeps_statistics_of_its_weights():
     )
     watch = HeldOut()
     model.set_params(callbacks=[watch]).fit(X[:300])
-    assert model._kept_round > 0
+    assert model.kept_round_ > 0
     assert watch.judge(model.net_) == -max(model.validation_scores_)
     assert model.score(X[300:]) > 0.8
 
@@ -260,7 +260,7 @@ class TestAdvice:
         model = DenoisingAE(2, learning_rate_init=1e-12, random_state=0)
         with pytest.warns(ConvergenceWarning, match="untrained start, which is kept"):
             model.set_params(learning_rate_init=300.0, max_iter=3).fit(X)
-        assert model._kept_round == 0
+        assert model.kept_round_ == 0
 
 
 class TestTheLineAtTheEnd:
