@@ -94,9 +94,6 @@ class AdversarialAE(Generative, DenseParameters, BaseAutoencoder):
         Parameters
         ----------
         n_samples : int, default=1
-        random_state : int, RandomState or None, default=None
-            None takes the estimator's own, so that an int there gives the same samples
-            in every call.
 
         Returns
         -------

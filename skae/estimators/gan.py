@@ -121,14 +121,6 @@ class GAN(Augmenting, Images, TrainedEstimator):
         there; None without ``n_modes``.
     mode_coverage_curve_ : list of float or None
         The same after each round.
-    net_ : Module
-        The trained torch module; its rows are centred and scaled.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
-    n_iter_ : int
-        Epochs of training, also of those that led to this fit.
-    epochs_ : ndarray of shape (n_evaluations,)
-        Epochs, and fractions of them, at which the losses below were recorded.
     loss_curve_, critic_loss_curve_ : list of float
         Training losses of the generator and of the critic after each round. They do
         not fall together: each depends on the other network.
@@ -136,9 +128,6 @@ class GAN(Augmenting, Images, TrainedEstimator):
         Minus the energy distance between held-out rows and generated ones after each
         round, in scaled units; None without held-out samples. The last round that is
         worse than the best by no more than chance is kept.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     See Also
     --------
@@ -223,9 +212,6 @@ class GAN(Augmenting, Images, TrainedEstimator):
 default=None
             Condition of each sample; a single value holds for all, None draws values
             from the training rows'. Only for models fitted with y.
-        random_state : int, RandomState or None, default=None
-            None takes the estimator's own, so that an int there gives the same samples
-            in every call.
 
         Returns
         -------
@@ -253,7 +239,6 @@ default=None
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Condition of the rows; None judges them without. Only for models fitted
             with y.
@@ -274,7 +259,6 @@ default=None
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
 
         Returns
