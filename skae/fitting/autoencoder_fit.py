@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
+from skae.fitting.departure import choose_departure
 from skae.fitting.fit import rows_at, value_or_default
 from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFit
-from skae.fitting.pca_start import NEGLIGIBLE, choose_departure, units_of
+from skae.fitting.pca_start import NEGLIGIBLE, units_of
 from skae.parts.dense import Dense, DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
 from skae.statistics.pca import PCAResult, moments

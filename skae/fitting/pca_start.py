@@ -1,32 +1,27 @@
-"""The start as PCA: model units, anchors from principal axes, and what is kept of both.
+"""The start as PCA: model units, and anchors from principal axes.
 
 Model units are X centred and divided by one scalar, so that directions keep PCA's
 meaning, or, for models that must not depend on X's units, by a unit for each column.
 For a Gaussian likelihood that starts as PCA the scalar is PCA's residual standard
-deviation; likelihoods of rows that are not centred get X itself. After training,
-held-out rows decide (`choose_departure`) how far the model may leave its start.
+deviation; likelihoods of rows that are not centred get X itself. What of the start is
+left after training is decided in ``fitting/departure.py``.
 """
 
-import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from skae.models.autoencoder import Autoencoder
 from skae.parts.anchored import Anchor
 from skae.statistics.column_units import pooled_deviation
 from skae.statistics.pca import Moments, PCAResult, principal
-from skae.training.held_out import Folds, Judge
+from skae.training.held_out import Folds
 
 __all__ = [
     "NEGLIGIBLE",
-    "Choice",
     "Units",
     "anchor_of",
-    "choose_departure",
     "member_anchors",
     "network_scales",
     "units_of",
@@ -38,13 +33,6 @@ NEGLIGIBLE = 1e-7
 _FLOOR = 0.3
 # Of a code's variance, for one that is all noise or all signal.
 _SHARES = 1e-3, 1 - 1e-6
-# Factors on the departure from PCA, and the t that it needs.
-_SHRINKAGE = (1.0, 0.9, 0.75, 0.5, 0.25)
-_REQUIRED_T = 2.5
-# Small tables need more: 60 rows t = 4.2, 1,000 rows t = 2.6.
-_CAUTION = 100
-# Share of the rows whose gains count as no more than the largest of the others'.
-_WINSORISED = 0.02
 
 
 @dataclass(frozen=True)
@@ -192,74 +180,3 @@ def member_anchors(
         pca = replace(pca, axes=pca.axes * np.where(signs == 0, 1, signs))
         anchors.append(anchor_of(pca, model_units, likelihood, shrunk=shrunk))
     return Anchor(*(torch.stack(tensors) for tensors in zip(*anchors, strict=True)))
-
-
-class Choice(NamedTuple):
-    """How much of the departure from the anchor held-out rows support.
-
-    Attributes
-    ----------
-    shrinkage : float
-        Factor on the departure; zero keeps the anchor.
-    t : float
-        Paired t of the gain per held-out row over the anchor, the largest gains
-        winsorised.
-    ratio : float
-        Held-out loss of what is kept over that of the anchor.
-    """
-
-    shrinkage: float
-    t: float
-    ratio: float
-
-
-def choose_departure(model: Autoencoder, judge: Judge) -> Choice:
-    """Shrink the trained model towards its anchor, or return to it.
-
-    The anchor is kept unless the gain over it is reliable. Rows far outside the
-    training rows return to the anchor (see `Guard`). The judge has recorded the start
-    of the model, which is left with the chosen weights and guard.
-    """
-    codec = model.codec
-    parameters = codec.anchored_parameters()
-    trained = [parameter.detach().clone() for parameter in parameters]
-    codec.guard = judge.guard(model)
-
-    @torch.no_grad()
-    def shrink(factor):
-        for weights in zip(parameters, judge.start, trained, strict=True):
-            parameter, before, after = weights
-            parameter.copy_(torch.lerp(before, after, factor))
-
-    losses = {}
-    for factor in _SHRINKAGE:
-        shrink(factor)
-        losses[factor] = judge(model)
-    # The first of equals: as little shrunk as possible.
-    shrinkage = min(losses, key=losses.__getitem__)
-    shrink(shrinkage)
-    loss = judge.row_loss(model)
-    t = _paired_t(judge.start_loss - loss, judge.weight)
-    if not t >= _REQUIRED_T + _CAUTION / len(judge.training_x):
-        codec.guard = None
-        codec.load_state_dict(judge.start_model.codec.state_dict())
-        return Choice(0.0, t, 1.0)
-    return Choice(shrinkage, t, judge.mean(loss) / judge.mean(judge.start_loss))
-
-
-def _paired_t(gain: Tensor, weight: Tensor | None) -> float:
-    """t of the mean gain, from below.
-
-    A few rows that gain much inflate the spread more than the mean. To count them less
-    can only lower the mean, so that a significant t stays one; losses count in full.
-    """
-    if weight is not None:
-        gain = gain * weight
-    n_rows = len(gain)
-    if n_rows < 2:
-        return 0.0
-    gain = gain.double()
-    most = gain.kthvalue(math.ceil((1 - _WINSORISED) * n_rows)).values
-    gain = gain.clamp_max(most)
-    spread = gain.std() / n_rows**0.5
-    return (gain.mean() / spread.clamp_min(1e-300)).item()

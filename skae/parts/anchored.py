@@ -10,7 +10,7 @@ where E and D start as the axes of a linear autoencoder, in practice PCA: the un
 model is that autoencoder. ``s`` holds, for each column, its standard deviation where
 that is below one model unit: columns of small units then move in their own units, and
 constant ones not at all. A `Guard` takes rows unlike the training rows back to the
-start. Held-out rows decide in ``fitting/pca_start.py`` what of f and g is kept.
+start. Held-out rows decide in ``fitting/departure.py`` what of f and g is kept.
 """
 
 from typing import NamedTuple
@@ -20,12 +20,10 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.base import Codec
+from skae.parts.guard import Guard
 from skae.parts.layers import copy_member, product
 
-__all__ = ["REACH", "Anchor", "AnchoredCodec", "Guard"]
-
-# A guard leaves rows alone up to this many times its limits.
-REACH = 3.0
+__all__ = ["Anchor", "AnchoredCodec"]
 
 
 class Anchor(NamedTuple):
@@ -62,42 +60,6 @@ class Anchor(NamedTuple):
     def decoder(self) -> Tensor:
         """s D at the start."""
         return self.encoder().mT * self.raw_slope.unsqueeze(-2)
-
-
-class Guard(nn.Module):
-    """Takes rows that are far from the training rows back to the anchor.
-
-    What a codec adds to its anchor is weighted by a trust of one while no scaled input,
-    or whitened code, exceeds three times its limit; it falls linearly to zero at six
-    times. Limits are kept for each coordinate: where a feature was constant in
-    training, nothing determined its weights.
-
-    Parameters
-    ----------
-    input_limit : Tensor of shape (n_features,) or (members, 1, n_features)
-        Of the magnitude of each scaled input.
-    code_limit : Tensor of shape (n_components,) or (members, 1, n_components)
-        Of the magnitude of each whitened code.
-    """
-
-    input_limit: Tensor
-    code_limit: Tensor
-
-    def __init__(self, input_limit: Tensor, code_limit: Tensor):
-        super().__init__()
-        self.register_buffer("input_limit", input_limit)
-        self.register_buffer("code_limit", code_limit)
-
-    def input_trust(self, scaled: Tensor) -> Tensor:
-        """Weight of the code's correction, shape ``(..., batch, 1)``."""
-        return _trust(scaled, self.input_limit)
-
-    def code_trust(self, code: Tensor) -> Tensor:
-        """Weight of the reconstruction's correction."""
-        return _trust(code, self.code_limit)
-
-    def member(self, index: int) -> "Guard":
-        return Guard(self.input_limit[index, 0], self.code_limit[index, 0])
 
 
 class AnchoredCodec(Codec):
@@ -262,8 +224,3 @@ class AnchoredCodec(Codec):
 
     def _row(self, vector: Tensor) -> Tensor:
         return vector if self.members is None else vector.unsqueeze(-2)
-
-
-def _trust(size: Tensor, limit: Tensor) -> Tensor:
-    far = (size.abs() / limit).amax(-1, keepdim=True)
-    return (2 - far / REACH).clamp(0, 1)

@@ -30,7 +30,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor
 
-from skae.parts.architecture import Architecture, Codec, built
+from skae.parts.codec import Architecture, Codec, built
 from skae.parts.records import Batch, Features, State
 
 __all__ = [

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from skae.parts.anchored import Guard
-from skae.training.guard import guard_from, widest_guard
+from skae.parts.guard import Guard, guard_from, widest_guard
 
 __all__ = ["Folds", "HoldOut", "Judge"]
 

@@ -1,6 +1,6 @@
 """The training loop: batches in, the best weights out.
 
-The only file that imports skorch, whose callbacks and history it keeps. `Trainer`
+It keeps skorch's callbacks and history. `Trainer`
 optimises any module with a ``batch_loss`` and knows nothing else of it. A round is what
 skorch calls an epoch: some training steps, then one evaluation. What is evaluated,
 shown to callbacks at the end of a round and kept is the moving average of the weights,

@@ -11,9 +11,9 @@ from skae.parts.anchored import Anchor, AnchoredCodec
 from skae.parts.base import Codec
 from skae.parts.conv import Conv
 from skae.parts.dense import Dense
+from skae.parts.guard import widest_guard
 from skae.parts.modules import ModulePair
 from skae.parts.recurrent import Recurrent
-from skae.training.guard import widest_guard
 
 D, K, N = 6, 3, 40
 CONV = {"channels": (4,), "kernel_size": 2, "stride": 2, "n_residual_layers": 1}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skae.fitting.pca_start import choose_departure
+from skae.fitting.departure import choose_departure
 from skae.models.autoencoder import Autoencoder
 from skae.parts.anchored import Anchor, AnchoredCodec
 from skae.parts.corruption import NoCorruption

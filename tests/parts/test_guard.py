@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from skae.parts.anchored import REACH, Anchor, AnchoredCodec
+from skae.parts.anchored import Anchor, AnchoredCodec
 from skae.parts.dense import Dense
-from skae.training.guard import earned_limits, extents, guard_from
+from skae.parts.guard import REACH, earned_limits, extents, guard_from
 
 N, D, K = 100, 4, 2
 FAR = 50.0

@@ -1,27 +1,67 @@
-"""The limits of a guard, from how far-out rows do under the trained model.
+"""The guard of a model that starts as PCA: rows unlike the training rows stay at PCA.
 
-Rows beyond what all but a few others show are learned by heart or not at all, so that
-being in the training rows does not make a value safe. A limit therefore covers the
-largest values only where held-out rows of that kind gain, and all rows that carry the
-value. The judges call this after training; nothing here knows a loss.
+`Guard` weights what a codec adds to its anchor. `widest_guard` limits it by the largest
+values of the training rows, `guard_from` only where rows with large values gain: the
+network memorises or ignores rows far from all but a few others, so a value is not safe
+merely because a training row has it. A limit is raised to the largest value only if the
+rows admitted gain: the held-out ones in sum, and all rows beyond the smaller limit in
+that column.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from skae.parts.anchored import REACH, AnchoredCodec, Guard
+__all__ = ["REACH", "Guard", "earned_limits", "extents", "guard_from", "widest_guard"]
 
-__all__ = ["earned_limits", "extents", "guard_from", "widest_guard"]
+# A guard leaves rows alone up to this many times its limits.
+REACH = 3.0
 
 _FEW = 5
 _SMALLEST = 1e-12
 
 
+class Guard(nn.Module):
+    """Takes rows that are far from the training rows back to the anchor.
+
+    What a codec adds to its anchor is weighted by a trust of one while no scaled input,
+    or whitened code, exceeds three times its limit; it falls linearly to zero at six
+    times. Limits are kept for each coordinate: where a feature was constant in
+    training, nothing determined its weights.
+
+    Parameters
+    ----------
+    input_limit : Tensor of shape (n_features,) or (members, 1, n_features)
+        Of the magnitude of each scaled input.
+    code_limit : Tensor of shape (n_components,) or (members, 1, n_components)
+        Of the magnitude of each whitened code.
+    """
+
+    input_limit: Tensor
+    code_limit: Tensor
+
+    def __init__(self, input_limit: Tensor, code_limit: Tensor):
+        super().__init__()
+        self.register_buffer("input_limit", input_limit)
+        self.register_buffer("code_limit", code_limit)
+
+    def input_trust(self, scaled: Tensor) -> Tensor:
+        """Weight of the code's correction, shape ``(..., batch, 1)``."""
+        return _trust(scaled, self.input_limit)
+
+    def code_trust(self, code: Tensor) -> Tensor:
+        """Weight of the reconstruction's correction."""
+        return _trust(code, self.code_limit)
+
+    def member(self, index: int) -> "Guard":
+        return Guard(self.input_limit[index, 0], self.code_limit[index, 0])
+
+
 @torch.no_grad()
 def guard_from(
-    codec: AnchoredCodec,
+    codec: Any,
     x: Tensor,
     is_held_out: Tensor,
     gain: Callable[[Tensor], Tensor],
@@ -40,11 +80,11 @@ def guard_from(
         Training rows and held-out ones.
     is_held_out : bool Tensor of shape (batch,)
     gain : callable
-        ``gain(rows)`` is what the codec as it is then gains over the anchor on the rows
-        of x of these numbers, less what it has to gain there.
+        Reduction in loss relative to the anchor on the rows of these numbers, minus the
+        minimum required.
     does_harm : callable, optional
-        Whether the codec as it is then is much worse than the anchor on rows. All
-        limits are the largest values where the limits found harm the rows beyond them.
+        Whether the guarded codec is much worse than the anchor on these rows. If it is
+        with the chosen limits but not with the largest values, the latter are used.
 
     Returns
     -------
@@ -75,9 +115,7 @@ def guard_from(
 
 
 @torch.no_grad()
-def widest_guard(
-    codec: AnchoredCodec, x: Tensor, trained_on: Tensor | None = None
-) -> Guard:
+def widest_guard(codec: Any, x: Tensor, trained_on: Tensor | None = None) -> Guard:
     """A guard whose limits are the largest values of rows x.
 
     Parameters
@@ -109,7 +147,7 @@ def earned_limits(
     is_held_out: Tensor,
     gain: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """For each column the larger limit, where the rows that it lets in gain.
+    """For each column, the larger limit if the rows that only it admits gain.
 
     Parameters
     ----------
@@ -131,7 +169,12 @@ def earned_limits(
     if not len(rows):
         return largest
     gains = gain(rows).double()
-    honest = gains[is_held_out[rows]]
-    if not len(honest) or honest.sum() < 0:
+    held_out = gains[is_held_out[rows]]
+    if not len(held_out) or held_out.sum() < 0:
         return torch.where(is_far.any(0), common, largest)
     return torch.where(gains @ is_far[rows].double() >= 0, largest, common)
+
+
+def _trust(size: Tensor, limit: Tensor) -> Tensor:
+    far = (size.abs() / limit).amax(-1, keepdim=True)
+    return (2 - far / REACH).clamp(0, 1)
