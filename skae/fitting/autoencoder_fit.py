@@ -29,7 +29,7 @@ from skae.training.trainer import Trainer
 __all__ = ["Fit"]
 
 _LINEAR_MAX_ITER = 2000
-# Training rows that limit how far a guard lets rows be.
+# Most training rows from which the guard's limits are computed.
 _GUARDING_ROWS = 50_000
 _GUARDING_ENTRIES = 4_000_000
 # Of chunks, which have no schedule; wide tables go slower, as in `defaults`.
@@ -78,7 +78,7 @@ class Fit(InitialModelFit):
         if hasattr(fitted, "components_"):
             return self.run()
         self._check_same_network(fitted)
-        # The divergence has come in already.
+        # The KL warm-up is over.
         self.parts = replace(self.parts, kl_warmup=0.0)
         start = self._restart(fitted, copy.deepcopy(fitted.net_))
         trainer, _ = self._train(start)
@@ -153,9 +153,7 @@ class Fit(InitialModelFit):
         limit = self.estimator.max_iter or _LINEAR_MAX_ITER
         encoder, decoder, losses = fit_linear(
             result,
-            self._moments().axes.shape[1]
-            if self.n_components < 1
-            else self.n_components,
+            n_components,
             tied=self.architecture.is_tied,
             random_state=self.random_state,
             max_iter=limit,
@@ -225,7 +223,7 @@ class Fit(InitialModelFit):
         schedule = self._schedule_of(
             len(index),
             defaults,
-            # Rounds in which the divergence comes in do not count against patience.
+            # Rounds of the KL warm-up do not count against patience.
             warmup=self.parts.kl_warmup,
             weight_decay=value_or_default(estimator.alpha, defaults.weight_decay),
             ema_decay=defaults.ema_decay,

@@ -61,8 +61,7 @@ def length_of(
 ) -> Length:
     """Whole epochs: ``max_iter``, or as many as come nearest to the default steps.
 
-    The ratio of the default ``n_steps`` and ``n_rounds`` is the distance of evaluations
-    also of other lengths.
+    Evaluations keep the default spacing of ``n_steps / n_rounds`` steps.
     """
     per_epoch = max(1, n_train // batch_size)
     n_epochs = max_iter or max(1, round(n_steps / per_epoch))

@@ -22,7 +22,7 @@ from skae.training.trainer import Trainer
 __all__ = ["BaseFit", "advice_on", "finished_rounds", "rows_at", "value_or_default"]
 
 _MAX_HELD_OUT = 1000
-# The last part of a training, and the share of the whole fall that is much there.
+# Training ended too early if its last quarter has over a tenth of the whole decrease.
 _LAST_PART = 0.25
 _MUCH = 0.1
 

@@ -42,7 +42,7 @@ class Parts:
         Whether columns that are measured in different units get one each, where the
         model does not start as PCA.
     kl_warmup : float
-        Share of the training over which the prior's divergence comes in.
+        Share of the training over which the divergence's weight rises to one.
     hidden_context : float
         Share of the rows whose context the encoder does not see in training.
     """

@@ -37,8 +37,8 @@ class Autoencoder(nn.Module):
     Attributes
     ----------
     progress : float
-        Share of the training that is done, for what changes on the way; whoever trains
-        sets it.
+        Share of the training that is done, for schedules such as the KL warm-up; set by
+        the trainer.
 
     Shape
     -----
@@ -144,11 +144,11 @@ class Autoencoder(nn.Module):
         return context * (draw >= self.hidden_context)
 
     def code(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """z of clean rows, without chance."""
+        """The code of clean rows, deterministic."""
         return self.prior.location(self.codec.encode(x, *_if_any(context)))
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Raw output for clean rows, without chance."""
+        """Raw output for clean rows, deterministic."""
         return self.codec.decode(self.code(x, context), *_if_any(context))
 
     def log_likelihood(self, x: Tensor, scale: Tensor) -> Tensor:
@@ -163,12 +163,12 @@ class Autoencoder(nn.Module):
         return self.likelihood.log_likelihood(self.reconstruct(x), x, scale)
 
     def check(self, batch: Batch) -> None:
-        """Raise where the parts do not fit one another, on a few rows.
+        """Check on a few rows that the parts fit together.
 
         Raises
         ------
         ValueError
-            When the objective of a row is no number a row.
+            If the parts do not return one number per row.
         """
         generator = Generator(batch.x.device).manual_seed(0)
         with torch.no_grad():

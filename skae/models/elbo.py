@@ -39,14 +39,14 @@ def importance_weighted_bound(
     -------
     bound : Tensor of shape (batch,), nats
     """
-    known = () if context is None else (context,)
-    h = model.codec.encode(x, *known)
+    conditions = () if context is None else (context,)
+    h = model.codec.encode(x, *conditions)
     mu, sigma = model.prior.location(h), model.prior.scale(h)
     at_once = max(1, _ENTRIES // x.numel())
     weights = []
     for drawn in epsilon.split(at_once):
         z = mu + sigma * drawn.unsqueeze(1)
-        repeated = (c.expand(len(drawn), *c.shape).flatten(0, 1) for c in known)
+        repeated = (c.expand(len(drawn), *c.shape).flatten(0, 1) for c in conditions)
         raw = model.codec.decode(z.flatten(0, 1), *repeated)
         nll = model.likelihood.nll(raw.unflatten(0, z.shape[:2]), x)
         weights.append(model.prior.log_ratio(z, h, drawn.unsqueeze(1)) - nll)

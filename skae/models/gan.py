@@ -196,8 +196,9 @@ class GANModule(nn.Module):
 class Replay:
     """Replaces some generated rows of a batch by rows of earlier generators.
 
-    A critic trained on the latest rows only lets the generator return to what it was
-    once penalised for (Shrivastava et al. 2017, arXiv 1612.07828, section 2.3).
+    A critic trained on only the latest generated rows lets the generator return to
+    samples that were penalised before (Shrivastava et al. 2017, arXiv 1612.07828,
+    section 2.3).
 
     Parameters
     ----------

@@ -7,10 +7,10 @@ last layers start at zero, and computes ::
     raw = nu + s (sigma c D + g(c))
 
 where E and D start as the axes of a linear autoencoder, in practice PCA: the untrained
-model is that autoencoder. ``s`` holds, for each column, its standard deviation where
-that is below one model unit: columns of small units then move in their own units, and
-constant ones not at all. A `Guard` takes rows unlike the training rows back to the
-start. Held-out rows decide in ``fitting/departure.py`` what of f and g is kept.
+model is that autoencoder. ``s`` is each column's standard deviation, at most one model
+unit: corrections of small columns are in their own scale, of constant columns zero. A
+`Guard` keeps rows unlike the training rows at the start. Held-out rows decide in
+``fitting/departure.py`` what of f and g is kept.
 """
 
 from typing import NamedTuple
@@ -72,7 +72,7 @@ class AnchoredCodec(Codec):
     anchor : Anchor
         Its fields become buffers of the same names.
     input_scale : Tensor of shape (n_features,)
-        r: one over the standard deviation of each column, or of its like.
+        r: one over the standard deviation of each column, or of its unit group.
     output_scale : Tensor of shape (n_features,)
         s.
     start : Tensor of shape (..., n_outputs - n_components), optional
@@ -86,7 +86,7 @@ class AnchoredCodec(Codec):
     frozen : bool, default=False
         Whether E and D stay as they are.
     generator : torch.Generator, optional
-        On the CPU, for what the codec draws for such a start.
+        On the CPU; for the biases that ``start_at_zero`` draws.
     """
 
     is_anchored = True
@@ -217,7 +217,10 @@ class AnchoredCodec(Codec):
         return codec
 
     def anchored_parameters(self) -> list[nn.Parameter]:
-        """What is zero or the anchor's before training, and carries the departure."""
+        """Parameters that start at zero or at the anchor's values.
+
+        Interpolating them to their start shrinks the model to the anchor.
+        """
         paths = [self.encoder_path, self.decoder_path]
         trained = [p for p in paths if p is not None and p.requires_grad]
         return trained + self.codec.last_parameters()

@@ -11,10 +11,10 @@ Architecture  ``build``                     flat rows of a table, a width that t
                                             decides, no structure that has a short cut
 Codec         ``encode``, ``decode``,       one model, weight decay on all parameters;
               ``n_components``              refuses ``init="pca"``
-Likelihood    ``nll``, ``mean``             one raw output a feature, which is the
-                                            mean; centred rows; refuses to draw
-Prior         ``draw``, ``divergence``      one encoder output for each entry of the
-                                            code, which is it; refuses to sample
+Likelihood    ``nll``, ``mean``             one raw output per feature, equal to the
+                                            mean; centred rows; ``draw`` raises
+Prior         ``draw``, ``divergence``      one encoder output per entry of the code,
+                                            equal to it; ``sample`` raises
 Corruption    ``__call__``                  the same for any columns
 Penalty       ``__call__``                  the same for any columns
 ============  ============================  ===========================================

@@ -66,8 +66,8 @@ class Codec(nn.Module):
     def last_parameters(self) -> list[nn.Parameter]:
         """Weights and biases of the last layers of encoder and decoder.
 
-        Zero, they make ``encode`` and ``decode`` return zero; multiplied, they multiply
-        what both return. Needed by ``init="pca"``, which is refused by default.
+        At zero, they make ``encode`` and ``decode`` return zero; scaling them scales both
+        outputs. Needed by ``init="pca"``, which is refused by default.
         """
         raise ValueError(
             f"init='pca' can not be combined with {type(self).__name__}, which has no "
@@ -125,8 +125,8 @@ class Architecture(BaseEstimator):
     scales_inputs : bool
         Whether ``build`` takes ``input_scale``, by which the codec multiplies rows.
     trains_path : bool
-        Whether PCA's path is trained too, where the codec starts beside it. A network
-        with structure of its own learns better from what a fixed path leaves.
+        Whether PCA's path is trained too, where the codec starts beside it.
+        Convolutional and recurrent networks learn better beside a fixed path.
     is_linear : bool
         Whether encoder and decoder are linear maps.
     is_shallow : bool

@@ -1,3 +1,3 @@
-"""The ground: rows in chunks, devices, threads and isolation from the process."""
+"""Access to rows in chunks; devices, threads and isolation from the process."""
 
 __all__: list[str] = []

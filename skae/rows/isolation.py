@@ -17,7 +17,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        When the name is unknown to torch or the device is not there.
+        When the name is unknown to torch or the device is not available.
     """
     if isinstance(device, str) and device == "auto":
         if torch.cuda.is_available():

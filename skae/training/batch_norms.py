@@ -33,7 +33,7 @@ class BatchNorms:
         momenta = [layer.momentum for layer in self.layers]
         for layer in self.layers:
             layer.reset_running_stats()
-            # An average over all batches alike.
+            # All batches are weighted equally.
             layer.momentum = None
             layer.train()
         try:

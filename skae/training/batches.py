@@ -32,7 +32,7 @@ class Batches:
     inputs : Rows, optional
         What the encoder sees of each row, where that is not for the model to corrupt.
     context : Rows, optional
-        What else is known of each row.
+        Condition of each row.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Batches:
         while left:
             drawn = self._draw(min(left, block))
             x = self.rows[drawn]
-            known = [
+            extras = [
                 None if rows is None else rows[drawn]
                 for rows in (self.inputs, self.context)
             ]
-            while known and known[-1] is None:
-                known.pop()
+            while extras and extras[-1] is None:
+                extras.pop()
             w = None
             if self.weight is not None:
                 w = self.weight[..., torch.as_tensor(drawn, device=self.rows.device)]
@@ -80,7 +80,7 @@ class Batches:
                 yield (
                     x[part],
                     None if w is None else w[..., part],
-                    *(None if rows is None else rows[part] for rows in known),
+                    *(None if rows is None else rows[part] for rows in extras),
                 )
             left -= len(drawn) // size
 

@@ -11,8 +11,8 @@ from skae.parts.guard import Guard, guard_from, widest_guard
 
 __all__ = ["Folds", "HoldOut", "Judge"]
 
-# Codes of the anchor, decoded by a decoder that was trained for others, may be far
-# worse than either; this many times the anchor's loss is no return to it.
+# A guarded row combines the anchor's code with the trained decoder and may do worse
+# than under either: the most that its loss may be, in multiples of the anchor's.
 _HARM = 2.0
 _PART = 1024
 
@@ -42,7 +42,7 @@ class Judge:
     def row_loss(self, model: Any) -> Tensor:
         """Objective of each held-out row, by a model that has not seen it.
 
-        What is random in it is drawn alike every time.
+        Uses the same random draws in every call.
         """
         raise NotImplementedError
 
@@ -59,8 +59,8 @@ class Judge:
     def record_start(self, model: Any) -> None:
         """Remember an anchored model as it is before training.
 
-        From then on it is guarded, so that one far-out row does not decide
-        which step is the best.
+        The model is guarded from then on, so that one far-out row does not decide which
+        round is kept.
         """
         if not model.codec.is_anchored:
             return
@@ -110,9 +110,10 @@ class HoldOut(Judge):
         return _losses(model, self.x, self.weight, self.x_tilde, self.context)
 
     def guard(self, model: Any) -> Guard:
-        """Limits that far-out rows earn by gaining more than a typical row's loss.
+        """A guard that admits far-out rows only where the model helps them.
 
-        What the anchor reconstructs like any other row is left to it.
+        It has to lower their loss by more than the anchor's median loss; those that the
+        anchor reconstructs well stay with the anchor.
         """
         x = torch.cat([self.training_x, self.x])
         is_held_out = torch.arange(len(x), device=x.device) >= len(self.training_x)

@@ -15,8 +15,8 @@ __all__ = ["FlatAdamW", "FlatGroup", "FlatParameters"]
 
 # Of AdamW.
 _EPSILON = 1e-8
-# torch.optim calls the same kernel after 30 us of bookkeeping. It is not for use by
-# others, so a version of torch may come without.
+# torch.optim calls the same kernel after 30 us of bookkeeping. It is private, so a
+# version of torch may come without.
 _fused_adamw = getattr(torch, "_fused_adamw_", None)
 
 
@@ -140,7 +140,7 @@ class FlatAdamW:
     plateau : float, default=0.05
         Share of the steps after which the rate falls, at least the warm-up's.
     shares : Tensor of shape (n_parameters,), optional
-        Share of each step that an entry takes, in [0, 1].
+        Factor in [0, 1] on each entry's steps.
     average : Tensor of shape (n_parameters,), optional
         Where the average is kept; memory of its own where left out.
     """
@@ -225,7 +225,7 @@ class FlatAdamW:
     def load(self, state: dict) -> None:
         """Go on from a state, with the current weights.
 
-        The factor of a rate that led astray is not that of another rate.
+        The back-off factor is kept only if the peak rate is unchanged.
         """
         for own, name in ((self._first, "first"), (self._second, "second")):
             own.copy_(torch.from_numpy(state[name]))

@@ -60,7 +60,7 @@ class Trainer(NeuralNet):
         ``on_round(round_number, module)`` after each round, with the averaged weights
         in the module; returning True stops the training.
     rates : dict of Parameter to float, optional
-        Share of the learning rate that a parameter moves at; one where left out.
+        Factor on the learning rate of a parameter; one for those not listed.
     keep_last : bool, default=False
         Keep the last finite weights instead of the best, for losses that change their
         meaning during the training.
