@@ -66,8 +66,8 @@ class Codec(nn.Module):
     def last_parameters(self) -> list[nn.Parameter]:
         """Weights and biases of the last layers of encoder and decoder.
 
-        At zero, they make ``encode`` and ``decode`` return zero; scaling them scales both
-        outputs. Needed by ``init="pca"``, which is refused by default.
+        At zero, they make ``encode`` and ``decode`` return zero; scaling them scales
+        both outputs. Needed by ``init="pca"``, which is refused by default.
         """
         raise ValueError(
             f"init='pca' can not be combined with {type(self).__name__}, which has no "
