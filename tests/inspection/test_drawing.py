@@ -13,7 +13,6 @@ from skae.inspection.drawing import (
     Sequences,
     form_of,
     new_axes,
-    palette,
 )
 
 ONE = np.ones((2, 1))
@@ -68,11 +67,6 @@ def test_drawing_leaves_no_figure_open(name):
     assert display.plot() is display
     assert display.figure_.axes
     assert not plt.get_fignums()
-
-
-def test_colours_are_distinct():
-    pytest.importorskip("matplotlib")
-    assert [len(set(palette(n))) for n in (1, 10, 11, 20)] == [1, 10, 11, 20]
 
 
 def test_new_axes_form_a_grid():

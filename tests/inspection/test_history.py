@@ -85,7 +85,7 @@ def test_refuses_estimators_without_history():
     with pytest.raises(NotFittedError):
         HistoryDisplay.from_estimator(DenoisingAE())
     linear = AutoencoderTransformer(2, activation="identity").fit(X)
-    with pytest.raises(ValueError, match="n_iter_=0, since PCA itself was the answer"):
+    with pytest.raises(ValueError, match="n_iter_=0, since PCA itself was the result"):
         HistoryDisplay.from_estimator(linear)
     with pytest.raises(ValueError, match="PCA has none"):
         HistoryDisplay.from_estimator(PCA(2).fit(X))
