@@ -37,38 +37,7 @@ __all__ = [
     "new_axes",
 ]
 
-KINDS = ("image", "sequence", "bar")
-_MOST_NAMES = 16
-
-# Of `from_estimator` and `plot`, unless a display states something else.
-_PARAMETERS = """
-Parameters
-----------
-X : {array-like, sparse matrix} of shape (n_samples, n_features)
-sample_shape : tuple of int, optional
-    (height, width) or (n_channels, height, width) of images, (n_steps,
-    n_step_features) of sequences. Left out, the estimator's ``sample_shape_``, else
-    flat rows.
-kind : {"auto", "image", "sequence", "bar"}, default="auto"
-    "auto" goes by the shape of a sample: three entries are an image, one is bars. Two
-    are a sequence for ``sample_shape_`` and where the last is one, else an image.
-ax : matplotlib Axes, optional
-    A new figure's when left out.
-axes : ndarray of matplotlib Axes, optional
-    Of the shape of ``axes_``; a new figure's when left out.
-"""
-_OUTCOME = """
-Returns
--------
-display : {}
-
-Raises
-------
-ValueError
-    When estimator, data and axes do not fit together.
-ImportError
-    When matplotlib is not installed.
-"""
+_EACH = "one for each sample drawn"
 
 
 def display(cls):
@@ -76,23 +45,16 @@ def display(cls):
     cls = dataclasses.dataclass(cls, kw_only=True, eq=False, repr=False)
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     cls.__doc__ = completed([base.__doc__ for base in cls.__mro__], defaults, defaults)
-    outcome, texts = _OUTCOME.format(cls.__name__), [_PARAMETERS]
+    texts = [Display.plot.__doc__]
     for method in (cls.from_estimator.__func__, cls.plot):
-        own, order = method.__doc__, list(inspect.signature(method).parameters)
-        method.__doc__ = completed([own, outcome, *texts], order)
-        # Parameters that both methods have are documented in the first.
-        texts.insert(0, own)
+        # What both methods have in common is documented in the first.
+        texts.insert(0, method.__doc__)
+        method.__doc__ = completed(texts, inspect.signature(method).parameters)
     return cls
 
 
 def new_axes(n_rows=1, n_columns=1, *, figsize=None, **options) -> Any:
-    """Axes of a new figure, one or an ndarray; options are those of ``subplots``.
-
-    Raises
-    ------
-    ImportError
-        When matplotlib is not installed.
-    """
+    """Axes of a new figure, one or an ndarray; options are those of ``subplots``."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -120,7 +82,43 @@ def check_integer(name, value, least=1) -> None:
         raise ValueError(f"{name} must be {what}; got {value!r}.")
 
 
-class PlotDisplay:
+class Display:
+    """What a fitted estimator does, drawn by matplotlib."""
+
+    def plot(self, axes=None):
+        """Draw.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        sample_shape : tuple of int, optional
+            (height, width) or (n_channels, height, width) of images, (n_steps,
+            n_step_features) of sequences. Left out, the estimator's ``sample_shape_``,
+            else flat rows.
+        kind : {"auto", "image", "sequence", "bar"}, default="auto"
+            "auto" goes by the shape of a sample: three entries are an image, one is
+            bars. Two are a sequence for ``sample_shape_`` and where the last is one,
+            else an image.
+        ax : matplotlib Axes, optional
+            A new figure's when left out.
+        axes : ndarray of matplotlib Axes, optional
+            Of the shape of ``axes_``; a new figure's when left out.
+
+        Returns
+        -------
+        display : the display itself
+
+        Raises
+        ------
+        ValueError
+            When estimator, data and axes do not fit together.
+        ImportError
+            When matplotlib is not installed.
+        """
+        raise NotImplementedError
+
+
+class PlotDisplay(Display):
     """A plot on one Axes.
 
     Attributes
@@ -136,12 +134,14 @@ class PlotDisplay:
         return self.ax_
 
 
-class GridDisplay:
+class GridDisplay(Display):
     """Samples in a grid of Axes.
 
     Parameters
     ----------
     kind : {"image", "sequence", "bar"}, default="bar"
+        Of samples of shape ``(n_channels, height, width)``, ``(n_steps,
+        n_step_features)`` and ``(n_features,)``.
     feature_names : array-like of str, optional
         Written below bars, 16 at most.
 
@@ -166,8 +166,8 @@ class GridDisplay:
             return Images(low, high)
         return Images(np.nanmin(samples), np.nanmax(samples))
 
-    def _draw(self, form, samples, shape, axes, *, behind=(), **options):
-        """Draw samples row by row, set ``axes_`` and ``figure_``, return the axes.
+    def _draw(self, form, samples, shape, axes, *, behind=(), needed=None, of=_EACH):
+        """Draw samples row by row; set ``axes_`` and ``figure_``, return the axes.
 
         Parameters
         ----------
@@ -178,10 +178,25 @@ class GridDisplay:
         axes : ndarray of matplotlib Axes, or None
         behind : iterable of samples or None, optional
             Another sample, drawn behind each.
-        **options
-            Of `_panels`.
+        needed : int, optional
+            How many axes suffice, in any shape; exactly ``shape`` where left out.
+        of : str
+            What the axes stand for, in words.
         """
-        self.axes_ = axes = _panels(axes, shape, form, **options)
+        if axes is None:
+            width, height = form.panel
+            size = width * shape[1] + 0.4, height * shape[0] + form.margin
+            share = form.shares_scale
+            axes = new_axes(
+                *shape, figsize=size, squeeze=False, sharex=share, sharey=share
+            )
+        axes = np.asarray(axes)
+        if needed is None and axes.size == math.prod(shape):
+            axes = axes.reshape(shape)
+        elif needed is None or axes.size < needed:
+            required = f"hold {needed}" if needed else f"be an array of shape {shape}"
+            raise ValueError(f"axes must {required}, {of}; got shape {axes.shape}.")
+        self.axes_ = axes = np.atleast_2d(axes)
         self.figure_ = axes.flat[0].figure
         pairs = zip_longest(samples, behind)
         for ax, (sample, other) in zip(axes.flat, pairs, strict=False):
@@ -189,57 +204,19 @@ class GridDisplay:
         return axes
 
 
-def _panels(axes, shape, form, *, needed=None, of="one for each sample drawn"):
-    """Axes in an array, one for each sample; those of a new figure for None.
-
-    Parameters
-    ----------
-    axes : ndarray of matplotlib Axes, or None
-    shape : (int, int)
-    form : Images, Sequences or Bars
-    needed : int, optional
-        How many axes suffice, in any shape; exactly ``shape`` where left out.
-    of : str
-        What the axes stand for, in words.
-    """
-    if axes is None:
-        width, height = form.panel
-        return new_axes(
-            *shape,
-            figsize=(width * shape[1] + 0.4, height * shape[0] + form.margin),
-            squeeze=False,
-            sharex=form.shares_scale,
-            sharey=form.shares_scale,
-        )
-    axes = np.asarray(axes)
-    if needed is None and axes.size == math.prod(shape):
-        return axes.reshape(shape)
-    if needed is not None and axes.size >= needed:
-        return np.atleast_2d(axes)
-    expected = f"be an array of shape {shape}" if needed is None else f"hold {needed}"
-    raise ValueError(f"axes must {expected}, {of}; got shape {axes.shape}.")
-
-
 def in_shape(estimator, samples, sample_shape, kind):
     """Samples in the shape in which they are drawn, and their kind.
 
-    Parameters
-    ----------
-    estimator : fitted estimator
-        Its ``sample_shape_`` counts where ``sample_shape`` is None.
-    samples : ndarray of shape (n_samples, n_features) or (n_samples, *sample_shape)
-    sample_shape : tuple of int, or None
-    kind : {"auto", "image", "sequence", "bar"}
+    The estimator's ``sample_shape_`` counts where ``sample_shape`` is None.
     """
     samples = np.asarray(samples)
     own = getattr(estimator, "sample_shape_", None) if sample_shape is None else None
     shape = own or sample_shape or samples.shape[1:]
     kind, full = form_of(kind, shape, own=own is not None)
-    n_features = math.prod(samples.shape[1:])
-    if math.prod(full) != n_features:
+    n_features, required = math.prod(samples.shape[1:]), math.prod(full)
+    if required != n_features:
         raise ValueError(
-            f"sample_shape={shape} means {math.prod(full)} features; X has "
-            f"{n_features}."
+            f"sample_shape={shape} means {required} features; X has {n_features}."
         )
     return samples.reshape(len(samples), *full), kind
 
@@ -264,7 +241,8 @@ def form_of(kind, shape, *, own=False):
         fits = len(full) == 3 and full[0] in (1, 3)
         needed = "(height, width) or (n_channels, height, width) with 1 or 3 channels"
     else:
-        raise ValueError(f"kind must be 'auto' or one of {KINDS}; got {kind!r}.")
+        kinds = "'image', 'sequence' and 'bar'"
+        raise ValueError(f"kind must be 'auto' or one of {kinds}; got {kind!r}.")
     if not fits:
         raise ValueError(
             f"Samples of shape {shape} can not be drawn with kind={kind!r}, which "
@@ -319,7 +297,7 @@ class Bars:
     shares_scale = True
 
     def __init__(self, names=None):
-        self.names = names if names is None or len(names) <= _MOST_NAMES else None
+        self.names = names if names is None or len(names) <= 16 else None
         longest = 0 if self.names is None else max(map(len, self.names))
         self.margin = 0.2 + 0.06 * longest
 

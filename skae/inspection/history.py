@@ -56,11 +56,6 @@ class HistoryDisplay(PlotDisplay):
         ----------
         estimator : fitted autoencoder
             With ``loss_curve_``, ``validation_scores_`` and ``epochs_``.
-
-        Raises
-        ------
-        ValueError
-            When the estimator has no history, or it is empty.
         """
         check_has(estimator, "loss_curve_", "Histories")
         losses = estimator.loss_curve_
