@@ -59,13 +59,13 @@ class LatentDisplay(PlotDisplay):
             Class labels or numbers.
         """
         check_is_fitted(estimator)
-        codes = np.asarray(estimator.transform(X))
-        return cls(codes=codes, y=y).plot(ax)
+        return cls(codes=np.asarray(estimator.transform(X)), y=y).plot(ax)
 
     def plot(self, ax=None):
         """Draw the codes."""
         codes = check_array(self.codes, input_name="codes")
-        y, name, classes = None, getattr(self.y, "name", None) or "y", None
+        name = getattr(self.y, "name", None) or "y"
+        y = classes = None
         if self.y is not None:
             check_consistent_length(codes, self.y)
             y = column_or_1d(self.y)
@@ -92,9 +92,9 @@ def _palette(n_colors):
 def _draw_plane(ax, points, y, classes, name):
     size = _point_size(len(points))
     if classes is None:
-        drawn = ax.scatter(*points.T, c=y, s=size)
+        values = ax.scatter(*points.T, c=y, s=size)
         if y is not None:
-            ax.figure.colorbar(drawn, ax=ax, label=name)
+            ax.figure.colorbar(values, ax=ax, label=name)
         return
     for label, color in zip(classes, _palette(len(classes)), strict=True):
         ax.scatter(*points[y == label].T, s=size, color=color, label=str(label))
@@ -108,20 +108,18 @@ def _draw_plane(ax, points, y, classes, name):
 
 
 def _draw_line(ax, code, y, classes, name):
+    ax.set_ylabel("rows" if y is None else name)
     if y is None:
         ax.hist(code, bins=40)
-        ax.set_ylabel("rows")
-        return
-    ax.set_ylabel(name)
-    if classes is None:
+    elif classes is None:
         ax.scatter(code, y, s=_point_size(len(code)))
-        return
-    # Points of one class would hide each other on one line.
-    place = np.searchsorted(classes, y)
-    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(code))
-    colors = np.asarray(_palette(len(classes)))[place]
-    ax.scatter(code, place + jitter, s=_point_size(len(code)), c=colors)
-    ax.set_yticks(range(len(classes)), [str(label) for label in classes])
+    else:
+        # Points of one class would hide each other on one line.
+        place = np.searchsorted(classes, y)
+        jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(code))
+        colors = np.asarray(_palette(len(classes)))[place]
+        ax.scatter(code, place + jitter, s=_point_size(len(code)), c=colors)
+        ax.set_yticks(range(len(classes)), map(str, classes))
 
 
 def _plane(codes):

@@ -78,8 +78,9 @@ class HistoryDisplay(PlotDisplay):
         ax = self._start(ax)
         curves = {"training": self.loss_curve, "held out": self.validation_loss}
         curves = {name: loss for name, loss in curves.items() if loss is not None}
-        default = np.arange(1, len(self.loss_curve) + 1)
-        epochs = default if self.epochs is None else self.epochs
+        epochs = self.epochs
+        if epochs is None:
+            epochs = np.arange(1, len(self.loss_curve) + 1)
         for name, loss in curves.items():
             # A single evaluation is no line.
             mark = "o" if np.isfinite(loss).sum() == 1 else None

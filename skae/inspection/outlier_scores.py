@@ -62,15 +62,15 @@ class OutlierScoreDisplay(PlotDisplay):
         if self.y is not None:
             y = np.asarray(self.y)
             groups = {str(label): self.scores[y == label] for label in np.unique(y)}
-        options = {"bins": self._edges(bins), "stacked": True, "label": list(groups)}
-        ax.hist(list(groups.values()), **options)
+        samples, names = list(groups.values()), list(groups)
+        ax.hist(samples, bins=self._edges(bins), stacked=True, label=names)
         ax.axvline(self.offset, color="black", linestyle="--", label="threshold")
         ax.set(xlabel="score (higher is more normal)", ylabel="rows")
         ax.legend()
         return self
 
     def _edges(self, bins):
-        """Even bins over the bulk; the first one takes in whatever is far below."""
+        """Even bins over most scores; the first one includes all that are far below."""
         low, high = np.min(self.scores), np.max(self.scores)
         quartile, median = np.percentile(self.scores, [25, 50])
         shown = min(self.offset, median - 8 * (median - quartile))

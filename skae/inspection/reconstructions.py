@@ -20,11 +20,11 @@ __all__ = ["ReconstructionDisplay"]
 
 @display
 class ReconstructionDisplay(GridDisplay):
-    """Samples, what noise made of them, and their reconstructions.
+    """Samples, corrupted samples, and their reconstructions.
 
-    One column a sample. Where there is noise, the reconstructions are those of the
-    corrupted samples. Behind corrupted and reconstructed sequences the original is
-    drawn in grey; for bars black dashes mark it.
+    One column a sample. With noise, the corrupted samples are reconstructed. The
+    original is drawn in grey behind corrupted and reconstructed sequences; black dashes
+    mark it on bars.
 
     Parameters
     ----------
@@ -34,8 +34,7 @@ class ReconstructionDisplay(GridDisplay):
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (2 or 3, n_samples)
-        A row each for originals, corrupted samples if there are any, and
-        reconstructions.
+        One row each for original, corrupted, if there are any, and reconstructed.
 
     Examples
     --------

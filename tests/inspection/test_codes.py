@@ -107,9 +107,9 @@ def test_one_column_is_drawn_against_labels_in_strips():
     ae = model(1)
     ax = LatentDisplay.from_estimator(ae, X, LABELS).ax_
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
-    found = points(ax)
-    np.testing.assert_allclose(found[:, 0], ae.transform(X)[:, 0])
-    np.testing.assert_array_equal(np.round(found[:, 1]), np.repeat([0, 1, 2], 20))
+    drawn = points(ax)
+    np.testing.assert_allclose(drawn[:, 0], ae.transform(X)[:, 0])
+    np.testing.assert_array_equal(np.round(drawn[:, 1]), np.repeat([0, 1, 2], 20))
 
 
 def test_one_column_is_drawn_against_numbers():
@@ -121,11 +121,11 @@ def test_one_column_is_drawn_against_numbers():
 def test_codes_in_frames_and_codes_of_pca_are_drawn():
     pytest.importorskip("pandas")
     pca = PCA(2).fit(X).set_output(transform="pandas")
-    found = points(LatentDisplay.from_estimator(pca, X).ax_)
-    np.testing.assert_allclose(found, pca.transform(X))
+    drawn = points(LatentDisplay.from_estimator(pca, X).ax_)
+    np.testing.assert_allclose(drawn, pca.transform(X))
 
 
-def test_axes_may_be_given():
+def test_axes_may_be_passed():
     ax = LatentDisplay(codes=X[:, :2]).plot().ax_
     display = LatentDisplay.from_estimator(model(2), X, ax=ax)
     assert display.ax_ is ax

@@ -88,7 +88,7 @@ def test_new_axes_form_a_grid():
         ("image", (3, 4, 5), False, ("image", (3, 4, 5))),
     ],
 )
-def test_the_shape_of_a_sample_tells_its_form(kind, shape, own, expected):
+def test_auto_goes_by_the_shape_of_a_sample(kind, shape, own, expected):
     assert form_of(kind, shape, own=own) == expected
 
 

@@ -75,7 +75,7 @@ def test_steep_curves_are_drawn_on_a_logarithmic_scale():
     assert [scale(90, 1), scale(9, 1), scale(90, -1)] == ["log", "linear", "linear"]
 
 
-def test_axes_may_be_given():
+def test_axes_may_be_passed():
     ax = HistoryDisplay(loss_curve=[2.0, 1.0]).plot().ax_
     assert HistoryDisplay(loss_curve=[3.0, 1.0]).plot(ax).figure_ is ax.figure
     assert len(ax.lines) == 2
