@@ -1,8 +1,8 @@
 """The condition y of a conditional model, as columns of numbers.
 
-`context_of` infers whether y is classes or numbers and gives a `Classes` or a
-`Numbers`, which encode values of y as the columns that networks get, refuse values that
-do not fit, and draw values as the training rows had them.
+`context_of` infers whether y is classes or numbers and returns a `Classes` or a
+`Numbers`, which encode y as columns for networks, raise for values that do not fit, and
+draw values from the distribution of the training rows.
 
 Shape
 -----
@@ -23,20 +23,9 @@ _SHOWN = 10
 
 
 def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
-    """The context of the training rows.
+    """The context of the training rows, weighted.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-    kind : {"auto", "classes", "numbers"}, default="auto"
-        "auto" takes strings, booleans and whole numbers in one column for classes.
-    weight : ndarray of shape (n_samples,), optional
-        Of the rows.
-
-    Raises
-    ------
-    ValueError
-        When y is of neither kind.
+    With ``kind="auto"``, strings, booleans and whole numbers in one column are classes.
     """
     y = np.asarray(y)
     if y.dtype.kind == "f" and not np.isfinite(y).all():
@@ -49,24 +38,9 @@ def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
 
 
 def encode_conditions(context, y, n_samples, *, single=False) -> np.ndarray:
-    """Encoded y of as many rows as there are samples.
+    """Encoded y, float32 of shape ``(n_samples, width)``.
 
-    Parameters
-    ----------
-    context : Classes or Numbers
-    y : scalar or array-like
-    n_samples : int
-    single : bool, default=False
-        Whether a single value may stand for all rows.
-
-    Returns
-    -------
-    columns : float32 ndarray of shape (n_samples, width)
-
-    Raises
-    ------
-    ValueError
-        When y has not one entry a row, or values that do not fit.
+    With ``single``, a single value may stand for all rows.
     """
     y = np.asarray(y)
     if single and y.shape == (1, *context.value_shape):
@@ -78,18 +52,7 @@ def encode_conditions(context, y, n_samples, *, single=False) -> np.ndarray:
 
 
 def used_entries(y, n_samples, sample_weight):
-    """y and weights of the rows whose weight is not zero.
-
-    Returns
-    -------
-    y : ndarray of shape (n_rows,) or (n_rows, n_outputs)
-    weight : ndarray of shape (n_rows,) or None
-
-    Raises
-    ------
-    ValueError
-        When y has not one entry a row.
-    """
+    """y and weights, or None, of the rows whose weight is not zero."""
     y = np.asarray(y)
     _check_one_each(y, n_samples)
     if sample_weight is None:
@@ -100,9 +63,9 @@ def used_entries(y, n_samples, sample_weight):
 
 def _check_one_each(y, n_samples) -> None:
     if y.ndim == 0 or len(y) != n_samples:
-        came = "a single value" if y.ndim == 0 else str(len(y))
+        size = len(y) if y.ndim else "a single value"
         raise ValueError(
-            f"y must have one entry for each of {n_samples} samples; got {came}."
+            f"y must have one entry for each of {n_samples} samples; got {size}."
         )
 
 
@@ -133,21 +96,14 @@ class Classes:
         return len(self.classes)
 
     def encode(self, y) -> np.ndarray:
-        """One-hot rows.
-
-        Raises
-        ------
-        ValueError
-            When y has a class that the training rows did not have.
-        """
         y = column_or_1d(y, warn=True)
-        unseen = ~np.isin(y, self.classes)
-        if unseen.any():
+        unknown = ~np.isin(y, self.classes)
+        if unknown.any():
             others = " and others" if self.width > _SHOWN else ""
             raise ValueError(
                 "y must be of the classes seen in fit, "
                 f"{self.classes[:_SHOWN].tolist()}{others}; got "
-                f"{np.unique(y[unseen])[:_SHOWN].tolist()}."
+                f"{np.unique(y[unknown])[:_SHOWN].tolist()}."
             )
         hot = np.searchsorted(self.classes, y)[:, None] == np.arange(self.width)
         return hot.astype(np.float32)
@@ -194,13 +150,6 @@ class Numbers:
         return len(self.mean) + 1
 
     def encode(self, y) -> np.ndarray:
-        """Standardised rows.
-
-        Raises
-        ------
-        ValueError
-            When y has other columns than in training.
-        """
         values = _numbers(y)
         if values.shape[1] != len(self.mean):
             raise ValueError(
@@ -208,13 +157,12 @@ class Numbers:
                 f"{values.shape[1]}."
             )
         scaled = (values - self.mean) / self.scale
-        ones = np.ones((len(values), 1))
-        return np.hstack([scaled, ones]).astype(np.float32)
+        return np.pad(scaled, [(0, 0), (0, 1)], constant_values=1).astype(np.float32)
 
     def draw(self, n_samples: int, random_state) -> np.ndarray:
         share = None if self.weight is None else self.weight / self.weight.sum()
-        drawn = self.values[random_state.choice(len(self.values), n_samples, p=share)]
-        return drawn[:, 0] if self.is_flat else drawn
+        values = self.values[random_state.choice(len(self.values), n_samples, p=share)]
+        return values[:, 0] if self.is_flat else values
 
 
 def _numbers(y) -> np.ndarray:

@@ -50,8 +50,8 @@ def labels_of(y) -> np.ndarray:
 def is_missing(y, *, allow_signs: bool = False) -> np.ndarray:
     """Which labels are -1, None or NaN.
 
-    With ``allow_signs``, -1 is a class where y holds -1 and 1 alone: one class can not
-    be learned.
+    With ``allow_signs``, -1 is a class where y holds only -1 and 1: a single class can
+    not be learned.
     """
     if y.dtype.kind == "O":
         return np.array([_is_missing_label(label) for label in y], dtype=bool)
@@ -66,19 +66,14 @@ def is_missing(y, *, allow_signs: bool = False) -> np.ndarray:
 def _is_missing_label(label) -> bool:
     if label is None or (isinstance(label, Real) and label == -1):
         return True
-    # NaN and pandas.NA are unequal to themselves, the latter in its own way.
-    return not isinstance(label, str) and (label is not label or not _equals(label))
-
-
-def _equals(label) -> bool:
     try:
-        return bool(label == label)
-    except TypeError:
-        return False
+        return bool(label != label)
+    except TypeError:  # pandas.NA is neither equal to itself nor unequal.
+        return True
 
 
 def classes_of(labels, n_samples: int) -> np.ndarray:
-    """The classes of labels, refused unless there are two, each at least twice."""
+    """The classes of labels; raise unless there are two, each at least twice."""
     if not len(labels):
         raise ValueError(
             f"y has no label: all {n_samples} rows are marked as unlabelled (-1, None "
@@ -102,7 +97,7 @@ def classes_of(labels, n_samples: int) -> np.ndarray:
 
 
 def check_classes(classes, fitted: np.ndarray | None) -> np.ndarray:
-    """The classes of ``partial_fit``, those of the first call where it was fitted."""
+    """The classes of ``partial_fit``, by default those of the first call."""
     if classes is None and fitted is None:
         raise ValueError("The first call of partial_fit needs classes.")
     if classes is None:

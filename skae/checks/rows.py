@@ -118,14 +118,7 @@ def target_rows(y, shape, *, allow_nan=False):
 
 
 def check_magnitude(X, name="X") -> None:
-    """Raise for entries so large that their squares, or codes of them, are infinite.
-
-    Parameters
-    ----------
-    X : ndarray or CSR matrix of float
-    name : str, default="X"
-        What X is called in the message.
-    """
+    """Raise for entries so large that their squares, or codes of them, are infinite."""
     values = X.data if sparse.issparse(X) else X
     if not values.size:
         return
@@ -193,17 +186,7 @@ def shape_of(X) -> tuple:
 
 
 def feature_ranges(X):
-    """Smallest and largest value of each feature, NaN left out.
-
-    Parameters
-    ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-
-    Returns
-    -------
-    low, high : ndarray of shape (n_features,)
-        NaN for a feature that is NaN everywhere.
-    """
+    """Smallest and largest value of each feature, NaN only where all values are."""
     if sparse.issparse(X):
         return tuple(part.toarray().ravel() for part in (X.nanmin(0), X.nanmax(0)))
     return np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
@@ -219,16 +202,6 @@ def check_padding(X, shape, name="X") -> np.ndarray:
     shape : (n_steps, n_step_features)
     name : str, default="X"
         What X is called in messages.
-
-    Returns
-    -------
-    n_steps : ndarray of shape (n_samples,)
-
-    Raises
-    ------
-    ValueError
-        When NaN is anywhere but in whole steps at the end of a sequence, or a sequence
-        has no step.
     """
     lengths = np.full(X.shape[0], shape[0])
     for rows in chunks(*X.shape):
@@ -261,8 +234,8 @@ def check_padding(X, shape, name="X") -> np.ndarray:
 def unchanged_on_error(estimator) -> Iterator[None]:
     """Leave an estimator as it was, fitted or not, when the block raises.
 
-    Weights too, where they are trained in place: the optimiser gives parameters other
-    memory and writes there.
+    This includes weights that are trained in place: the optimiser moves parameters to
+    other memory and writes there.
     """
     before = dict(vars(estimator))
     net = before.get("net_")

@@ -36,6 +36,7 @@ __all__ = [
     "TrainingParameters",
     "at_least",
     "choice",
+    "completed",
     "estimator",
     "parameter",
     "share",
@@ -110,13 +111,13 @@ def estimator(cls):
     cls._parameter_constraints = _constraints(cls)
     texts = [vars(base).get("__doc__") for base in cls.__mro__]
     defaults = {name: fields[name].default for name in names}
-    cls.__doc__ = _completed(texts, names, defaults)
+    cls.__doc__ = completed(texts, names, defaults)
     for name, method in vars(cls).items():
         if inspect.isfunction(method) and not name.startswith("_"):
             bases = [vars(base)[name] for base in cls.__mro__ if name in vars(base)]
             texts = [*(base.__doc__ for base in bases), _COMMON]
             order = list(inspect.signature(method).parameters)
-            method.__doc__ = _completed(texts, order)
+            method.__doc__ = completed(texts, order)
     return cls
 
 
@@ -129,7 +130,7 @@ def _constraints(cls) -> dict[str, list]:
     return constraints
 
 
-def _completed(texts, order, defaults=None) -> str:
+def completed(texts, order, defaults=None) -> str:
     """A docstring with what it inherits.
 
     Parameters

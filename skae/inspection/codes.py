@@ -1,7 +1,4 @@
-"""The codes of rows as points in the plane, or along a line.
-
-Works on any fitted transformer, PCA and pipelines too.
-"""
+"""The codes of any fitted transformer as points in the plane, or along a line."""
 
 from typing import Any
 
@@ -14,7 +11,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from skae.inspection.drawing import display, new_axes, palette
+from skae.inspection.drawing import PlotDisplay, display
 
 __all__ = ["LatentDisplay"]
 
@@ -22,7 +19,7 @@ _MOST_CLASSES = 20
 
 
 @display
-class LatentDisplay:
+class LatentDisplay(PlotDisplay):
     """Codes of rows, coloured by class or value.
 
     Codes of two columns are drawn as they are, wider ones along their two principal
@@ -34,11 +31,6 @@ class LatentDisplay:
     y : array-like of shape (n_samples,), optional
         Class labels, up to 20 classes, get a legend; numbers of more values, or with
         fractions, get a colour bar.
-
-    Attributes
-    ----------
-    ax_, figure_ : matplotlib Axes and Figure
-        After `plot`.
 
     Examples
     --------
@@ -67,39 +59,44 @@ class LatentDisplay:
             Class labels or numbers.
         """
         check_is_fitted(estimator)
-        codes = np.asarray(estimator.transform(X))
-        return cls(codes=codes, y=y).plot(ax)
+        return cls(codes=np.asarray(estimator.transform(X)), y=y).plot(ax)
 
     def plot(self, ax=None):
         """Draw the codes."""
         codes = check_array(self.codes, input_name="codes")
-        y, name, classes = None, getattr(self.y, "name", None) or "y", None
+        name = getattr(self.y, "name", None) or "y"
+        y = classes = None
         if self.y is not None:
             check_consistent_length(codes, self.y)
             y = column_or_1d(self.y)
             # Missing labels can not be sorted among the others.
             y = y.astype(str) if y.dtype.kind == "O" else y
             classes = _classes(y)
-        ax = new_axes() if ax is None else ax
+        ax = self._start(ax)
         points, labels = _plane(codes)
-        if points.shape[1] > 1:
+        ax.set_xlabel(labels[0])
+        if len(labels) == 2:
             _draw_plane(ax, points, y, classes, name)
-            ax.set(xlabel=labels[0], ylabel=labels[1])
+            ax.set_ylabel(labels[1])
         else:
             _draw_line(ax, points[:, 0], y, classes, name)
-            ax.set_xlabel(labels[0])
-        self.ax_, self.figure_ = ax, ax.figure
         return self
+
+
+def _palette(n_colors):
+    from matplotlib import colormaps
+
+    return colormaps["tab10" if n_colors <= 10 else "tab20"].colors[:n_colors]
 
 
 def _draw_plane(ax, points, y, classes, name):
     size = _point_size(len(points))
     if classes is None:
-        drawn = ax.scatter(*points.T, c=y, s=size)
+        values = ax.scatter(*points.T, c=y, s=size)
         if y is not None:
-            ax.figure.colorbar(drawn, ax=ax, label=name)
+            ax.figure.colorbar(values, ax=ax, label=name)
         return
-    for label, color in zip(classes, palette(len(classes)), strict=True):
+    for label, color in zip(classes, _palette(len(classes)), strict=True):
         ax.scatter(*points[y == label].T, s=size, color=color, label=str(label))
     ax.legend(
         title=name,
@@ -111,20 +108,18 @@ def _draw_plane(ax, points, y, classes, name):
 
 
 def _draw_line(ax, code, y, classes, name):
+    ax.set_ylabel("rows" if y is None else name)
     if y is None:
         ax.hist(code, bins=40)
-        ax.set_ylabel("rows")
-        return
-    ax.set_ylabel(name)
-    if classes is None:
+    elif classes is None:
         ax.scatter(code, y, s=_point_size(len(code)))
-        return
-    # Points of one class would hide each other on one line.
-    place = np.searchsorted(classes, y)
-    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(code))
-    colors = np.asarray(palette(len(classes)))[place]
-    ax.scatter(code, place + jitter, s=_point_size(len(code)), c=colors)
-    ax.set_yticks(range(len(classes)), [str(label) for label in classes])
+    else:
+        # Points of one class would hide each other on one line.
+        place = np.searchsorted(classes, y)
+        jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(code))
+        colors = np.asarray(_palette(len(classes)))[place]
+        ax.scatter(code, place + jitter, s=_point_size(len(code)), c=colors)
+        ax.set_yticks(range(len(classes)), map(str, classes))
 
 
 def _plane(codes):
@@ -152,7 +147,7 @@ def _classes(y):
         return None
     raise ValueError(
         f"y has {len(classes)} classes; colours distinguish {_MOST_CLASSES}. Group "
-        "them, or give numbers for a colour bar."
+        "them, or pass numbers for a colour bar."
     )
 
 

@@ -1,9 +1,9 @@
-"""What displays share: their documentation, axes, and how one sample is drawn.
+"""What displays share: documentation, axes, and how one sample is drawn.
 
-`display` makes a class of fields a display, `new_axes` and `panels` lay out a figure,
-and `form_for` decides whether samples are drawn as `Images`, `Sequences` or `Bars`.
-matplotlib is imported when something is drawn. New figures do not belong to pyplot:
-none stays open, and no window appears.
+`display` completes a class of fields. `PlotDisplay` is the base of displays on one
+Axes, `GridDisplay` of those with one Axes for each sample, which `Images`, `Sequences`
+or `Bars` draw. matplotlib is imported when something is drawn. New figures do not
+belong to pyplot: none stays open, and no window appears.
 
 Shape
 -----
@@ -14,92 +14,47 @@ bars ``(n_features,)``.
 import dataclasses
 import inspect
 import math
-import re
+from itertools import zip_longest
 from numbers import Integral
 from typing import Any
 
 import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from skae.estimators.parameters import completed
 
 __all__ = [
     "Bars",
+    "GridDisplay",
     "Images",
+    "PlotDisplay",
     "Sequences",
     "check_has",
     "check_integer",
     "display",
-    "form_for",
     "form_of",
     "in_shape",
     "new_axes",
-    "palette",
-    "panels",
 ]
 
-KINDS = ("image", "sequence", "bar")
-_MOST_NAMES = 16
-# Decoded images overshoot a little: all of black and white would turn grey.
-_PERCENTILES = (5, 99.5)
-
-# Parameters that methods of several displays have.
-_TEXTS = {
-    "X": """X : {array-like, sparse matrix} of shape (n_samples, n_features)""",
-    "sample_shape": """sample_shape : tuple of int, optional
-    (height, width) or (n_channels, height, width) of images, (n_steps,
-    n_step_features) of sequences. Left out, the estimator's ``sample_shape_``, else
-    flat rows.""",
-    "kind": """kind : {"auto", "image", "sequence", "bar"}, default="auto"
-    "auto" goes by the shape of a sample: three entries are an image, one is bars. Two
-    are a sequence for ``sample_shape_`` and where the last is one, else an image.""",
-    "ax": """ax : matplotlib Axes, optional
-    A new figure's when left out.""",
-    "axes": """axes : ndarray of matplotlib Axes, optional
-    Of the shape of ``axes_``; a new figure's when left out.""",
-}
-_PLOT_RAISES = """Raises
-------
-ValueError
-    When what is drawn and the axes do not fit together.
-ImportError
-    When matplotlib is not installed."""
+_EACH = "one for each sample drawn"
 
 
 def display(cls):
-    """Class decorator: a dataclass whose methods' docstrings are completed.
-
-    Of ``from_estimator`` and ``plot``, parameters without an entry get the one that
-    displays share; what both return, and what ``plot`` raises, is added.
-    """
+    """Class decorator: a dataclass with completed docstrings."""
     cls = dataclasses.dataclass(cls, kw_only=True, eq=False, repr=False)
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    cls.__doc__ = completed([base.__doc__ for base in cls.__mro__], defaults, defaults)
+    texts = [Display.plot.__doc__]
     for method in (cls.from_estimator.__func__, cls.plot):
-        summary, _, rest = inspect.cleandoc(method.__doc__ or "").partition(
-            "\n\nRaises\n"
-        )
-        raises = f"Raises\n{rest}" if rest else ""
-        summary, _, own = summary.partition("\n\nParameters\n----------\n")
-        entries = [entry.rstrip() for entry in re.split(r"^(?=\S)", own, flags=re.M)]
-        documented = {re.split(r"[\s,:]", e)[0].lstrip("*"): e for e in entries if e}
-        names = inspect.signature(method).parameters
-        texts = {**_TEXTS, **documented}
-        sections = [
-            summary,
-            "\n".join(
-                ["Parameters\n----------", *(texts[n] for n in names if n in texts)]
-            ),
-            f"Returns\n-------\ndisplay : {cls.__name__}",
-            _PLOT_RAISES if method is cls.plot else raises,
-        ]
-        method.__doc__ = "\n\n".join(section for section in sections if section)
+        # What both methods have in common is documented in the first.
+        texts.insert(0, method.__doc__)
+        method.__doc__ = completed(texts, inspect.signature(method).parameters)
     return cls
 
 
 def new_axes(n_rows=1, n_columns=1, *, figsize=None, **options) -> Any:
-    """Axes of a new figure, one or an ndarray; options are those of ``subplots``.
-
-    Raises
-    ------
-    ImportError
-        When matplotlib is not installed.
-    """
+    """Axes of a new figure, one or an ndarray; options are those of ``subplots``."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -110,51 +65,13 @@ def new_axes(n_rows=1, n_columns=1, *, figsize=None, **options) -> Any:
     return figure.subplots(n_rows, n_columns, **options)
 
 
-def panels(axes, shape, form, *, needed=None, of="one for each sample drawn"):
-    """Axes in an array, one for each sample; those of a new figure where None came.
-
-    Parameters
-    ----------
-    axes : ndarray of matplotlib Axes, or None
-    shape : (int, int)
-        Rows and columns of the grid.
-    form : Images, Sequences or Bars
-    needed : int, optional
-        How many axes suffice, in any shape; exactly ``shape`` where left out.
-    of : str
-        What the axes stand for, in words.
-    """
-    if axes is None:
-        width, height = form.panel
-        return new_axes(
-            *shape,
-            figsize=(width * shape[1] + 0.4, height * shape[0] + form.margin),
-            squeeze=False,
-            sharex=form.shares_scale,
-            sharey=form.shares_scale,
-        )
-    axes = np.asarray(axes)
-    if needed is None and axes.size == math.prod(shape):
-        return axes.reshape(shape)
-    if needed is not None and axes.size >= needed:
-        return np.atleast_2d(axes)
-    expected = f"be an array of shape {shape}" if needed is None else f"hold {needed}"
-    raise ValueError(f"axes must {expected}, {of}; got shape {axes.shape}.")
-
-
-def palette(n_colors):
-    """Distinct colours, 20 at most."""
-    from matplotlib import colormaps
-
-    return colormaps["tab10" if n_colors <= 10 else "tab20"].colors[:n_colors]
-
-
-def check_has(estimator, method, what) -> None:
-    """Raise unless the estimator has this method."""
-    if not hasattr(estimator, method):
+def check_has(estimator, attribute, what) -> None:
+    """Raise unless the estimator is fitted and has this method or attribute."""
+    check_is_fitted(estimator)
+    if not hasattr(estimator, attribute):
         raise ValueError(
-            f"{what} need an estimator with {method}; {type(estimator).__name__} has "
-            "none."
+            f"{what} need an estimator with {attribute}; {type(estimator).__name__} "
+            "has none."
         )
 
 
@@ -165,27 +82,141 @@ def check_integer(name, value, least=1) -> None:
         raise ValueError(f"{name} must be {what}; got {value!r}.")
 
 
-def in_shape(estimator, samples, sample_shape, kind):
-    """Samples in the shape in which they are drawn, and their kind.
+class Display:
+    """What a fitted estimator does, drawn by matplotlib."""
+
+    def plot(self, axes=None):
+        """Draw.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        sample_shape : tuple of int, optional
+            (height, width) or (n_channels, height, width) of images, (n_steps,
+            n_step_features) of sequences. Left out, the estimator's ``sample_shape_``,
+            else flat rows.
+        kind : {"auto", "image", "sequence", "bar"}, default="auto"
+            "auto" goes by the shape of a sample: three entries are an image, one is
+            bars. Two are a sequence for ``sample_shape_`` and where the last is one,
+            else an image.
+        ax : matplotlib Axes, optional
+            A new figure's when left out.
+        axes : ndarray of matplotlib Axes, optional
+            Of the shape of ``axes_``; a new figure's when left out.
+
+        Returns
+        -------
+        display : the display itself
+
+        Raises
+        ------
+        ValueError
+            When estimator, data and axes do not fit together.
+        ImportError
+            When matplotlib is not installed.
+        """
+        raise NotImplementedError
+
+
+class PlotDisplay(Display):
+    """A plot on one Axes.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        After `plot`.
+    """
+
+    def _start(self, ax):
+        """Set ``ax_``, of a new figure for None, and return it."""
+        self.ax_ = new_axes() if ax is None else ax
+        self.figure_ = self.ax_.figure
+        return self.ax_
+
+
+class GridDisplay(Display):
+    """Samples in a grid of Axes.
 
     Parameters
     ----------
-    estimator : fitted estimator
-        Whose ``sample_shape_`` counts where ``sample_shape`` is None.
-    samples : ndarray of shape (n_samples, n_features) or (n_samples, *sample_shape)
-    sample_shape : tuple of int, or None
-    kind : {"auto", "image", "sequence", "bar"}
+    kind : {"image", "sequence", "bar"}, default="bar"
+        Of samples of shape ``(n_channels, height, width)``, ``(n_steps,
+        n_step_features)`` and ``(n_features,)``.
+    feature_names : array-like of str, optional
+        Written below bars, 16 at most.
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+    figure_ : matplotlib Figure
+        After `plot`.
+    """
+
+    kind = "bar"
+    feature_names = None
+
+    # Decoded images overshoot a little: all of black and white would turn grey.
+    def _form(self, samples, percentiles=(5, 99.5)):
+        """The `Images` on a scale that suits these samples, `Sequences` or `Bars`."""
+        if self.kind != "image":
+            bars = self.kind == "bar"
+            return Bars(self.feature_names) if bars else Sequences()
+        low, high = np.nanpercentile(samples, percentiles)
+        if high > low:
+            return Images(low, high)
+        return Images(np.nanmin(samples), np.nanmax(samples))
+
+    def _draw(self, form, samples, shape, axes, *, behind=(), needed=None, of=_EACH):
+        """Draw samples row by row; set ``axes_`` and ``figure_``, return the axes.
+
+        Parameters
+        ----------
+        form : Images, Sequences or Bars
+        samples : iterable of samples
+        shape : (int, int)
+            Rows and columns of the grid.
+        axes : ndarray of matplotlib Axes, or None
+        behind : iterable of samples or None, optional
+            Another sample, drawn behind each.
+        needed : int, optional
+            How many axes suffice, in any shape; exactly ``shape`` where left out.
+        of : str
+            What the axes stand for, in words.
+        """
+        if axes is None:
+            width, height = form.panel
+            size = width * shape[1] + 0.4, height * shape[0] + form.margin
+            share = form.shares_scale
+            axes = new_axes(
+                *shape, figsize=size, squeeze=False, sharex=share, sharey=share
+            )
+        axes = np.asarray(axes)
+        if needed is None and axes.size == math.prod(shape):
+            axes = axes.reshape(shape)
+        elif needed is None or axes.size < needed:
+            required = f"hold {needed}" if needed else f"be an array of shape {shape}"
+            raise ValueError(f"axes must {required}, {of}; got shape {axes.shape}.")
+        self.axes_ = axes = np.atleast_2d(axes)
+        self.figure_ = axes.flat[0].figure
+        pairs = zip_longest(samples, behind)
+        for ax, (sample, other) in zip(axes.flat, pairs, strict=False):
+            form.draw(ax, sample, other)
+        return axes
+
+
+def in_shape(estimator, samples, sample_shape, kind):
+    """Samples in the shape in which they are drawn, and their kind.
+
+    The estimator's ``sample_shape_`` counts where ``sample_shape`` is None.
     """
     samples = np.asarray(samples)
-    own = getattr(estimator, "sample_shape_", None)
-    own = own if sample_shape is None else None
+    own = getattr(estimator, "sample_shape_", None) if sample_shape is None else None
     shape = own or sample_shape or samples.shape[1:]
     kind, full = form_of(kind, shape, own=own is not None)
-    n_features = math.prod(samples.shape[1:])
-    if math.prod(full) != n_features:
+    n_features, required = math.prod(samples.shape[1:]), math.prod(full)
+    if required != n_features:
         raise ValueError(
-            f"sample_shape={shape} means {math.prod(full)} features; X has "
-            f"{n_features}."
+            f"sample_shape={shape} means {required} features; X has {n_features}."
         )
     return samples.reshape(len(samples), *full), kind
 
@@ -193,12 +224,7 @@ def in_shape(estimator, samples, sample_shape, kind):
 def form_of(kind, shape, *, own=False):
     """How samples of a shape are drawn, and their full shape.
 
-    Parameters
-    ----------
-    kind : {"auto", "image", "sequence", "bar"}
-    shape : tuple of int
-    own : bool, default=False
-        Whether the shape is the estimator's: then two entries are a sequence.
+    With ``own``, the shape is the estimator's: then two entries are a sequence.
     """
     shape = tuple(int(size) for size in shape)
     if kind == "auto":
@@ -208,39 +234,27 @@ def form_of(kind, shape, *, own=False):
         return kind, (math.prod(shape),)
     if kind == "sequence":
         full = (*shape, 1) if len(shape) == 1 else shape
-        if len(full) == 2:
-            return kind, full
+        fits = len(full) == 2
         needed = "(n_steps, n_step_features)"
     elif kind == "image":
         full = (1, *shape) if len(shape) == 2 else shape
-        if len(full) == 3 and full[0] in (1, 3):
-            return kind, full
+        fits = len(full) == 3 and full[0] in (1, 3)
         needed = "(height, width) or (n_channels, height, width) with 1 or 3 channels"
     else:
-        raise ValueError(f"kind must be 'auto' or one of {KINDS}; got {kind!r}.")
-    raise ValueError(
-        f"Samples of shape {shape} can not be drawn with kind={kind!r}, which needs "
-        f"{needed}. Pass sample_shape or another kind."
-    )
-
-
-def form_for(kind, samples, feature_names=None, percentiles=_PERCENTILES):
-    """The `Images`, `Sequences` or `Bars` that draw samples of this kind."""
-    if kind != "image":
-        return Sequences() if kind == "sequence" else Bars(feature_names)
-    low, high = np.nanpercentile(samples, percentiles)
-    if high > low:
-        return Images(low, high)
-    return Images(np.nanmin(samples), np.nanmax(samples))
+        kinds = "'image', 'sequence' and 'bar'"
+        raise ValueError(f"kind must be 'auto' or one of {kinds}; got {kind!r}.")
+    if not fits:
+        raise ValueError(
+            f"Samples of shape {shape} can not be drawn with kind={kind!r}, which "
+            f"needs {needed}. Pass sample_shape or another kind."
+        )
+    return kind, full
 
 
 class Images:
     """Grey images for one channel, coloured ones for three.
 
-    Parameters
-    ----------
-    low, high : float
-        Values of the darkest and the brightest pixels.
+    ``low`` and ``high`` are the values of the darkest and the brightest pixels.
     """
 
     panel = (1.0, 1.0)
@@ -277,19 +291,13 @@ class Sequences:
 
 
 class Bars:
-    """One bar for each feature.
-
-    Parameters
-    ----------
-    names : array-like of str, optional
-        Of the features; written out for 16 at most.
-    """
+    """One bar for each feature, with its name below where there are at most 16."""
 
     panel = (1.6, 1.3)
     shares_scale = True
 
     def __init__(self, names=None):
-        self.names = names if names is None or len(names) <= _MOST_NAMES else None
+        self.names = names if names is None or len(names) <= 16 else None
         longest = 0 if self.names is None else max(map(len, self.names))
         self.margin = 0.2 + 0.06 * longest
 

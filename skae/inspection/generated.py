@@ -1,4 +1,4 @@
-"""Samples that an estimator made: a grid of them, and strips between two."""
+"""Generated samples: a grid of them, and strips from one sample to another."""
 
 import inspect
 import math
@@ -6,40 +6,31 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_is_fitted
 
 from skae.inspection.drawing import (
+    GridDisplay,
     check_has,
     check_integer,
     display,
-    form_for,
     in_shape,
-    panels,
 )
 
 __all__ = ["InterpolationDisplay", "SampleDisplay"]
 
 
 @display
-class SampleDisplay:
+class SampleDisplay(GridDisplay):
     """A grid of samples.
 
     Parameters
     ----------
     samples : ndarray of shape (n_samples, *sample_shape)
-        Images are ``(n_channels, height, width)``, sequences
-        ``(n_steps, n_step_features)``, rows of bars ``(n_features,)``.
-    kind : {"image", "sequence", "bar"}, default="bar"
     y : array-like of shape (n_samples,), optional
         Class or value of each sample, written above it.
-    feature_names : array-like of str, optional
-        Written below bars, 16 at most.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_rows, n_columns)
-    figure_ : matplotlib Figure
-        After `plot`.
 
     Examples
     --------
@@ -81,26 +72,21 @@ class SampleDisplay:
             GaussianMixture.
         n_samples : int, default=25
         y : scalar or array-like of shape (n_samples,), optional
-            What to draw, for conditional estimators.
+            Condition of the samples, for conditional estimators.
         n_columns : int, optional
-            A grid that is as wide as high, or wider, when left out.
+            Such that the grid is at least as wide as high when left out.
         axes : ndarray of matplotlib Axes, optional
             As many as samples, or more; a new figure's when left out.
         random_state : int, RandomState or None, default=None
             Decides the samples; None is the estimator's own.
 
-        Raises
-        ------
-        ValueError
-            When the estimator can not sample, or shapes or axes do not fit.
         """
-        check_is_fitted(estimator)
         check_has(estimator, "sample", "Samples")
         accepted = inspect.signature(estimator.sample).parameters
         if y is not None and "y" not in accepted:
             raise ValueError(
                 f"y={y!r} is for conditional estimators; {type(estimator).__name__} "
-                "samples without."
+                "samples without y."
             )
         options = {} if y is None else {"y": y}
         if "random_state" in accepted:
@@ -117,56 +103,42 @@ class SampleDisplay:
         ).plot(axes, n_columns=n_columns)
 
     def plot(self, axes=None, *, n_columns=None):
-        """Draw the samples.
-
-        Parameters
-        ----------
-        axes : ndarray of matplotlib Axes, optional
-            As many as samples, or more; a new figure's when left out.
-        n_columns : int, optional
-        """
+        """Draw the samples."""
         n_samples = len(self.samples)
         if n_columns is None:
             n_columns = math.ceil(math.sqrt(n_samples))
             if self.y is None and n_samples % 5 == 0 and n_samples <= 10:
                 n_columns = min(n_samples, 5)
         check_integer("n_columns", n_columns)
-        form = form_for(self.kind, self.samples, self.feature_names)
+        form = self._form(self.samples)
         shape = math.ceil(n_samples / n_columns), n_columns
-        axes = panels(axes, shape, form, needed=n_samples)
-        titles = [""] * n_samples if self.y is None else map(str, np.asarray(self.y))
-        for ax, sample, title in zip(axes.flat, self.samples, titles, strict=False):
-            form.draw(ax, sample)
-            ax.set_title(title, fontsize="small")
+        axes = self._draw(form, self.samples, shape, axes, needed=n_samples)
+        y = [] if self.y is None else np.asarray(self.y)
+        for ax, value in zip(axes.flat, y, strict=False):
+            ax.set_title(str(value), fontsize="small")
         for ax in axes.flat[n_samples:]:
             ax.set_axis_off()
         for ax in axes.flat[max(0, n_samples - axes.shape[1]) : n_samples]:
             # The lowest of its column, also where the last row is short.
             ax.tick_params(labelbottom=True)
-        self.axes_, self.figure_ = axes, axes.flat[0].figure
         return self
 
 
 @display
-class InterpolationDisplay:
-    """Strips of samples on the way from one sample to another.
+class InterpolationDisplay(GridDisplay):
+    """Strips of samples between two samples.
 
-    Each strip starts and ends with the two samples themselves; what lies between is
-    decoded, the reconstructions of both included.
+    Each strip starts and ends with the samples themselves; the steps between, from the
+    reconstruction of one to that of the other, are decoded.
 
     Parameters
     ----------
     starts, ends : ndarray of shape (n_strips, *sample_shape)
     steps : ndarray of shape (n_strips, n_steps, *sample_shape)
-    kind : {"image", "sequence", "bar"}, default="bar"
-    feature_names : array-like of str, optional
-        Written below bars, 16 at most.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (n_strips, n_steps + 2)
-    figure_ : matplotlib Figure
-        After `plot`.
 
     Examples
     --------
@@ -213,13 +185,7 @@ class InterpolationDisplay:
         **options
             Of the estimator's ``interpolate``, such as ``method="linear"``.
 
-        Raises
-        ------
-        ValueError
-            When the estimator can not interpolate, a and b do not pair, or shapes or
-            axes do not fit.
         """
-        check_is_fitted(estimator)
         check_has(estimator, "interpolate", "Interpolations")
         check_integer("n_steps", n_steps, least=2)
         starts, ends = _singles(estimator, a, "a"), _singles(estimator, b, "b")
@@ -246,17 +212,12 @@ class InterpolationDisplay:
     def plot(self, axes=None):
         """Draw the strips."""
         steps = np.asarray(self.steps)
-        shape = len(steps), steps.shape[1] + 2
-        form = form_for(self.kind, steps, self.feature_names)
-        axes = panels(axes, shape, form)
-        for line, start, between, end in zip(
-            axes, self.starts, steps, self.ends, strict=True
-        ):
-            for ax, sample in zip(line, [start, *between, end], strict=True):
-                form.draw(ax, sample)
+        ends = np.expand_dims(self.starts, 1), np.expand_dims(self.ends, 1)
+        strips = np.concatenate([ends[0], steps, ends[1]], axis=1)
+        form, shape = self._form(steps), strips.shape[:2]
+        axes = self._draw(form, np.concatenate(strips), shape, axes)
         for ax, name in zip(axes[0, [0, -1]], ("from", "to"), strict=True):
             ax.set_title(name, fontsize="small")
-        self.axes_, self.figure_ = axes, axes[0, 0].figure
         return self
 
 

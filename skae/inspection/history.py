@@ -1,11 +1,10 @@
-"""How training went, as a picture: losses over epochs, and the weights kept."""
+"""How training went: losses over epochs, and the epoch whose weights were kept."""
 
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
 
-from skae.inspection.drawing import display, new_axes
+from skae.inspection.drawing import PlotDisplay, check_has, display
 
 __all__ = ["HistoryDisplay"]
 
@@ -14,7 +13,7 @@ _LOG_FROM = 10
 
 
 @display
-class HistoryDisplay:
+class HistoryDisplay(PlotDisplay):
     """Training and held-out loss at each evaluation of a training.
 
     Parameters
@@ -24,14 +23,9 @@ class HistoryDisplay:
     validation_loss : array-like of shape (n_evaluations,), optional
         Held-out losses; nan where nothing was held out.
     epochs : array-like of shape (n_evaluations,), optional
-        When they were, in epochs, and fractions of them; 1, 2, 3 ... where left out.
+        Epoch, also with a fraction, of each evaluation; 1, 2, 3 ... when left out.
     kept : float, optional
         Epoch whose weights the model has.
-
-    Attributes
-    ----------
-    ax_, figure_ : matplotlib Axes and Figure
-        After `plot`.
 
     Notes
     -----
@@ -62,23 +56,14 @@ class HistoryDisplay:
         ----------
         estimator : fitted autoencoder
             With ``loss_curve_``, ``validation_scores_`` and ``epochs_``.
-
-        Raises
-        ------
-        ValueError
-            When the estimator has no history, or it is empty.
         """
-        check_is_fitted(estimator)
-        name = type(estimator).__name__
-        losses = getattr(estimator, "loss_curve_", None)
-        if losses is None:
-            raise ValueError(
-                f"A history needs an estimator with loss_curve_; {name} has none."
-            )
+        check_has(estimator, "loss_curve_", "Histories")
+        losses = estimator.loss_curve_
         if not len(losses):
             raise ValueError(
-                f"This {name} has no history: n_iter_={estimator.n_iter_}, since PCA "
-                "itself was the answer and nothing was trained."
+                f"This {type(estimator).__name__} has no history: "
+                f"n_iter_={estimator.n_iter_}, since PCA itself was the result and "
+                "nothing was trained."
             )
         scores = getattr(estimator, "validation_scores_", None)
         return cls(
@@ -90,7 +75,7 @@ class HistoryDisplay:
 
     def plot(self, ax=None):
         """Draw the losses."""
-        ax = new_axes() if ax is None else ax
+        ax = self._start(ax)
         curves = {"training": self.loss_curve, "held out": self.validation_loss}
         curves = {name: loss for name, loss in curves.items() if loss is not None}
         epochs = self.epochs
@@ -109,5 +94,4 @@ class HistoryDisplay:
             ax.yaxis.set_major_formatter("{x:g}")
         ax.set(xlabel="epoch", ylabel="loss")
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
         return self

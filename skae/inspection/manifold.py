@@ -1,22 +1,16 @@
-"""A code of two entries as a map: what each place in the plane is decoded to.
-
-Works on any fitted transformer with ``inverse_transform``, PCA too.
-"""
+"""What the codes of a plane are decoded to, by any transformer that inverts."""
 
 from typing import Any
 
 import numpy as np
 from scipy.stats import norm
-from sklearn.utils.validation import check_is_fitted
 
 from skae.inspection.drawing import (
+    GridDisplay,
     check_has,
     check_integer,
     display,
-    form_for,
     in_shape,
-    new_axes,
-    panels,
 )
 from skae.parts.priors import StandardNormal
 from skae.parts.targets import Normal
@@ -24,12 +18,11 @@ from skae.parts.targets import Normal
 __all__ = ["ManifoldDisplay"]
 
 _TAILS = 0.02
-_N_STEPS = {"image": 20, "sequence": 7, "bar": 7}
 _MOST_TICKS = 7
 
 
 @display
-class ManifoldDisplay:
+class ManifoldDisplay(GridDisplay):
     """Decoded samples on a grid of codes.
 
     Parameters
@@ -38,15 +31,12 @@ class ManifoldDisplay:
         Of the codes ``(first[column], second[row])``.
     first, second : ndarray of shape (n_columns,) and (n_rows,)
         Codes along both axes.
-    kind : {"image", "sequence", "bar"}, default="bar"
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes
         One for all images, or one for each sequence or row of bars, the first row of
         axes the highest.
-    figure_ : matplotlib Figure
-        After `plot`.
 
     Examples
     --------
@@ -84,23 +74,17 @@ class ManifoldDisplay:
         estimator : fitted transformer with ``inverse_transform``
             Of two components.
         X : {array-like, sparse matrix} of shape (n_samples, n_features), optional
-            Rows whose codes say what the grid covers, but for the outermost 2% on each
-            side. Left out, the grid is made of the quantiles of a standard normal code,
-            from 2% to 98%, for estimators with such a prior.
+            The grid covers the codes of these rows, without the outermost 2% on each
+            side. Left out, it is made of the quantiles of a standard normal code, from
+            2% to 98%, for estimators with such a prior.
         y : scalar, optional
-            For conditional estimators, what to decode to.
+            Condition of the samples, for conditional estimators.
         n_steps : int, optional
             Codes along each axis; 20 for images and 7 for others when left out.
         axes : matplotlib Axes or ndarray of n_steps * n_steps of them, optional
             One for images; a new figure's when left out.
 
-        Raises
-        ------
-        ValueError
-            When the code has not two entries, X is needed for the grid, or shapes or
-            axes do not fit.
         """
-        check_is_fitted(estimator)
         check_has(estimator, "inverse_transform", "Manifolds")
         codes = None if X is None else np.asarray(estimator.transform(X))
         width = estimator.n_components_ if codes is None else codes.shape[1]
@@ -111,7 +95,8 @@ class ManifoldDisplay:
             )
         probe = _decoded(estimator, np.zeros((1, 2)), y)
         probe, kind = in_shape(estimator, probe, sample_shape, kind)
-        n_steps = _N_STEPS[kind] if n_steps is None else n_steps
+        if n_steps is None:
+            n_steps = 20 if kind == "image" else 7
         check_integer("n_steps", n_steps, least=2)
         first, second = _grid(estimator, codes, n_steps)
         grid = np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2)
@@ -120,56 +105,41 @@ class ManifoldDisplay:
         return cls(samples=samples, first=first, second=second, kind=kind).plot(axes)
 
     def plot(self, axes=None):
-        """Draw the grid; both entries of the code grow to the right and upwards.
-
-        Parameters
-        ----------
-        axes : matplotlib Axes or ndarray of them, optional
-            One for images; a new figure's when left out.
-        """
-        samples = np.asarray(self.samples)
+        """Draw the grid; both entries of the code grow to the right and upwards."""
         draw = self._draw_tiles if self.kind == "image" else self._draw_panels
-        self.axes_ = draw(samples, axes)
-        self.figure_ = self.axes_.flat[0].figure
+        # Rows of the grid upwards.
+        draw(np.asarray(self.samples)[::-1], axes)
         return self
 
     def _draw_tiles(self, samples, axes):
         n_rows, n_columns, n_channels, height, width = samples.shape
-        if axes is None:
-            # Tiles of pixels, on a page of five to nine inches.
-            size = np.clip([n_columns * width, n_rows * height], 250, 450) / 50
-            axes = new_axes(figsize=tuple(size + [0.7, 0.5]))
-        axes = np.atleast_1d(np.asarray(axes, dtype=object))
-        if axes.size != 1:
-            raise ValueError(f"Images are drawn on one Axes; got {axes.size}.")
-        # Rows of the grid upwards, pixels of a sample downwards.
-        tiles = samples[::-1].transpose(2, 0, 3, 1, 4)
+        tiles = samples.transpose(2, 0, 3, 1, 4)
         page = tiles.reshape(n_channels, n_rows * height, n_columns * width)
-        (ax,) = axes.flat
-        form_for("image", samples).draw(ax, page)
+        form = self._form(samples)
+        # Five to nine inches.
+        form.panel = np.clip([n_columns * width, n_rows * height], 250, 450) / 50 + 0.3
+        self._draw(form, [page], (1, 1), axes, of="as images are drawn on one Axes")
+        self.axes_ = self.axes_.ravel()
+        ax = self.axes_[0]
         ax.images[0].set_extent((-0.5, n_columns - 0.5, -0.5, n_rows - 0.5))
         ax.set_aspect(height / width)
         ax.set_xticks(*_ticks(self.first))
         ax.set_yticks(*_ticks(self.second))
         ax.set(xlabel="code 0", ylabel="code 1")
-        return axes
 
     def _draw_panels(self, samples, axes):
-        n_rows, n_columns = samples.shape[:2]
-        form = form_for(self.kind, samples)
+        form, shape = self._form(samples), samples.shape[:2]
         form.panel, form.margin = (1.0, 0.8), 0.5
-        axes = panels(axes, (n_rows, n_columns), form, of="one for each code")
-        for line, row in zip(axes, samples[::-1], strict=True):
-            for ax, sample in zip(line, row, strict=True):
-                form.draw(ax, sample)
-                ax.set(xticks=[], yticks=[])
+        flat = np.concatenate(samples)
+        axes = self._draw(form, flat, shape, axes, of="one for each code")
+        for ax in axes.flat:
+            ax.set(xticks=[], yticks=[])
         for ax, code in zip(axes[-1], self.first, strict=True):
             ax.set_xlabel(f"{code:.2g}", fontsize="small")
         for ax, code in zip(axes[:, 0], self.second[::-1], strict=True):
             ax.set_ylabel(f"{code:.2g}", fontsize="small")
-        axes[0, 0].figure.supxlabel("code 0", fontsize="medium")
-        axes[0, 0].figure.supylabel("code 1", fontsize="medium")
-        return axes
+        self.figure_.supxlabel("code 0", fontsize="medium")
+        self.figure_.supylabel("code 1", fontsize="medium")
 
 
 def _grid(estimator, codes, n_steps):
@@ -181,7 +151,7 @@ def _grid(estimator, codes, n_steps):
     if not isinstance(prior, StandardNormal | Normal):
         raise ValueError(
             f"The codes of this {type(estimator).__name__} are not standard normal: "
-            "give X, rows whose codes say what the grid covers."
+            "pass X, rows whose codes set the limits of the grid."
         )
     quantiles = norm.ppf(np.linspace(_TAILS, 1 - _TAILS, n_steps))
     return quantiles, quantiles

@@ -1,21 +1,17 @@
-"""The distribution of an outlier detector's scores with its threshold, as a picture.
-
-Works on any fitted detector with ``score_samples`` and ``offset_``, scikit-learn's own
-too.
-"""
+"""The scores of any outlier detector with ``score_samples`` and ``offset_``."""
 
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from skae.inspection.drawing import display, new_axes
+from skae.inspection.drawing import PlotDisplay, display
 
 __all__ = ["OutlierScoreDisplay"]
 
 
 @display
-class OutlierScoreDisplay:
+class OutlierScoreDisplay(PlotDisplay):
     """Histogram of outlier scores, with the threshold.
 
     Parameters
@@ -26,11 +22,6 @@ class OutlierScoreDisplay:
         Scores below are flagged.
     y : array-like of shape (n_samples,), optional
         Classes of rows, each drawn in its own colour.
-
-    Attributes
-    ----------
-    ax_, figure_ : matplotlib Axes and Figure
-        After `plot`.
 
     Examples
     --------
@@ -65,26 +56,21 @@ class OutlierScoreDisplay:
         return cls(scores=scores, offset=estimator.offset_, y=y).plot(ax, bins=bins)
 
     def plot(self, ax=None, *, bins=40):
-        """Draw the histogram.
-
-        Parameters
-        ----------
-        bins : int, default=40
-        """
-        ax = new_axes() if ax is None else ax
-        y = None if self.y is None else np.asarray(self.y)
-        classes = [None] if y is None else np.unique(y)
-        groups = [self.scores if c is None else self.scores[y == c] for c in classes]
-        names = ["rows" if c is None else str(c) for c in classes]
-        ax.hist(groups, bins=self._edges(bins), stacked=True, label=names)
+        """Draw the histogram."""
+        ax = self._start(ax)
+        groups = {"rows": self.scores}
+        if self.y is not None:
+            y = np.asarray(self.y)
+            groups = {str(label): self.scores[y == label] for label in np.unique(y)}
+        samples, names = list(groups.values()), list(groups)
+        ax.hist(samples, bins=self._edges(bins), stacked=True, label=names)
         ax.axvline(self.offset, color="black", linestyle="--", label="threshold")
         ax.set(xlabel="score (higher is more normal)", ylabel="rows")
         ax.legend()
-        self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _edges(self, bins):
-        """Even bins over the bulk; the first one takes in whatever is far below."""
+        """Even bins over most scores; the first one includes all that are far below."""
         low, high = np.min(self.scores), np.max(self.scores)
         quartile, median = np.percentile(self.scores, [25, 50])
         shown = min(self.offset, median - 8 * (median - quartile))

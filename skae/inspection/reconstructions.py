@@ -1,4 +1,4 @@
-"""Samples above their reconstructions, as a picture."""
+"""Samples above their reconstructions."""
 
 from typing import Any
 
@@ -8,42 +8,33 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_array, check_is_fitted
 
 from skae.inspection.drawing import (
+    GridDisplay,
     check_has,
     check_integer,
     display,
-    form_for,
     in_shape,
-    panels,
 )
 
 __all__ = ["ReconstructionDisplay"]
 
 
 @display
-class ReconstructionDisplay:
-    """Samples, what noise made of them, and their reconstructions.
+class ReconstructionDisplay(GridDisplay):
+    """Samples, corrupted samples, and their reconstructions.
 
-    One column a sample. Where there is noise, the reconstructions are those of the
-    corrupted samples. Behind corrupted and reconstructed sequences the original is
-    drawn in grey; for bars black dashes mark it.
+    One column a sample. With noise, the corrupted samples are reconstructed. The
+    original is drawn in grey behind corrupted and reconstructed sequences; black dashes
+    mark it on bars.
 
     Parameters
     ----------
     original, reconstructed : ndarray of shape (n_samples, *sample_shape)
-        Images are ``(n_channels, height, width)``, sequences
-        ``(n_steps, n_step_features)``, rows of bars ``(n_features,)``.
     corrupted : ndarray of shape (n_samples, *sample_shape), optional
-    kind : {"image", "sequence", "bar"}, default="bar"
-    feature_names : array-like of str, optional
-        Written below bars, 16 at most.
 
     Attributes
     ----------
     axes_ : ndarray of matplotlib Axes, of shape (2 or 3, n_samples)
-        A row each for originals, corrupted samples if there are any, and
-        reconstructions.
-    figure_ : matplotlib Figure
-        After `plot`.
+        One row each for original, corrupted, if there are any, and reconstructed.
 
     Examples
     --------
@@ -89,17 +80,12 @@ class ReconstructionDisplay:
 the estimator takes
             Clean samples.
         X_noisy : like X, optional
-            Noisy versions of the same samples. Left out, those of the noise that an
-            autoencoder learned to remove.
+            Noisy versions of the same samples. Left out, an autoencoder corrupts X as
+            in training.
         n_samples : int, default=8
             Samples drawn, the first ones of X.
         random_state : int, RandomState or None, default=None
             Decides the noise.
-
-        Raises
-        ------
-        ValueError
-            When samples, shapes or axes do not fit together.
         """
         check_is_fitted(estimator)
         check_integer("n_samples", n_samples)
@@ -112,9 +98,8 @@ the estimator takes
             corrupted = _rows(estimator, X)
             if corrupted.shape != original.shape:
                 raise ValueError(
-                    "X_noisy must hold a noisy version of each sample of X. As flat "
-                    f"rows the first ones of X have the shape {original.shape}, those "
-                    f"of X_noisy {corrupted.shape}."
+                    "X_noisy must hold a noisy version of each sample of X; got "
+                    f"{corrupted.shape} for {original.shape} as flat rows."
                 )
         elif hasattr(estimator, "corrupt"):
             noisy = estimator.corrupt(X, random_state)
@@ -132,19 +117,19 @@ the estimator takes
 
     def plot(self, axes=None):
         """Draw the samples."""
-        form = form_for(self.kind, self.original, self.feature_names, (0, 100))
-        rows = {
-            "original": self.original,
-            "corrupted": self.corrupted,
-            "reconstructed": self.reconstructed,
-        }
-        rows = {name: samples for name, samples in rows.items() if samples is not None}
-        axes = panels(axes, (len(rows), len(self.original)), form)
-        for line, (name, samples) in zip(axes, rows.items(), strict=True):
-            line[0].set_ylabel(name)
-            for ax, sample, original in zip(line, samples, self.original, strict=True):
-                form.draw(ax, sample, None if name == "original" else original)
-        self.axes_, self.figure_ = axes, axes[0, 0].figure
+        names = ["original", "corrupted", "reconstructed"]
+        names = [name for name in names if getattr(self, name) is not None]
+        samples = np.stack([getattr(self, name) for name in names])
+        n_samples = samples.shape[1]
+        axes = self._draw(
+            self._form(self.original, percentiles=(0, 100)),
+            np.concatenate(samples),
+            (len(names), n_samples),
+            axes,
+            behind=[None] * n_samples + [*self.original] * (len(names) - 1),
+        )
+        for ax, name in zip(axes[:, 0], names, strict=True):
+            ax.set_ylabel(name)
         return self
 
 

@@ -1,8 +1,8 @@
-"""The density of the codes of the training rows, to draw new ones from.
+"""The density of the codes of the training rows, from which new ones are drawn.
 
-The codes of rows never fill a prior exactly; where the prior has mass and no codes are,
-decoded draws look like nothing in particular. A mixture of Gaussians fitted to the
-codes afterwards leaves those places out (Ghosh et al. 2020, arXiv 1903.12436).
+Where the prior has mass but no row has its code, decoded codes do not look like data. A
+mixture of Gaussians fitted to the codes afterwards has little mass there (Ghosh et al.
+2020, arXiv 1903.12436).
 """
 
 import warnings
@@ -73,17 +73,17 @@ class CodeDensity:
         labels = np.zeros(n_samples, dtype=int) if labels is None else labels
         for label in np.unique(labels):
             rows = np.flatnonzero(labels == label)
-            codes[rows] = self._drawn(self.mixtures[label], len(rows), random_state)
+            codes[rows] = self._sample(self.mixtures[label], len(rows), random_state)
         return codes
 
-    def _drawn(self, mixture, n_samples, random_state):
+    def _sample(self, mixture, n_samples, random_state):
         if mixture is None:
             return random_state.normal(size=(n_samples, self.n_components))
         with isolated():
-            # Samples come ordered by component.
             mixture = copy(mixture).set_params(random_state=random_state)
-            drawn, _ = mixture.sample(n_samples)
-        return random_state.permutation(drawn)
+            codes, _ = mixture.sample(n_samples)
+        # Samples are ordered by component.
+        return random_state.permutation(codes)
 
 
 def _mixture(codes, random_state) -> GaussianMixture | None:
@@ -97,6 +97,6 @@ def _mixture(codes, random_state) -> GaussianMixture | None:
         int(n_components), reg_covar=_SMALLEST_VARIANCE, random_state=random_state
     )
     with warnings.catch_warnings():
-        # A mixture that could be a little better still says where codes are.
+        # Fitted well enough without convergence.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return mixture.fit(codes)

@@ -1,7 +1,7 @@
 """How far apart two samples are, and how many modes of one the other covers.
 
-`energy_distance` and `Modes` judge generative models; they do not know how samples were
-generated. Distances are computed in float64, and no distance matrix is kept whole.
+`energy_distance` and `Modes` evaluate generative models. Distances are computed in
+float64, and no distance matrix is kept whole.
 """
 
 from collections.abc import Iterator
@@ -63,10 +63,10 @@ def energy_distance(a, b, weight=None, weight_b=None) -> float:
             f"The samples must be of one width; a has {a.shape[1]} columns and b has "
             f"{b.shape[1]}."
         )
-    within = mean_distance(a, a, weight, weight) + mean_distance(
-        b, b, weight_b, weight_b
-    )
-    return max(0.0, 2 * mean_distance(a, b, weight, weight_b) - within)
+    between = mean_distance(a, b, weight, weight_b)
+    within_a = mean_distance(a, a, weight, weight)
+    within_b = mean_distance(b, b, weight_b, weight_b)
+    return max(0.0, 2 * between - within_a - within_b)
 
 
 def mean_distance(a, b, weight=None, weight_b=None) -> float:
@@ -91,9 +91,8 @@ def mean_distance(a, b, weight=None, weight_b=None) -> float:
 
 def _double(rows) -> Tensor:
     # torch takes neither reversed nor read-only arrays without complaint.
-    rows = (
-        rows.detach() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows))
-    )
+    is_tensor = isinstance(rows, Tensor)
+    rows = rows.detach() if is_tensor else torch.from_numpy(np.array(rows))
     # Apple's devices have no float64.
     return (rows.cpu() if rows.device.type == "mps" else rows).double()
 

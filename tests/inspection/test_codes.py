@@ -39,7 +39,13 @@ def test_labels_have_colours_and_a_legend():
     ax = LatentDisplay.from_estimator(ae, X, LABELS).ax_
     assert legend_of(ax) == ["a", "b", "c"]
     np.testing.assert_allclose(points(ax), ae.transform(X))
-    assert len({tuple(drawn.get_facecolor()[0]) for drawn in ax.collections}) == 3
+
+
+@pytest.mark.parametrize("n_classes", [1, 3, 10, 11, 20])
+def test_classes_have_distinct_colours(n_classes):
+    ax = LatentDisplay(codes=X[:, :2], y=np.arange(60) % n_classes).plot().ax_
+    colours = {tuple(drawn.get_facecolor()[0]) for drawn in ax.collections}
+    assert len(colours) == n_classes
 
 
 @pytest.mark.parametrize(
@@ -51,9 +57,9 @@ def test_labels_have_colours_and_a_legend():
         (np.arange(60) % 21, False),
         (np.arange(60) % 2 / 2, False),
     ],
-    ids=["20 kinds", "whole floats", "booleans", "21 numbers", "fractions"],
+    ids=["20 classes", "whole floats", "booleans", "21 numbers", "fractions"],
 )
-def test_numbers_of_many_kinds_get_a_colour_bar(y, legend):
+def test_numbers_of_many_values_get_a_colour_bar(y, legend):
     display = LatentDisplay(codes=X[:, :2], y=y).plot()
     assert (display.ax_.get_legend() is not None) == legend
     # The colour bar has axes of its own.
@@ -62,7 +68,7 @@ def test_numbers_of_many_kinds_get_a_colour_bar(y, legend):
         np.testing.assert_array_equal(display.ax_.collections[0].get_array(), y)
 
 
-def test_missing_labels_are_a_kind_of_their_own():
+def test_missing_labels_are_a_class_of_their_own():
     labels = np.array(["b", "a", np.nan], dtype=object)
     ax = LatentDisplay(codes=X[:3, :2], y=labels).plot().ax_
     assert legend_of(ax) == ["a", "b", "nan"]
@@ -101,9 +107,9 @@ def test_one_column_is_drawn_against_labels_in_strips():
     ae = model(1)
     ax = LatentDisplay.from_estimator(ae, X, LABELS).ax_
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b", "c"]
-    found = points(ax)
-    np.testing.assert_allclose(found[:, 0], ae.transform(X)[:, 0])
-    np.testing.assert_array_equal(np.round(found[:, 1]), np.repeat([0, 1, 2], 20))
+    drawn = points(ax)
+    np.testing.assert_allclose(drawn[:, 0], ae.transform(X)[:, 0])
+    np.testing.assert_array_equal(np.round(drawn[:, 1]), np.repeat([0, 1, 2], 20))
 
 
 def test_one_column_is_drawn_against_numbers():
@@ -115,11 +121,11 @@ def test_one_column_is_drawn_against_numbers():
 def test_codes_in_frames_and_codes_of_pca_are_drawn():
     pytest.importorskip("pandas")
     pca = PCA(2).fit(X).set_output(transform="pandas")
-    found = points(LatentDisplay.from_estimator(pca, X).ax_)
-    np.testing.assert_allclose(found, pca.transform(X))
+    drawn = points(LatentDisplay.from_estimator(pca, X).ax_)
+    np.testing.assert_allclose(drawn, pca.transform(X))
 
 
-def test_axes_may_be_given():
+def test_axes_may_be_passed():
     ax = LatentDisplay(codes=X[:, :2]).plot().ax_
     display = LatentDisplay.from_estimator(model(2), X, ax=ax)
     assert display.ax_ is ax

@@ -13,7 +13,6 @@ from skae.inspection.drawing import (
     Sequences,
     form_of,
     new_axes,
-    palette,
 )
 
 ONE = np.ones((2, 1))
@@ -70,11 +69,6 @@ def test_drawing_leaves_no_figure_open(name):
     assert not plt.get_fignums()
 
 
-def test_colours_are_distinct():
-    pytest.importorskip("matplotlib")
-    assert [len(set(palette(n))) for n in (1, 10, 11, 20)] == [1, 10, 11, 20]
-
-
 def test_new_axes_form_a_grid():
     pytest.importorskip("matplotlib")
     assert new_axes(2, 3).shape == (2, 3)
@@ -94,7 +88,7 @@ def test_new_axes_form_a_grid():
         ("image", (3, 4, 5), False, ("image", (3, 4, 5))),
     ],
 )
-def test_the_shape_of_a_sample_tells_its_form(kind, shape, own, expected):
+def test_auto_goes_by_the_shape_of_a_sample(kind, shape, own, expected):
     assert form_of(kind, shape, own=own) == expected
 
 

@@ -76,12 +76,12 @@ def test_scikit_learns_mixtures_can_be_drawn():
     assert display.samples.shape == (4, 12)
 
 
-def test_what_was_asked_for_is_written_above():
+def test_y_is_written_above():
     display = SampleDisplay(samples=X[:4], y=["a", "b", "a", "b"]).plot()
     assert [ax.get_title() for ax in display.axes_.flat] == ["a", "b", "a", "b"]
 
 
-def test_conditional_estimators_are_told_y():
+def test_y_reaches_conditional_estimators():
     vae = ConditionalVAE(2, max_iter=1, random_state=0).fit(X, np.arange(60) % 3)
     y = [0, 1, 2, 0]
     display = SampleDisplay.from_estimator(vae, 4, y=y)
@@ -91,7 +91,7 @@ def test_conditional_estimators_are_told_y():
     np.testing.assert_allclose(strip.steps[0], vae.interpolate(X[0], X[1], 3, y=2))
 
 
-def test_samples_go_into_given_axes(fitted):
+def test_samples_are_drawn_on_passed_axes(fitted):
     axes = new_axes(1, 4)
     display = SampleDisplay.from_estimator(fitted, 4, axes=axes)
     assert display.axes_.flat[0] is axes[0]

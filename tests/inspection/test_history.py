@@ -75,7 +75,7 @@ def test_steep_curves_are_drawn_on_a_logarithmic_scale():
     assert [scale(90, 1), scale(9, 1), scale(90, -1)] == ["log", "linear", "linear"]
 
 
-def test_axes_may_be_given():
+def test_axes_may_be_passed():
     ax = HistoryDisplay(loss_curve=[2.0, 1.0]).plot().ax_
     assert HistoryDisplay(loss_curve=[3.0, 1.0]).plot(ax).figure_ is ax.figure
     assert len(ax.lines) == 2
@@ -85,7 +85,7 @@ def test_refuses_estimators_without_history():
     with pytest.raises(NotFittedError):
         HistoryDisplay.from_estimator(DenoisingAE())
     linear = AutoencoderTransformer(2, activation="identity").fit(X)
-    with pytest.raises(ValueError, match="n_iter_=0, since PCA itself was the answer"):
+    with pytest.raises(ValueError, match="n_iter_=0, since PCA itself was the result"):
         HistoryDisplay.from_estimator(linear)
     with pytest.raises(ValueError, match="PCA has none"):
         HistoryDisplay.from_estimator(PCA(2).fit(X))

@@ -71,7 +71,7 @@ def test_bars_have_a_panel_each_the_highest_code_on_top(fitted):
 
 
 @pytest.mark.parametrize("rows", [None, X])
-def test_conditional_estimators_are_told_y(rows):
+def test_y_reaches_conditional_estimators(rows):
     vae = ConditionalVAE(2, max_iter=1, random_state=0).fit(X, np.arange(60) % 3)
     display = draw(vae, rows, y=1, n_steps=2)
     code = [[display.first[0], display.second[0]]]
@@ -79,10 +79,10 @@ def test_conditional_estimators_are_told_y(rows):
     np.testing.assert_allclose(display.samples[0, 0], expected)
 
 
-def test_maps_go_into_given_axes(fitted):
+def test_maps_are_drawn_on_passed_axes(fitted):
     ax = new_axes()
     assert draw(fitted, n_steps=2, sample_shape=(3, 4), axes=ax).axes_[0] is ax
-    with pytest.raises(ValueError, match="Images are drawn on one Axes; got 4"):
+    with pytest.raises(ValueError, match="images are drawn on one Axes; got shape"):
         draw(fitted, n_steps=2, sample_shape=(3, 4), axes=new_axes(2, 2))
     with pytest.raises(ValueError, match=r"shape \(2, 2\), one for each code"):
         draw(fitted, n_steps=2, axes=new_axes(1, 3))
@@ -95,7 +95,7 @@ def test_what_can_not_be_drawn_is_named(fitted):
         draw(KMeans(2, n_init=1).fit(X))
     with pytest.raises(ValueError, match="those of this PCA have 3"):
         draw(PCA(3).fit(X), X)
-    with pytest.raises(ValueError, match=r"PCA are not standard normal.* give X"):
+    with pytest.raises(ValueError, match=r"PCA are not standard normal.* pass X"):
         draw(PCA(2).fit(X))
     with pytest.raises(ValueError, match="n_steps must be an int of at least 2"):
         draw(fitted, n_steps=1)

@@ -21,10 +21,10 @@ def test_every_row_is_drawn_and_the_threshold_marked(detector):
     assert display.ax_.lines[0].get_xdata()[0] == fitted.offset_
 
 
-def test_kinds_of_rows_are_named_and_stacked():
-    kinds = np.where(np.arange(80) < 20, "a", "b")
+def test_classes_are_named_and_stacked():
+    classes = np.where(np.arange(80) < 20, "a", "b")
     detector = AEOutlierDetector(random_state=0).fit(X)
-    display = OutlierScoreDisplay.from_estimator(detector, X, kinds, bins=5)
+    display = OutlierScoreDisplay.from_estimator(detector, X, classes, bins=5)
     names = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert set(names) == {"a", "b", "threshold"}
 

@@ -101,8 +101,8 @@ def test_image_estimators_bring_their_shape(shape):
     ae = ConvAE(kernel_size=2, stride=2, max_iter=1, random_state=0).fit(images)
     display = draw(ae, images, n_samples=2)
     assert display.kind == "image"
-    found = display.reconstructed.reshape(2, *shape[1:])
-    np.testing.assert_array_equal(found, ae.reconstruct(images[:2]))
+    drawn = display.reconstructed.reshape(2, *shape[1:])
+    np.testing.assert_array_equal(drawn, ae.reconstruct(images[:2]))
     channels_last = display.axes_[1, 1].images[0].get_array().shape
     assert channels_last == ((2, 2, 3) if shape[1] == 3 else (4, 3))
 
@@ -146,14 +146,14 @@ def test_pca_and_pipelines_are_drawn_too():
         np.testing.assert_allclose(display.reconstructed, expected)
 
 
-def test_axes_may_be_given(plain):
+def test_axes_may_be_passed(plain):
     axes = new_axes(2, 3)
     display = draw(plain, X, n_samples=3, axes=axes)
     assert display.figure_ is axes[0, 0].figure
     assert all(len(ax.patches) == 12 for ax in axes.flat)
 
 
-def test_fewer_samples_than_asked_for_are_all_drawn(plain):
+def test_fewer_samples_than_requested_are_all_drawn(plain):
     assert draw(plain, X[:2]).axes_.shape == (2, 2)
 
 
