@@ -5,29 +5,17 @@ explanations. What judges rows is a scorer: the ensemble of `skae.outliers.ensem
 any autoencoder of this package through its reconstructions.
 """
 
-import math
 import warnings
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import sparse
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
-from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state, get_tags
-from sklearn.utils._param_validation import (
-    HasMethods,
-    Interval,
-    RealNotInt,
-)
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 
-from skae.checks.rows import (
-    fitted_rows,
-    training_rows,
-    unchanged_on_error,
-)
+from skae.checks.rows import fitted_rows, training_rows, unchanged_on_error
 from skae.estimators.parameters import (
     AUTO,
     RunParameters,
@@ -36,21 +24,18 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
-from skae.outliers.calibration import Calibration, beyond_doubt
-from skae.outliers.ensemble import STEPS, Recipe, train
-from skae.outliers.out_of_bag import SeenRows, shares_of, unseen_as_new
-from skae.outliers.sampling import draw_pairs, robust_units
-from skae.outliers.scorers import EnsembleScorer, ReconstructionScorer
+from skae.outliers.ensemble_fit import (
+    checked_widths,
+    fit_ensemble,
+    n_features_per_member,
+    n_rows_per_pair,
+)
+from skae.outliers.ensemble_training import EnsembleSettings
+from skae.outliers.estimator_fit import fit_estimator
 from skae.outliers.thresholds import best_threshold
-from skae.rows.isolation import isolated, resolve_device
+from skae.rows.isolation import resolve_device
 
 __all__ = ["AEOutlierDetector"]
-
-# Rows of a pair by default, and a limit to its entries for wide data.
-_PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 5 * 2**15
-_MAX_FEATURES = 256
-_CALIBRATION_ENTRIES = 2**20
-_HELD_OUT = 0.25
 
 
 @estimator
@@ -190,7 +175,6 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             At least two rows. NaN, a missing value, counts as the feature's median;
             an ``estimator`` may refuse it.
-        y : Ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative; rows of weight zero are left out. Autoencoders train on the
             others, and the threshold counts them, in proportion; codebooks hold rows
@@ -212,28 +196,23 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             X, weight = training_rows(
                 self, X, sample_weight, reset=not adding, allow_nan=True
             )
+            if not adding:
+                for name in ("estimators_", "estimator_", "max_samples_"):
+                    vars(self).pop(name, None)
             if self.estimator is None:
-                fitted = self._fit_ensemble(X, weight, adding)
+                self._fit_ensemble(X, weight, adding)
             else:
-                fitted = self._fit_estimator(X, weight)
-            scorer, calibration = fitted["_scorer"], fitted["_calibration"]
-            fitted["calibration_scores_"] = calibration.scores
+                self._fit_estimator(X, weight)
+            self.calibration_scores_ = self._calibration.scores
             if self.contamination == "auto":
-                fitted["offset_"] = calibration.threshold(self.false_alarm_rate)
+                self.offset_ = self._calibration.threshold(self.false_alarm_rate)
             else:
-                scores = scorer.scores(X, self.n_jobs)
-                fitted["offset_"] = _quantile(scores, self.contamination, weight)
-        for name in ("estimators_", "estimator_", "max_samples_"):
-            self.__dict__.pop(name, None)
-        self.__dict__.update(fitted)
+                scores = self._scorer.scores(X, self.n_jobs)
+                self.offset_ = _quantile(scores, self.contamination, weight)
         return self
 
     def score_samples(self, X):
         """How normal each row is.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -248,10 +227,6 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     def decision_function(self, X):
         """``score_samples`` minus ``offset_``: negative for outliers.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         scores : ndarray of shape (n_samples,), float64
@@ -260,10 +235,6 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
     def predict(self, X):
         """Tell outliers from inliers.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -281,10 +252,6 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         outliers beyond doubt, by their scores, are not calibration rows. Fewer than 19
         calibration rows give no value of at most 0.05, and ``predict`` then flags what
         scores lower than all of them.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -327,7 +294,6 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         top : int, default=None
             Give the features that lower the score most, with their values, instead.
 
@@ -379,179 +345,66 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         return np.rec.fromarrays(list(columns.values()), names=list(columns))
 
     def _fit_ensemble(self, X, weight, adding):
-        """The fitted attributes of an ensemble, possibly after earlier members."""
-        old = self._scorer if adding else None
-        kept = len(self.estimators_) if adding else 0
-        n_members = self.n_estimators - kept
-        recipe = self._recipe(X.shape[1], max(1, n_members))
-        if not self._is_growing(kept):
-            names = "_scorer", "_calibration", "_seed", "estimators_", "max_samples_"
-            return {name: getattr(self, name) for name in (*names, "n_iter_")}
+        """Train members, after those of an earlier fit if there are some."""
+        n_earlier = len(self.estimators_) if adding else 0
+        n_members = self.n_estimators - n_earlier
+        settings = self._settings(X.shape[1], max(1, n_members))
+        if not self._is_growing(n_earlier):
+            return
         device = resolve_device(self.device)
-        seed = self._seed if adding else _seed_of(self.random_state)
-        random = np.random.default_rng([seed, kept])
-        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        n_drawn = self._n_drawn(X.shape[0], recipe.n_features)
-        batch = max(1, min(recipe.batch_size, round(self._n_trusted(n_drawn))))
-        with isolated():
-            units = old.units if adding else robust_units(X, weight, random)
-            used, pairs = draw_pairs(
-                X.shape[0], n_drawn, (n_members + 1) // 2, self.bootstrap, random
-            )
-            block = X[used].toarray() if sparse.issparse(X) else X[used]
-            x = units.to_model(block).to(device)
-            drawn_weight = None if weight is None else weight[used]
-            members, seen = train(
-                x,
-                pairs,
-                n_members,
-                recipe._replace(batch_size=batch),
-                generator,
-                None if weight is None else torch.from_numpy(drawn_weight),
-            )
-        unseen, record = unseen_as_new(x, seen), SeenRows.of(x, seen)
-        if adding:
-            unseen = np.concatenate([old.seen.unseen(x), unseen], axis=1)
-            members = [*old.on(device).members, *members]
-            record = old.seen.followed_by(record)
-        scorer = EnsembleScorer(units, members, record)
-        # Row numbers are sorted: take some from everywhere.
-        judged = np.flatnonzero(unseen.any(axis=1))
-        judged = judged[:: -(-len(judged) * x.shape[1] // _CALIBRATION_ENTRIES)]
-        share = shares_of(unseen[judged]).to(device)
-        scores = scorer.model_scores(x[judged], share, self.n_jobs)
-        return {
-            "_seed": seed,
-            "_scorer": scorer,
-            "_calibration": _calibrated(
-                scores, None if weight is None else drawn_weight[judged]
-            ),
-            "estimators_": members,
-            "max_samples_": n_drawn,
-            "n_iter_": self.max_iter
-            or max(1, math.ceil(STEPS * batch / self._n_trusted(n_drawn))),
-        }
+        if not adding:
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.max_samples_ = n_rows_per_pair(
+            self.max_samples, X.shape[0], settings.n_features, stacklevel=5
+        )
+        self._scorer, self._calibration, self.n_iter_ = fit_ensemble(
+            X,
+            weight,
+            settings,
+            n_members=n_members,
+            n_rows=self.max_samples_,
+            bootstrap=self.bootstrap,
+            seed=self._seed,
+            device=device,
+            n_jobs=self.n_jobs,
+            earlier=self._scorer if adding else None,
+        )
+        self.estimators_ = self._scorer.members
 
-    def _is_growing(self, kept):
-        """Whether a warm start adds members."""
-        if self.n_estimators < kept:
+    def _settings(self, n_features, n_members):
+        return EnsembleSettings(
+            hidden_layer_sizes=checked_widths(self.hidden_layer_sizes),
+            noise_level=float(self.noise_level),
+            support_fraction=float(self.support_fraction),
+            n_features=n_features_per_member(self.max_features, n_features, n_members),
+            max_iter=self.max_iter,
+            batch_size=int(self.batch_size),
+            learning_rate_init=float(self.learning_rate_init),
+            verbose=self.verbose,
+        )
+
+    def _is_growing(self, n_earlier):
+        """Whether there are members to add; a warm start may have them all."""
+        if self.n_estimators < n_earlier:
             raise ValueError(
                 f"n_estimators={self.n_estimators} must be at least "
-                f"len(estimators_)={kept} when warm_start=True."
+                f"len(estimators_)={n_earlier} when warm_start=True."
             )
-        if self.n_estimators == kept:
+        if self.n_estimators == n_earlier:
             warnings.warn(
                 "Warm-start fitting without increasing n_estimators adds no members.",
                 UserWarning,
                 stacklevel=5,
             )
-        return self.n_estimators > kept
+        return self.n_estimators > n_earlier
 
     def _fit_estimator(self, X, weight):
-        """The fitted attributes around the autoencoder given as ``estimator``."""
-        if _is_fitted(self.estimator):
-            estimator, held_out = self.estimator, np.arange(X.shape[0])
-            expected = getattr(estimator, "feature_names_in_", None)
-            given = getattr(self, "feature_names_in_", None)
-            known = expected is not None and given is not None
-            if known and not np.array_equal(expected, given):
-                raise ValueError(
-                    f"The columns of X are {list(given)}, but the fitted estimator= "
-                    f"expects {list(expected)}."
-                )
-            if estimator.n_features_in_ != X.shape[1]:
-                raise ValueError(
-                    f"X has {X.shape[1]} features, but the fitted estimator= expects "
-                    f"{estimator.n_features_in_}."
-                )
-        else:
-            if X.shape[0] < 4:
-                raise ValueError(
-                    "estimator= needs at least 4 rows, to fit and to set the "
-                    f"threshold; X has {X.shape[0]}."
-                )
-            random = np.random.default_rng(_seed_of(self.random_state))
-            order = random.permutation(X.shape[0])
-            n_held_out = max(1, round(_HELD_OUT * X.shape[0]))
-            held_out, rest = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
-            estimator = clone(self.estimator)
-            if get_tags(estimator).target_tags.required:
-                raise ValueError(
-                    f"estimator={type(estimator).__name__}() needs y in fit, which "
-                    "a detector does not have; fit it first and pass the fitted one."
-                )
-            if "random_state" in estimator.get_params():
-                estimator.set_params(random_state=int(random.integers(2**31)))
-            weights = {} if weight is None else {"sample_weight": weight[rest]}
-            estimator.fit(X[rest], **weights)
-        scorer = ReconstructionScorer(estimator)
-        calibration = _calibrated(
-            scorer.scores(X[held_out]), None if weight is None else weight[held_out]
+        names = getattr(self, "feature_names_in_", None)
+        self._scorer, self._calibration = fit_estimator(
+            self.estimator, X, weight, self.random_state, names
         )
-        return {
-            "_scorer": scorer,
-            "_calibration": calibration,
-            "estimator_": scorer.estimator,
-            "n_iter_": getattr(estimator, "n_iter_", 1),
-        }
-
-    def _recipe(self, n_features, n_members):
-        """The parameters of the training, checked together."""
-        sizes = np.asarray(self.hidden_layer_sizes)
-        if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu":
-            raise ValueError(
-                "hidden_layer_sizes must be a tuple of at least one positive int; got "
-                f"{self.hidden_layer_sizes!r}."
-            )
-        if sizes.min() < 1:
-            raise ValueError(
-                f"hidden_layer_sizes must be positive; got {self.hidden_layer_sizes!r}."
-            )
-        return Recipe(
-            tuple(int(size) for size in sizes),
-            float(self.noise_level),
-            float(self.support_fraction),
-            self._n_looked_at(n_features, n_members),
-            self.max_iter,
-            int(self.batch_size),
-            float(self.learning_rate_init),
-            self.verbose,
-        )
-
-    def _n_looked_at(self, n_features, n_members):
-        """Features of each member."""
-        if self.max_features == "auto":
-            n_pairs = (n_members + 1) // 2
-            return min(n_features, max(_MAX_FEATURES, -(-n_features // n_pairs)))
-        if not isinstance(self.max_features, Integral):
-            return max(1, int(self.max_features * n_features))
-        if self.max_features > n_features:
-            raise ValueError(
-                f"max_features={self.max_features} must not exceed the {n_features} "
-                "features of X."
-            )
-        return int(self.max_features)
-
-    def _n_trusted(self, n_drawn):
-        """Rows that each member trains on, about."""
-        return self.support_fraction * n_drawn / 2
-
-    def _n_drawn(self, n_samples, n_looked_at):
-        """Rows drawn for each pair."""
-        if self.max_samples == "auto":
-            limit = np.clip(_PAIR_ENTRIES // n_looked_at, *_PAIR_ROWS)
-            return int(min(limit, n_samples))
-        if isinstance(self.max_samples, Integral):
-            if self.max_samples > n_samples:
-                warnings.warn(
-                    f"max_samples={self.max_samples} is greater than the number of "
-                    f"rows, {n_samples}. max_samples will be set to n_samples for "
-                    "estimation.",
-                    UserWarning,
-                    stacklevel=5,
-                )
-            return int(np.clip(self.max_samples, 2, n_samples))
-        return max(2, int(self.max_samples * n_samples))
+        self.estimator_ = self._scorer.estimator
+        self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -569,27 +422,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         return tags
 
 
-def _calibrated(scores, weight):
-    """A calibration on all but the outliers beyond doubt."""
-    kept = ~beyond_doubt(scores)
-    return Calibration(scores[kept], None if weight is None else weight[kept])
-
-
 def _quantile(scores, share, weight):
     if weight is None:
         return float(np.percentile(scores, 100 * share))
     order = np.argsort(scores, kind="stable")
     middle = np.cumsum(weight[order]) - weight[order] / 2
     return float(np.interp(share * weight.sum(), middle, scores[order]))
-
-
-def _seed_of(random_state):
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def _is_fitted(estimator):
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True

@@ -31,6 +31,12 @@ class Calibration:
         self.scores = scores[order]
         self._count = np.r_[0.0, np.cumsum(weight[order])]
 
+    @classmethod
+    def robust(cls, scores, weight=None) -> "Calibration":
+        """A calibration on all but the outliers beyond doubt."""
+        kept = ~beyond_doubt(scores)
+        return cls(scores[kept], None if weight is None else weight[kept])
+
     def __len__(self) -> int:
         return len(self.scores)
 

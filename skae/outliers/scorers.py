@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 
 from skae.outliers.ensemble import Ensemble, Member
-from skae.outliers.out_of_bag import SeenRows
+from skae.outliers.out_of_bag import InBagRows
 from skae.outliers.robust_units import RobustUnits
 from skae.rows.chunks import map_rows
 
@@ -25,18 +25,18 @@ __all__ = ["EnsembleScorer", "ReconstructionScorer"]
 
 @dataclass
 class EnsembleScorer:
-    """Scores by the members that did not see a row.
+    """Scores by the members that did not train on a row.
 
     Attributes
     ----------
     units : RobustUnits
     members : list of Member
-    seen : SeenRows
+    in_bag : InBagRows
     """
 
     units: RobustUnits
     members: list[Member]
-    seen: SeenRows
+    in_bag: InBagRows
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +88,7 @@ class EnsembleScorer:
         ensemble = Ensemble(self.members)
 
         def expect(x):
-            return ensemble.expected(x, self.seen.shares(x))
+            return ensemble.expected(x, self.in_bag.shares(x))
 
         return self.units.to_x(self._map(X, expect, X.shape[1], n_jobs))
 
@@ -97,11 +97,11 @@ class EnsembleScorer:
         if self.device == torch.device(device):
             return self
         members = [member.to(device) for member in self.members]
-        return EnsembleScorer(self.units, members, self.seen)
+        return EnsembleScorer(self.units, members, self.in_bag)
 
     def _contributions(self, ensemble, x):
         # Sums of many features in float32 would not add up to the score.
-        return ensemble.contributions(x, self.seen.shares(x)).cpu().double()
+        return ensemble.contributions(x, self.in_bag.shares(x)).cpu().double()
 
     def _map(self, X, function, width, n_jobs):
         out = np.empty((X.shape[0], width))

@@ -376,7 +376,7 @@ class TestBadInput:
             ({"n_estimators": 0}, "'n_estimators' parameter"),
             ({"support_fraction": 0.0}, "'support_fraction' parameter"),
             ({"hidden_layer_sizes": ()}, "hidden_layer_sizes must be a tuple"),
-            ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be positive"),
+            ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be a tuple"),
             ({"hidden_layer_sizes": (1.5,)}, "hidden_layer_sizes must be a tuple"),
             ({"max_features": 7}, "must not exceed the 6 features"),
             ({"device": "abacus"}, "device='abacus'"),
