@@ -1,8 +1,7 @@
 """`AEOutlierDetector`: the drop-in for IsolationForest.
 
-This file declares and documents the parameters, validates X and keeps thresholds and
-explanations. What judges rows is a scorer: the ensemble of `skae.outliers.ensemble`, or
-any autoencoder of this package through its reconstructions.
+This file declares the parameters, validates X and keeps thresholds and explanations.
+What judges rows is a scorer of `skae.outliers.scorers`.
 """
 
 import warnings
@@ -24,18 +23,17 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
-from skae.outliers.ensemble_fit import (
-    checked_widths,
-    fit_ensemble,
-    n_features_per_member,
-    n_rows_per_pair,
-)
+from skae.fitting.resolve import hidden_widths
+from skae.outliers.calibration import quantile
+from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
 from skae.outliers.estimator_fit import fit_estimator
 from skae.outliers.thresholds import best_threshold
 from skae.rows.isolation import resolve_device
 
 __all__ = ["AEOutlierDetector"]
+
+_AMOUNT = AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
 
 
 @estimator
@@ -45,11 +43,10 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     Each member of the ensemble is a denoising autoencoder and a codebook of training
     rows. A row is the more normal the better the autoencoders reconstruct it and the
     closer it is to a code. The autoencoders train on the deepest rows only, so that
-    outliers among the training rows do not teach them; the codebooks hold all
-    rows, which is what counts when the training rows are clean.
+    they do not learn outliers; the codebooks hold all rows.
 
-    A training row is judged only by members that did not see it, so its score is as
-    honest as a new row's (of a single member, that of every other row).
+    A training row is judged only by members that did not train on it, so its score is
+    distributed as a new row's (with a single member, that of every other row).
 
     Parameters
     ----------
@@ -64,7 +61,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         "auto" sets the threshold at ``false_alarm_rate``. A float in (0, 0.5] is the
         share of the training rows to flag, as in IsolationForest.
     max_features : "auto", int or float, default="auto"
-        Features that each member looks at, the same for both of a pair; a float is a
+        Features that each member uses, the same for both of a pair; a float is a
         share of them. "auto" is all of up to 256; of more, the pairs share them out.
     bootstrap : bool, default=False
         Draw the rows of a pair with replacement; copies count once.
@@ -82,12 +79,11 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         Standard deviation of the noise that they learn to remove, in robust standard
         deviations of each feature.
     estimator : estimator of this package, default=None
-        Judge rows by the reconstructions of this autoencoder instead of the ensemble.
-        One that is not fitted is cloned and fitted to three quarters of the rows; the
-        others set the threshold. A fitted one is used as it is, and every row given to
-        ``fit``, which it should not have been trained on, sets the threshold; wrap it
-        in ``sklearn.frozen.FrozenEstimator`` to keep it fitted in ``clone`` and
-        searches. The parameters of the ensemble are then ignored.
+        Judge rows by the reconstructions of this autoencoder instead of the ensemble,
+        whose parameters are then ignored. One that is not fitted is cloned and fitted
+        to three quarters of the rows; the others set the threshold. With a fitted one,
+        which should have been trained on other rows, all of them do; wrap it in
+        ``sklearn.frozen.FrozenEstimator`` to keep it fitted in ``clone`` and searches.
     max_iter : int, default=None
         Epochs of the autoencoders' training; None takes 40 steps.
     batch_size : int, default=64
@@ -103,12 +99,12 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     estimators_ : list of Member
         The members.
     estimator_ : estimator
-        The fitted ``estimator``; only when one was given.
+        The fitted ``estimator``; only when it is not None.
     offset_ : float
         ``decision_function`` is ``score_samples`` minus this; rows below are flagged.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Sorted scores of the training rows that set the threshold, each by members that
-        did not see the row.
+        did not train on the row.
     max_samples_ : int
         Rows drawn for each pair of members.
     n_iter_ : int
@@ -125,10 +121,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     Notes
     -----
     Features are centred at their medians, divided by their interquartile ranges and
-    taken to a logarithmic scale beyond three robust standard deviations. Trimming helps
-    most when the training rows are contaminated, and costs a little when they are
-    clean; the codebooks the other way round. On clean data nearly all the accuracy is
-    theirs. For denoising see Vincent et al. (2010, JMLR 11), for trimming Rousseeuw
+    logarithmic beyond three robust standard deviations. Trimming helps most when the
+    training rows are contaminated; when they are clean, nearly all the accuracy is the
+    codebooks'. For denoising see Vincent et al. (2010, JMLR 11), for trimming Rousseeuw
     (1984), for the nearest of few random rows Sugiyama and Borgwardt (2013, NeurIPS),
     for the threshold and the p-values Bates et al. (2023, arXiv 2104.08279).
 
@@ -145,13 +140,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     """
 
     n_estimators: int = parameter(8, at_least(1), positional=True)
-    max_samples: Any = parameter(
-        "auto", AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
-    )
+    max_samples: Any = parameter("auto", *_AMOUNT)
     contamination: Any = parameter("auto", AUTO, Interval(Real, 0, 0.5, closed="right"))
-    max_features: Any = parameter(
-        "auto", AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
-    )
+    max_features: Any = parameter("auto", *_AMOUNT)
     bootstrap: bool = parameter(False, "boolean")
     n_jobs: Any = parameter(None, Integral, None)
     support_fraction: float = parameter(0.6, share("right"))
@@ -202,13 +193,18 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             if self.estimator is None:
                 self._fit_ensemble(X, weight, adding)
             else:
-                self._fit_estimator(X, weight)
+                names = getattr(self, "feature_names_in_", None)
+                self._scorer, self._calibration = fit_estimator(
+                    self.estimator, X, weight, self.random_state, names
+                )
+                self.estimator_ = self._scorer.estimator
+                self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
             self.calibration_scores_ = self._calibration.scores
             if self.contamination == "auto":
                 self.offset_ = self._calibration.threshold(self.false_alarm_rate)
             else:
                 scores = self._scorer.scores(X, self.n_jobs)
-                self.offset_ = _quantile(scores, self.contamination, weight)
+                self.offset_ = quantile(scores, self.contamination, weight)
         return self
 
     def score_samples(self, X):
@@ -248,18 +244,17 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
         The share of calibration rows, the new row included, that score no higher. If
         the row and the calibration rows are exchangeable, the chance of a value of at
-        most u is at most u; about so where many rows are alike. Training rows that are
-        outliers beyond doubt, by their scores, are not calibration rows. Fewer than 19
-        calibration rows give no value of at most 0.05, and ``predict`` then flags what
-        scores lower than all of them.
+        most u is at most u; roughly, where many rows are equal. Training rows that are
+        outliers beyond doubt are not calibration rows. Fewer than 19 calibration rows
+        give no value of at most 0.05; ``predict`` then flags rows that score lower than
+        all of them.
 
         Returns
         -------
         p : ndarray of shape (n_samples,)
             In (0, 1], at least 1 / (n_calibration + 1).
         """
-        scores = self.score_samples(X)
-        return self._calibration.p_values(scores)
+        return self._calibration.p_values(self.score_samples(X))
 
     def tune_threshold(self, X, y, scoring="f1"):
         """Set ``offset_`` to where labelled rows score best; of ties, flag the most.
@@ -267,14 +262,14 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows that were not trained on, or training rows: either is scored honestly.
+            New rows or training rows, which are scored out of bag.
         y : array-like of shape (n_samples,)
             1 for outliers and 0 for inliers, or -1 and +1 as from ``predict``; both
-            kinds must occur.
+            must occur.
         scoring : str or callable, default="f1"
             Name of a scikit-learn scorer of labels, or ``scorer(detector, X, y) ->
-            float``. It sees labels and predictions of 1 for outliers and 0 for inliers,
-            so "f1", "precision" and "recall" are those of the outliers.
+            float``. It sees 1 for outliers and 0 for inliers, so that "f1", "precision"
+            and "recall" are those of the outliers.
 
         Returns
         -------
@@ -303,9 +298,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             Each row sums to its score; the lowest entry is the feature that makes it
             most unusual. A DataFrame when X is one.
         table : record array or DataFrame with n_samples * top rows
-            With ``top``: columns row (number or index), feature (number or name),
-            contribution, observed and expected value in X's units, the most unusual
-            first. The expected value is what the autoencoders make of the whole row.
+            With ``top``: row (number or index), feature (number or name), contribution,
+            observed value and expected value, the autoencoders' reconstruction, in X's
+            units; the most unusual features first.
 
         Examples
         --------
@@ -318,8 +313,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         'alcohol'
         """
         rows = fitted_rows(self, X, allow_nan=True)
-        scorer = self._scorer
-        contributions = scorer.contributions(rows, self.n_jobs)
+        contributions = self._scorer.contributions(rows, self.n_jobs)
         frame = hasattr(X, "iloc")
         if top is None:
             if not frame:
@@ -328,17 +322,18 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         if not isinstance(top, Integral) or top < 1:
             raise ValueError(f"top must be a positive int or None; got {top!r}.")
         order = np.argsort(contributions, axis=1, kind="stable")[:, :top]
-        expected = scorer.expected(rows, self.n_jobs)
+        place = np.repeat(np.arange(len(order)), order.shape[1]), order.ravel()
+        axes = (X.index, X.columns) if frame else map(np.arange, contributions.shape)
+        row, feature = (
+            np.asarray(axis)[i] for axis, i in zip(axes, place, strict=True)
+        )
         observed = rows.toarray() if sparse.issparse(rows) else rows
-        number = np.repeat(np.arange(len(order)), order.shape[1])
-        names = np.asarray(X.columns) if frame else np.arange(self.n_features_in_)
-        index = np.asarray(X.index) if frame else np.arange(len(order))
         columns = {
-            "row": index[number],
-            "feature": names[order.ravel()],
-            "contribution": contributions[number, order.ravel()],
-            "observed": observed[number, order.ravel()],
-            "expected": expected[number, order.ravel()],
+            "row": row,
+            "feature": feature,
+            "contribution": contributions[place],
+            "observed": observed[place],
+            "expected": self._scorer.expected(rows, self.n_jobs)[place],
         }
         if frame:
             return type(X)(columns)
@@ -349,12 +344,21 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         n_earlier = len(self.estimators_) if adding else 0
         n_members = self.n_estimators - n_earlier
         settings = self._settings(X.shape[1], max(1, n_members))
-        if not self._is_growing(n_earlier):
+        if n_members < 0:
+            raise ValueError(
+                f"n_estimators={self.n_estimators} must be at least "
+                f"len(estimators_)={n_earlier} when warm_start=True."
+            )
+        if n_members == 0:
+            warnings.warn(
+                "Warm-start fitting without increasing n_estimators adds no members.",
+                UserWarning,
+                stacklevel=4,
+            )
             return
-        device = resolve_device(self.device)
         if not adding:
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.max_samples_ = n_rows_per_pair(
+        self.max_samples_ = rows_per_pair(
             self.max_samples, X.shape[0], settings.n_features, stacklevel=5
         )
         self._scorer, self._calibration, self.n_iter_ = fit_ensemble(
@@ -365,46 +369,26 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             n_rows=self.max_samples_,
             bootstrap=self.bootstrap,
             seed=self._seed,
-            device=device,
+            device=resolve_device(self.device),
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,
         )
         self.estimators_ = self._scorer.members
 
     def _settings(self, n_features, n_members):
+        widths = hidden_widths(self.hidden_layer_sizes, "tanh")
+        if not widths:
+            raise ValueError("hidden_layer_sizes must not be empty.")
         return EnsembleSettings(
-            hidden_layer_sizes=checked_widths(self.hidden_layer_sizes),
-            noise_level=float(self.noise_level),
-            support_fraction=float(self.support_fraction),
-            n_features=n_features_per_member(self.max_features, n_features, n_members),
+            hidden_layer_sizes=widths,
+            noise_level=self.noise_level,
+            support_fraction=self.support_fraction,
+            n_features=features_per_member(self.max_features, n_features, n_members),
             max_iter=self.max_iter,
-            batch_size=int(self.batch_size),
-            learning_rate_init=float(self.learning_rate_init),
+            batch_size=self.batch_size,
+            learning_rate_init=self.learning_rate_init,
             verbose=self.verbose,
         )
-
-    def _is_growing(self, n_earlier):
-        """Whether there are members to add; a warm start may have them all."""
-        if self.n_estimators < n_earlier:
-            raise ValueError(
-                f"n_estimators={self.n_estimators} must be at least "
-                f"len(estimators_)={n_earlier} when warm_start=True."
-            )
-        if self.n_estimators == n_earlier:
-            warnings.warn(
-                "Warm-start fitting without increasing n_estimators adds no members.",
-                UserWarning,
-                stacklevel=5,
-            )
-        return self.n_estimators > n_earlier
-
-    def _fit_estimator(self, X, weight):
-        names = getattr(self, "feature_names_in_", None)
-        self._scorer, self._calibration = fit_estimator(
-            self.estimator, X, weight, self.random_state, names
-        )
-        self.estimator_ = self._scorer.estimator
-        self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -420,11 +404,3 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         tags.input_tags.sparse = True
         tags.input_tags.allow_nan = True
         return tags
-
-
-def _quantile(scores, share, weight):
-    if weight is None:
-        return float(np.percentile(scores, 100 * share))
-    order = np.argsort(scores, kind="stable")
-    middle = np.cumsum(weight[order]) - weight[order] / 2
-    return float(np.interp(share * weight.sum(), middle, scores[order]))

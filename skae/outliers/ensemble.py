@@ -52,12 +52,8 @@ class Member:
 
     def to(self, device: torch.device | str) -> "Member":
         """A copy of the member on a device."""
-        return Member(
-            **{
-                name: copy.deepcopy(part).to(device)
-                for name, part in vars(self).items()
-            }
-        )
+        parts = copy.deepcopy(vars(self))
+        return Member(**{name: part.to(device) for name, part in parts.items()})
 
 
 class Ensemble:

@@ -17,21 +17,22 @@ from scipy import sparse
 from skae.outliers.calibration import Calibration
 from skae.outliers.ensemble_training import STEPS, EnsembleSettings, train
 from skae.outliers.out_of_bag import InBagRows, out_of_bag, shares_of
-from skae.outliers.sampling import draw_pairs, robust_units
+from skae.outliers.robust_units import RobustUnits
 from skae.outliers.scorers import EnsembleScorer
 from skae.rows.isolation import isolated
 
 __all__ = [
     "FittedEnsemble",
-    "checked_widths",
     "fit_ensemble",
-    "n_features_per_member",
-    "n_rows_per_pair",
+    "features_per_member",
+    "rows_per_pair",
 ]
 
 # Rows of a pair by default, and a limit to its entries for wide data.
 _PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 5 * 2**15
 _MAX_FEATURES = 256
+# Rows that the units are computed from, and a limit to their entries for wide data.
+_UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**20
 _CALIBRATION_ENTRIES = 2**20
 
 
@@ -43,19 +44,7 @@ class FittedEnsemble(NamedTuple):
     n_iter: int
 
 
-def checked_widths(hidden_layer_sizes) -> tuple[int, ...]:
-    """Widths of hidden layers as a tuple of int."""
-    widths = np.asarray(hidden_layer_sizes)
-    is_valid = widths.ndim == 1 and len(widths) and widths.dtype.kind in "iu"
-    if not is_valid or widths.min() < 1:
-        raise ValueError(
-            "hidden_layer_sizes must be a tuple of at least one positive int; got "
-            f"{hidden_layer_sizes!r}."
-        )
-    return tuple(widths.tolist())
-
-
-def n_features_per_member(max_features, n_features: int, n_members: int) -> int:
+def features_per_member(max_features, n_features: int, n_members: int) -> int:
     """Features that each member uses, from the parameter ``max_features``."""
     if max_features == "auto":
         n_pairs = (n_members + 1) // 2
@@ -70,12 +59,12 @@ def n_features_per_member(max_features, n_features: int, n_members: int) -> int:
     return int(max_features)
 
 
-def n_rows_per_pair(
+def rows_per_pair(
     max_samples, n_samples: int, n_used_features: int, stacklevel: int
 ) -> int:
     """Rows drawn for each pair of members, from the parameter ``max_samples``.
 
-    ``stacklevel`` is that of the warning when ``max_samples`` exceeds ``n_samples``.
+    The warning when ``max_samples`` exceeds ``n_samples`` has this ``stacklevel``.
     """
     if max_samples == "auto":
         limit = np.clip(_PAIR_ENTRIES // n_used_features, *_PAIR_ROWS)
@@ -133,8 +122,8 @@ def fit_ensemble(
     batch_size = max(1, min(settings.batch_size, round(n_trusted)))
     settings = replace(settings, batch_size=batch_size)
     with isolated():
-        units = robust_units(X, weight, random) if earlier is None else earlier.units
-        drawn, pairs = draw_pairs(
+        units = _robust_units(X, weight, random) if earlier is None else earlier.units
+        drawn, pairs = _draw_pairs(
             X.shape[0], n_rows, (n_members + 1) // 2, bootstrap, random
         )
         block = X[drawn].toarray() if sparse.issparse(X) else X[drawn]
@@ -150,6 +139,36 @@ def fit_ensemble(
     calibration = _calibration(scorer, x, judges, weight, n_jobs)
     n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))
     return FittedEnsemble(scorer, calibration, n_iter)
+
+
+def _robust_units(X, weight, random):
+    """Robust units of X, from a limited number of rows."""
+    n_rows = int(np.clip(_UNITS_ENTRIES // X.shape[1], 256, _UNITS_ROWS))
+    if weight is not None:
+        probability = weight / weight.sum()
+        X = X[np.sort(random.choice(len(weight), n_rows, p=probability))]
+    elif X.shape[0] > n_rows:
+        X = X[np.sort(random.choice(X.shape[0], n_rows, replace=False))]
+    block = X.toarray() if sparse.issparse(X) else X
+    return RobustUnits.of(np.asarray(block, dtype=np.float64))
+
+
+def _draw_pairs(n_samples, n_drawn, n_pairs, bootstrap, random):
+    """Numbers of the rows drawn, and for each pair the shuffled places of its rows."""
+    pairs = [_draw_rows(n_samples, n_drawn, bootstrap, random) for _ in range(n_pairs)]
+    used, place = np.unique(np.concatenate(pairs), return_inverse=True)
+    ends = np.cumsum([len(rows) for rows in pairs])[:-1]
+    return used, np.split(place, ends)
+
+
+def _draw_rows(n_samples, n_drawn, bootstrap, random):
+    """Shuffled numbers of the rows of a pair, each once."""
+    rows = random.choice(n_samples, n_drawn, replace=bootstrap)
+    if bootstrap:
+        rows = random.permutation(np.unique(rows))
+        if len(rows) < 2:
+            rows = random.permutation(n_samples)[:2]
+    return rows
 
 
 def _calibration(scorer, x, judges, weight, n_jobs) -> Calibration:

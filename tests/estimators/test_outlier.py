@@ -134,7 +134,7 @@ def test_tune_threshold_trades_precision_against_recall(detector):
 
 
 def test_tune_threshold_names_what_it_needs(detector):
-    with pytest.raises(ValueError, match="both kinds must occur"):
+    with pytest.raises(ValueError, match="both must occur"):
         detector.tune_threshold(FRESH, np.ones(400))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         detector.tune_threshold(FRESH, [0, 1])
@@ -375,9 +375,15 @@ class TestBadInput:
             ({"contamination": "some"}, "'contamination' parameter"),
             ({"n_estimators": 0}, "'n_estimators' parameter"),
             ({"support_fraction": 0.0}, "'support_fraction' parameter"),
-            ({"hidden_layer_sizes": ()}, "hidden_layer_sizes must be a tuple"),
-            ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be a tuple"),
-            ({"hidden_layer_sizes": (1.5,)}, "hidden_layer_sizes must be a tuple"),
+            ({"hidden_layer_sizes": ()}, "hidden_layer_sizes must not be empty"),
+            (
+                {"hidden_layer_sizes": (0,)},
+                "hidden_layer_sizes must be positive integers",
+            ),
+            (
+                {"hidden_layer_sizes": (1.5,)},
+                "hidden_layer_sizes must be positive integers",
+            ),
             ({"max_features": 7}, "must not exceed the 6 features"),
             ({"device": "abacus"}, "device='abacus'"),
         ],
