@@ -66,8 +66,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     bootstrap : bool, default=False
         Draw the rows of a pair with replacement; copies count once.
     n_jobs : int, default=None
-        Chunks of rows scored at a time, in threads; the result is the same. Training
-        takes one thread.
+        Threads that score rows; the result is the same. Training takes one.
     support_fraction : float, default=0.6
         Share of the rows, deepest first, that the autoencoders train on. Raise it
         towards 1 when the training rows are known to be clean.
@@ -103,8 +102,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     offset_ : float
         ``decision_function`` is ``score_samples`` minus this; rows below are flagged.
     calibration_scores_ : ndarray of shape (n_calibration,)
-        Sorted scores of the training rows that set the threshold, each by members that
-        did not train on the row.
+        Sorted out-of-bag scores of the training rows that set the threshold.
     max_samples_ : int
         Rows drawn for each pair of members.
     n_iter_ : int
@@ -244,17 +242,17 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
         The share of calibration rows, the new row included, that score no higher. If
         the row and the calibration rows are exchangeable, the chance of a value of at
-        most u is at most u; roughly, where many rows are equal. Training rows that are
-        outliers beyond doubt are not calibration rows. Fewer than 19 calibration rows
-        give no value of at most 0.05; ``predict`` then flags rows that score lower than
-        all of them.
+        most u is at most u (about u where many rows are equal). Training rows that are
+        outliers beyond doubt do not calibrate. Fewer than 19 calibration rows give no
+        value of at most 0.05; ``predict`` then flags rows that score lower than all.
 
         Returns
         -------
         p : ndarray of shape (n_samples,)
             In (0, 1], at least 1 / (n_calibration + 1).
         """
-        return self._calibration.p_values(self.score_samples(X))
+        scores = self.score_samples(X)
+        return self._calibration.p_values(scores)
 
     def tune_threshold(self, X, y, scoring="f1"):
         """Set ``offset_`` to where labelled rows score best; of ties, flag the most.
@@ -316,17 +314,15 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         contributions = self._scorer.contributions(rows, self.n_jobs)
         frame = hasattr(X, "iloc")
         if top is None:
-            if not frame:
-                return contributions
-            return type(X)(contributions, index=X.index, columns=X.columns)
+            return (
+                type(X)(contributions, X.index, X.columns) if frame else contributions
+            )
         if not isinstance(top, Integral) or top < 1:
             raise ValueError(f"top must be a positive int or None; got {top!r}.")
         order = np.argsort(contributions, axis=1, kind="stable")[:, :top]
         place = np.repeat(np.arange(len(order)), order.shape[1]), order.ravel()
         axes = (X.index, X.columns) if frame else map(np.arange, contributions.shape)
-        row, feature = (
-            np.asarray(axis)[i] for axis, i in zip(axes, place, strict=True)
-        )
+        row, feature = (np.asarray(a)[i] for a, i in zip(axes, place, strict=True))
         observed = rows.toarray() if sparse.issparse(rows) else rows
         columns = {
             "row": row,
@@ -401,6 +397,5 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = tags.input_tags.allow_nan = True
         return tags
