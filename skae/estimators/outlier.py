@@ -288,7 +288,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         Parameters
         ----------
         top : int, default=None
-            Give the features that lower the score most, with their values, instead.
+            Return so many features of each row, the most unusual first, instead.
 
         Returns
         -------
@@ -296,9 +296,8 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             Each row sums to its score; the lowest entry is the feature that makes it
             most unusual. A DataFrame when X is one.
         table : record array or DataFrame with n_samples * top rows
-            With ``top``: row (number or index), feature (number or name), contribution,
-            observed value and expected value, the autoencoders' reconstruction, in X's
-            units; the most unusual features first.
+            With ``top``: columns row, feature (numbers, or labels of a DataFrame),
+            contribution, observed and expected (reconstructed) value in X's units.
 
         Examples
         --------
@@ -314,9 +313,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         contributions = self._scorer.contributions(rows, self.n_jobs)
         frame = hasattr(X, "iloc")
         if top is None:
-            return (
-                type(X)(contributions, X.index, X.columns) if frame else contributions
-            )
+            if not frame:
+                return contributions
+            return type(X)(contributions, index=X.index, columns=X.columns)
         if not isinstance(top, Integral) or top < 1:
             raise ValueError(f"top must be a positive int or None; got {top!r}.")
         order = np.argsort(contributions, axis=1, kind="stable")[:, :top]

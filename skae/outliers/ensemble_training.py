@@ -58,17 +58,7 @@ class EnsembleSettings:
 
 
 class _MemberRows(NamedTuple):
-    """Row numbers of one member.
-
-    Attributes
-    ----------
-    in_bag : int ndarray
-        Rows that its codebook holds.
-    trusted : int ndarray
-        Those of them that its autoencoder trains on.
-    out_of_bag : int ndarray
-        Rows for its typical errors.
-    """
+    """Row numbers of one member: of its codebook, autoencoder and typical errors."""
 
     in_bag: np.ndarray
     trusted: np.ndarray
@@ -139,16 +129,13 @@ def train(
 def _features(
     x: Tensor, n_used: int, n_members: int, generator: Generator
 ) -> list[Tensor]:
-    """Features of each member: both of a pair use the same, pairs the next ones."""
+    """Features of each member, the same for both members of a pair."""
     n_features = x.shape[1]
     if n_used == n_features:
         return [torch.arange(n_features, device=x.device)] * n_members
     order = torch.randperm(n_features, generator=generator)
-    features = []
-    for index in range(n_members):
-        places = torch.arange(n_used) + index // 2 * n_used
-        features.append(order[places % n_features].sort().values.to(x.device))
-    return features
+    places = (torch.arange(n_members) // 2 * n_used)[:, None] + torch.arange(n_used)
+    return list(order[places % n_features].sort(dim=1).values.to(x.device))
 
 
 def _halves(

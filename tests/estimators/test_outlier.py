@@ -247,8 +247,16 @@ def test_warm_start_adds_members_and_keeps_the_others():
     assert warm.n_features_in_ == 6
     with pytest.raises(ValueError, match=r"at least len\(estimators_\)=7"):
         warm.set_params(n_estimators=2).fit(X)
-    with pytest.warns(UserWarning, match="adds no members"):
+    with pytest.warns(UserWarning, match="adds no members") as caught:
         warm.set_params(n_estimators=7).fit(X)
+    assert caught[0].filename == __file__
+
+
+def test_more_samples_than_rows_are_all_rows():
+    detector = AEOutlierDetector(2, max_samples=401, random_state=0)
+    with pytest.warns(UserWarning, match="greater than the number of rows") as caught:
+        assert detector.fit(X).max_samples_ == 400
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(
