@@ -19,21 +19,8 @@ _CANDIDATES = 500
 def best_threshold(scores, X, y, scoring) -> float:
     """The threshold below which rows are best called outliers; of ties, the highest.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_samples,)
-        Higher is more normal.
-    X : array-like of shape (n_samples, n_features)
-        Handed to the scorer.
-    y : array-like of shape (n_samples,)
-        1 for outliers and 0 for inliers, or -1 and +1.
-    scoring : str or callable
-
-    Raises
-    ------
-    ValueError
-        When y has other values, or only one of them, or when ``scoring`` cannot tell
-        thresholds apart.
+    Higher scores are more normal; X, y and scoring are those of
+    `AEOutlierDetector.tune_threshold`, which says what raises.
     """
     check_consistent_length(scores, y)
     outlier = _outlier_labels(y)
