@@ -1,33 +1,20 @@
 """`AEOutlierDetector`: the drop-in for IsolationForest.
 
-This file declares and documents the parameters, validates X and keeps thresholds and
-explanations. What judges rows is a scorer: the ensemble of `skae.outliers.ensemble`, or
-any autoencoder of this package through its reconstructions.
+This file declares the parameters, validates X and keeps thresholds and explanations.
+What judges rows is a scorer of `skae.outliers.scorers`.
 """
 
-import math
 import warnings
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import torch
 from scipy import sparse
-from sklearn.base import BaseEstimator, OutlierMixin, _fit_context, clone
-from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state, get_tags
-from sklearn.utils._param_validation import (
-    HasMethods,
-    Interval,
-    RealNotInt,
-)
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 
-from skae.checks.rows import (
-    fitted_rows,
-    training_rows,
-    unchanged_on_error,
-)
+from skae.checks.rows import fitted_rows, training_rows, unchanged_on_error
 from skae.estimators.parameters import (
     AUTO,
     RunParameters,
@@ -36,21 +23,17 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
-from skae.outliers.calibration import Calibration, beyond_doubt
-from skae.outliers.ensemble import STEPS, Recipe, train
-from skae.outliers.out_of_bag import SeenRows, shares_of, unseen_as_new
-from skae.outliers.sampling import draw_pairs, robust_units
-from skae.outliers.scorers import EnsembleScorer, ReconstructionScorer
+from skae.fitting.resolve import hidden_widths
+from skae.outliers.calibration import quantile
+from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
+from skae.outliers.ensemble_training import EnsembleSettings
+from skae.outliers.estimator_fit import fit_estimator
 from skae.outliers.thresholds import best_threshold
-from skae.rows.isolation import isolated, resolve_device
+from skae.rows.isolation import resolve_device
 
 __all__ = ["AEOutlierDetector"]
 
-# Rows of a pair by default, and a limit to its entries for wide data.
-_PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 5 * 2**15
-_MAX_FEATURES = 256
-_CALIBRATION_ENTRIES = 2**20
-_HELD_OUT = 0.25
+_AMOUNT = AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
 
 
 @estimator
@@ -60,11 +43,10 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     Each member of the ensemble is a denoising autoencoder and a codebook of training
     rows. A row is the more normal the better the autoencoders reconstruct it and the
     closer it is to a code. The autoencoders train on the deepest rows only, so that
-    outliers among the training rows do not teach them; the codebooks hold all
-    rows, which is what counts when the training rows are clean.
+    they do not learn outliers; the codebooks hold all rows.
 
-    A training row is judged only by members that did not see it, so its score is as
-    honest as a new row's (of a single member, that of every other row).
+    A training row is judged only by members that did not train on it, so its score is
+    distributed as a new row's (with a single member, that of every other row).
 
     Parameters
     ----------
@@ -79,13 +61,12 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         "auto" sets the threshold at ``false_alarm_rate``. A float in (0, 0.5] is the
         share of the training rows to flag, as in IsolationForest.
     max_features : "auto", int or float, default="auto"
-        Features that each member looks at, the same for both of a pair; a float is a
+        Features that each member uses, the same for both of a pair; a float is a
         share of them. "auto" is all of up to 256; of more, the pairs share them out.
     bootstrap : bool, default=False
         Draw the rows of a pair with replacement; copies count once.
     n_jobs : int, default=None
-        Chunks of rows scored at a time, in threads; the result is the same. Training
-        takes one thread.
+        Threads that score rows; the result is the same. Training takes one.
     support_fraction : float, default=0.6
         Share of the rows, deepest first, that the autoencoders train on. Raise it
         towards 1 when the training rows are known to be clean.
@@ -97,12 +78,11 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         Standard deviation of the noise that they learn to remove, in robust standard
         deviations of each feature.
     estimator : estimator of this package, default=None
-        Judge rows by the reconstructions of this autoencoder instead of the ensemble.
-        One that is not fitted is cloned and fitted to three quarters of the rows; the
-        others set the threshold. A fitted one is used as it is, and every row given to
-        ``fit``, which it should not have been trained on, sets the threshold; wrap it
-        in ``sklearn.frozen.FrozenEstimator`` to keep it fitted in ``clone`` and
-        searches. The parameters of the ensemble are then ignored.
+        Judge rows by the reconstructions of this autoencoder instead of the ensemble,
+        whose parameters are then ignored. One that is not fitted is cloned and fitted
+        to three quarters of the rows; the others set the threshold. With a fitted one,
+        which should have been trained on other rows, all of them do; wrap it in
+        ``sklearn.frozen.FrozenEstimator`` to keep it fitted in ``clone`` and searches.
     max_iter : int, default=None
         Epochs of the autoencoders' training; None takes 40 steps.
     batch_size : int, default=64
@@ -118,12 +98,11 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     estimators_ : list of Member
         The members.
     estimator_ : estimator
-        The fitted ``estimator``; only when one was given.
+        The fitted ``estimator``; only when it is not None.
     offset_ : float
         ``decision_function`` is ``score_samples`` minus this; rows below are flagged.
     calibration_scores_ : ndarray of shape (n_calibration,)
-        Sorted scores of the training rows that set the threshold, each by members that
-        did not see the row.
+        Sorted out-of-bag scores of the training rows that set the threshold.
     max_samples_ : int
         Rows drawn for each pair of members.
     n_iter_ : int
@@ -140,10 +119,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     Notes
     -----
     Features are centred at their medians, divided by their interquartile ranges and
-    taken to a logarithmic scale beyond three robust standard deviations. Trimming helps
-    most when the training rows are contaminated, and costs a little when they are
-    clean; the codebooks the other way round. On clean data nearly all the accuracy is
-    theirs. For denoising see Vincent et al. (2010, JMLR 11), for trimming Rousseeuw
+    logarithmic beyond three robust standard deviations. Trimming helps most when the
+    training rows are contaminated; when they are clean, nearly all the accuracy is the
+    codebooks'. For denoising see Vincent et al. (2010, JMLR 11), for trimming Rousseeuw
     (1984), for the nearest of few random rows Sugiyama and Borgwardt (2013, NeurIPS),
     for the threshold and the p-values Bates et al. (2023, arXiv 2104.08279).
 
@@ -160,13 +138,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     """
 
     n_estimators: int = parameter(8, at_least(1), positional=True)
-    max_samples: Any = parameter(
-        "auto", AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
-    )
+    max_samples: Any = parameter("auto", *_AMOUNT)
     contamination: Any = parameter("auto", AUTO, Interval(Real, 0, 0.5, closed="right"))
-    max_features: Any = parameter(
-        "auto", AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
-    )
+    max_features: Any = parameter("auto", *_AMOUNT)
     bootstrap: bool = parameter(False, "boolean")
     n_jobs: Any = parameter(None, Integral, None)
     support_fraction: float = parameter(0.6, share("right"))
@@ -190,7 +164,6 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             At least two rows. NaN, a missing value, counts as the feature's median;
             an ``estimator`` may refuse it.
-        y : Ignored
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative; rows of weight zero are left out. Autoencoders train on the
             others, and the threshold counts them, in proportion; codebooks hold rows
@@ -212,28 +185,28 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             X, weight = training_rows(
                 self, X, sample_weight, reset=not adding, allow_nan=True
             )
+            if not adding:
+                for name in ("estimators_", "estimator_", "max_samples_"):
+                    vars(self).pop(name, None)
             if self.estimator is None:
-                fitted = self._fit_ensemble(X, weight, adding)
+                self._fit_ensemble(X, weight, adding)
             else:
-                fitted = self._fit_estimator(X, weight)
-            scorer, calibration = fitted["_scorer"], fitted["_calibration"]
-            fitted["calibration_scores_"] = calibration.scores
+                names = getattr(self, "feature_names_in_", None)
+                self._scorer, self._calibration = fit_estimator(
+                    self.estimator, X, weight, self.random_state, names
+                )
+                self.estimator_ = self._scorer.estimator
+                self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
+            self.calibration_scores_ = self._calibration.scores
             if self.contamination == "auto":
-                fitted["offset_"] = calibration.threshold(self.false_alarm_rate)
+                self.offset_ = self._calibration.threshold(self.false_alarm_rate)
             else:
-                scores = scorer.scores(X, self.n_jobs)
-                fitted["offset_"] = _quantile(scores, self.contamination, weight)
-        for name in ("estimators_", "estimator_", "max_samples_"):
-            self.__dict__.pop(name, None)
-        self.__dict__.update(fitted)
+                scores = self._scorer.scores(X, self.n_jobs)
+                self.offset_ = quantile(scores, self.contamination, weight)
         return self
 
     def score_samples(self, X):
         """How normal each row is.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -248,10 +221,6 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
     def decision_function(self, X):
         """``score_samples`` minus ``offset_``: negative for outliers.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         scores : ndarray of shape (n_samples,), float64
@@ -260,10 +229,6 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
     def predict(self, X):
         """Tell outliers from inliers.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -277,14 +242,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
         The share of calibration rows, the new row included, that score no higher. If
         the row and the calibration rows are exchangeable, the chance of a value of at
-        most u is at most u; about so where many rows are alike. Training rows that are
-        outliers beyond doubt, by their scores, are not calibration rows. Fewer than 19
-        calibration rows give no value of at most 0.05, and ``predict`` then flags what
-        scores lower than all of them.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        most u is at most u (about u where many rows are equal). Training rows that are
+        outliers beyond doubt do not calibrate. Fewer than 19 calibration rows give no
+        value of at most 0.05; ``predict`` then flags rows that score lower than all.
 
         Returns
         -------
@@ -300,14 +260,14 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows that were not trained on, or training rows: either is scored honestly.
+            New rows or training rows, which are scored out of bag.
         y : array-like of shape (n_samples,)
             1 for outliers and 0 for inliers, or -1 and +1 as from ``predict``; both
-            kinds must occur.
+            must occur.
         scoring : str or callable, default="f1"
             Name of a scikit-learn scorer of labels, or ``scorer(detector, X, y) ->
-            float``. It sees labels and predictions of 1 for outliers and 0 for inliers,
-            so "f1", "precision" and "recall" are those of the outliers.
+            float``. It sees 1 for outliers and 0 for inliers, so that "f1", "precision"
+            and "recall" are those of the outliers.
 
         Returns
         -------
@@ -327,9 +287,8 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         top : int, default=None
-            Give the features that lower the score most, with their values, instead.
+            Return so many features of each row, the most unusual first, instead.
 
         Returns
         -------
@@ -337,9 +296,8 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             Each row sums to its score; the lowest entry is the feature that makes it
             most unusual. A DataFrame when X is one.
         table : record array or DataFrame with n_samples * top rows
-            With ``top``: columns row (number or index), feature (number or name),
-            contribution, observed and expected value in X's units, the most unusual
-            first. The expected value is what the autoencoders make of the whole row.
+            With ``top``: columns row, feature (numbers, or labels of a DataFrame),
+            contribution, observed and expected (reconstructed) value in X's units.
 
         Examples
         --------
@@ -352,8 +310,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         'alcohol'
         """
         rows = fitted_rows(self, X, allow_nan=True)
-        scorer = self._scorer
-        contributions = scorer.contributions(rows, self.n_jobs)
+        contributions = self._scorer.contributions(rows, self.n_jobs)
         frame = hasattr(X, "iloc")
         if top is None:
             if not frame:
@@ -362,196 +319,71 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         if not isinstance(top, Integral) or top < 1:
             raise ValueError(f"top must be a positive int or None; got {top!r}.")
         order = np.argsort(contributions, axis=1, kind="stable")[:, :top]
-        expected = scorer.expected(rows, self.n_jobs)
+        place = np.repeat(np.arange(len(order)), order.shape[1]), order.ravel()
+        axes = (X.index, X.columns) if frame else map(np.arange, contributions.shape)
+        row, feature = (np.asarray(a)[i] for a, i in zip(axes, place, strict=True))
         observed = rows.toarray() if sparse.issparse(rows) else rows
-        number = np.repeat(np.arange(len(order)), order.shape[1])
-        names = np.asarray(X.columns) if frame else np.arange(self.n_features_in_)
-        index = np.asarray(X.index) if frame else np.arange(len(order))
         columns = {
-            "row": index[number],
-            "feature": names[order.ravel()],
-            "contribution": contributions[number, order.ravel()],
-            "observed": observed[number, order.ravel()],
-            "expected": expected[number, order.ravel()],
+            "row": row,
+            "feature": feature,
+            "contribution": contributions[place],
+            "observed": observed[place],
+            "expected": self._scorer.expected(rows, self.n_jobs)[place],
         }
         if frame:
             return type(X)(columns)
         return np.rec.fromarrays(list(columns.values()), names=list(columns))
 
     def _fit_ensemble(self, X, weight, adding):
-        """The fitted attributes of an ensemble, possibly after earlier members."""
-        old = self._scorer if adding else None
-        kept = len(self.estimators_) if adding else 0
-        n_members = self.n_estimators - kept
-        recipe = self._recipe(X.shape[1], max(1, n_members))
-        if not self._is_growing(kept):
-            names = "_scorer", "_calibration", "_seed", "estimators_", "max_samples_"
-            return {name: getattr(self, name) for name in (*names, "n_iter_")}
-        device = resolve_device(self.device)
-        seed = self._seed if adding else _seed_of(self.random_state)
-        random = np.random.default_rng([seed, kept])
-        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        n_drawn = self._n_drawn(X.shape[0], recipe.n_features)
-        batch = max(1, min(recipe.batch_size, round(self._n_trusted(n_drawn))))
-        with isolated():
-            units = old.units if adding else robust_units(X, weight, random)
-            used, pairs = draw_pairs(
-                X.shape[0], n_drawn, (n_members + 1) // 2, self.bootstrap, random
-            )
-            block = X[used].toarray() if sparse.issparse(X) else X[used]
-            x = units.to_model(block).to(device)
-            drawn_weight = None if weight is None else weight[used]
-            members, seen = train(
-                x,
-                pairs,
-                n_members,
-                recipe._replace(batch_size=batch),
-                generator,
-                None if weight is None else torch.from_numpy(drawn_weight),
-            )
-        unseen, record = unseen_as_new(x, seen), SeenRows.of(x, seen)
-        if adding:
-            unseen = np.concatenate([old.seen.unseen(x), unseen], axis=1)
-            members = [*old.on(device).members, *members]
-            record = old.seen.followed_by(record)
-        scorer = EnsembleScorer(units, members, record)
-        # Row numbers are sorted: take some from everywhere.
-        judged = np.flatnonzero(unseen.any(axis=1))
-        judged = judged[:: -(-len(judged) * x.shape[1] // _CALIBRATION_ENTRIES)]
-        share = shares_of(unseen[judged]).to(device)
-        scores = scorer.model_scores(x[judged], share, self.n_jobs)
-        return {
-            "_seed": seed,
-            "_scorer": scorer,
-            "_calibration": _calibrated(
-                scores, None if weight is None else drawn_weight[judged]
-            ),
-            "estimators_": members,
-            "max_samples_": n_drawn,
-            "n_iter_": self.max_iter
-            or max(1, math.ceil(STEPS * batch / self._n_trusted(n_drawn))),
-        }
-
-    def _is_growing(self, kept):
-        """Whether a warm start adds members."""
-        if self.n_estimators < kept:
+        """Train members, after those of an earlier fit if there are some."""
+        n_earlier = len(self.estimators_) if adding else 0
+        n_members = self.n_estimators - n_earlier
+        settings = self._settings(X.shape[1], max(1, n_members))
+        if n_members < 0:
             raise ValueError(
                 f"n_estimators={self.n_estimators} must be at least "
-                f"len(estimators_)={kept} when warm_start=True."
+                f"len(estimators_)={n_earlier} when warm_start=True."
             )
-        if self.n_estimators == kept:
+        if n_members == 0:
             warnings.warn(
                 "Warm-start fitting without increasing n_estimators adds no members.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
-        return self.n_estimators > kept
-
-    def _fit_estimator(self, X, weight):
-        """The fitted attributes around the autoencoder given as ``estimator``."""
-        if _is_fitted(self.estimator):
-            estimator, held_out = self.estimator, np.arange(X.shape[0])
-            expected = getattr(estimator, "feature_names_in_", None)
-            given = getattr(self, "feature_names_in_", None)
-            known = expected is not None and given is not None
-            if known and not np.array_equal(expected, given):
-                raise ValueError(
-                    f"The columns of X are {list(given)}, but the fitted estimator= "
-                    f"expects {list(expected)}."
-                )
-            if estimator.n_features_in_ != X.shape[1]:
-                raise ValueError(
-                    f"X has {X.shape[1]} features, but the fitted estimator= expects "
-                    f"{estimator.n_features_in_}."
-                )
-        else:
-            if X.shape[0] < 4:
-                raise ValueError(
-                    "estimator= needs at least 4 rows, to fit and to set the "
-                    f"threshold; X has {X.shape[0]}."
-                )
-            random = np.random.default_rng(_seed_of(self.random_state))
-            order = random.permutation(X.shape[0])
-            n_held_out = max(1, round(_HELD_OUT * X.shape[0]))
-            held_out, rest = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
-            estimator = clone(self.estimator)
-            if get_tags(estimator).target_tags.required:
-                raise ValueError(
-                    f"estimator={type(estimator).__name__}() needs y in fit, which "
-                    "a detector does not have; fit it first and pass the fitted one."
-                )
-            if "random_state" in estimator.get_params():
-                estimator.set_params(random_state=int(random.integers(2**31)))
-            weights = {} if weight is None else {"sample_weight": weight[rest]}
-            estimator.fit(X[rest], **weights)
-        scorer = ReconstructionScorer(estimator)
-        calibration = _calibrated(
-            scorer.scores(X[held_out]), None if weight is None else weight[held_out]
+            return
+        if not adding:
+            self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.max_samples_ = rows_per_pair(
+            self.max_samples, X.shape[0], settings.n_features, stacklevel=5
         )
-        return {
-            "_scorer": scorer,
-            "_calibration": calibration,
-            "estimator_": scorer.estimator,
-            "n_iter_": getattr(estimator, "n_iter_", 1),
-        }
-
-    def _recipe(self, n_features, n_members):
-        """The parameters of the training, checked together."""
-        sizes = np.asarray(self.hidden_layer_sizes)
-        if sizes.ndim != 1 or not len(sizes) or sizes.dtype.kind not in "iu":
-            raise ValueError(
-                "hidden_layer_sizes must be a tuple of at least one positive int; got "
-                f"{self.hidden_layer_sizes!r}."
-            )
-        if sizes.min() < 1:
-            raise ValueError(
-                f"hidden_layer_sizes must be positive; got {self.hidden_layer_sizes!r}."
-            )
-        return Recipe(
-            tuple(int(size) for size in sizes),
-            float(self.noise_level),
-            float(self.support_fraction),
-            self._n_looked_at(n_features, n_members),
-            self.max_iter,
-            int(self.batch_size),
-            float(self.learning_rate_init),
-            self.verbose,
+        self._scorer, self._calibration, self.n_iter_ = fit_ensemble(
+            X,
+            weight,
+            settings,
+            n_members=n_members,
+            n_rows=self.max_samples_,
+            bootstrap=self.bootstrap,
+            seed=self._seed,
+            device=resolve_device(self.device),
+            n_jobs=self.n_jobs,
+            earlier=self._scorer if adding else None,
         )
+        self.estimators_ = self._scorer.members
 
-    def _n_looked_at(self, n_features, n_members):
-        """Features of each member."""
-        if self.max_features == "auto":
-            n_pairs = (n_members + 1) // 2
-            return min(n_features, max(_MAX_FEATURES, -(-n_features // n_pairs)))
-        if not isinstance(self.max_features, Integral):
-            return max(1, int(self.max_features * n_features))
-        if self.max_features > n_features:
-            raise ValueError(
-                f"max_features={self.max_features} must not exceed the {n_features} "
-                "features of X."
-            )
-        return int(self.max_features)
-
-    def _n_trusted(self, n_drawn):
-        """Rows that each member trains on, about."""
-        return self.support_fraction * n_drawn / 2
-
-    def _n_drawn(self, n_samples, n_looked_at):
-        """Rows drawn for each pair."""
-        if self.max_samples == "auto":
-            limit = np.clip(_PAIR_ENTRIES // n_looked_at, *_PAIR_ROWS)
-            return int(min(limit, n_samples))
-        if isinstance(self.max_samples, Integral):
-            if self.max_samples > n_samples:
-                warnings.warn(
-                    f"max_samples={self.max_samples} is greater than the number of "
-                    f"rows, {n_samples}. max_samples will be set to n_samples for "
-                    "estimation.",
-                    UserWarning,
-                    stacklevel=5,
-                )
-            return int(np.clip(self.max_samples, 2, n_samples))
-        return max(2, int(self.max_samples * n_samples))
+    def _settings(self, n_features, n_members):
+        widths = hidden_widths(self.hidden_layer_sizes, "tanh")
+        if not widths:
+            raise ValueError("hidden_layer_sizes must not be empty.")
+        return EnsembleSettings(
+            hidden_layer_sizes=widths,
+            noise_level=self.noise_level,
+            support_fraction=self.support_fraction,
+            n_features=features_per_member(self.max_features, n_features, n_members),
+            max_iter=self.max_iter,
+            batch_size=self.batch_size,
+            learning_rate_init=self.learning_rate_init,
+            verbose=self.verbose,
+        )
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -564,32 +396,5 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = True
+        tags.input_tags.sparse = tags.input_tags.allow_nan = True
         return tags
-
-
-def _calibrated(scores, weight):
-    """A calibration on all but the outliers beyond doubt."""
-    kept = ~beyond_doubt(scores)
-    return Calibration(scores[kept], None if weight is None else weight[kept])
-
-
-def _quantile(scores, share, weight):
-    if weight is None:
-        return float(np.percentile(scores, 100 * share))
-    order = np.argsort(scores, kind="stable")
-    middle = np.cumsum(weight[order]) - weight[order] / 2
-    return float(np.interp(share * weight.sum(), middle, scores[order]))
-
-
-def _seed_of(random_state):
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
-def _is_fitted(estimator):
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    return True

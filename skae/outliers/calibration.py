@@ -8,7 +8,7 @@ from.
 
 import numpy as np
 
-__all__ = ["Calibration", "beyond_doubt"]
+__all__ = ["Calibration", "beyond_doubt", "quantile"]
 
 _DOUBT = 6.0
 _SMALLEST_DEVIATION = 0.2
@@ -31,8 +31,11 @@ class Calibration:
         self.scores = scores[order]
         self._count = np.r_[0.0, np.cumsum(weight[order])]
 
-    def __len__(self) -> int:
-        return len(self.scores)
+    @classmethod
+    def robust(cls, scores, weight=None) -> "Calibration":
+        """A calibration on all but the outliers beyond doubt."""
+        kept = ~beyond_doubt(scores)
+        return cls(scores[kept], None if weight is None else weight[kept])
 
     def p_values(self, scores) -> np.ndarray:
         """Share of rows, the new one included, that score no higher.
@@ -60,10 +63,19 @@ def beyond_doubt(scores: np.ndarray) -> np.ndarray:
 
     A mask of the scores, all of at most zero, whose logarithm is more than six robust
     standard deviations above the median; the deviation is that of the better half,
-    which outliers do not reach, and at least 0.2: rows of few different values score
-    alike.
+    which outliers do not reach, and at least 0.2: few different values of rows give few
+    different scores.
     """
     error = np.log(np.maximum(-scores, 1e-12))
     better, median = np.percentile(error, [25, 50])
     deviation = max((median - better) / 0.6745, _SMALLEST_DEVIATION)
     return error > median + _DOUBT * deviation
+
+
+def quantile(scores: np.ndarray, share: float, weight: np.ndarray | None) -> float:
+    """The score below which a share of the rows falls, counted by weight."""
+    if weight is None:
+        return float(np.percentile(scores, 100 * share))
+    order = np.argsort(scores, kind="stable")
+    middle = np.cumsum(weight[order]) - weight[order] / 2
+    return float(np.interp(share * weight.sum(), middle, scores[order]))

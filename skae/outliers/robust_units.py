@@ -84,9 +84,9 @@ def _filled(X: np.ndarray) -> np.ndarray:
     X = X.copy() if len(columns) else X
     for column in columns:
         lost = missing[:, column]
-        known = X[~lost, column]
+        present = X[~lost, column]
         middles = (np.arange(lost.sum()) + 0.5) / lost.sum()
-        X[lost, column] = np.quantile(known, middles) if len(known) else 0.0
+        X[lost, column] = np.quantile(present, middles) if len(present) else 0.0
     return X
 
 
@@ -141,10 +141,10 @@ def trusted_rows(x: Tensor, fraction: float, generator: Generator) -> np.ndarray
     """
     n_rows = len(x)
     n_codes = min(_CODES, n_rows)
-    in_one_go = min(_CODEBOOKS, n_rows // n_codes)
+    n_at_once = min(_CODEBOOKS, n_rows // n_codes)
     shuffled = [
-        torch.randperm(n_rows, generator=generator)[: in_one_go * n_codes]
-        for _ in range(-(-_CODEBOOKS // in_one_go))
+        torch.randperm(n_rows, generator=generator)[: n_at_once * n_codes]
+        for _ in range(-(-_CODEBOOKS // n_at_once))
     ]
     codebooks = torch.cat(shuffled).view(-1, n_codes)[:_CODEBOOKS]
     depth = torch.log(nearest_other(x, codebooks) + _TIE).mean(dim=1)

@@ -2,12 +2,13 @@
 
 A scorer has ``scores(X)`` of shape ``(n_samples,)``, higher for more normal rows,
 ``contributions(X)`` of shape ``(n_samples, n_features)``, whose rows sum to the scores,
-and ``expected(X)``, the values it would have found normal, in X's units. X is validated
+and ``expected(X)``, what its autoencoders reconstruct, in X's units. X is validated
 already; thresholds are the detector's.
 """
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 
 from skae.outliers.ensemble import Ensemble, Member
-from skae.outliers.out_of_bag import SeenRows
+from skae.outliers.out_of_bag import InBagRows
 from skae.outliers.robust_units import RobustUnits
 from skae.rows.chunks import map_rows
 
@@ -25,18 +26,18 @@ __all__ = ["EnsembleScorer", "ReconstructionScorer"]
 
 @dataclass
 class EnsembleScorer:
-    """Scores by the members that did not see a row.
+    """Scores by the members that did not train on a row.
 
     Attributes
     ----------
     units : RobustUnits
     members : list of Member
-    seen : SeenRows
+    in_bag : InBagRows
     """
 
     units: RobustUnits
     members: list[Member]
-    seen: SeenRows
+    in_bag: InBagRows
 
     @property
     def device(self) -> torch.device:
@@ -45,12 +46,11 @@ class EnsembleScorer:
 
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """Minus the error in multiples of a typical row's."""
-        ensemble = Ensemble(self.members)
 
-        def score(x):
-            return -self._contributions(ensemble, x).sum(1, keepdim=True)
+        def errors(ensemble, x):
+            return self._errors(ensemble, x).sum(1, keepdim=True)
 
-        return self._map(X, score, 1, n_jobs)[:, 0]
+        return -self._map(X, errors, 1, n_jobs)[:, 0]
 
     def model_scores(self, x, share, n_jobs=None) -> np.ndarray:
         """Scores of rows in robust units by given shares of the members.
@@ -76,36 +76,31 @@ class EnsembleScorer:
 
     def contributions(self, X, n_jobs=None) -> np.ndarray:
         """Each feature's part of the scores."""
-        ensemble = Ensemble(self.members)
-
-        def contribute(x):
-            return -self._contributions(ensemble, x)
-
-        return self._map(X, contribute, X.shape[1], n_jobs)
+        return -self._map(X, self._errors, X.shape[1], n_jobs)
 
     def expected(self, X, n_jobs=None) -> np.ndarray:
-        """What the autoencoders make of each row."""
-        ensemble = Ensemble(self.members)
+        """The autoencoders' reconstructions."""
 
-        def expect(x):
-            return ensemble.expected(x, self.seen.shares(x))
+        def reconstruct(ensemble, x):
+            return ensemble.expected(x, self.in_bag.shares(x))
 
-        return self.units.to_x(self._map(X, expect, X.shape[1], n_jobs))
+        return self.units.to_x(self._map(X, reconstruct, X.shape[1], n_jobs))
 
     def on(self, device: torch.device | str) -> "EnsembleScorer":
         """The scorer with its members on a device."""
         if self.device == torch.device(device):
             return self
         members = [member.to(device) for member in self.members]
-        return EnsembleScorer(self.units, members, self.seen)
+        return EnsembleScorer(self.units, members, self.in_bag)
 
-    def _contributions(self, ensemble, x):
+    def _errors(self, ensemble, x):
         # Sums of many features in float32 would not add up to the score.
-        return ensemble.contributions(x, self.seen.shares(x)).cpu().double()
+        return ensemble.contributions(x, self.in_bag.shares(x)).cpu().double()
 
     def _map(self, X, function, width, n_jobs):
+        of_rows = partial(function, Ensemble(self.members))
         out = np.empty((X.shape[0], width))
-        return map_rows(X, self.units.to_model, function, out, self.device, n_jobs)
+        return map_rows(X, self.units.to_model, of_rows, out, self.device, n_jobs)
 
 
 @dataclass

@@ -19,34 +19,21 @@ _CANDIDATES = 500
 def best_threshold(scores, X, y, scoring) -> float:
     """The threshold below which rows are best called outliers; of ties, the highest.
 
-    Parameters
-    ----------
-    scores : ndarray of shape (n_samples,)
-        Higher is more normal.
-    X : array-like of shape (n_samples, n_features)
-        Handed to the scorer.
-    y : array-like of shape (n_samples,)
-        1 for outliers and 0 for inliers, or -1 and +1.
-    scoring : str or callable
-
-    Raises
-    ------
-    ValueError
-        When y has other values, or only one kind, or when ``scoring`` cannot tell
-        thresholds apart.
+    Higher scores are more normal; X, y and scoring are those of
+    `AEOutlierDetector.tune_threshold`, which says what raises.
     """
     check_consistent_length(scores, y)
     outlier = _outlier_labels(y)
     labeller = _Labeller(scores)
     scorer = check_scoring(labeller, scoring=scoring)
     candidates = _candidates(scores, outlier)
-    reached = np.array([_reached(scorer, labeller, t, X, outlier) for t in candidates])
-    if len(np.unique(reached[np.isfinite(reached)])) < 2:
+    values = np.array([_score_at(scorer, labeller, t, X, outlier) for t in candidates])
+    if len(np.unique(values[np.isfinite(values)])) < 2:
         raise ValueError(
-            f"scoring={scoring!r} is {reached[0]:.3g} whatever the threshold. Use one "
+            f"scoring={scoring!r} is {values[0]:.3g} whatever the threshold. Use one "
             "that judges labels, such as 'f1' or 'balanced_accuracy'."
         )
-    best = np.flatnonzero(reached == np.nanmax(reached))[-1]
+    best = np.flatnonzero(values == np.nanmax(values))[-1]
     return float(candidates[best])
 
 
@@ -56,14 +43,14 @@ def _candidates(scores, outlier):
     Those end right after an outlier: for most scorings, to stop elsewhere flags an
     inlier for nothing or spares an outlier.
     """
-    known, place = np.unique(scores, return_inverse=True)
+    levels, place = np.unique(scores, return_inverse=True)
     has_outlier, has_inlier = (
-        np.bincount(place, kind, minlength=len(known)) > 0
-        for kind in (outlier, 1 - outlier)
+        np.bincount(place, label, minlength=len(levels)) > 0
+        for label in (outlier, 1 - outlier)
     )
     ends = has_outlier & np.r_[has_inlier[1:], True]
-    above = np.r_[(known[1:] + known[:-1]) / 2, np.nextafter(known[-1], np.inf)]
-    return np.unique(np.r_[known[0], _some(above), _some(above[ends])])
+    above = np.r_[(levels[1:] + levels[:-1]) / 2, np.nextafter(levels[-1], np.inf)]
+    return np.unique(np.r_[levels[0], _some(above), _some(above[ends])])
 
 
 def _some(thresholds):
@@ -73,7 +60,7 @@ def _some(thresholds):
 
 
 class _Labeller(ClassifierMixin, BaseEstimator):
-    """What a scorer sees of rows that are scored already: labels by a threshold."""
+    """A classifier of rows whose scores are known, by a threshold."""
 
     def __init__(self, scores, offset=0.0):
         self.scores = scores
@@ -90,8 +77,8 @@ class _Labeller(ClassifierMixin, BaseEstimator):
         return self.offset - self.scores
 
 
-def _reached(scorer, labeller, offset, X, outlier):
-    """The score at a threshold; flagging nothing has no precision, which is no news."""
+def _score_at(scorer, labeller, offset, X, outlier):
+    """The score at a threshold, without a warning where no row is flagged."""
     labeller.offset = offset
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UndefinedMetricWarning)
@@ -113,6 +100,6 @@ def _outlier_labels(y):
     if values == {-1, 1}:
         return (y == -1).astype(int)
     raise ValueError(
-        "y must hold 1 for outliers and 0 for inliers, or -1 and +1, and both kinds "
-        f"must occur; got the values {sorted(values, key=str)[:5]}."
+        "y must hold 1 for outliers and 0 for inliers, or -1 and +1, and both must "
+        f"occur; got the values {sorted(values, key=str)[:5]}."
     )

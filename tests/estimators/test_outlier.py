@@ -134,7 +134,7 @@ def test_tune_threshold_trades_precision_against_recall(detector):
 
 
 def test_tune_threshold_names_what_it_needs(detector):
-    with pytest.raises(ValueError, match="both kinds must occur"):
+    with pytest.raises(ValueError, match="both must occur"):
         detector.tune_threshold(FRESH, np.ones(400))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         detector.tune_threshold(FRESH, [0, 1])
@@ -247,8 +247,16 @@ def test_warm_start_adds_members_and_keeps_the_others():
     assert warm.n_features_in_ == 6
     with pytest.raises(ValueError, match=r"at least len\(estimators_\)=7"):
         warm.set_params(n_estimators=2).fit(X)
-    with pytest.warns(UserWarning, match="adds no members"):
+    with pytest.warns(UserWarning, match="adds no members") as caught:
         warm.set_params(n_estimators=7).fit(X)
+    assert caught[0].filename == __file__
+
+
+def test_more_samples_than_rows_are_all_rows():
+    detector = AEOutlierDetector(2, max_samples=401, random_state=0)
+    with pytest.warns(UserWarning, match="greater than the number of rows") as caught:
+        assert detector.fit(X).max_samples_ == 400
+    assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(
@@ -375,9 +383,15 @@ class TestBadInput:
             ({"contamination": "some"}, "'contamination' parameter"),
             ({"n_estimators": 0}, "'n_estimators' parameter"),
             ({"support_fraction": 0.0}, "'support_fraction' parameter"),
-            ({"hidden_layer_sizes": ()}, "hidden_layer_sizes must be a tuple"),
-            ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be positive"),
-            ({"hidden_layer_sizes": (1.5,)}, "hidden_layer_sizes must be a tuple"),
+            ({"hidden_layer_sizes": ()}, "hidden_layer_sizes must not be empty"),
+            (
+                {"hidden_layer_sizes": (0,)},
+                "hidden_layer_sizes must be positive integers",
+            ),
+            (
+                {"hidden_layer_sizes": (1.5,)},
+                "hidden_layer_sizes must be positive integers",
+            ),
             ({"max_features": 7}, "must not exceed the 6 features"),
             ({"device": "abacus"}, "device='abacus'"),
         ],

@@ -48,7 +48,7 @@ class TestPValues:
         order = random(2).permutation(25)
         one = Calibration(scores, weight)
         other = Calibration(scores[order], weight[order])
-        assert len(one) == len(other) == 25
+        assert len(one.scores) == len(other.scores) == 25
         assert np.array_equal(one.scores, other.scores)
         np.testing.assert_allclose(
             one.p_values(scores), other.p_values(scores), rtol=1e-14

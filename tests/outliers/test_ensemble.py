@@ -1,4 +1,4 @@
-"""Members of the outlier ensemble, their errors and the rows they have seen."""
+"""Members of the outlier ensemble, their errors and the rows they trained on."""
 
 from dataclasses import replace
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from skae.outliers import ensemble as module
-from skae.outliers.ensemble import Ensemble, Member, Recipe, train
-from skae.outliers.out_of_bag import SeenRows
+from skae.outliers.ensemble import Ensemble, Member
+from skae.outliers.ensemble_training import EnsembleSettings, train
+from skae.outliers.out_of_bag import InBagRows
 from skae.parts.dense import Dense
 
 N, D = 80, 5
@@ -32,7 +32,7 @@ def shuffled(n, n_pairs, seed=0):
     return [random.permutation(n) for _ in range(n_pairs)]
 
 
-def recipe_of(hidden_layer_sizes=(6,), **options):
+def settings_of(hidden_layer_sizes=(6,), **options):
     defaults = {
         "noise_level": 0.3,
         "support_fraction": 0.6,
@@ -42,15 +42,15 @@ def recipe_of(hidden_layer_sizes=(6,), **options):
         "learning_rate_init": 0.015,
         "verbose": 0,
     }
-    return Recipe(hidden_layer_sizes, **{**defaults, **options})
+    return EnsembleSettings(hidden_layer_sizes, **{**defaults, **options})
 
 
-def trained(x=None, n_members=4, n_features=D, seed=0, weight=None, **recipe):
+def trained(x=None, n_members=4, n_features=D, seed=0, weight=None, **settings):
     x = table() if x is None else x
     pairs = shuffled(len(x), (n_members + 1) // 2)
-    recipe = recipe_of(n_features=n_features, **{"max_iter": 3, **recipe})
-    members, seen = train(x, pairs, n_members, recipe, generator(seed), weight)
-    return members, SeenRows.of(x, seen)
+    settings = settings_of(n_features=n_features, **{"max_iter": 3, **settings})
+    members, in_bag = train(x, pairs, n_members, settings, generator(seed), weight)
+    return members, InBagRows.of(x, in_bag)
 
 
 def uniform(members, x):
@@ -61,7 +61,7 @@ def errors(members, x):
     return Ensemble(members).contributions(x, uniform(members, x))
 
 
-def hand_made(features, n_codes=7, seed=0, bias=0.0, alone=False):
+def hand_made(features, n_codes=7, seed=0, bias=0.0, left_out=False):
     """A member that reconstructs every row as the bias."""
     n_used = len(features)
     codec = Dense((4,), "tanh").build(n_used, 2, generator=generator(seed))
@@ -75,7 +75,7 @@ def hand_made(features, n_codes=7, seed=0, bias=0.0, alone=False):
         low=torch.linspace(-2, 0.5, n_used),
         high=torch.linspace(1, 2, n_used),
         codes=codes,
-        alone=torch.full((n_codes,), alone),
+        left_out=torch.full((n_codes,), left_out),
         typical=torch.tensor([0.7, 0.3]),
     )
 
@@ -88,7 +88,7 @@ def members_by_hand():
     ]
 
 
-def said_by(member, row, bias):
+def contribution_of(member, row, bias):
     """What a hand-made member adds to every feature's error, from its definition."""
     features = member.features.numpy()
     low, high, codes, typical = (
@@ -110,7 +110,7 @@ class TestTraining:
     @pytest.mark.parametrize("n", [32, 33, N])
     def test_a_pair_shares_out_its_rows_without_overlap(self, n):
         x = table(n)
-        members, seen = trained(x)
+        members, in_bag = trained(x)
         known = {tuple(row): number for number, row in enumerate(x.tolist())}
         for first, second in (members[:2], members[2:]):
             held = [
@@ -119,13 +119,13 @@ class TestTraining:
             assert not set(held[0]) & set(held[1])
             assert sorted(held[0] + held[1]) == list(range(n))
             assert 0 <= len(held[0]) - len(held[1]) <= 1
-        assert (seen.seen[:, 0] ^ seen.seen[:, 1]).all()
-        assert (seen.seen[:, 2] ^ seen.seen[:, 3]).all()
-        assert not np.array_equal(seen.seen[:, 0], seen.seen[:, 2])
+        assert (in_bag.in_bag[:, 0] ^ in_bag.in_bag[:, 1]).all()
+        assert (in_bag.in_bag[:, 2] ^ in_bag.in_bag[:, 3]).all()
+        assert not np.array_equal(in_bag.in_bag[:, 0], in_bag.in_bag[:, 2])
 
-    def test_every_row_is_unseen_by_half_of_the_members(self):
-        members, seen = trained(n_members=6)
-        share = seen.shares(table())
+    def test_every_row_is_out_of_bag_for_half_of_the_members(self):
+        members, in_bag = trained(n_members=6)
+        share = in_bag.shares(table())
         assert ((share > 0).sum(0) == 3).all()
         assert (share[share > 0] == 1 / 3).all()
         held = torch.stack(
@@ -141,8 +141,8 @@ class TestTraining:
     def test_rows_that_were_not_drawn_are_unknown(self):
         x = table()
         drawn = [np.arange(40), np.arange(20, 60)]
-        _, seen = train(x, drawn, 4, recipe_of(max_iter=1), generator())
-        share = SeenRows.of(x, seen).shares(x)
+        _, in_bag = train(x, drawn, 4, settings_of(max_iter=1), generator())
+        share = InBagRows.of(x, in_bag).shares(x)
         assert (share[:, 60:] == 1 / 4).all()
         assert (share[2:, :20] > 0).all()
         assert (share[:2, :20] == 0).any(0).all()
@@ -161,11 +161,11 @@ class TestTraining:
         x = table()
         members, _ = trained(x, n_features=n_features)
         for member in members:
-            seen = (x[:, None, member.features] == member.codes).all(2).any(1)
+            in_bag = (x[:, None, member.features] == member.codes).all(2).any(1)
             raw = replace(member, typical=torch.ones(2))
-            expected = Ensemble([raw]).mean_errors(x[~seen])
+            expected = Ensemble([raw]).mean_errors(x[~in_bag])
             torch.testing.assert_close(member.typical, expected)
-            u = x[~seen][:, member.features]
+            u = x[~in_bag][:, member.features]
             rows = u.clamp(member.low, member.high)
             rebuilt = member.codec.decode(member.codec.encode(rows))
             rebuilt = rebuilt.clamp(member.low, member.high)
@@ -176,7 +176,7 @@ class TestTraining:
     def test_training_rebuilds_rows_better_than_the_median_does(self):
         x = table(300)
         pairs = shuffled(300, 2)
-        members, *_ = train(x, pairs, 4, recipe_of((16,)), generator())
+        members, *_ = train(x, pairs, 4, settings_of((16,)), generator())
         new = table(300, seed=3).clamp(-2, 2)
         rebuilt = Ensemble(members).expected(new, uniform(members, new))
         assert (rebuilt - new).square().mean() < 0.5 * new.square().mean()
@@ -199,12 +199,12 @@ class TestTraining:
     @pytest.mark.parametrize("n_features", [2, 3, 4])
     def test_pairs_cover_all_features(self, n_members, n_features):
         members, _ = trained(n_members=n_members, n_features=n_features)
-        hands = [member.features.tolist() for member in members]
-        assert all(len(set(hand)) == n_features for hand in hands)
+        features = [member.features.tolist() for member in members]
+        assert all(len(set(used)) == n_features for used in features)
         assert all(
-            one == two for one, two in zip(hands[::2], hands[1::2], strict=False)
+            one == two for one, two in zip(features[::2], features[1::2], strict=False)
         )
-        counts = np.bincount(np.concatenate(hands[::2]), minlength=D)
+        counts = np.bincount(np.concatenate(features[::2]), minlength=D)
         assert counts.min() >= 1
         assert counts.max() - counts.min() <= 1
 
@@ -213,7 +213,7 @@ class TestTraining:
         assert all(m.features.tolist() == list(range(D)) for m in members)
 
 
-class TestFewRows:
+class TestLeaveOneOut:
     N = 12
 
     @staticmethod
@@ -258,20 +258,20 @@ class TestFewRows:
     @pytest.mark.parametrize("n", [2, N, 31])
     def test_no_randomness_matters(self, n):
         x = table(n)
-        recipe = recipe_of()
+        settings = settings_of()
         found = []
         for seed in (1, 2):
             pairs = shuffled(n, 2, seed)
-            members, seen = train(x, pairs, 4, recipe, generator(seed))
+            members, in_bag = train(x, pairs, 4, settings, generator(seed))
             new = torch.cat([x, table(9, seed=5)])
-            share = SeenRows.of(x, seen).shares(new)
+            share = InBagRows.of(x, in_bag).shares(new)
             found.append(Ensemble(members).contributions(new, share))
         assert torch.equal(*found)
 
     def test_every_member_judges_every_row(self):
         x = table(self.N)
-        _, seen = trained(x)
-        assert (seen.shares(x) == 1 / 4).all()
+        _, in_bag = trained(x)
+        assert (in_bag.shares(x) == 1 / 4).all()
 
     def test_rows_that_are_all_equal_have_no_error(self):
         x = torch.full((self.N, D), 0.5)
@@ -288,7 +288,7 @@ class TestEnsemble:
         share = torch.rand(3, 11, generator=generator())
         expected = [
             sum(
-                weight * said_by(member, row, bias)
+                weight * contribution_of(member, row, bias)
                 for member, bias, weight in zip(members, biases, column, strict=True)
             )
             for row, column in zip(x.double().numpy(), share.T.tolist(), strict=True)
@@ -319,15 +319,11 @@ class TestEnsemble:
         torch.testing.assert_close(actual, row.expand(4, D))
 
     @pytest.mark.parametrize("n_features", [D, 3])
-    def test_results_do_not_depend_on_how_members_are_grouped(
-        self, monkeypatch, n_features
-    ):
-        members, seen = trained(n_members=6, n_features=n_features)
+    def test_results_do_not_depend_on_how_members_are_grouped(self, n_features):
+        members, in_bag = trained(n_members=6, n_features=n_features)
         x = torch.cat([table(), 30 * table(20, seed=3)])
-        share = seen.shares(x)
-        together = Ensemble(members)
-        monkeypatch.setattr(module, "_ENTRIES", 1)
-        apart = Ensemble(members)
+        share = in_bag.shares(x)
+        together, apart = Ensemble(members), Ensemble(members, max_entries=1)
         assert (len(together._groups), len(apart._groups)) == (1, 6)
         for name in ("contributions", "expected"):
             one, other = (getattr(e, name)(x, share) for e in (together, apart))
@@ -336,7 +332,7 @@ class TestEnsemble:
 
     def test_codebooks_of_several_sizes_stand_side_by_side(self):
         members = [
-            hand_made(range(D), n_codes=n, seed=n, alone=n == 3) for n in (3, 8, 5)
+            hand_made(range(D), n_codes=n, seed=n, left_out=n == 3) for n in (3, 8, 5)
         ]
         x = torch.cat([normal(6, D, seed=4), *(m.codes for m in members)])
         expected = sum(errors([member], x) for member in members) / 3
@@ -394,7 +390,7 @@ class TestMember:
             for name in ("low", "high", "codes", "typical"):
                 getattr(copied, name).add_(1)
             copied.features.zero_()
-            copied.alone.fill_(True)
+            copied.left_out.fill_(True)
             for parameter in copied.codec.parameters():
                 parameter.add_(1)
         assert torch.equal(errors([member], x), before)

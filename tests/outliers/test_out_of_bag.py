@@ -1,9 +1,9 @@
-"""Rows that members saw are left to the others."""
+"""Rows that members trained on are left to the others."""
 
 import numpy as np
 import torch
 
-from skae.outliers.out_of_bag import SeenRows, shares_of, unseen_as_new
+from skae.outliers.out_of_bag import InBagRows, out_of_bag, shares_of
 
 D = 5
 
@@ -12,23 +12,23 @@ def table(n=20, seed=0):
     return torch.randn(n, D, generator=torch.Generator().manual_seed(seed))
 
 
-class TestSeenRows:
+class TestInBagRows:
     @staticmethod
-    def record(x, *seen):
-        """Members that saw the rows with these numbers."""
-        by_row = np.zeros((len(x), len(seen)), dtype=bool)
-        for index, mine in enumerate(seen):
+    def record(x, *in_bag):
+        """Members that trained on the rows with these numbers."""
+        by_row = np.zeros((len(x), len(in_bag)), dtype=bool)
+        for index, mine in enumerate(in_bag):
             by_row[mine, index] = True
-        return SeenRows.of(x, by_row)
+        return InBagRows.of(x, by_row)
 
-    def test_only_members_that_did_not_see_a_row_count(self):
+    def test_only_members_that_did_not_train_on_a_row_count(self):
         x = table(4)
         share = self.record(x, [0, 1], [2, 3], [0, 2]).shares(x)
         expected = [[0, 0, 1, 1 / 2], [1, 1 / 2, 0, 0], [0, 1 / 2, 0, 1 / 2]]
         torch.testing.assert_close(share, torch.tensor(expected))
         torch.testing.assert_close(share.sum(0), torch.ones(4))
 
-    def test_of_unknown_rows_all_members_speak_alike(self):
+    def test_of_unknown_rows_all_members_count_equally(self):
         share = self.record(table(4), [0, 1], [2, 3]).shares(table(3, seed=1))
         assert (share == 1 / 2).all()
 
@@ -43,7 +43,7 @@ class TestSeenRows:
         record = self.record(x, [0, 1], [2, 3])
         assert (record.shares(x.flip(1).contiguous()) == 1 / 2).all()
 
-    def test_of_a_row_that_all_saw_all_speak(self):
+    def test_of_a_row_in_every_bag_all_judge(self):
         x = table(4)
         share = self.record(x, [0, 1], [0, 2], [0, 3]).shares(x)
         torch.testing.assert_close(share[:, 0], torch.full((3,), 1 / 3))
@@ -66,9 +66,9 @@ class TestSeenRows:
 
     def test_shares_do_not_depend_on_the_batch(self):
         x = table(80)
-        seen = self.record(x, range(40), range(40, 80), range(0, 80, 2))
-        whole = seen.shares(x)
-        parts = torch.cat([seen.shares(part) for part in x.split(7)], dim=1)
+        record = self.record(x, range(40), range(40, 80), range(0, 80, 2))
+        whole = record.shares(x)
+        parts = torch.cat([record.shares(part) for part in x.split(7)], dim=1)
         assert torch.equal(whole, parts)
 
     def test_records_follow_one_another(self):
@@ -96,28 +96,28 @@ class TestSeenRows:
         assert torch.equal(first.shares(x), before)
 
 
-class TestUnseenAsNew:
-    SEEN = np.array([[1, 0, 1], [0, 1, 1], [0, 1, 0], [1, 0, 0]], dtype=bool)
+class TestOutOfBag:
+    IN_BAG = np.array([[1, 0, 1], [0, 1, 1], [0, 1, 0], [1, 0, 0]], dtype=bool)
 
-    def test_rows_that_occur_once_are_judged_by_those_who_did_not_see_them(self):
-        np.testing.assert_array_equal(unseen_as_new(table(4), self.SEEN), ~self.SEEN)
+    def test_rows_that_occur_once_are_judged_by_the_others(self):
+        np.testing.assert_array_equal(out_of_bag(table(4), self.IN_BAG), ~self.IN_BAG)
 
-    def test_of_two_copies_neither_may_have_been_seen(self):
+    def test_of_two_copies_neither_may_be_in_bag(self):
         x = table(4)
         x[3] = x[0]
-        expected = ~self.SEEN
+        expected = ~self.IN_BAG
         expected[[0, 3]] = [False, True, False]
-        np.testing.assert_array_equal(unseen_as_new(x, self.SEEN), expected)
+        np.testing.assert_array_equal(out_of_bag(x, self.IN_BAG), expected)
 
-    def test_where_every_member_saw_a_copy_the_row_itself_counts(self):
+    def test_where_every_member_has_a_copy_the_row_itself_counts(self):
         x = table(4)
         x[2] = x[0]
-        np.testing.assert_array_equal(unseen_as_new(x, self.SEEN), ~self.SEEN)
+        np.testing.assert_array_equal(out_of_bag(x, self.IN_BAG), ~self.IN_BAG)
 
-    def test_of_three_copies_each_is_left_out_alone(self):
+    def test_of_three_copies_each_is_left_out_on_its_own(self):
         x = table(4)
         x[1:3] = x[0].clone()
-        np.testing.assert_array_equal(unseen_as_new(x, self.SEEN), ~self.SEEN)
+        np.testing.assert_array_equal(out_of_bag(x, self.IN_BAG), ~self.IN_BAG)
 
 
 def test_shares_are_equal_and_never_empty():
