@@ -153,12 +153,9 @@ default="gaussian"
     n_iter_ : int
         Epochs of the last stage.
     epochs_ : ndarray of shape (n_evaluations,)
-        When the losses above were noted, in epochs of the stages one after the other.
+        When these losses were noted, in epochs of the stages one after the other.
     graph_used_ : bool
         Whether labels spread along neighbours.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     See Also
     --------
@@ -209,7 +206,6 @@ default="gaussian"
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Labels; -1, None or NaN for rows without one. Each class at least twice.
         sample_weight : array-like of shape (n_samples,), optional
@@ -251,12 +247,10 @@ default="gaussian"
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             As in ``fit``; a class may be missing or come once.
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever come; required in the first call.
-        sample_weight : array-like of shape (n_samples,), optional
 
         Returns
         -------
@@ -318,10 +312,6 @@ default="gaussian"
     def predict(self, X):
         """The likeliest class of each row.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         y : ndarray of shape (n_samples,)
@@ -331,10 +321,6 @@ default="gaussian"
 
     def predict_proba(self, X):
         """Probability of each class.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -346,10 +332,6 @@ default="gaussian"
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         log_P : ndarray of shape (n_samples, n_classes), float64
@@ -358,10 +340,6 @@ default="gaussian"
 
     def transform(self, X):
         """The code of each row, after all stages.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -375,10 +353,6 @@ default="gaussian"
         """Rows through the pretrained layers up to the code and back.
 
         Labels changed the encoder afterwards; what they changed is not used here.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
