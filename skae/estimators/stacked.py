@@ -125,8 +125,6 @@ default="gaussian"
         and to stop.
     validation_fraction : float, default=0.1
         Share of the labelled rows held out, class by class.
-    verbose : int, default=0
-        One shows a progress bar.
 
     Attributes
     ----------
@@ -181,8 +179,6 @@ default="gaussian"
     True
     """
 
-    _layer_class = AutoencoderTransformer
-
     hidden_layer_sizes: tuple = parameter((500, 250, 100), *WIDTHS, positional=True)
     head_layer_sizes: tuple = parameter((), *WIDTHS)
     encoder: Any = parameter(None, None, HasMethods(["transform"]))
@@ -232,7 +228,10 @@ default="gaussian"
                     f"model that is to be continued has {self.classes_.tolist()}. Set "
                     "warm_start=False."
                 )
-            fitted = fitting.resume(self) if resuming else fitting.run()
+            if resuming:
+                fitted = fitting.resume(self, self._widths, self._first)
+            else:
+                fitted = fitting.run()
             vars(self).update(fitted)
             fitting.end(fitted)
         return self
@@ -271,7 +270,10 @@ default="gaussian"
         with unchanged_on_error(self), isolated():
             classes = check_classes(classes, None if first else self.classes_)
             fitting = self._fit_of(X, y, sample_weight, classes, reset=first)
-            fitted = fitting.continue_epoch(None if first else self)
+            if first:
+                fitted = fitting.first_epoch()
+            else:
+                fitted = fitting.continue_epoch(self, self._widths, self._first)
             vars(self).update(fitted)
         return self
 
@@ -293,7 +295,8 @@ default="gaussian"
             self._check_encoder()
         labels = class_numbers(y, missing, classes)
         balance = weights_of_classes(self.class_weight, classes, y[~missing])
-        return StackedFit(self, rows, labels, classes, weight, balance)
+        layer_class = AutoencoderTransformer
+        return StackedFit(self, rows, labels, classes, weight, balance, layer_class)
 
     def _check_encoder(self):
         encoder = self.encoder

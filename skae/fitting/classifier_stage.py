@@ -16,6 +16,7 @@ from skae.fitting.defaults import (
     training_of_labels,
     training_with_unlabelled,
 )
+from skae.fitting.fit import value_or_default
 from skae.models.classifier import Classification, PartlyLabelled
 from skae.models.semi_supervised_losses import (
     Consistency,
@@ -85,7 +86,9 @@ class StageTraining:
         self.n_frozen = fitting.n_encoder - stage.n_released
         self.trained = stack.above(self.n_frozen)
         self.is_joint = (
-            stage.is_last and self.estimator.semi_supervised and fitting.has_unlabelled
+            stage.is_last
+            and self.estimator.semi_supervised
+            and bool((fitting.labels < 0).any())
         )
         used = (fitting.labels >= 0) | self.is_joint
         used[fitting.held_out] = False
@@ -183,7 +186,7 @@ class StageTraining:
         labels = fitting.labels[held_out]
         rows = fitting.codes_of(self.stack.below(self.n_frozen), fitting.X[held_out])
         y = torch.as_tensor(labels, device=fitting.device)
-        weight = fitting.weight[held_out] * fitting.class_weight[labels]
+        weight = fitting.class_weight[labels] * fitting.weight_at(held_out)
         weight = as_tensor(weight / weight.mean(), fitting.device)
 
         @torch.no_grad()
@@ -201,7 +204,7 @@ class StageTraining:
             training = training_with_unlabelled(n_labelled, len(self.index))
         else:
             training = training_of_labels(n_labelled, is_whole=self.stage.is_last)
-        size = explicit(self.estimator.batch_size)
+        size = value_or_default(self.estimator.batch_size, None)
         of_labelled, of_all = (
             size if size is not None and default else default
             for default in training.batch_sizes
@@ -224,8 +227,8 @@ class StageTraining:
             n_rounds=length.n_rounds,
             n_steps=length.n_steps,
             batch_size=batch_size,
-            lr=explicit(estimator.learning_rate_init) or training.rate,
-            weight_decay=explicit(estimator.alpha) or 0.0,
+            lr=value_or_default(estimator.learning_rate_init, training.rate),
+            weight_decay=value_or_default(estimator.alpha, 0.0),
             ema_decay=training.ema_decay,
             patience=int(estimator.n_iter_no_change) if patient else None,
             tol=estimator.tol,
@@ -253,10 +256,9 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         return
     n_frozen = fitting.n_encoder - n_released
     rows = fitting.codes_of(stack.below(n_frozen), fitting.X[index])
-    n_batches = max(
-        1, round(len(index) / (explicit(fitting.estimator.batch_size) or 64))
-    )
-    rate = explicit(fitting.estimator.learning_rate_init) or _STREAMING_RATE
+    estimator = fitting.estimator
+    n_batches = max(1, round(len(index) / value_or_default(estimator.batch_size, 64)))
+    rate = value_or_default(estimator.learning_rate_init, _STREAMING_RATE)
     size = len(index) // n_batches
     schedule = Schedule(1, n_batches, size, rate, ema_decay=0.0, constant=True)
     loss = Classification(
@@ -272,8 +274,8 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         schedule=schedule,
         generator=fitting.noise,
         keep_last=True,
-        callbacks=fitting.estimator.callbacks,
-        verbose=fitting.estimator.verbose,
+        callbacks=estimator.callbacks,
+        verbose=estimator.verbose,
     )
     training = Training((size, 0), n_batches, rate)
     try:
@@ -285,7 +287,7 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
 
 def batches_of(fitting, rows, index, training, schedule) -> PartlyLabelled:
     """Batches of the rows of these numbers, with weights of mean one."""
-    labels, weight = fitting.labels[index], fitting.weight[index]
+    labels, weight = fitting.labels[index], fitting.weight_at(index)
     has_label = labels >= 0
     # Class -1 of rows without a label is no class: their weight here is not used.
     label_weight = weight * fitting.class_weight[labels]
@@ -310,8 +312,3 @@ def sample(rows: Rows, max_rows: int = _CALIBRATION_ROWS) -> torch.Tensor:
 
 def as_tensor(values, device) -> torch.Tensor:
     return torch.as_tensor(values, dtype=torch.float32, device=device)
-
-
-def explicit(value):
-    """The value, or None for "auto"."""
-    return None if isinstance(value, str) else value
