@@ -280,9 +280,8 @@ default="gaussian"
     def _fit_of(self, X, y, sample_weight, classes=None, *, reset) -> StackedFit:
         """A fit of validated rows and labels; without classes, of those in y."""
         y = labels_of(y)
-        min_rows = 2 if reset else 1
         rows, weight = training_rows(
-            self, X, sample_weight, reset=reset, min_rows=min_rows
+            self, X, sample_weight, reset=reset, min_rows=2 if reset else 1
         )
         check_consistent_length(X, y)
         missing = is_missing(y, allow_signs=classes is None)
@@ -319,8 +318,7 @@ default="gaussian"
         -------
         y : ndarray of shape (n_samples,)
         """
-        logits = self._logits(X)
-        return self.classes_[logits.argmax(axis=1)]
+        return self.classes_[self._logits(X).argmax(axis=1)]
 
     def predict_proba(self, X):
         """Probability of each class.
@@ -349,8 +347,7 @@ default="gaussian"
         Z : ndarray of shape (n_samples, n_components_)
             In X's dtype.
         """
-        X = self._rows(X)
-        return self._map_rows(X, self.encoder_, self.n_components_)
+        return self._map_rows(self._rows(X), self.encoder_, self.n_components_)
 
     def reconstruct(self, X):
         """Rows through the pretrained layers up to the code and back.
@@ -368,8 +365,7 @@ default="gaussian"
             When no layer was pretrained.
         """
         X = self._rows(X)
-        first = [] if self._first is None else [self._first]
-        path = [*first, *self.autoencoders_]
+        path = [each for each in (self._first, *self.autoencoders_) if each is not None]
         if not path or not all(hasattr(each, "inverse_transform") for each in path):
             raise ValueError(
                 "reconstruct needs pretrained layers with a decoder; this "

@@ -25,6 +25,7 @@ from skae import (
     DenoisingAE,
     StackedAEClassifier,
 )
+from skae.fitting import pretraining
 from skae.fitting.classifier_stage import sample
 from skae.fitting.pca_start import Units
 from skae.fitting.pretraining import codes_of, layers_of
@@ -167,11 +168,10 @@ class TestPretraining:
 
     def test_codes_are_computed_once_a_layer(self, partly, monkeypatch):
         calls = []
-        encoded = AutoencoderTransformer._encoded
         monkeypatch.setattr(
-            AutoencoderTransformer,
-            "_encoded",
-            lambda self, X, out: calls.append(len(X)) or encoded(self, X, out),
+            pretraining,
+            "codes_of",
+            lambda below, X: calls.append(len(X)) or codes_of(below, X),
         )
         X, y = partly
         StackedAEClassifier((12, 8, 6), **FAST).fit(X, y)
