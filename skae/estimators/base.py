@@ -104,7 +104,7 @@ class BaseAutoencoder(
         with unchanged_on_error(self), isolated():
             fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
             fitted = fitting.resume(self) if resuming else fitting.run()
-            self._take_over({"_optimizer_state": None, **fitted})
+            self._take_over({"_optimizer_state": None, "interrupted_": False, **fitted})
             self._after(fitting)
             fitting.end(fitted)
         return self

@@ -36,6 +36,8 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
         Training loss at each evaluation, nats per sample of the scaled rows.
     validation_scores_ : list of float or None
         Minus the held-out loss at each evaluation; None without held-out samples.
+    interrupted_ : bool
+        Whether Ctrl-C ended the training early.
     n_features_in_ : int
         Features seen in ``fit``.
     feature_names_in_ : ndarray of str

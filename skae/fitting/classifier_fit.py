@@ -195,6 +195,7 @@ class StackedFit(BaseFit):
             "epochs_": np.array(self.epochs),
             "n_iter_": self.n_iter,
             "graph_used_": self.graph_used,
+            "interrupted_": self.interrupted is not None,
             "_units": self.units,
             "_widths": (self.widths, self.head_widths),
             "_first": self.first,
@@ -236,7 +237,7 @@ class StackedFit(BaseFit):
                 self.units = autoencoder._units
             units = self.units if not layers else _PLAIN
             layers += layers_of(autoencoder, units)
-            if autoencoder._interrupted:
+            if autoencoder.interrupted_:
                 self._note_interruption(f"pretraining of layer {number + 1}")
         if not layers:
             self.units = units_of(self._moments())
@@ -280,7 +281,7 @@ class StackedFit(BaseFit):
             self.autoencoders.append(autoencoder)
             curve = autoencoder.loss_curve_
             self.stages.append((f"layer {len(self.autoencoders)}", len(curve)))
-            if autoencoder._interrupted:
+            if autoencoder.interrupted_:
                 break
 
     def _taken_over(self, fitted, widths, first) -> Stack:

@@ -140,7 +140,7 @@ class BaseFit:
             ended = "stopped at max_iter"
         return {
             "_kept_round": kept,
-            "_interrupted": trainer.interrupted_,
+            "interrupted_": trainer.interrupted_,
             "_stop_reason": trainer.stop_reason_ or ended,
             # Sums of fractions may come out a little above a whole number.
             "n_iter_": math.ceil(epochs[-1] - 1e-6) if len(epochs) else 0,
