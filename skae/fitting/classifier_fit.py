@@ -160,8 +160,23 @@ class StackedFit(BaseFit):
         """Weights of the rows of these numbers."""
         return np.ones(len(index)) if self.weight is None else self.weight[index]
 
-    def record(self, name: str, trainer: Trainer) -> None:
-        """Append the curves of a stage."""
+    def train(self, name: str, loss, batches, schedule, **options) -> None:
+        """Train a stage with these options of `Trainer`; its curves are appended."""
+        trainer = Trainer(
+            loss,
+            schedule=schedule,
+            generator=self.noise,
+            callbacks=self.estimator.callbacks,
+            verbose=self.estimator.verbose,
+            **options,
+        )
+        try:
+            trainer.train(batches)
+        finally:
+            trainer.release()
+            self._record(name, trainer)
+
+    def _record(self, name, trainer):
         rounds = finished_rounds(trainer) if trainer.initialized_ else []
         self.stages.append((name, len(rounds)))
         self.loss_curve += [row["train_loss"] for row in rounds]

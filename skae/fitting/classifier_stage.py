@@ -29,7 +29,6 @@ from skae.parts.corruption import GaussianNoise, NoCorruption
 from skae.rows.chunks import Rows
 from skae.statistics.neighbours import NeighbourLabels
 from skae.training.schedule import Schedule
-from skae.training.trainer import Trainer
 
 __all__ = ["Stage", "StageTraining", "sample", "stream"]
 
@@ -72,7 +71,7 @@ class StageTraining:
     Parameters
     ----------
     fitting : StackedFit
-        Its curves and its ``interrupted`` are updated.
+        Its curves and ``interrupted`` are updated.
     stage : Stage
     stack : Stack
         Trained in place.
@@ -102,27 +101,23 @@ class StageTraining:
     def run(self) -> None:
         """Train, and set the running statistics to those of these rows."""
         self.trained.calibrate(sample(self.rows), preserve_output=True)
-        self.batches = batches_of(
-            self.fitting, self.rows, self.index, self.training, self.schedule
-        )
+        sizes, n_steps = self.training.batch_sizes, self.schedule.n_steps
+        self.batches = batches_of(self.fitting, self.rows, self.index, sizes, n_steps)
         graph = self._graph()
-        trainer = Trainer(
-            self._loss(),
-            schedule=self.schedule,
-            generator=self.fitting.noise,
-            evaluate=self._judge(),
-            on_round=lambda number, _: self._after_round(number, graph),
-            rates=self._rates(),
-            keep_last=not self._is_judged,
-            callbacks=self.estimator.callbacks,
-            verbose=self.estimator.verbose,
-        )
+        loss, judge = self._loss(), self._judge()
         try:
-            trainer.train(self.batches)
+            self.fitting.train(
+                self.stage.name,
+                loss,
+                self.batches,
+                self.schedule,
+                evaluate=judge,
+                on_round=lambda number, _: self._after_round(number, graph),
+                rates=self._rates(),
+                keep_last=judge is None,
+            )
         finally:
-            trainer.release()
             self.trained.calibrate(sample(self.rows))
-            self.fitting.record(self.stage.name, trainer)
 
     def _graph(self) -> NeighbourLabels | None:
         if not self.is_joint:
@@ -204,15 +199,12 @@ class StageTraining:
             training = training_with_unlabelled(n_labelled, len(self.index))
         else:
             training = training_of_labels(n_labelled, is_whole=self.stage.is_last)
-        size = value_or_default(self.estimator.batch_size, None)
-        of_labelled, of_all = (
-            size if size is not None and default else default
-            for default in training.batch_sizes
-        )
+        size, (of_labelled, of_all) = self.estimator.batch_size, training.batch_sizes
+        of_labelled = value_or_default(size, of_labelled)
         of_labelled = min(of_labelled, max(_MIN_LABELLED_BATCH, n_labelled))
-        return replace(
-            training, batch_sizes=(of_labelled, min(of_all, len(self.index)))
-        )
+        if of_all:
+            of_all = min(value_or_default(size, of_all), len(self.index))
+        return replace(training, batch_sizes=(of_labelled, of_all))
 
     def _schedule(self) -> Schedule:
         estimator, training = self.estimator, self.training
@@ -269,23 +261,11 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         fitting.generator,
         uses_running_statistics=True,
     )
-    trainer = Trainer(
-        loss,
-        schedule=schedule,
-        generator=fitting.noise,
-        keep_last=True,
-        callbacks=estimator.callbacks,
-        verbose=estimator.verbose,
-    )
-    training = Training((size, 0), n_batches, rate)
-    try:
-        trainer.train(batches_of(fitting, rows, index, training, schedule))
-    finally:
-        trainer.release()
-    fitting.record("epoch", trainer)
+    batches = batches_of(fitting, rows, index, (size, 0), n_batches)
+    fitting.train("epoch", loss, batches, schedule, keep_last=True)
 
 
-def batches_of(fitting, rows, index, training, schedule) -> PartlyLabelled:
+def batches_of(fitting, rows, index, sizes, n_batches) -> PartlyLabelled:
     """Batches of the rows of these numbers, with weights of mean one."""
     labels, weight = fitting.labels[index], fitting.weight_at(index)
     has_label = labels >= 0
@@ -297,8 +277,8 @@ def batches_of(fitting, rows, index, training, schedule) -> PartlyLabelled:
         labels,
         as_tensor(weight / weight.mean(), fitting.device),
         as_tensor(label_weight, fitting.device),
-        training.batch_sizes,
-        schedule.n_steps,
+        sizes,
+        n_batches,
         fitting.generator,
     )
 
