@@ -246,14 +246,13 @@ class StackedFit(BaseFit):
             try:
                 self._pretrain(estimator.pretrain_max_iter or max_iter)
             except KeyboardInterrupt:
-                self.interrupted = f"pretraining of layer {len(self.autoencoders) + 1}"
-        for number, autoencoder in enumerate(self.autoencoders):
-            if number == 0 and self.first is None:
+                self._note_interruption(
+                    f"pretraining of layer {len(self.autoencoders) + 1}"
+                )
+        for autoencoder in self.autoencoders:
+            if not layers:
                 self.units = autoencoder._units
-            units = self.units if not layers else _PLAIN
-            layers += layers_of(autoencoder, units)
-            if autoencoder.interrupted_:
-                self._note_interruption(f"pretraining of layer {number + 1}")
+            layers += layers_of(autoencoder, _PLAIN if layers else self.units)
         if not layers:
             self.units = units_of(self._moments())
         self._bind_corruption()
@@ -294,9 +293,10 @@ class StackedFit(BaseFit):
         )
         for autoencoder in fits:
             self.autoencoders.append(autoencoder)
-            curve = autoencoder.loss_curve_
-            self.stages.append((f"layer {len(self.autoencoders)}", len(curve)))
+            name = f"layer {len(self.autoencoders)}"
+            self.stages.append((name, len(autoencoder.loss_curve_)))
             if autoencoder.interrupted_:
+                self._note_interruption(f"pretraining of {name}")
                 break
 
     def _taken_over(self, fitted, widths, first) -> Stack:
