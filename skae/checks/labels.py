@@ -6,7 +6,7 @@ Called by ``fit`` and ``partial_fit``; nothing here depends on X.
 from numbers import Real
 
 import numpy as np
-from sklearn.utils import compute_class_weight
+from sklearn.utils import assert_all_finite, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
@@ -39,11 +39,8 @@ def labels_of(y) -> np.ndarray:
                 "y.astype(object), with None for these rows."
             )
     y = column_or_1d(y, warn=True)
-    if y.dtype.kind == "f" and np.isinf(y).any():
-        raise ValueError(
-            "Input y contains infinity or a value too large for "
-            f"dtype({str(y.dtype)!r})."
-        )
+    if y.dtype.kind == "f":
+        assert_all_finite(y, allow_nan=True, input_name="y")
     return y
 
 
@@ -55,11 +52,9 @@ def is_missing(y, *, allow_signs: bool = False) -> np.ndarray:
     """
     if y.dtype.kind == "O":
         return np.array([_is_missing_label(label) for label in y], dtype=bool)
-    if y.dtype.kind not in "if":
-        return np.zeros(len(y), dtype=bool)
-    missing = (y == -1) | (y != y)
-    if allow_signs and not missing.all() and np.isin(y, (-1, 1)).all():
-        missing[:] = False
+    missing = np.zeros(len(y), dtype=bool)
+    if y.dtype.kind in "if" and not (allow_signs and set(np.unique(y)) == {-1, 1}):
+        missing = (y == -1) | (y != y)
     return missing
 
 

@@ -32,7 +32,7 @@ from skae.estimators.parameters import (
     estimator,
     parameter,
 )
-from skae.estimators.trained import TrainedEstimator
+from skae.estimators.trained import SingleTraining
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.resolve import Parts, part_of
@@ -53,7 +53,7 @@ _PCA_ATTRIBUTES = (
 
 @estimator
 class BaseAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TrainedEstimator, DecayParameters
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, SingleTraining, DecayParameters
 ):
     """What all autoencoders share.
 
@@ -104,7 +104,7 @@ class BaseAutoencoder(
         with unchanged_on_error(self), isolated():
             fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
             fitted = fitting.resume(self) if resuming else fitting.run()
-            self._take_over({"optimizer_state_": None, **fitted})
+            self._take_over({"optimizer_state_": None, "interrupted_": False, **fitted})
             self._after(fitting)
             fitting.end(fitted)
         return self

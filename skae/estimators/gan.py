@@ -23,7 +23,7 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
-from skae.estimators.trained import TrainedEstimator
+from skae.estimators.trained import SingleTraining
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.gan_fit import GANFit
 from skae.fitting.resolve import hidden_widths
@@ -49,7 +49,7 @@ _NETWORK = (
 
 
 @estimator
-class GAN(Augmenting, Images, TrainedEstimator):
+class GAN(Augmenting, Images, SingleTraining):
     """Generative adversarial network: samples that a critic cannot tell from rows.
 
     A generator maps noise to rows, a critic learns to tell them from those of X, and

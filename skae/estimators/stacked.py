@@ -125,8 +125,6 @@ default="gaussian"
         and to stop.
     validation_fraction : float, default=0.1
         Share of the labelled rows held out, class by class.
-    verbose : int, default=0
-        One shows a progress bar.
 
     Attributes
     ----------
@@ -153,12 +151,9 @@ default="gaussian"
     n_iter_ : int
         Epochs of the last stage.
     epochs_ : ndarray of shape (n_evaluations,)
-        When the losses above were noted, in epochs of the stages one after the other.
+        When these losses were noted, in epochs of the stages one after the other.
     graph_used_ : bool
         Whether labels spread along neighbours.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of str
-        Only when X has string column names.
 
     See Also
     --------
@@ -184,8 +179,6 @@ default="gaussian"
     True
     """
 
-    _layer_class = AutoencoderTransformer
-
     hidden_layer_sizes: tuple = parameter((500, 250, 100), *WIDTHS, positional=True)
     head_layer_sizes: tuple = parameter((), *WIDTHS)
     encoder: Any = parameter(None, None, HasMethods(["transform"]))
@@ -209,7 +202,6 @@ default="gaussian"
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Labels; -1, None or NaN for rows without one. Each class at least twice.
         sample_weight : array-like of shape (n_samples,), optional
@@ -236,7 +228,10 @@ default="gaussian"
                     f"model that is to be continued has {self.classes_.tolist()}. Set "
                     "warm_start=False."
                 )
-            fitted = fitting.resume(self) if resuming else fitting.run()
+            if resuming:
+                fitted = fitting.resume(self, self._widths, self._first)
+            else:
+                fitted = fitting.run()
             vars(self).update(fitted)
             fitting.end(fitted)
         return self
@@ -251,12 +246,10 @@ default="gaussian"
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             As in ``fit``; a class may be missing or come once.
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever come; required in the first call.
-        sample_weight : array-like of shape (n_samples,), optional
 
         Returns
         -------
@@ -277,16 +270,18 @@ default="gaussian"
         with unchanged_on_error(self), isolated():
             classes = check_classes(classes, None if first else self.classes_)
             fitting = self._fit_of(X, y, sample_weight, classes, reset=first)
-            fitted = fitting.continue_epoch(None if first else self)
+            if first:
+                fitted = fitting.first_epoch()
+            else:
+                fitted = fitting.continue_epoch(self, self._widths, self._first)
             vars(self).update(fitted)
         return self
 
     def _fit_of(self, X, y, sample_weight, classes=None, *, reset) -> StackedFit:
         """A fit of validated rows and labels; without classes, of those in y."""
         y = labels_of(y)
-        min_rows = 2 if reset else 1
         rows, weight = training_rows(
-            self, X, sample_weight, reset=reset, min_rows=min_rows
+            self, X, sample_weight, reset=reset, min_rows=2 if reset else 1
         )
         check_consistent_length(X, y)
         missing = is_missing(y, allow_signs=classes is None)
@@ -299,7 +294,8 @@ default="gaussian"
             self._check_encoder()
         labels = class_numbers(y, missing, classes)
         balance = weights_of_classes(self.class_weight, classes, y[~missing])
-        return StackedFit(self, rows, labels, classes, weight, balance)
+        layer_class = AutoencoderTransformer
+        return StackedFit(self, rows, labels, classes, weight, balance, layer_class)
 
     def _check_encoder(self):
         encoder = self.encoder
@@ -318,23 +314,14 @@ default="gaussian"
     def predict(self, X):
         """The likeliest class of each row.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         y : ndarray of shape (n_samples,)
         """
-        logits = self._logits(X)
-        return self.classes_[logits.argmax(axis=1)]
+        return self.classes_[self._logits(X).argmax(axis=1)]
 
     def predict_proba(self, X):
         """Probability of each class.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -346,10 +333,6 @@ default="gaussian"
     def predict_log_proba(self, X):
         """Logarithm of the probability of each class.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         log_P : ndarray of shape (n_samples, n_classes), float64
@@ -359,26 +342,17 @@ default="gaussian"
     def transform(self, X):
         """The code of each row, after all stages.
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components_)
             In X's dtype.
         """
-        X = self._rows(X)
-        return self._map_rows(X, self.encoder_, self.n_components_)
+        return self._map_rows(self._rows(X), self.encoder_, self.n_components_)
 
     def reconstruct(self, X):
         """Rows through the pretrained layers up to the code and back.
 
         Labels changed the encoder afterwards; what they changed is not used here.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -391,8 +365,7 @@ default="gaussian"
             When no layer was pretrained.
         """
         X = self._rows(X)
-        first = [] if self._first is None else [self._first]
-        path = [*first, *self.autoencoders_]
+        path = [each for each in (self._first, *self.autoencoders_) if each is not None]
         if not path or not all(hasattr(each, "inverse_transform") for each in path):
             raise ValueError(
                 "reconstruct needs pretrained layers with a decoder; this "

@@ -18,7 +18,7 @@ from skae.fitting.callbacks import CallbackSupport
 from skae.rows.chunks import map_rows
 from skae.training.callbacks import named_callbacks
 
-__all__ = ["TrainedEstimator"]
+__all__ = ["SingleTraining", "TrainedEstimator"]
 
 
 class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
@@ -28,31 +28,21 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
     ----------
     net_ : Module
         The trained torch module; it sees centred and scaled rows.
-    mean_ : ndarray of shape (n_features,)
-        Mean of the training samples.
     n_iter_ : int
         Epochs of training, also of those that led to this fit.
     epochs_ : ndarray of shape (n_evaluations,)
         When the losses below were noted, in epochs and fractions of them.
-    kept_epoch_ : float or None
-        Epoch whose weights the model has, an entry of ``epochs_``; None where these are
-        the start's or PCA's, and after ``partial_fit``.
     loss_curve_ : list of float
         Training loss at each evaluation, nats per sample of the scaled rows.
     validation_scores_ : list of float or None
         Minus the held-out loss at each evaluation; None without held-out samples.
+    interrupted_ : bool
+        Whether Ctrl-C ended the training early.
     n_features_in_ : int
         Features seen in ``fit``.
     feature_names_in_ : ndarray of str
         Only when X has string column names.
     """
-
-    @property
-    def kept_epoch_(self):
-        epochs = self.epochs_
-        kept = getattr(self, "kept_round_", None)
-        is_pca = getattr(self, "init", None) == "pca" and not self.departure_
-        return None if is_pca or not kept else epochs[kept - 1]
 
     def get_params(self, deep=True):
         """Parameters of the estimator and, if ``deep``, of its callbacks.
@@ -196,6 +186,26 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+class SingleTraining(TrainedEstimator):
+    """Estimators whose module is trained once, on centred samples.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (n_features,)
+        Mean of the training samples.
+    kept_epoch_ : float or None
+        Epoch whose weights the model has, an entry of ``epochs_``; None where these are
+        the start's or PCA's, and after ``partial_fit``.
+    """
+
+    @property
+    def kept_epoch_(self):
+        epochs = self.epochs_
+        kept = getattr(self, "kept_round_", None)
+        is_pca = getattr(self, "init", None) == "pca" and not self.departure_
+        return None if is_pca or not kept else epochs[kept - 1]
 
 
 class _Joined:

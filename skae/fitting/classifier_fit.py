@@ -11,11 +11,11 @@ import warnings
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 
 from skae.checks.rows import feature_ranges
 from skae.fitting.callbacks import FitProgress
-from skae.fitting.classifier_stage import Stage, StageTraining, explicit, sample, stream
+from skae.fitting.classifier_stage import Stage, StageTraining, sample, stream
+from skae.fitting.fit import BaseFit, finished_rounds, value_or_default
 from skae.fitting.pca_start import Units, units_of
 from skae.fitting.pretraining import layers_of, pretrain
 from skae.fitting.resolve import hidden_widths, noise_of
@@ -23,9 +23,7 @@ from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Features
 from skae.rows.chunks import Rows, map_rows
-from skae.rows.isolation import resolve_device
 from skae.statistics.pca import moments
-from skae.training.callbacks import check_callbacks
 from skae.training.trainer import Trainer
 
 __all__ = ["StackedFit"]
@@ -34,13 +32,13 @@ __all__ = ["StackedFit"]
 _PLAIN = Units(np.zeros(1), 1.0)
 
 
-class StackedFit:
+class StackedFit(BaseFit):
     """A fit of a classifier to validated rows.
 
     Parameters
     ----------
     estimator : StackedAEClassifier
-        Not changed.
+        Only its parameters are read.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
     labels : ndarray of int of shape (n_samples,)
         Class numbers, -1 for rows without a label.
@@ -48,6 +46,8 @@ class StackedFit:
     weight : ndarray of shape (n_samples,) or None
         Positive.
     class_weight : ndarray of shape (n_classes,)
+    layer_class : type
+        Of the pretrained layers, `AutoencoderTransformer`.
 
     Raises
     ------
@@ -55,27 +55,20 @@ class StackedFit:
         Where parameters do not fit X, before any training.
     """
 
-    def __init__(self, estimator, X, labels, classes, weight, class_weight):
-        self.estimator = estimator
-        self.X = X
+    def __init__(
+        self, estimator, X, labels, classes, weight, class_weight, layer_class
+    ):
+        super().__init__(estimator, X, weight, notifies=False)
         self.labels = labels
         self.classes = classes
-        self.has_unlabelled = bool((labels < 0).any())
-        self.given_weight = weight
-        self.weight = np.ones(X.shape[0]) if weight is None else weight
         self.class_weight = class_weight
-        random_state = check_random_state(estimator.random_state)
-        self.seed = random_state.randint(np.iinfo(np.int32).max)
-        self.device = resolve_device(estimator.device)
-        self._seed_generators(self.seed)
+        self.layer_class = layer_class
         self.widths = hidden_widths(estimator.hidden_layer_sizes, "relu")
         head = estimator.head_layer_sizes
         self.head_widths = hidden_widths(head, "relu", "head_layer_sizes")
-        level = explicit(estimator.noise_level)
-        if level is None:
-            level = 1.0 if estimator.noise == "gaussian" else 0.25
+        level = 1.0 if estimator.noise == "gaussian" else 0.25
+        level = value_or_default(estimator.noise_level, level)
         self.corruption = noise_of(estimator.noise, level)
-        check_callbacks(estimator.callbacks)
         self.first = copy.deepcopy(estimator.encoder)
         if not self.widths and self.first is None:
             raise ValueError(
@@ -104,33 +97,52 @@ class StackedFit:
                 break
         return self._finished(stack)
 
-    def resume(self, fitted) -> dict:
-        """Fine-tune a fitted classifier further (``warm_start``)."""
+    def resume(self, fitted, widths, first) -> dict:
+        """Fine-tune a fitted classifier further (``warm_start``).
+
+        Parameters
+        ----------
+        fitted : StackedAEClassifier
+        widths : tuple of (tuple of int, tuple of int)
+            Widths of its encoder's layers and of its head's.
+        first : fitted estimator or None
+            The encoder on which its layers were put.
+        """
         self._begin()
-        stack = self._taken_over(fitted)
+        stack = self._taken_over(fitted, widths, first)
         n_released = self._n_released(self.n_encoder)
         self._run(Stage("fine-tuning", n_released, is_last=True), stack)
         return self._finished(stack)
 
-    def continue_epoch(self, fitted) -> dict:
-        """One epoch at a constant rate, from a fitted classifier or from scratch."""
-        self.progress = None
-        if fitted is None:
-            stack, _ = self._pretrained(max_iter=1)
-            stack.calibrate(sample(self.rows_of(self.X)), preserve_output=True)
-        else:
-            stack = self._taken_over(fitted)
-            self.stages, self.loss_curve = [*fitted.stages_], [*fitted.loss_curve_]
-            self.epochs = [*fitted.epochs_]
-            # Each chunk has noise and an order of its own.
-            self._seed_generators(self.seed + len(self.loss_curve))
+    def first_epoch(self) -> dict:
+        """Pretraining and one epoch at a constant rate."""
+        stack, _ = self._pretrained(max_iter=1)
+        stack.calibrate(sample(self.rows_of(self.X)), preserve_output=True)
         stream(self, stack, self._n_released(self.n_encoder))
-        self.n_iter += 0 if fitted is None else fitted.n_iter_
         return self._finished(stack)
 
-    def end(self, fitted: dict) -> None:
-        """Tell scikit-learn's callbacks that the fit is over."""
-        self.progress.end(lambda: fitted)
+    def continue_epoch(self, fitted, widths, first) -> dict:
+        """One epoch at a constant rate from a fitted classifier, as in `resume`."""
+        stack = self._taken_over(fitted, widths, first)
+        self.stages, self.loss_curve = [*fitted.stages_], [*fitted.loss_curve_]
+        self.epochs = [*fitted.epochs_]
+        # Each chunk has noise and an order of its own.
+        for generator in (self.generator, self.noise):
+            generator.manual_seed(self.seed + len(self.loss_curve))
+        stream(self, stack, self._n_released(self.n_encoder))
+        self.n_iter += fitted.n_iter_
+        return self._finished(stack)
+
+    def _summary(self, fitted: dict) -> list[str]:
+        n_epochs, scores = fitted["n_iter_"], fitted["validation_scores_"]
+        phrases = [
+            f"stages {', '.join(name for name, _ in fitted['stages_'])}",
+            f"{n_epochs} epoch{'s' * (n_epochs != 1)} of the last",
+        ]
+        if scores:
+            start, best = -scores[0], -max(scores)
+            phrases.append(f"held-out log-loss {start:.4g} -> {best:.4g}")
+        return phrases
 
     def rows_of(self, X) -> Rows:
         """Rows in model units."""
@@ -144,10 +156,28 @@ class StackedFit:
         map_rows(X, self.units.to_model, frozen.eval(), codes, self.device)
         return Rows(codes, np.float32(0), np.float32(1), self.device)
 
-    def record(self, name: str, trainer: Trainer) -> None:
-        """Append the curves of a stage."""
-        history = trainer.history if trainer.initialized_ else []
-        rounds = [row for row in history if "train_loss" in row]
+    def weight_at(self, index) -> np.ndarray:
+        """Weights of the rows of these numbers."""
+        return np.ones(len(index)) if self.weight is None else self.weight[index]
+
+    def train(self, name: str, loss, batches, schedule, **options) -> None:
+        """Train a stage with these options of `Trainer`; its curves are appended."""
+        trainer = Trainer(
+            loss,
+            schedule=schedule,
+            generator=self.noise,
+            callbacks=self.estimator.callbacks,
+            verbose=self.estimator.verbose,
+            **options,
+        )
+        try:
+            trainer.train(batches)
+        finally:
+            trainer.release()
+            self._record(name, trainer)
+
+    def _record(self, name, trainer):
+        rounds = finished_rounds(trainer) if trainer.initialized_ else []
         self.stages.append((name, len(rounds)))
         self.loss_curve += [row["train_loss"] for row in rounds]
         before = self.epochs[-1] if self.epochs else 0.0
@@ -155,9 +185,7 @@ class StackedFit:
         self.epochs += [before + epoch for epoch in epochs]
         self.n_iter = math.ceil(epochs[-1] - 1e-6) if epochs else 0
         if trainer.evaluate is not None:
-            self.validation_scores = [
-                -row["valid_loss"] for row in history if "valid_loss" in row
-            ]
+            self.validation_scores = [-row["valid_loss"] for row in rounds]
         if trainer.interrupted_:
             self._note_interruption(f"the stage '{name}'")
 
@@ -182,23 +210,18 @@ class StackedFit:
             "epochs_": np.array(self.epochs),
             "n_iter_": self.n_iter,
             "graph_used_": self.graph_used,
+            "interrupted_": self.interrupted is not None,
             "units_": self.units,
             "_widths": (self.widths, self.head_widths),
             "_first": self.first,
         }
 
     def _begin(self):
-        known = self.labels >= 0
-        self.progress = FitProgress(
-            self.estimator, self.X[known], self.classes[self.labels[known]]
-        )
+        labelled = self.labels >= 0
+        y = self.classes[self.labels[labelled]]
+        self.progress = FitProgress(self.estimator, self.X[labelled], y)
         if self.estimator.early_stopping:
             self._hold_out()
-
-    def _seed_generators(self, seed):
-        # Weights and batches are drawn on the CPU: alike on every device.
-        self.generator = torch.Generator().manual_seed(seed)
-        self.noise = torch.Generator(self.device).manual_seed(seed)
 
     # The network before its labels
 
@@ -223,14 +246,13 @@ class StackedFit:
             try:
                 self._pretrain(estimator.pretrain_max_iter or max_iter)
             except KeyboardInterrupt:
-                self.interrupted = f"pretraining of layer {len(self.autoencoders) + 1}"
-        for number, autoencoder in enumerate(self.autoencoders):
-            if number == 0 and self.first is None:
+                self._note_interruption(
+                    f"pretraining of layer {len(self.autoencoders) + 1}"
+                )
+        for autoencoder in self.autoencoders:
+            if not layers:
                 self.units = autoencoder.units_
-            units = self.units if not layers else _PLAIN
-            layers += layers_of(autoencoder, units)
-            if autoencoder.interrupted_:
-                self._note_interruption(f"pretraining of layer {number + 1}")
+            layers += layers_of(autoencoder, _PLAIN if layers else self.units)
         if not layers:
             self.units = units_of(self._moments())
         self._bind_corruption()
@@ -239,7 +261,7 @@ class StackedFit:
         self.n_encoder = n_before + len(self.widths)
         widths = self.widths[len(self.autoencoders) :]
         sizes = [*widths, *self.head_widths, len(self.classes)]
-        n_in = layers[-1].n_out if layers else self.X.shape[1]
+        n_in = layers[-1].n_out if layers else self.n_features
         for number, width in enumerate(sizes):
             name = "identity" if number == len(sizes) - 1 else "relu"
             gain = ACTIVATIONS[name].gain
@@ -256,14 +278,14 @@ class StackedFit:
         fits = pretrain(
             self.X,
             self.widths,
-            estimator._layer_class,
+            self.layer_class,
             corruption=self.corruption,
             hidden_noise=estimator.hidden_noise_level,
             first=self.first,
-            weight=self.given_weight,
+            weight=self.weight,
             tied_weights=estimator.tied_weights,
             max_iter=max_iter,
-            batch_size=explicit(estimator.batch_size),
+            batch_size=value_or_default(estimator.batch_size, None),
             device=estimator.device,
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
@@ -271,21 +293,22 @@ class StackedFit:
         )
         for autoencoder in fits:
             self.autoencoders.append(autoencoder)
-            curve = autoencoder.loss_curve_
-            self.stages.append((f"layer {len(self.autoencoders)}", len(curve)))
+            name = f"layer {len(self.autoencoders)}"
+            self.stages.append((name, len(autoencoder.loss_curve_)))
             if autoencoder.interrupted_:
+                self._note_interruption(f"pretraining of {name}")
                 break
 
-    def _taken_over(self, fitted) -> Stack:
+    def _taken_over(self, fitted, widths, first) -> Stack:
         """A copy of a fitted classifier's stack; takes over its pretraining too."""
-        if (self.widths, self.head_widths) != fitted._widths:
+        if (self.widths, self.head_widths) != widths:
             raise ValueError(
                 f"hidden_layer_sizes={self.widths} and head_layer_sizes="
                 f"{self.head_widths} ask for another network than the fitted one that "
-                f"is to be continued, which has {fitted._widths[0]} and "
-                f"{fitted._widths[1]}. Set warm_start=False or use a new estimator."
+                f"is to be continued, which has {widths[0]} and {widths[1]}. Set "
+                "warm_start=False or use a new estimator."
             )
-        self.autoencoders, self.first = fitted.autoencoders_, fitted._first
+        self.autoencoders, self.first = fitted.autoencoders_, first
         self.stages = fitted.stages_[: len(self.autoencoders)]
         self.units = fitted.units_
         self.n_encoder = len(fitted.encoder_)
@@ -298,23 +321,23 @@ class StackedFit:
         Every feature counts with the root mean square of all deviations: directions in
         which training rows do not vary need noise too.
         """
-        n_features = self.X.shape[1]
 
         def deviations():
-            found = self._moments()
-            return np.full(n_features, found.unit * np.sqrt(found.variance.mean()))
+            total = self._moments()
+            mean_square = total.variance.mean()
+            return np.full(self.n_features, total.unit * np.sqrt(mean_square))
 
         features = Features(
             torch.as_tensor(self.units.center, dtype=torch.float64),
             self.units.columns,
-            (n_features,),
+            (self.n_features,),
             deviations,
             lambda: feature_ranges(self.X),
         )
         self.corruption = self.corruption.bind(features)
 
     def _moments(self):
-        return moments(self.X, self.given_weight, covariance=False)
+        return moments(self.X, self.weight, covariance=False)
 
     # The stages
 

@@ -16,6 +16,7 @@ from skae.fitting.defaults import (
     training_of_labels,
     training_with_unlabelled,
 )
+from skae.fitting.fit import value_or_default
 from skae.models.classifier import Classification, PartlyLabelled
 from skae.models.semi_supervised_losses import (
     Consistency,
@@ -28,7 +29,6 @@ from skae.parts.corruption import GaussianNoise, NoCorruption
 from skae.rows.chunks import Rows
 from skae.statistics.neighbours import NeighbourLabels
 from skae.training.schedule import Schedule
-from skae.training.trainer import Trainer
 
 __all__ = ["Stage", "StageTraining", "sample", "stream"]
 
@@ -71,7 +71,7 @@ class StageTraining:
     Parameters
     ----------
     fitting : StackedFit
-        Its curves and its ``interrupted`` are updated.
+        Its curves and ``interrupted`` are updated.
     stage : Stage
     stack : Stack
         Trained in place.
@@ -85,7 +85,9 @@ class StageTraining:
         self.n_frozen = fitting.n_encoder - stage.n_released
         self.trained = stack.above(self.n_frozen)
         self.is_joint = (
-            stage.is_last and self.estimator.semi_supervised and fitting.has_unlabelled
+            stage.is_last
+            and self.estimator.semi_supervised
+            and bool((fitting.labels < 0).any())
         )
         used = (fitting.labels >= 0) | self.is_joint
         used[fitting.held_out] = False
@@ -99,27 +101,23 @@ class StageTraining:
     def run(self) -> None:
         """Train, and set the running statistics to those of these rows."""
         self.trained.calibrate(sample(self.rows), preserve_output=True)
-        self.batches = batches_of(
-            self.fitting, self.rows, self.index, self.training, self.schedule
-        )
+        sizes, n_steps = self.training.batch_sizes, self.schedule.n_steps
+        self.batches = batches_of(self.fitting, self.rows, self.index, sizes, n_steps)
         graph = self._graph()
-        trainer = Trainer(
-            self._loss(),
-            schedule=self.schedule,
-            generator=self.fitting.noise,
-            evaluate=self._judge(),
-            on_round=lambda number, _: self._after_round(number, graph),
-            rates=self._rates(),
-            keep_last=not self._is_judged,
-            callbacks=self.estimator.callbacks,
-            verbose=self.estimator.verbose,
-        )
+        loss, judge = self._loss(), self._judge()
         try:
-            trainer.train(self.batches)
+            self.fitting.train(
+                self.stage.name,
+                loss,
+                self.batches,
+                self.schedule,
+                evaluate=judge,
+                on_round=lambda number, _: self._after_round(number, graph),
+                rates=self._rates(),
+                keep_last=judge is None,
+            )
         finally:
-            trainer.release()
             self.trained.calibrate(sample(self.rows))
-            self.fitting.record(self.stage.name, trainer)
 
     def _graph(self) -> NeighbourLabels | None:
         if not self.is_joint:
@@ -183,7 +181,7 @@ class StageTraining:
         labels = fitting.labels[held_out]
         rows = fitting.codes_of(self.stack.below(self.n_frozen), fitting.X[held_out])
         y = torch.as_tensor(labels, device=fitting.device)
-        weight = fitting.weight[held_out] * fitting.class_weight[labels]
+        weight = fitting.class_weight[labels] * fitting.weight_at(held_out)
         weight = as_tensor(weight / weight.mean(), fitting.device)
 
         @torch.no_grad()
@@ -201,15 +199,12 @@ class StageTraining:
             training = training_with_unlabelled(n_labelled, len(self.index))
         else:
             training = training_of_labels(n_labelled, is_whole=self.stage.is_last)
-        size = explicit(self.estimator.batch_size)
-        of_labelled, of_all = (
-            size if size is not None and default else default
-            for default in training.batch_sizes
-        )
+        size, (of_labelled, of_all) = self.estimator.batch_size, training.batch_sizes
+        of_labelled = value_or_default(size, of_labelled)
         of_labelled = min(of_labelled, max(_MIN_LABELLED_BATCH, n_labelled))
-        return replace(
-            training, batch_sizes=(of_labelled, min(of_all, len(self.index)))
-        )
+        if of_all:
+            of_all = min(value_or_default(size, of_all), len(self.index))
+        return replace(training, batch_sizes=(of_labelled, of_all))
 
     def _schedule(self) -> Schedule:
         estimator, training = self.estimator, self.training
@@ -224,8 +219,8 @@ class StageTraining:
             n_rounds=length.n_rounds,
             n_steps=length.n_steps,
             batch_size=batch_size,
-            lr=explicit(estimator.learning_rate_init) or training.rate,
-            weight_decay=explicit(estimator.alpha) or 0.0,
+            lr=value_or_default(estimator.learning_rate_init, training.rate),
+            weight_decay=value_or_default(estimator.alpha, 0.0),
             ema_decay=training.ema_decay,
             patience=int(estimator.n_iter_no_change) if patient else None,
             tol=estimator.tol,
@@ -253,10 +248,9 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         return
     n_frozen = fitting.n_encoder - n_released
     rows = fitting.codes_of(stack.below(n_frozen), fitting.X[index])
-    n_batches = max(
-        1, round(len(index) / (explicit(fitting.estimator.batch_size) or 64))
-    )
-    rate = explicit(fitting.estimator.learning_rate_init) or _STREAMING_RATE
+    estimator = fitting.estimator
+    n_batches = max(1, round(len(index) / value_or_default(estimator.batch_size, 64)))
+    rate = value_or_default(estimator.learning_rate_init, _STREAMING_RATE)
     size = len(index) // n_batches
     schedule = Schedule(1, n_batches, size, rate, ema_decay=0.0, constant=True)
     loss = Classification(
@@ -267,25 +261,13 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         fitting.generator,
         uses_running_statistics=True,
     )
-    trainer = Trainer(
-        loss,
-        schedule=schedule,
-        generator=fitting.noise,
-        keep_last=True,
-        callbacks=fitting.estimator.callbacks,
-        verbose=fitting.estimator.verbose,
-    )
-    training = Training((size, 0), n_batches, rate)
-    try:
-        trainer.train(batches_of(fitting, rows, index, training, schedule))
-    finally:
-        trainer.release()
-    fitting.record("epoch", trainer)
+    batches = batches_of(fitting, rows, index, (size, 0), n_batches)
+    fitting.train("epoch", loss, batches, schedule, keep_last=True)
 
 
-def batches_of(fitting, rows, index, training, schedule) -> PartlyLabelled:
+def batches_of(fitting, rows, index, sizes, n_batches) -> PartlyLabelled:
     """Batches of the rows of these numbers, with weights of mean one."""
-    labels, weight = fitting.labels[index], fitting.weight[index]
+    labels, weight = fitting.labels[index], fitting.weight_at(index)
     has_label = labels >= 0
     # Class -1 of rows without a label is no class: their weight here is not used.
     label_weight = weight * fitting.class_weight[labels]
@@ -295,8 +277,8 @@ def batches_of(fitting, rows, index, training, schedule) -> PartlyLabelled:
         labels,
         as_tensor(weight / weight.mean(), fitting.device),
         as_tensor(label_weight, fitting.device),
-        training.batch_sizes,
-        schedule.n_steps,
+        sizes,
+        n_batches,
         fitting.generator,
     )
 
@@ -310,8 +292,3 @@ def sample(rows: Rows, max_rows: int = _CALIBRATION_ROWS) -> torch.Tensor:
 
 def as_tensor(values, device) -> torch.Tensor:
     return torch.as_tensor(values, dtype=torch.float32, device=device)
-
-
-def explicit(value):
-    """The value, or None for "auto"."""
-    return None if isinstance(value, str) else value

@@ -39,24 +39,27 @@ class BaseFit:
         Positive, of mean one.
     context : ndarray of shape (n_samples, n_context), optional
         The condition of each row.
+    notifies : bool, default=True
+        Whether scikit-learn's callbacks are notified from here on.
     """
 
     # Whether the model starts as PCA.
     is_anchored = False
 
-    def __init__(self, estimator, X, weight, context=None):
+    def __init__(self, estimator, X, weight, context=None, *, notifies=True):
         self.estimator = estimator
         self.X = X
         self.weight = weight
         self.context = context
         self.n_samples, self.n_features = X.shape
         self.random_state = check_random_state(estimator.random_state)
-        seed = self.random_state.randint(np.iinfo(np.int32).max)
-        self.progress = FitProgress(estimator, X)
+        self.seed = self.random_state.randint(np.iinfo(np.int32).max)
+        if notifies:
+            self.progress = FitProgress(estimator, X)
         self.device = resolve_device(estimator.device)
         # Weights and batches are drawn on the CPU: alike on every device.
-        self.generator = torch.Generator().manual_seed(seed)
-        self.noise = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(self.seed)
+        self.noise = torch.Generator(self.device).manual_seed(self.seed)
         check_callbacks(estimator.callbacks)
 
     def end(self, fitted: dict) -> None:

@@ -9,6 +9,7 @@ autoencoders into the layers of a `Stack`. Labels are not used.
 import copy
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ import torch
 from skae.fitting.defaults import defaults_from_random
 from skae.models.stack import NormalisedLayer, Product
 from skae.parts.corruption import GaussianNoise
+from skae.rows.chunks import map_rows
 
 __all__ = ["layers_of", "pretrain"]
 
@@ -59,11 +61,11 @@ def pretrain(
     autoencoder : AutoencoderTransformer
         Fitted, the layer nearest the rows first.
     """
-    codes, noise = X, corruption
-    if first is not None and len(widths):
-        codes, noise = codes_of(first, X), GaussianNoise(hidden_noise)
-    for number, width in enumerate(widths):
-        autoencoder = autoencoder_class(
+    codes, noise, below = X, corruption, first
+    for width in widths:
+        if below is not None:
+            codes, noise = codes_of(below, codes), GaussianNoise(hidden_noise)
+        below = autoencoder_class(
             width,
             hidden_layer_sizes=(),
             code_activation="relu",
@@ -71,26 +73,31 @@ def pretrain(
             corruption=noise,
             **_schedule(codes.shape, parameters),
         )
-        yield autoencoder.fit(codes, sample_weight=weight)
-        if number + 1 < len(widths):
-            codes, noise = codes_of(autoencoder, codes), GaussianNoise(hidden_noise)
+        yield below.fit(codes, sample_weight=weight)
 
 
 def codes_of(autoencoder, X) -> np.ndarray:
-    """Codes of the rows in single precision, in one pass."""
-    if not hasattr(autoencoder, "_encoded"):
-        return np.asarray(autoencoder.transform(X), dtype=np.float32)
+    """Codes of validated rows in single precision, in one pass."""
     codes = np.empty((X.shape[0], autoencoder.n_components_), dtype=np.float32)
-    return autoencoder._encoded(X, out=codes)
+    parameter = next(autoencoder.net_.parameters())
+    to_model = partial(autoencoder.units_.to_model, dtype=parameter.dtype)
+    if hasattr(autoencoder, "encoder_"):
+        encode = autoencoder.encoder_
+    else:
+        scale = autoencoder.code_scale_
+
+        def encode(x):
+            return autoencoder.net_.code(x).cpu().double() * scale
+
+    return map_rows(X, to_model, encode, codes, parameter.device)
 
 
 def _schedule(shape, parameters):
     n_samples = shape[0]
-    batch_size = min(128 if n_samples > 4000 else 32, n_samples)
     schedule = {
         "alpha": 0.0,
         "early_stopping": False,
-        "batch_size": batch_size,
+        "batch_size": min(128 if n_samples > 4000 else 32, n_samples),
         "learning_rate_init": defaults_from_random(*shape, 1).lr,
         **{name: value for name, value in parameters.items() if value is not None},
     }
@@ -115,8 +122,7 @@ def layers_of(autoencoder, units=None) -> list[NormalisedLayer]:
     if hasattr(autoencoder, "encoder_"):
         return list(copy.deepcopy(autoencoder.encoder_))
     own = autoencoder.units_
-    if units is None:
-        units = own
+    units = own if units is None else units
     codec = autoencoder.net_.codec.dense_layers()
     if codec is None or autoencoder.net_.codec.is_anchored:
         return [_whole(autoencoder)]

@@ -203,13 +203,8 @@ class PartlyLabelled:
 
     def _at(self, index, *values):
         """Values of the rows of these numbers, on the device."""
-        on_device = torch.as_tensor(index, device=self.rows.device)
-        return [
-            value[on_device]
-            if isinstance(value, Tensor)
-            else torch.as_tensor(value[index], device=self.rows.device)
-            for value in values
-        ]
+        device = self.rows.device
+        return [torch.as_tensor(value[index], device=device) for value in values]
 
 
 class _Permutations:

@@ -8,6 +8,7 @@ gradient.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -151,10 +152,9 @@ class LadderDecoder(nn.Module):
 
     def __init__(self, sizes: Sequence[int], generator: Generator):
         super().__init__()
-        pairs = zip(sizes[:-1], sizes[1:], strict=True)
         self.weights = nn.ParameterList(
             torch.randn(upper, lower, generator=generator) * upper**-0.5
-            for lower, upper in pairs
+            for lower, upper in pairwise(sizes)
         )
         self.combinators = nn.ModuleList(_Combinator(size) for size in sizes)
 

@@ -91,9 +91,8 @@ class NormalisedLayer(nn.Module):
         self.n_out = n_out
         self.activation = activation
         self.gain = nn.Parameter(torch.ones(n_out))
-        self.shift = nn.Parameter(
-            torch.zeros(n_out) if shift is None else shift.clone()
-        )
+        shift = torch.zeros(n_out) if shift is None else shift.clone()
+        self.shift = nn.Parameter(shift)
         self.register_buffer("mean", torch.zeros(n_out))
         self.register_buffer("var", torch.ones(n_out))
 

@@ -38,10 +38,10 @@ class SpreadLabels:
     Attributes
     ----------
     target : ndarray of shape (n_samples, n_classes), float32
-        One where the label is given.
+        One for the class of a labelled row.
     confidence : ndarray of shape (n_samples,), float32
-        Share of the rows whose probabilities have at least this entropy; one for given
-        labels, zero for rows that no label reaches.
+        Share of the rows whose probabilities have at least this entropy; one for
+        labelled rows, zero for rows that no label reaches.
     """
 
     target: np.ndarray
@@ -72,7 +72,7 @@ def neighbour_graph(Z: np.ndarray) -> sparse.csr_array:
     index = np.hstack([np.arange(n_samples)[:, None], index])
     common = np.concatenate(
         [
-            # Who is around both a row and each of those around it.
+            # Neighbours that a row and each of its neighbours share.
             (index[index[rows]][..., None] == index[rows][:, None, None]).sum((2, 3))
             for rows in chunks(n_samples, n_neighbors**3)
         ]
@@ -150,15 +150,15 @@ def is_better(
         partial = np.full_like(labels, -1)
         partial[labelled[kept]] = y[kept]
         target = spread(affinity, partial, y.max() + 1).target
-        answers = [target[labelled[held_out]].argmax(axis=1)]
+        predictions = [target[labelled[held_out]].argmax(axis=1)]
         # More labels than this change the judgement little and take long.
         order = random_state.permutation(kept)
         _, first = np.unique(y[order], return_index=True)
         learned = np.union1d(order[first], order[:_MAX_JUDGED])
-        for machine in (SVC(), LogisticRegression(max_iter=300)):
-            machine.fit(X_labelled[learned], y[learned])
-            answers.append(machine.predict(X_labelled[held_out]))
-        wrong += [(answer != y[held_out]).sum() for answer in answers]
+        for model in (SVC(), LogisticRegression(max_iter=300)):
+            model.fit(X_labelled[learned], y[learned])
+            predictions.append(model.predict(X_labelled[held_out]))
+        wrong += [(predicted != y[held_out]).sum() for predicted in predictions]
         n_held_out += len(held_out)
     by_graph, alone = wrong[0] / n_held_out, wrong[1:].min() / n_held_out
     return bool(by_graph <= _LEAD * alone and alone - by_graph >= 1 / len(y))

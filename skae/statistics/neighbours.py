@@ -117,6 +117,6 @@ class NeighbourLabels:
             return X.toarray() if sparse.issparse(X) else X
         if sparse.issparse(X):
             return TruncatedSVD(_MAX_WIDTH, random_state=self.state).fit_transform(X)
-        found = principal(X, _MAX_WIDTH, None, self.state)
-        parts = [X[rows] @ found.axes for rows in chunks(*X.shape)]
+        axes = principal(X, _MAX_WIDTH, None, self.state).axes
+        parts = [X[rows] @ axes for rows in chunks(*X.shape)]
         return np.concatenate(parts).astype(np.float32)

@@ -341,7 +341,9 @@ def test_interrupt_keeps_a_usable_model_and_warns(X):
     )
     with pytest.warns(ConvergenceWarning, match="interrupted"):
         model.fit(X)
+    assert model.interrupted_
     assert np.isfinite(model.reconstruct(X)).all()
+    assert not model.set_params(callbacks=None).fit(X).interrupted_
 
 
 class NaNs(NoCorruption):

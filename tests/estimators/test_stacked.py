@@ -25,6 +25,7 @@ from skae import (
     DenoisingAE,
     StackedAEClassifier,
 )
+from skae.fitting import pretraining
 from skae.fitting.classifier_stage import sample
 from skae.fitting.pca_start import Units
 from skae.fitting.pretraining import codes_of, layers_of
@@ -147,6 +148,16 @@ class TestStages:
         assert model.n_iter_ == 2
         assert dict(model.stages_)["fine-tuning"] == 2
 
+    def test_the_line_at_the_end_names_them(self, partly, capsys):
+        model = small(early_stopping=True, verbose=1).fit(*partly)
+        names = ", ".join(name for name, _ in model.stages_)
+        losses = -np.array(model.validation_scores_)
+        line = capsys.readouterr().err.splitlines()[-1].split("\r")[-1].strip()
+        assert line == (
+            f"StackedAEClassifier: stages {names}, 2 epochs of the last, "
+            f"held-out log-loss {losses[0]:.4g} -> {losses.min():.4g}"
+        )
+
 
 class TestPretraining:
     def test_labels_are_never_seen(self, rows):
@@ -167,11 +178,10 @@ class TestPretraining:
 
     def test_codes_are_computed_once_a_layer(self, partly, monkeypatch):
         calls = []
-        encoded = AutoencoderTransformer._encoded
         monkeypatch.setattr(
-            AutoencoderTransformer,
-            "_encoded",
-            lambda self, X, out: calls.append(len(X)) or encoded(self, X, out),
+            pretraining,
+            "codes_of",
+            lambda below, X: calls.append(len(X)) or codes_of(below, X),
         )
         X, y = partly
         StackedAEClassifier((12, 8, 6), **FAST).fit(X, y)
@@ -652,6 +662,7 @@ class TestInterruption:
         model = small(callbacks=[Stop(number)], pretrain_max_iter=3, max_iter=3)
         with pytest.warns(ConvergenceWarning, match=reached):
             model.fit(X, y)
+        assert model.interrupted_
         assert np.isfinite(model.predict_proba(X)).all()
 
     def test_it_may_come_while_neighbours_are_looked_for(self, partly, monkeypatch):

@@ -358,9 +358,9 @@ class TestPartlyLabelled:
                 )
 
     def test_a_spread_does_not_change_what_is_drawn(self):
-        plain, told = self.batches(), self.batches()
+        plain, spread = self.batches(), self.batches()
         target = np.full((self.N, K), 1 / K, dtype=np.float32)
-        told.spread = SpreadLabels(target, np.ones(self.N, dtype=np.float32))
-        for one, other in zip(plain, told, strict=True):
+        spread.spread = SpreadLabels(target, np.ones(self.N, dtype=np.float32))
+        for one, other in zip(plain, spread, strict=True):
             assert torch.equal(one[0].x, other[0].x)
             assert torch.equal(one[1].x, other[1].x)

@@ -30,7 +30,7 @@ def pass_of(seed, sizes=SIZES):
 
 
 class Told(nn.Module):
-    """A decoder that estimates what it was told, and notes what it saw."""
+    """A decoder of constant estimates that records its input."""
 
     def __init__(self, estimates):
         super().__init__()
@@ -80,7 +80,7 @@ class TestLadderReconstruction:
         assert (LadderReconstruction()(state) == 0).all()
 
     @pytest.mark.parametrize("progress", [0.0, 0.4, 1.0])
-    def test_counts_alike_throughout(self, progress):
+    def test_weight_is_constant(self, progress):
         assert LadderReconstruction().weight(progress) == 1
 
 

@@ -84,7 +84,7 @@ class TestLayer:
         torch.testing.assert_close(layer(x), expected)
 
     @each_activation
-    def test_settling_alike_changes_nothing_that_is_computed(self, activation):
+    def test_preserve_output_changes_nothing_that_is_computed(self, activation):
         layer, x = layer_of(6, 4, activation), rows()
         before, mean = layer(x), layer.mean.clone()
         returned = layer.calibrate(rows(50, seed=2) * 3 + 1, preserve_output=True)
@@ -92,7 +92,7 @@ class TestLayer:
         torch.testing.assert_close(layer(x), before)
         torch.testing.assert_close(returned, layer(rows(50, seed=2) * 3 + 1))
 
-    def test_settling_gives_z_mean_zero_and_variance_one(self):
+    def test_calibration_gives_z_mean_zero_and_variance_one(self):
         layer, x = layer_of(6, 4), rows() * 3 + 1
         layer.calibrate(x)
         z = layer.normalised(x, uses_running_statistics=True)
@@ -102,14 +102,14 @@ class TestLayer:
             z.var(0, unbiased=False), torch.ones(4).double(), rtol=1e-4, atol=0
         )
 
-    def test_settling_anew_keeps_gain_and_shift(self):
+    def test_calibration_keeps_gain_and_shift(self):
         layer = layer_of(6, 4)
         gain, shift = layer.gain.clone(), layer.shift.clone()
         layer.calibrate(rows())
         assert torch.equal(layer.gain, gain)
         assert torch.equal(layer.shift, shift)
 
-    def test_settling_returns_what_the_layer_then_computes(self):
+    def test_calibration_returns_what_the_layer_then_computes(self):
         layer, x = layer_of(6, 4), rows()
         torch.testing.assert_close(layer.calibrate(x), layer(x))
 
@@ -160,7 +160,7 @@ class TestRun:
             found.z[1], stack.layers[1].normalised(below, uses_running_statistics=True)
         )
 
-    def test_once_settled_to_the_batch_both_kinds_of_statistics_agree(self):
+    def test_calibrated_to_the_batch_both_statistics_agree(self):
         stack, x = stack_of(6, 5, 3), rows()
         stack.calibrate(x)
         torch.testing.assert_close(stack.run(x).logits, stack(x))
@@ -226,13 +226,13 @@ class TestStack:
         assert not torch.allclose(stack(x), whole)
         assert torch.equal(stack.below(1)(x), below)
 
-    def test_settling_alike_leaves_the_whole_as_it_was(self):
+    def test_calibration_with_preserve_output_keeps_the_output(self):
         stack, x = stack_of(6, 5, 4, 3), rows()
         before = stack(x)
         stack.calibrate(rows(50, seed=2) * 3 + 1, preserve_output=True)
         torch.testing.assert_close(stack(x), before)
 
-    def test_settling_gives_every_z_mean_zero_and_variance_one(self):
+    def test_calibration_gives_every_z_mean_zero_and_variance_one(self):
         stack, x = stack_of(6, 5, 4, 3), rows(50) * 3 + 1
         stack.calibrate(x)
         for z in stack.run(x, uses_running_statistics=True).z:
@@ -241,7 +241,7 @@ class TestStack:
                 z.var(0, unbiased=False), torch.ones_like(z[0]), rtol=1e-3, atol=0
             )
 
-    def test_settling_carries_no_gradient(self):
+    def test_calibration_carries_no_gradient(self):
         stack = stack_of(6, 5, 3)
         stack.calibrate(rows(), preserve_output=True)
         assert all(not buffer.requires_grad for buffer in stack.buffers())
@@ -268,7 +268,7 @@ class TestRowsApart:
         assert torch.equal(stack(others)[100:110], stack(x)[100:110])
         torch.testing.assert_close(stack(x[100:101]), stack(x)[100:101])
 
-    def test_training_and_evaluation_predict_alike(self, stack):
+    def test_training_and_evaluation_predict_the_same(self, stack):
         x = rows(256).float()
         with torch.no_grad():
             evaluated = stack(x)

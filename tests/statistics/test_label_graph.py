@@ -23,7 +23,7 @@ def blobs(n=40, distance=2.0, seed=0):
     return Z, y
 
 
-def few(y, n_each=3):
+def partly(y, n_each=3):
     """Labels of the first rows of each class alone."""
     labels = np.full(len(y), -1)
     for number in np.unique(y):
@@ -104,7 +104,7 @@ class TestNeighbourGraph:
 class TestSpread:
     def test_targets_are_those_of_dense_iterations(self):
         Z, y = blobs(40)
-        affinity, labels = neighbour_graph(Z), few(y)
+        affinity, labels = neighbour_graph(Z), partly(y)
         assert connected_components(affinity)[0] == 1
         found = spread(affinity, labels, 2).target
         expected = by_dense_iterations(affinity.toarray(), labels, 2)
@@ -130,7 +130,7 @@ class TestSpread:
 
     def test_targets_are_probabilities_and_confidences_shares(self):
         Z, y = blobs(40)
-        found = spread(neighbour_graph(Z), few(y), 3)
+        found = spread(neighbour_graph(Z), partly(y), 3)
         assert found.target.shape == (40, 3)
         assert found.target.dtype == found.confidence.dtype == np.float32
         np.testing.assert_allclose(found.target.sum(1), 1, rtol=1e-5)
@@ -139,23 +139,25 @@ class TestSpread:
         assert found.confidence.min() >= 0
         assert found.confidence.max() <= 1
 
-    def test_given_labels_stay_as_they_are_with_confidence_one(self):
+    def test_labels_stay_as_they_are_with_confidence_one(self):
         Z, y = blobs(40, distance=0.0)
-        labels = few(y, 6)
+        labels = partly(y, 6)
         affinity = neighbour_graph(Z)
         # Neighbours contradict some of them.
         expected = by_dense_iterations(affinity.toarray(), labels, 2)
-        known = labels >= 0
-        assert (expected[known].argmax(1) != labels[known]).any()
+        labelled = labels >= 0
+        assert (expected[labelled].argmax(1) != labels[labelled]).any()
         found = spread(affinity, labels, 2)
-        np.testing.assert_array_equal(found.target[known], np.eye(2)[labels[known]])
-        assert (found.confidence[known] == 1).all()
+        np.testing.assert_array_equal(
+            found.target[labelled], np.eye(2)[labels[labelled]]
+        )
+        assert (found.confidence[labelled] == 1).all()
 
     # Far apart, each component knows one class, and all rows are equally certain.
     @pytest.mark.parametrize("distance", [2.0, 1000.0])
     def test_confidence_is_the_share_of_rows_with_at_least_the_entropy(self, distance):
         Z, y = blobs(40, distance)
-        affinity, labels = neighbour_graph(Z), few(y)
+        affinity, labels = neighbour_graph(Z), partly(y)
         found = spread(affinity, labels, 2).confidence
         entropy = entropy_of(by_dense_iterations(affinity.toarray(), labels, 2))
         for row in np.flatnonzero(labels < 0):
@@ -163,7 +165,7 @@ class TestSpread:
 
     def test_rows_that_no_label_reaches_are_uniform_with_confidence_zero(self):
         Z, y = blobs(40, distance=1000)
-        labels = np.where(y == 0, few(y), -1)
+        labels = np.where(y == 0, partly(y), -1)
         found = spread(neighbour_graph(Z), labels, 4)
         assert (found.target[y == 1] == 0.25).all()
         assert (found.confidence[y == 1] == 0).all()
@@ -178,7 +180,7 @@ class TestSpread:
     @pytest.mark.parametrize("distance", [2.0, 1000.0])
     def test_permuting_the_rows_permutes_the_result(self, distance):
         Z, y = blobs(40, distance)
-        affinity, labels = neighbour_graph(Z), few(y)
+        affinity, labels = neighbour_graph(Z), partly(y)
         found = spread(affinity, labels, 2)
         order = rng(1).permutation(40)
         again = spread(affinity[order][:, order].tocsr(), labels[order], 2)
@@ -187,7 +189,7 @@ class TestSpread:
 
     def test_nothing_given_is_changed(self):
         Z, y = blobs(40)
-        affinity, labels = neighbour_graph(Z), few(y)
+        affinity, labels = neighbour_graph(Z), partly(y)
         before, given = affinity.toarray(), labels.copy()
         spread(affinity, labels, 2)
         np.testing.assert_array_equal(affinity.toarray(), before)
@@ -203,14 +205,14 @@ def max_judged(request, monkeypatch):
 @pytest.mark.usefixtures("max_judged")
 class TestIsBetter:
     def judge(self, Z, labels, X, seed=0):
-        known = labels >= 0
+        labelled = labels >= 0
         state = np.random.RandomState(seed)
-        return is_better(neighbour_graph(Z), labels, X[known], state)
+        return is_better(neighbour_graph(Z), labels, X[labelled], state)
 
     @pytest.fixture(params=[0, 1, 2])
     def moons(self, request):
         X, y = make_moons(200, noise=0.05, random_state=request.param)
-        return X, few(y, 12)
+        return X, partly(y, 12)
 
     def test_yes_where_clusters_follow_the_labels(self, moons):
         X, labels = moons
@@ -228,10 +230,10 @@ class TestIsBetter:
     @pytest.mark.parametrize("seed", [0, 1, 2])
     def test_no_where_the_labels_lie_in_what_the_graph_does_not_know(self, seed):
         X = rng(seed).standard_normal((200, 3))
-        labels = few((X[:, 0] > 0).astype(int), 12)
+        labels = partly((X[:, 0] > 0).astype(int), 12)
         assert self.judge(X[:, 1:], labels, X) is False
         # The same graph does where that feature means nothing.
-        labels = few((X[:, 1] > 0).astype(int), 12)
+        labels = partly((X[:, 1] > 0).astype(int), 12)
         assert self.judge(X[:, 1:], labels, X[:, :1]) is True
 
     def test_the_same_seed_judges_alike_and_changes_nothing(self, moons):
@@ -243,7 +245,7 @@ class TestIsBetter:
 
 def test_two_labels_a_class_are_enough_to_judge():
     Z, y = blobs(40, distance=1000)
-    labels = few(y, 2)
+    labels = partly(y, 2)
     state = np.random.RandomState(0)
     blind = np.zeros((4, 2))
     assert is_better(neighbour_graph(Z), labels, blind, state) is True

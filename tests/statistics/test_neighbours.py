@@ -19,14 +19,14 @@ def digits():
     return X[order], y[order]
 
 
-def few(y, n):
+def partly(y, n):
     """Labels of the first n rows."""
     return np.where(np.arange(len(y)) < n, y, -1)
 
 
 def test_digits_know_their_neighbours(digits):
     X, y = digits
-    graph = NeighbourLabels(X, few(y, 100), 10, 0)
+    graph = NeighbourLabels(X, partly(y, 100), 10, 0)
     assert graph.judge()
     found = graph.spread().target.argmax(axis=1)
     assert (found == y).mean() > 0.9
@@ -34,8 +34,8 @@ def test_digits_know_their_neighbours(digits):
 
 def test_sparse_rows_have_the_same_neighbours(digits):
     X, y = digits
-    dense = NeighbourLabels(X[:, :40], few(y, 100), 10, 0)
-    thin = NeighbourLabels(sparse.csr_array(X[:, :40]), few(y, 100), 10, 0)
+    dense = NeighbourLabels(X[:, :40], partly(y, 100), 10, 0)
+    thin = NeighbourLabels(sparse.csr_array(X[:, :40]), partly(y, 100), 10, 0)
     assert dense.judge() == thin.judge()
     np.testing.assert_array_equal(
         dense.affinity.toarray() > 0, thin.affinity.toarray() > 0
@@ -45,8 +45,8 @@ def test_sparse_rows_have_the_same_neighbours(digits):
 def test_rows_without_negative_values_are_compared_by_direction(digits):
     X, y = digits
     brightness = np.random.default_rng(0).uniform(0.5, 2, len(X))[:, None]
-    one = NeighbourLabels(X[:, :40], few(y, 100), 10, 0)
-    two = NeighbourLabels(X[:, :40] * brightness, few(y, 100), 10, 0)
+    one = NeighbourLabels(X[:, :40], partly(y, 100), 10, 0)
+    two = NeighbourLabels(X[:, :40] * brightness, partly(y, 100), 10, 0)
     one.judge(), two.judge()
     changed = (one.affinity > 0) != (two.affinity > 0)
     assert changed.nnz < 0.01 * one.affinity.nnz
@@ -54,12 +54,12 @@ def test_rows_without_negative_values_are_compared_by_direction(digits):
 
 def test_nobody_is_asked_where_most_rows_are_labelled(digits):
     X, y = digits
-    assert not NeighbourLabels(X, few(y, 301), 10, 0).judge()
+    assert not NeighbourLabels(X, partly(y, 301), 10, 0).judge()
 
 
 def test_nobody_is_asked_about_a_class_of_one_row(digits):
     X, y = digits
-    labels = few(y, 100)
+    labels = partly(y, 100)
     labels[labels == 3] = -1
     labels[np.flatnonzero(y == 3)[0]] = 3
     assert not NeighbourLabels(X, labels, 10, 0).judge()
@@ -67,12 +67,12 @@ def test_nobody_is_asked_about_a_class_of_one_row(digits):
 
 def test_what_was_learned_adds_neighbours(digits):
     X, y = digits
-    graph = NeighbourLabels(X, few(y, 100), 10, 0)
+    graph = NeighbourLabels(X, partly(y, 100), 10, 0)
     graph.judge()
     rows = Rows(X, X.mean(axis=0), 1.0, DEVICE)
-    kinds = torch.nn.functional.one_hot(torch.as_tensor(y)).float()
-    noise = torch.randn(kinds.shape, generator=torch.Generator().manual_seed(0))
-    codes = kinds + 0.1 * noise
+    classes = torch.nn.functional.one_hot(torch.as_tensor(y)).float()
+    noise = torch.randn(classes.shape, generator=torch.Generator().manual_seed(0))
+    codes = classes + 0.1 * noise
     where = {
         tuple(row.tolist()): code for row, code in zip(rows[:], codes, strict=True)
     }
@@ -87,7 +87,7 @@ def test_what_was_learned_adds_neighbours(digits):
 
 def test_of_too_many_rows_labelled_ones_are_among_those_taken(digits):
     X, y = digits
-    labels = few(y, 100)
+    labels = partly(y, 100)
     graph = NeighbourLabels(X, labels, 10, 0, max_rows=300)
     assert len(graph.index) == 300
     assert set(np.flatnonzero(labels >= 0)) <= set(graph.index)
