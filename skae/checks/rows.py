@@ -132,7 +132,7 @@ def check_magnitude(X, name="X") -> None:
 
 
 def _check_distance(estimator, X) -> None:
-    """Raise for entries so far from the training rows that a model can not square them.
+    """Raise for entries so far from the training rows that a model cannot square them.
 
     Estimators without units of their own, such as ensembles, take any distance.
     """

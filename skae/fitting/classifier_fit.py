@@ -348,7 +348,7 @@ class StackedFit(BaseFit):
     def _planned(self, n_pretrained):
         n_new = max(0, self.n_encoder - n_pretrained)
         if n_new:
-            # Untrained layers can not be frozen.
+            # Untrained layers cannot be frozen.
             n_released = n_new + self._n_released(n_pretrained)
             if self.interrupted is None:
                 return [Stage("fine-tuning", n_released, is_last=True)]

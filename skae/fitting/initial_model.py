@@ -126,12 +126,12 @@ class InitialModelFit(BaseFit):
         name = type(self.likelihood).__name__
         if not self.likelihood.starts_as_pca:
             raise ValueError(
-                f"init='pca' can not be combined with likelihood={name}, whose mean is "
+                f"init='pca' cannot be combined with likelihood={name}, whose mean is "
                 "no function of a linear reconstruction; use init='random'."
             )
         if self.architecture.is_tied and not self.likelihood.is_centred:
             raise ValueError(
-                f"init='pca' can not be combined with tied_weights=True and likelihood="
+                f"init='pca' cannot be combined with tied_weights=True and likelihood="
                 f"{name}: PCA's start has other weights in the decoder. Use "
                 "init='random'."
             )

@@ -69,7 +69,7 @@ class LatentDisplay(PlotDisplay):
         if self.y is not None:
             check_consistent_length(codes, self.y)
             y = column_or_1d(self.y)
-            # Missing labels can not be sorted among the others.
+            # Missing labels cannot be sorted among the others.
             y = y.astype(str) if y.dtype.kind == "O" else y
             classes = _classes(y)
         ax = self._start(ax)

@@ -245,7 +245,7 @@ def form_of(kind, shape, *, own=False):
         raise ValueError(f"kind must be 'auto' or one of {kinds}; got {kind!r}.")
     if not fits:
         raise ValueError(
-            f"Samples of shape {shape} can not be drawn with kind={kind!r}, which "
+            f"Samples of shape {shape} cannot be drawn with kind={kind!r}, which "
             f"needs {needed}. Pass sample_shape or another kind."
         )
     return kind, full

@@ -70,7 +70,7 @@ class Codec(nn.Module):
         both outputs. Needed by ``init="pca"``, which is refused by default.
         """
         raise ValueError(
-            f"init='pca' can not be combined with {type(self).__name__}, which has no "
+            f"init='pca' cannot be combined with {type(self).__name__}, which has no "
             "last_parameters; use init='random'."
         )
 
@@ -209,7 +209,7 @@ def built(
     for name, (value, part) in requested.items():
         if not takes_all and name not in parameters:
             raise ValueError(
-                f"architecture={type(architecture).__name__} can not be combined with "
+                f"architecture={type(architecture).__name__} cannot be combined with "
                 f"{part}, which needs {name}={value!r} of its build."
             )
         options[name] = value

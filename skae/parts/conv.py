@@ -101,7 +101,7 @@ class Conv(Architecture):
         per_feature, rest = divmod(n_raw or n_features, n_features)
         if rest or (n_components is None and (n_outputs or n_context)):
             raise ValueError(
-                f"Conv can not build a codec of n_components={n_components!r} with "
+                f"Conv cannot build a codec of n_components={n_components!r} with "
                 f"n_outputs={n_outputs!r}, n_raw={n_raw!r} and n_context={n_context}: "
                 "a drawn code needs n_components, and the decoder gives a whole number "
                 "of outputs for each pixel."
@@ -180,7 +180,7 @@ class ConvCodec(Codec):
         """
         if self.to_code is None:
             raise ValueError(
-                "init='pca' can not be combined with n_components=None, a feature map "
+                "init='pca' cannot be combined with n_components=None, a feature map "
                 "as the code; give n_components or use init='random'."
             )
         return [*self.to_code.parameters(), *self.up[-1].parameters()]

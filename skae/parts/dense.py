@@ -154,7 +154,7 @@ class DenseCodec(Codec):
         is_plain = self.n_outputs == n_components
         if self.tied and not (is_plain and self.n_raw == n_features and not n_context):
             raise ValueError(
-                "tied_weights=True can not be combined with a prior that draws the "
+                "tied_weights=True cannot be combined with a prior that draws the "
                 "code, a likelihood of several outputs a feature or a condition: the "
                 "decoder's weights are the encoder's. Use tied_weights=False."
             )

@@ -50,7 +50,7 @@ class KLSparsity(Penalty):
         activation = state.codec.code_activation
         if activation not in (None, "logistic"):
             raise ValueError(
-                f"KLSparsity can not be combined with {type(state.codec).__name__} of "
+                f"KLSparsity cannot be combined with {type(state.codec).__name__} of "
                 f"code_activation={activation!r}: it needs code_activation='logistic', "
                 "whose activities lie in (0, 1). Use L1Sparsity with it."
             )

@@ -29,7 +29,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
-            f"device={device!r} can not be used here: {error}. Use 'auto', 'cpu', "
+            f"device={device!r} cannot be used here: {error}. Use 'auto', 'cpu', "
             "'cuda', 'cuda:1' or 'mps'."
         ) from error
     return found

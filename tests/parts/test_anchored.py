@@ -186,7 +186,7 @@ def test_codecs_without_last_parameters_can_not_be_anchored():
         n_components = K
 
     ones = torch.ones(D)
-    with pytest.raises(ValueError, match="init='pca' can not be combined with Own"):
+    with pytest.raises(ValueError, match="init='pca' cannot be combined with Own"):
         AnchoredCodec(Own(), pca_anchor(rows())[1], ones, ones)
 
 

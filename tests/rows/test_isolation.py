@@ -21,7 +21,7 @@ class TestDevices:
 
     @pytest.mark.parametrize("device", ["gpu", "cuda:99", "warp"])
     def test_a_missing_device_is_named(self, device):
-        with pytest.raises(ValueError, match=f"device='{device}' can not be used"):
+        with pytest.raises(ValueError, match=f"device='{device}' cannot be used"):
             resolve_device(device)
 
 
