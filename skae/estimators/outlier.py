@@ -28,7 +28,7 @@ from skae.outliers.calibration import quantile
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
 from skae.outliers.estimator_fit import fit_estimator
-from skae.outliers.thresholds import best_threshold
+from skae.outliers.threshold_tuning import best_threshold
 from skae.rows.isolation import resolve_device
 
 __all__ = ["AEOutlierDetector"]

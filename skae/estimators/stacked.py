@@ -318,7 +318,8 @@ default="gaussian"
         -------
         y : ndarray of shape (n_samples,)
         """
-        return self.classes_[self._logits(X).argmax(axis=1)]
+        likeliest = self._logits(X).argmax(axis=1)
+        return self.classes_[likeliest]
 
     def predict_proba(self, X):
         """Probability of each class.
