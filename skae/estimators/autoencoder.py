@@ -50,8 +50,8 @@ class AutoencoderTransformer(AnyArchitecture, PCAStart, BaseAutoencoder):
 default="relu"
         Activation of the hidden layers. "identity" makes the autoencoder linear.
     code_activation : str, default="identity"
-        Activation of the code itself, one of the above; others than "identity" need
-        ``init="random"``.
+        Activation of the code itself, one of those of ``activation``; others than
+        "identity" need ``init="random"``.
     corruption : str or corruption part, default=None
         "gaussian", "masking", "salt_and_pepper" or what is called as
         ``corruption(x, generator)`` on the encoder's input, in the sample's shape, at
@@ -72,9 +72,6 @@ default="relu"
     loss_curve_ : list of float
         Training loss after each round: nats per sample of the scaled rows; for linear
         autoencoders trained on the covariance, squared error over the variance.
-    departure_ : float
-        What is kept of the trained departure from PCA: 0 is PCA itself or a linear
-        model, 1 all of it or a model that held-out rows did not judge.
     components_ : ndarray of shape (n_components, n_features)
         Principal axes in PCA's order and signs. Only when the model is linear.
     explained_variance_, explained_variance_ratio_ : ndarray of shape (n_components,)

@@ -61,12 +61,20 @@ class BaseAutoencoder(
     ----------
     n_components : int, default=100
         Width of the code; may exceed n_features.
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
-        How reconstructions are judged: squared error, or cross-entropy for targets in
-        [0, 1].
+    likelihood : {"gaussian", "bernoulli", "student_t"} or likelihood part, \
+default="gaussian"
+        Distribution of a row given its reconstruction: squared error, cross-entropy for
+        targets in [0, 1], or Student's t, which outliers move little.
 
     Attributes
     ----------
+    departure_ : float
+        What is kept of the trained departure from PCA: 0 is PCA itself or a linear
+        model, 1 all of it or a model that held-out rows did not judge.
+    stop_reason_ : str
+        What ended the training.
+    units_ : Units
+        Center and scale of the rows that ``net_`` sees.
     n_components_ : int
         Width of the code.
     """

@@ -45,7 +45,8 @@ class ConvAE(Images, PCAStart, Denoising):
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of all layers but the output, and but a code of n_components.
-    likelihood : {"auto", "gaussian", "bernoulli"} or likelihood part, default="auto"
+    likelihood : {"auto", "gaussian", "bernoulli", "student_t"} or likelihood part, \
+default="auto"
         How reconstructions are judged: squared error, or cross-entropy for targets in
         [0, 1]. "auto" is the latter for pixels in [0, 1] of which at least half are
         black or white, nearly: such images it also denoises better by squared error.

@@ -196,8 +196,8 @@ class SingleTraining(TrainedEstimator):
     mean_ : ndarray of shape (n_features,)
         Mean of the training samples.
     kept_epoch_ : float or None
-        Epoch whose weights the model has, an entry of ``epochs_``; None where these are
-        the start's or PCA's, and after ``partial_fit``.
+        Epoch whose weights the model has, an entry of ``epochs_``; None where no epoch
+        was better than the start, and after ``partial_fit``.
     """
 
     @property

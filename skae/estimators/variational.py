@@ -50,7 +50,8 @@ class Variational(Generative, Images, BaseAutoencoder):
 
     Parameters
     ----------
-    likelihood : {"gaussian", "bernoulli"} or likelihood part, default="gaussian"
+    likelihood : {"gaussian", "bernoulli", "student_t"} or likelihood part, \
+default="gaussian"
         How reconstructions are judged: a normal distribution with a variance of its
         own, or cross-entropy for X in [0, 1].
     noise_variance : {"shared", "per_feature"} or float, default="shared"
