@@ -16,10 +16,8 @@ from skae.estimators.parameters import (
 )
 from skae.fitting.adversarial_fit import AdversarialFit
 from skae.fitting.defaults import defaults_for_matching
-from skae.fitting.resolve import Parts, hidden_widths, part_of
-from skae.parts.base import Likelihood
+from skae.fitting.resolve import hidden_widths
 from skae.parts.dense import Dense
-from skae.parts.likelihoods import LIKELIHOODS
 from skae.parts.targets import TARGETS, Custom
 
 __all__ = ["AdversarialAE"]
@@ -113,11 +111,7 @@ class AdversarialAE(Generative, DenseParameters, BaseAutoencoder):
         prior.check(self.n_components)
         sizes = self.hidden_layer_sizes
         hidden = sizes if isinstance(sizes, str) else hidden_widths(sizes, None)
-        return Parts(
-            architecture=Dense(hidden, self.activation, self.tied_weights),
-            n_components=self.n_components,
-            defaults=defaults_for_matching,
-            columns_apart=True,
-            likelihood=part_of(self.likelihood, Likelihood, LIKELIHOODS),
-            prior=prior,
+        dense = Dense(hidden, self.activation, self.tied_weights)
+        return self._parts_of(
+            X, dense, defaults_for_matching, columns_apart=True, prior=prior
         )

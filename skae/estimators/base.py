@@ -267,9 +267,9 @@ default="gaussian"
 
         Parameters
         ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         random_state : int, RandomState or None, default=None
-            Decides the noise.
+            None takes the estimator's own, so that an int there gives the same noise in
+            every call.
 
         Returns
         -------
@@ -279,7 +279,8 @@ default="gaussian"
         rows = self._rows(X)
         if self.net_.corruption.is_identity:
             return self._restored(rows.toarray() if issparse(rows) else rows, X)
-        seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+        random = self.random_state if random_state is None else random_state
+        seed = check_random_state(random).randint(np.iinfo(np.int32).max)
         generator = torch.Generator(self._device).manual_seed(seed)
         center = torch.as_tensor(self.units_.center)
         scale = torch.as_tensor(self.units_.scale)

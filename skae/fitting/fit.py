@@ -57,13 +57,13 @@ class BaseFit:
         if notifies:
             self.progress = FitProgress(estimator, X)
         self.device = resolve_device(estimator.device)
-        # Weights and batches are drawn on the CPU: alike on every device.
+        # Weights and batches are drawn on the CPU: the same on every device.
         self.generator = torch.Generator().manual_seed(self.seed)
         self.noise = torch.Generator(self.device).manual_seed(self.seed)
         check_callbacks(estimator.callbacks)
 
     def end(self, fitted: dict) -> None:
-        """Notify scikit-learn's callbacks, and tell the user how the fit went."""
+        """Notify scikit-learn's callbacks, and report how the fit went."""
         self.progress.end(lambda: fitted)
         if self.estimator.verbose:
             name, phrases = type(self.estimator).__name__, self._summary(fitted)

@@ -84,6 +84,15 @@ def test_random_state_decides_the_noise(denoising):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_noise_without_a_seed_is_the_estimators_and_leaves_the_global_generator(
+    denoising,
+):
+    before = np.random.get_state()[1].copy()
+    first, again = (denoising.corrupt(X) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
 @pytest.mark.parametrize("name", ["plain", "denoising"])
 def test_noisy_samples_of_the_user_are_drawn_and_reconstructed(name, request):
     estimator = request.getfixturevalue(name)
