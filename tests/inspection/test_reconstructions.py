@@ -87,10 +87,11 @@ def test_random_state_decides_the_noise(denoising):
 def test_noise_without_a_seed_is_the_estimators_and_leaves_the_global_generator(
     denoising,
 ):
-    before = np.random.get_state()[1].copy()
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     first, again = (denoising.corrupt(X) for _ in range(2))
     np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)
+    after = np.random.get_state()[1]  # noqa: NPY002
+    np.testing.assert_array_equal(after, before)
 
 
 @pytest.mark.parametrize("name", ["plain", "denoising"])
