@@ -17,6 +17,8 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
+from skae.checks.labels import array_of, check_no_written_marks, typed
+
 __all__ = ["Classes", "Numbers", "context_of", "encode_conditions", "used_entries"]
 
 _SHOWN = 10
@@ -27,9 +29,9 @@ def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
 
     With ``kind="auto"``, strings, booleans and whole numbers in one column are classes.
     """
-    y = np.asarray(y)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError("y must not contain NaN or infinity.")
+    y = array_of(y)
+    check_no_written_marks(y, "Leave rows without y out of X and y")
+    y = typed(y)
     if kind == "auto":
         discrete = type_of_target(y, input_name="y") in ("binary", "multiclass")
         is_flat = y.ndim == 1 or y.shape[1] == 1
@@ -42,7 +44,7 @@ def encode_conditions(context, y, n_samples, *, single=False) -> np.ndarray:
 
     With ``single``, a single value may stand for all rows.
     """
-    y = np.asarray(y)
+    y = typed(y)
     if single and y.shape == (1, *context.value_shape):
         y = y[0]
     if single and y.shape == context.value_shape:
@@ -53,7 +55,7 @@ def encode_conditions(context, y, n_samples, *, single=False) -> np.ndarray:
 
 def used_entries(y, n_samples, sample_weight):
     """y and weights, or None, of the rows whose weight is not zero."""
-    y = np.asarray(y)
+    y = array_of(y)
     _check_one_each(y, n_samples)
     if sample_weight is None:
         return y, None

@@ -8,13 +8,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
-from sklearn.base import (
-    ClassifierMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
@@ -22,12 +16,12 @@ from skae.checks.labels import (
     check_classes,
     class_numbers,
     classes_of,
-    is_missing,
     labels_of,
     weights_of_classes,
 )
 from skae.checks.rows import training_rows, unchanged_on_error
 from skae.estimators.autoencoder import AutoencoderTransformer
+from skae.estimators.classifying import Classifying
 from skae.estimators.parameters import (
     AUTO,
     WIDTHS,
@@ -40,6 +34,7 @@ from skae.estimators.parameters import (
 from skae.estimators.trained import TrainedEstimator
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.classifier_fit import StackedFit
+from skae.fitting.pretraining import layers_of
 from skae.parts.corruption import CORRUPTIONS
 from skae.rows.isolation import isolated
 
@@ -49,7 +44,7 @@ __all__ = ["StackedAEClassifier"]
 @estimator
 class StackedAEClassifier(
     ClassNamePrefixFeaturesOutMixin,
-    ClassifierMixin,
+    Classifying,
     TransformerMixin,
     TrainedEstimator,
     DecayParameters,
@@ -154,6 +149,9 @@ default="gaussian"
         When these losses were noted, in epochs of the stages one after the other.
     graph_used_ : bool
         Whether labels spread along neighbours.
+    transduction_ : ndarray of shape (n_samples,)
+        The label of each row of ``fit``: its own, or what is predicted where y has
+        none. Not after ``partial_fit``.
 
     See Also
     --------
@@ -162,10 +160,13 @@ default="gaussian"
 
     Notes
     -----
-    y holds -1 for rows without a label, as in scikit-learn; in an array of strings or
-    floats also None or NaN. Every layer's pretraining and every stage is a training of
-    its own to callbacks. Where y holds -1 and 1 alone, they are two classes: one
-    could not be learned. Nothing of y is used in pretraining.
+    y holds -1 for rows without a label, as in scikit-learn, or None or NaN. Where y
+    holds no other labels than -1 and 1, they are two classes: one could not be learned.
+    Beside others -1 is no class; a warning comes where it looks like one: where it is
+    in at most twice as many rows as the largest class, or beside other labels below
+    zero. A class of a single labelled row is never held out. Every layer's pretraining
+    and every stage is a training of its own to callbacks. Nothing of y is used in
+    pretraining.
 
     Examples
     --------
@@ -203,7 +204,7 @@ default="gaussian"
         Parameters
         ----------
         y : array-like of shape (n_samples,)
-            Labels; -1, None or NaN for rows without one. Each class at least twice.
+            Labels; -1, None or NaN for rows without one.
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative; rows of weight zero are left out.
 
@@ -233,6 +234,7 @@ default="gaussian"
             else:
                 fitted = fitting.run()
             vars(self).update(fitted)
+            self.transduction_ = self._transduced(X, y)
             fitting.end(fitted)
         return self
 
@@ -247,7 +249,7 @@ default="gaussian"
         Parameters
         ----------
         y : array-like of shape (n_samples,)
-            As in ``fit``; a class may be missing or come once.
+            As in ``fit``; a class may be missing.
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever come; required in the first call.
 
@@ -269,6 +271,8 @@ default="gaussian"
             )
         with unchanged_on_error(self), isolated():
             classes = check_classes(classes, None if first else self.classes_)
+            # Of the rows of a whole fit.
+            vars(self).pop("transduction_", None)
             fitting = self._fit_of(X, y, sample_weight, classes, reset=first)
             if first:
                 fitted = fitting.first_epoch()
@@ -279,12 +283,11 @@ default="gaussian"
 
     def _fit_of(self, X, y, sample_weight, classes=None, *, reset) -> StackedFit:
         """A fit of validated rows and labels; without classes, of those in y."""
-        y = labels_of(y)
+        y, missing = labels_of(y, classes)
         rows, weight = training_rows(
             self, X, sample_weight, reset=reset, min_rows=2 if reset else 1
         )
         check_consistent_length(X, y)
-        missing = is_missing(y, allow_signs=classes is None)
         if sample_weight is not None:
             used = _check_sample_weight(sample_weight, y) > 0
             y, missing = y[used], missing[used]
@@ -295,7 +298,21 @@ default="gaussian"
         labels = class_numbers(y, missing, classes)
         balance = weights_of_classes(self.class_weight, classes, y[~missing])
         layer_class = AutoencoderTransformer
-        return StackedFit(self, rows, labels, classes, weight, balance, layer_class)
+        fitting = StackedFit(self, rows, labels, classes, weight, balance, layer_class)
+        self._check_released(fitting)
+        return fitting
+
+    def _check_released(self, fitting):
+        """Raise where more layers are to be released than there are."""
+        n_layers = len(fitting.widths)
+        if fitting.first is not None:
+            n_layers += len(layers_of(fitting.first))
+        released = self.unfreeze_layers
+        if not isinstance(released, str) and released > n_layers:
+            raise ValueError(
+                f"unfreeze_layers={released} must not exceed the number of layers of "
+                f"the encoder, {n_layers}; 'all' releases all of them."
+            )
 
     def _check_encoder(self):
         encoder = self.encoder
@@ -310,35 +327,6 @@ default="gaussian"
                 f"X has {self.n_features_in_} features, but encoder was fitted to "
                 f"{encoder.n_features_in_}."
             )
-
-    def predict(self, X):
-        """The likeliest class of each row.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-        """
-        likeliest = self._logits(X).argmax(axis=1)
-        return self.classes_[likeliest]
-
-    def predict_proba(self, X):
-        """Probability of each class.
-
-        Returns
-        -------
-        P : ndarray of shape (n_samples, n_classes), float64
-            Columns in the order of ``classes_``.
-        """
-        return np.exp(self.predict_log_proba(X))
-
-    def predict_log_proba(self, X):
-        """Logarithm of the probability of each class.
-
-        Returns
-        -------
-        log_P : ndarray of shape (n_samples, n_classes), float64
-        """
-        return log_softmax(self._logits(X), axis=1)
 
     def transform(self, X):
         """The code of each row, after all stages.
@@ -378,10 +366,6 @@ default="gaussian"
         for autoencoder in reversed(path):
             X = autoencoder.inverse_transform(X)
         return X
-
-    def _logits(self, X):
-        X = self._rows(X)
-        return self._map_rows(X, self.net_, len(self.classes_), dtype=np.float64)
 
     @property
     def _n_features_out(self):

@@ -63,17 +63,19 @@ class NeighbourLabels:
     def judge(self) -> bool:
         """Whether neighbours predict labels better than models of the labelled rows.
 
-        False where most rows are labelled, or where a class has fewer than two labels.
+        False where most rows are labelled, or where fewer than two classes have two
+        labels; the label of a class of one takes no part.
         """
-        labelled = np.flatnonzero(self.labels >= 0)
-        counts = np.bincount(self.labels[labelled], minlength=self.n_classes)
-        if len(labelled) > len(self.labels) / 2 or counts.min() < 2:
+        counts = np.bincount(self.labels[self.labels >= 0], minlength=self.n_classes)
+        if counts.sum() > len(self.labels) / 2 or (counts > 1).sum() < 2:
             return False
         self.affinity = neighbour_graph(self._comparable())
-        X = self.X[labelled]
+        is_judged = (self.labels >= 0) & (counts[self.labels] > 1)
+        labels = np.where(is_judged, self.labels, -1)
+        X = self.X[is_judged]
         X = X.toarray() if sparse.issparse(X) else X
         X = (X - X.mean(axis=0)) / (np.sqrt(X.var(axis=0).mean()) or 1)
-        return is_better(self.affinity, self.labels, X, self.state)
+        return is_better(self.affinity, labels, X, self.state)
 
     @torch.no_grad()
     def spread(

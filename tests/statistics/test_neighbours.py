@@ -57,12 +57,30 @@ def test_nobody_is_asked_where_most_rows_are_labelled(digits):
     assert not NeighbourLabels(X, partly(y, 301), 10, 0).judge()
 
 
-def test_nobody_is_asked_about_a_class_of_one_row(digits):
+def test_a_class_of_one_label_takes_no_part_in_the_judgement(digits):
     X, y = digits
     labels = partly(y, 100)
     labels[labels == 3] = -1
-    labels[np.flatnonzero(y == 3)[0]] = 3
-    assert not NeighbourLabels(X, labels, 10, 0).judge()
+    without = NeighbourLabels(X, labels, 10, 0)
+    assert without.judge()
+    only = np.flatnonzero(y == 3)[0]
+    labels[only] = 3
+    graph = NeighbourLabels(X, labels, 10, 0)
+    assert graph.judge()
+    assert (graph.affinity != without.affinity).nnz == 0
+    # It spreads all the same.
+    found = graph.spread().target.argmax(axis=1)
+    assert (found[y == 3] == 3).mean() > 0.5
+
+
+@pytest.mark.parametrize("n_each", [1, 2])
+def test_nobody_is_asked_where_only_one_class_has_two_labels(digits, n_each):
+    X, y = digits
+    labels = np.full(len(y), -1)
+    labels[np.flatnonzero(y == 0)[:2]] = 0
+    for number in range(1, 10):
+        labels[np.flatnonzero(y == number)[:n_each]] = number
+    assert NeighbourLabels(X, labels, 10, 0).judge() == (n_each == 2)
 
 
 def test_what_was_learned_adds_neighbours(digits):
