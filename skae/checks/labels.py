@@ -128,7 +128,7 @@ def check_no_written_marks(y, way_out) -> None:
     """
     if y.dtype.kind not in "OU":
         return
-    strings = (each for each in _distinct(y) if isinstance(each, str))
+    strings = {each for each in _distinct(y) if isinstance(each, str)}
     marks = sorted(each for each in strings if _is_written_mark(each.strip()))
     if marks:
         raise ValueError(
@@ -164,8 +164,10 @@ def _are_minus_one(y) -> np.ndarray:
 
 
 def _distinct(y) -> set:
+    """The strings and numbers in y."""
     y = np.asarray(y)
-    return set(y.tolist() if y.dtype.kind == "O" else np.unique(y).tolist())
+    y = y if y.dtype.kind == "O" else np.unique(y)
+    return {entry for entry in y.tolist() if isinstance(entry, str | Real)}
 
 
 def _of_one_type(y, missing) -> np.ndarray:
@@ -204,7 +206,7 @@ def _warn_of_a_class(labels, n_marks) -> None:
             f"beside the classes {_shown(values)}. If -1 is a class, give it another "
             "number. If not, None or NaN in its place avoids this warning.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
 
 
@@ -237,7 +239,7 @@ def classes_of(labels, n_samples: int) -> np.ndarray:
             "for every row; all others are marked as unlabelled (-1, None or NaN). "
             "Label rows of another class.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     return classes
 

@@ -155,7 +155,8 @@ def is_better(
         order = random_state.permutation(kept)
         _, first = np.unique(y[order], return_index=True)
         learned = np.union1d(order[first], order[:_MAX_JUDGED])
-        for model in (SVC(), LogisticRegression(max_iter=300)):
+        # Without a seed the former draws from NumPy's global generator.
+        for model in (SVC(random_state=0), LogisticRegression(max_iter=300)):
             model.fit(X_labelled[learned], y[learned])
             predictions.append(model.predict(X_labelled[held_out]))
         wrong += [(predicted != y[held_out]).sum() for predicted in predictions]

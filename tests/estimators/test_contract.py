@@ -114,7 +114,7 @@ def test_clone_and_html_repr(estimator):
 def test_settings_of_the_process_change_nothing(estimator, setting):
     X = np.random.default_rng(0).normal(size=(60, 4))
 
-    y = np.arange(60) % 3 - 1
+    y = np.where(np.arange(60) < 15, np.arange(60) % 2, -1)
 
     def scores():
         model = estimator(max_iter=3, random_state=0)
