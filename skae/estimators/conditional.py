@@ -214,8 +214,9 @@ default=None
         """
         Parameters
         ----------
-        y : scalar, default=None
-            The condition of all of them; None takes the likeliest class of ``a``.
+        y : scalar or array-like of shape (2,) or (2, n_outputs), default=None
+            The condition of both ends, or of each: the steps between lead from the one
+            to the other. None takes the likeliest class of each end.
         """
         return self._interpolate(a, b, n_steps, method, y)
 
@@ -258,6 +259,11 @@ default=None
         if y is None:
             return np.eye(self._context.width)[self._joint(rows).argmax(axis=1)]
         return self._condition(y, rows.shape[0], single=True)
+
+    def _conditions_of_ends(self, y, ends):
+        if y is None:
+            return [self._condition_or_likeliest(None, end) for end in ends]
+        return np.split(self._condition(y, 2, single=True), 2)
 
     def _joint(self, rows):
         """Bound of log p(x, y) of each row and class."""

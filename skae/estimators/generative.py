@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from skae.checks.conditions import Classes
+from skae.checks.labels import typed
 from skae.estimators.parameters import estimator
 from skae.rows.isolation import isolated
 
@@ -91,11 +92,18 @@ class Generative:
         if method not in _METHODS:
             raise ValueError(f"method must be one of {_METHODS}; got {method!r}.")
         ends = [self._rows(self._single(*end)) for end in ((a, "a"), (b, "b"))]
-        condition = self._condition_or_likeliest(y, ends[0])
-        codes = (self._encoded(end, condition=condition)[0] for end in ends)
-        Z = path(*codes, n_steps, method)
-        if condition is not None:
-            condition = np.repeat(condition, n_steps, axis=0)
+        conditions = self._conditions_of_ends(y, ends)
+        Z = path(
+            *(
+                self._encoded(end, condition=condition)[0]
+                for end, condition in zip(ends, conditions, strict=True)
+            ),
+            n_steps,
+            method,
+        )
+        condition = None
+        if conditions[0] is not None:
+            condition = path(*np.concatenate(conditions), n_steps, "linear")
         return self._decoded(Z, condition, dtype=self._dtype)
 
     # Hooks for conditional estimators
@@ -104,9 +112,9 @@ class Generative:
         """Condition of samples; without y as the training rows had it."""
         return None
 
-    def _condition_or_likeliest(self, y, rows):
-        """Condition of rows; without y the likeliest one."""
-        return None
+    def _conditions_of_ends(self, y, ends):
+        """Condition of each of two rows; without y the likeliest of each."""
+        return [None for _ in ends]
 
     def _single(self, sample, name):
         """A sample as an array of one."""
@@ -187,7 +195,7 @@ class Augmenting:
             raise ValueError(
                 "augment needs a dense X, whose rows come back; use X.toarray()."
             )
-        X, y = np.asarray(X), column_or_1d(y)
+        X, y = np.asarray(X), column_or_1d(typed(y))
         check_consistent_length(X, y)
         self._context.encode(y)
         labels = np.repeat(np.unique(y), n_per_class)

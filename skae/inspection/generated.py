@@ -183,7 +183,8 @@ class InterpolationDisplay(GridDisplay):
             Where strips start and end.
         n_steps : int, default=8
         **options
-            Of the estimator's ``interpolate``, such as ``method="linear"``.
+            Of the estimator's ``interpolate``, such as ``method="linear"`` or ``y``;
+            the same for all strips.
 
         """
         check_has(estimator, "interpolate", "Interpolations")

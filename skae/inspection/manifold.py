@@ -77,8 +77,8 @@ class ManifoldDisplay(GridDisplay):
             The grid covers the codes of these rows, without the outermost 2% on each
             side. Left out, it is made of the quantiles of a standard normal code, from
             2% to 98%, for estimators with such a prior.
-        y : scalar, optional
-            Condition of the samples, for conditional estimators.
+        y : scalar or array-like of shape (n_outputs,), optional
+            Condition of all samples, for conditional estimators.
         n_steps : int, optional
             Codes along each axis; 20 for images and 7 for others when left out.
         axes : matplotlib Axes or ndarray of n_steps * n_steps of them, optional
@@ -159,7 +159,7 @@ def _grid(estimator, codes, n_steps):
 
 def _decoded(estimator, Z, y):
     """Samples of codes as flat rows."""
-    condition = {} if y is None else {"y": np.full(len(Z), y)}
+    condition = {} if y is None else {"y": y}
     return np.asarray(estimator.inverse_transform(Z, **condition)).reshape(len(Z), -1)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skae.checks.conditions import Classes, Numbers, context_of
+from skae.checks.conditions import Classes, Numbers, context_of, encode_conditions
 
 
 def test_classes_are_one_hot_in_sorted_order():
@@ -34,6 +34,42 @@ def test_numbers_are_standardised_beside_a_column_of_ones():
 )
 def test_kind_is_read_off_y(y, kind):
     assert isinstance(context_of(y), kind)
+
+
+@pytest.mark.parametrize(
+    ("y", "kind"), [([0, 1, 2], Classes), ([True, False], Classes), ([0.5, 1], Numbers)]
+)
+def test_objects_are_read_as_what_they_hold(y, kind):
+    found = context_of(np.array(y, dtype=object))
+    assert isinstance(found, kind)
+    expected = context_of(y).encode(y)
+    objects = np.array(y, dtype=object)
+    np.testing.assert_array_equal(encode_conditions(found, objects, len(y)), expected)
+
+
+def test_numbers_in_several_columns_of_objects():
+    y = np.array([[1, 2], [3, 4]], dtype=object)
+    assert isinstance(context_of(y), Numbers)
+
+
+@pytest.mark.parametrize(
+    "y", [["a", None], ["a", np.nan], [1, None], [[1, 2], [3, None]]]
+)
+def test_every_row_has_a_value(y):
+    with pytest.raises(ValueError, match="NaN or None"):
+        context_of(y)
+
+
+def test_marks_that_became_strings_are_refused():
+    with pytest.raises(
+        ValueError, match=r"strings \['-1'\].* Leave rows without y out"
+    ):
+        context_of(["a", "b", "-1"])
+
+
+def test_strings_beside_numbers_are_refused():
+    with pytest.raises(ValueError, match="Mix of label input types"):
+        context_of(["a", 1])
 
 
 def test_kind_can_be_said():

@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from skae import AEOutlierDetector, ConditionalVAE
+from skae import AEOutlierDetector, ConditionalVAE, VariationalAE
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16
@@ -160,6 +160,46 @@ def test_interpolation_stays_in_the_class(digits):
     )
 
 
+def test_interpolation_arrives_in_the_class_of_the_other_end(digits):
+    vae = VariationalAE(likelihood="bernoulli", random_state=0).fit(X)
+    pairs = [np.flatnonzero(Y == a)[:2].tolist() for a in range(10)]
+    errors = {"conditional": [], "plain": []}
+    for (a, _), (_, b) in zip(pairs, pairs[1:] + pairs[:1], strict=True):
+        for name, model in (("conditional", digits), ("plain", vae)):
+            steps = model.interpolate(X[a], X[b], 5)
+            errors[name].append(
+                [np.mean((steps[0] - X[a]) ** 2), np.mean((steps[-1] - X[b]) ** 2)]
+            )
+    conditional, plain = (np.mean(errors[name], axis=0) for name in errors)
+    assert (conditional < 1.1 * plain).all()
+
+
+def test_ends_may_have_a_class_each_or_one_for_both(digits):
+    found = digits.interpolate(X[0], X[1], 5, y=[Y[0], Y[1]])
+    expected = digits.reconstruct(X[:2], Y[:2])
+    np.testing.assert_allclose(found[[0, -1]], expected, atol=1e-4)
+    np.testing.assert_array_equal(
+        digits.interpolate(X[0], X[1], 5, y=3),
+        digits.interpolate(X[0], X[1], 5, y=[3, 3]),
+    )
+    with pytest.raises(ValueError, match="one entry for each of 2 samples; got 3"):
+        digits.interpolate(X[0], X[1], y=[1, 2, 3])
+
+
+def test_numbers_lead_from_one_end_to_the_other():
+    random = np.random.default_rng(0)
+    level = random.uniform(-1, 1, size=500)
+    rows = np.column_stack([level, -level]) + 0.02 * random.normal(size=(500, 2))
+    both = np.column_stack([level, level**2])
+    model = ConditionalVAE(1, max_iter=40, random_state=0).fit(rows, both)
+    ends = [[-0.8, 0.64], [0.8, 0.64]]
+    found = model.interpolate([-0.8, 0.8], [0.8, -0.8], 3, y=ends)
+    np.testing.assert_allclose(found[[0, -1], 0], [-0.8, 0.8], atol=0.15)
+    assert model.interpolate(rows[0], rows[1], 3, y=ends[0]).shape == (3, 2)
+    with pytest.raises(ValueError, match="y must be given"):
+        model.interpolate(rows[0], rows[1])
+
+
 def test_images_and_convolutions():
     images = X.reshape(-1, 8, 8)[:200]
     model = small(architecture="conv").fit(images, Y[:200])
@@ -188,6 +228,38 @@ def test_missing_and_unseen_y_are_refused(digits):
         digits.sample(3, y=[1, 2])
     with pytest.raises(ValueError, match="n_per_class must be a positive integer"):
         digits.augment(X, Y, 0)
+
+
+@pytest.mark.parametrize("kind", [int, bool, float])
+def test_objects_are_the_classes_that_they_hold(kind):
+    y = (Y % 2).astype(kind)
+    model, same = small().fit(X, np.array(y.tolist(), dtype=object)), small().fit(X, y)
+    assert model.classes_.dtype == y.dtype
+    np.testing.assert_array_equal(model.sample(4), same.sample(4))
+    objects = np.array([y[0], y[1]], dtype=object)
+    np.testing.assert_array_equal(model.sample(2, y=objects), same.sample(2, y=y[:2]))
+    with pytest.raises(ValueError, match="y must be of the classes seen in fit"):
+        model.sample(2, y=1.5)
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [
+        (None, "must not contain NaN or None"),
+        (np.nan, "must not contain NaN or None"),
+        (3, "Mix of label input types"),
+        ("-1", r"strings \['-1'\]"),
+        ("nan", r"strings \['nan'\]"),
+    ],
+)
+def test_rows_without_a_class_are_refused(mark, message):
+    y = np.array(["even", "odd"], dtype=object)[Y % 2]
+    y[5] = mark
+    for form in (list, np.asarray):
+        with pytest.raises(ValueError, match=message):
+            small().fit(X, form(y))
+    weight = np.arange(len(Y)) != 5
+    assert len(small().fit(X, y, sample_weight=weight).classes_) == 2
 
 
 def test_failed_fit_leaves_the_earlier_one(digits):

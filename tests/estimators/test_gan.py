@@ -461,6 +461,29 @@ def test_classes_of_rows_of_weight_zero_are_unknown(X, y):
         gan.sample(2, y=2)
 
 
+def test_objects_are_the_classes_that_they_hold(X, y):
+    gan, same = GAN(**FAST).fit(X, y.astype(object)), GAN(**FAST).fit(X, y)
+    assert gan.classes_.dtype == y.dtype
+    np.testing.assert_array_equal(
+        gan.sample(4, y=[1, 0, 2, 1]), same.sample(4, y=[1, 0, 2, 1])
+    )
+    more, labels = gan.augment(X, y.astype(object), 2)
+    assert labels.dtype == y.dtype
+    assert len(more) == len(X) + 6
+
+
+@pytest.mark.parametrize(
+    ("mark", "message"),
+    [(None, "NaN or None"), (np.nan, "NaN or None"), (3, "Mix of"), ("-1", "'-1'")],
+)
+def test_rows_without_a_class_are_refused(X, y, mark, message):
+    names = np.array(["ant", "bee", "cat"], dtype=object)[y]
+    names[7] = mark
+    for form in (list, np.asarray):
+        with pytest.raises(ValueError, match=message):
+            GAN(**FAST).fit(X, form(names))
+
+
 def test_samples_do_not_depend_on_the_default_dtype(X):
     gan = GAN(**FAST).fit(X)
     expected, score = gan.sample(5), gan.score(X)
