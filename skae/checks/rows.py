@@ -6,13 +6,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_array,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skae.checks.weights import check_balance, training_weights
 from skae.rows.chunks import chunks
 
 __all__ = [
@@ -38,7 +34,16 @@ _LARGEST = {np.dtype(np.float64): 1e150, np.dtype(np.float32): 1e35}
 _FARTHEST = {torch.float64: 1e150, torch.float32: 1e35}
 
 
-def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_rows=2):
+def training_rows(
+    estimator,
+    X,
+    sample_weight,
+    *,
+    reset,
+    allow_nan=False,
+    min_rows=2,
+    balanced=True,
+):
     """X and its weights for a fit.
 
     Parameters
@@ -52,6 +57,8 @@ def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_ro
     allow_nan : bool, default=False
     min_rows : int, default=2
         Of positive weight.
+    balanced : bool, default=True
+        Whether a row that has practically all the weight is refused.
 
     Returns
     -------
@@ -65,19 +72,14 @@ def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_ro
         _check_distance(estimator, X)
     if sample_weight is None:
         return X, None
-    weight = _check_sample_weight(
-        sample_weight, X, dtype=np.float64, ensure_non_negative=True
-    )
+    weight = training_weights(sample_weight, X, min_rows)
     used = weight > 0
-    if used.sum() < min_rows:
-        raise ValueError(
-            f"sample_weight must be positive for {min_rows} of the rows at least; it "
-            f"is for {used.sum()}."
-        )
     if not used.all():
         X, weight = X[used], weight[used]
-    even = np.all(weight == weight[0])
-    return X, None if even else weight / weight.mean()
+    weight = None if np.all(weight == weight[0]) else weight / weight.mean()
+    if balanced:
+        check_balance(weight)
+    return X, weight
 
 
 def fitted_rows(estimator, X, *, allow_nan=False):

@@ -149,6 +149,7 @@ default="gaussian"
             reset=reset,
             allow_nan=self._allows_nan,
             min_rows=min_rows,
+            balanced=False,
         )
         clean = self._targets(y, (n_samples, rows.shape[1]))
         if clean is not None and sample_weight is not None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from skae.checks.rows import check_padding, feature_ranges
+from skae.checks.weights import check_balance
 from skae.fitting.defaults import Defaults
 from skae.fitting.fit import BaseFit, rows_at
 from skae.fitting.pca_start import (
@@ -110,6 +111,8 @@ class InitialModelFit(BaseFit):
             and clean is None
         )
         self.is_linear = self.architecture.is_linear and self.is_plain
+        if not self.is_linear:
+            check_balance(weight)
         self.n_components = parts.n_components
         if self.architecture.decides_width:
             self.n_components = self._codec().n_components

@@ -344,7 +344,8 @@ class Trainer(NeuralNet):
             raise FloatingPointError(
                 "The training loss was infinite or NaN in every round, also after the "
                 f"learning rate was lowered from {self.schedule.lr:g}. Scale X, choose "
-                "a smaller learning_rate_init or check the corruption and penalty."
+                "a smaller learning_rate_init or less uneven sample_weight, or check "
+                "the corruption and penalty."
             )
         if self._n_lost:
             warnings.warn(

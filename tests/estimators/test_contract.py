@@ -136,3 +136,30 @@ def test_settings_of_the_process_change_nothing(estimator, setting):
         with getattr(torch, setting)():
             found = scores()
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("heavy", [1e12, 1e200])
+def test_a_weight_beside_which_others_vanish_is_named(estimator, heavy):
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    y, weight = np.arange(60) % 3, np.ones(60)
+    weight[7] = heavy
+    with pytest.raises(ValueError, match="sample_weight gives one row at least"):
+        estimator().fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"init": "random"}])
+@pytest.mark.parametrize("heavy", [1e12, 1e200, 1.7e308])
+def test_linear_models_tend_to_the_axes_about_a_heavy_row(parameters, heavy):
+    X = np.random.default_rng(0).normal(size=(60, 4)) * [4, 3, 2, 1]
+    weight = np.where(np.arange(60) == 7, heavy, 1.0)
+    model = skae.AutoencoderTransformer(
+        2, activation="identity", random_state=0, **parameters
+    )
+    model.fit(X, sample_weight=weight)
+    _, singular, axes = np.linalg.svd(X - X[7])
+    np.testing.assert_allclose(model.mean_, X[7], atol=1e-9)
+    cosines = np.abs(np.sum(model.components_ * axes[:2], axis=1))
+    np.testing.assert_allclose(cosines, 1, rtol=1e-6)
+    share = singular**2 / np.sum(singular**2)
+    np.testing.assert_allclose(model.explained_variance_ratio_, share[:2], rtol=1e-3)
