@@ -7,15 +7,17 @@ from sklearn.decomposition import PCA
 from sklearn.utils.validation import (
     check_array,
     check_consistent_length,
-    check_is_fitted,
     column_or_1d,
 )
 
-from skae.inspection.drawing import PlotDisplay, display
+from skae.inspection.drawing import PlotDisplay, check_has, display
 
 __all__ = ["LatentDisplay"]
 
+# Colours that can be told apart.
 _MOST_CLASSES = 20
+# Of whole numbers; more are taken for numbers on a scale.
+_MOST_NUMBERS = 12
 
 
 @display
@@ -29,8 +31,9 @@ class LatentDisplay(PlotDisplay):
     ----------
     codes : array-like of shape (n_samples, n_components)
     y : array-like of shape (n_samples,), optional
-        Class labels, up to 20 classes, get a legend; numbers of more values, or with
-        fractions, get a colour bar.
+        Class labels, up to 20 classes, get a legend; numbers of more than 12 values, or
+        with fractions, get a colour bar. Pass class numbers as strings or categories
+        for a legend.
 
     Examples
     --------
@@ -58,7 +61,7 @@ class LatentDisplay(PlotDisplay):
         y : array-like of shape (n_samples,), optional
             Class labels or numbers.
         """
-        check_is_fitted(estimator)
+        check_has(estimator, "transform", "Codes")
         return cls(codes=np.asarray(estimator.transform(X)), y=y).plot(ax)
 
     def plot(self, ax=None):
@@ -71,7 +74,8 @@ class LatentDisplay(PlotDisplay):
             y = column_or_1d(self.y)
             # Missing labels cannot be sorted among the others.
             y = y.astype(str) if y.dtype.kind == "O" else y
-            classes = _classes(y)
+            is_category = str(getattr(self.y, "dtype", "")) == "category"
+            classes = _classes(y, are_numbers=y.dtype.kind in "iuf" and not is_category)
         ax = self._start(ax)
         points, labels = _plane(codes)
         ax.set_xlabel(labels[0])
@@ -137,14 +141,14 @@ def _plane(codes):
     return pca.transform(codes), labels
 
 
-def _classes(y):
+def _classes(y, are_numbers):
     """The classes of labels; None for numbers that are better on a scale."""
     classes = np.unique(y)
-    fractions = y.dtype.kind == "f" and not np.all(classes == np.round(classes))
-    if len(classes) <= _MOST_CLASSES and not fractions:
+    if are_numbers:
+        is_whole = np.all(classes == np.round(classes))
+        return classes if is_whole and len(classes) <= _MOST_NUMBERS else None
+    if len(classes) <= _MOST_CLASSES:
         return classes
-    if y.dtype.kind in "iuf":
-        return None
     raise ValueError(
         f"y has {len(classes)} classes; colours distinguish {_MOST_CLASSES}. Group "
         "them, or pass numbers for a colour bar."

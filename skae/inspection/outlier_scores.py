@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_consistent_length
 
-from skae.inspection.drawing import PlotDisplay, display
+from skae.inspection.drawing import PlotDisplay, check_has, display
 
 __all__ = ["OutlierScoreDisplay"]
 
@@ -49,7 +49,8 @@ class OutlierScoreDisplay(PlotDisplay):
             Classes of rows.
         bins : int, default=40
         """
-        check_is_fitted(estimator)
+        for attribute in ("score_samples", "offset_"):
+            check_has(estimator, attribute, "Outlier scores")
         scores = np.asarray(estimator.score_samples(X))
         if y is not None:
             check_consistent_length(scores, y)

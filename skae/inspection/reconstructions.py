@@ -9,13 +9,14 @@ from sklearn.utils.validation import _num_samples, check_array, check_is_fitted
 
 from skae.inspection.drawing import (
     GridDisplay,
-    check_has,
     check_integer,
     display,
     in_shape,
 )
 
 __all__ = ["ReconstructionDisplay"]
+
+_WAYS_BACK = "reconstruct", "inverse_transform"
 
 
 @display
@@ -88,6 +89,12 @@ the estimator takes
             Decides the noise.
         """
         check_is_fitted(estimator)
+        if not any(hasattr(estimator, name) for name in _WAYS_BACK):
+            name = type(estimator).__name__
+            raise ValueError(
+                f"A {name} has no reconstructions. They need an estimator with "
+                f"{' or '.join(_WAYS_BACK)}; {name} has none."
+            )
         check_integer("n_samples", n_samples)
         X = _first(X, n_samples)
         original = _rows(estimator, X)
@@ -165,5 +172,4 @@ def _like(X, samples):
 def _reconstructed(estimator, X):
     if hasattr(estimator, "reconstruct"):
         return estimator.reconstruct(X)
-    check_has(estimator, "inverse_transform", "Reconstructions")
     return estimator.inverse_transform(estimator.transform(X))

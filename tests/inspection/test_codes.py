@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
-from skae import AutoencoderTransformer
+from skae import GAN, AutoencoderTransformer
 from skae.inspection import LatentDisplay
 
 pytest.importorskip("matplotlib")
@@ -43,7 +43,10 @@ def test_labels_have_colours_and_a_legend():
 
 @pytest.mark.parametrize("n_classes", [1, 3, 10, 11, 20])
 def test_classes_have_distinct_colours(n_classes):
-    ax = LatentDisplay(codes=X[:, :2], y=np.arange(60) % n_classes).plot().ax_
+    names = np.array([f"class {number:02}" for number in range(n_classes)])
+    y = names[np.arange(60) % n_classes]
+    ax = LatentDisplay(codes=X[:, :2], y=y).plot().ax_
+    assert legend_of(ax) == names.tolist()
     colours = {tuple(drawn.get_facecolor()[0]) for drawn in ax.collections}
     assert len(colours) == n_classes
 
@@ -51,13 +54,25 @@ def test_classes_have_distinct_colours(n_classes):
 @pytest.mark.parametrize(
     ("y", "legend"),
     [
-        (np.arange(60) % 20, True),
-        (np.arange(60) % 20 / 1.0, True),
+        (np.arange(60) % 10, True),
+        (np.arange(60) % 12, True),
+        (np.arange(60) % 12 / 1.0, True),
         (np.arange(60) > 30, True),
-        (np.arange(60) % 21, False),
+        (np.arange(60) % 13, False),
+        (np.arange(60) % 20 + 5, False),
+        (np.arange(60) % 20 / 1.0, False),
         (np.arange(60) % 2 / 2, False),
     ],
-    ids=["20 classes", "whole floats", "booleans", "21 numbers", "fractions"],
+    ids=[
+        "10 classes",
+        "12 classes",
+        "whole floats",
+        "booleans",
+        "13 numbers",
+        "lengths",
+        "lengths as floats",
+        "fractions",
+    ],
 )
 def test_numbers_of_many_values_get_a_colour_bar(y, legend):
     display = LatentDisplay(codes=X[:, :2], y=y).plot()
@@ -66,6 +81,13 @@ def test_numbers_of_many_values_get_a_colour_bar(y, legend):
     assert len(display.figure_.axes) == (1 if legend else 2)
     if not legend:
         np.testing.assert_array_equal(display.ax_.collections[0].get_array(), y)
+
+
+def test_categories_of_numbers_get_a_legend():
+    pd = pytest.importorskip("pandas")
+    letters = pd.Series(np.arange(60) % 15, dtype="category")
+    ax = LatentDisplay(codes=X[:, :2], y=letters).plot().ax_
+    assert legend_of(ax) == [str(number) for number in range(15)]
 
 
 def test_missing_labels_are_a_class_of_their_own():
@@ -135,6 +157,9 @@ def test_axes_may_be_passed():
 def test_refuses_what_it_can_not_draw():
     with pytest.raises(NotFittedError):
         LatentDisplay.from_estimator(AutoencoderTransformer(), X)
+    gan = GAN(max_iter=1, hidden_layer_sizes=4, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="with transform; GAN has none"):
+        LatentDisplay.from_estimator(gan, X)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         LatentDisplay.from_estimator(model(2), X, [0, 1])
     with pytest.raises(ValueError, match="60 classes; colours distinguish 20"):

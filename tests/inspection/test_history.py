@@ -1,14 +1,33 @@
 """The picture of the training."""
 
+import inspect
+
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
-from skae import AutoencoderTransformer, DenoisingAE
+import skae
+from skae import (
+    GAN,
+    AEOutlierDetector,
+    AutoencoderTransformer,
+    DenoisingAE,
+    StackedAEClassifier,
+)
 from skae.inspection import HistoryDisplay
 
 pytest.importorskip("matplotlib")
+
+ESTIMATORS = [
+    value
+    for value in (getattr(skae, name) for name in skae.__all__)
+    if inspect.isclass(value) and issubclass(value, BaseEstimator)
+]
+
+# Noise, and few rows of it, has nothing to learn.
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 X = np.random.default_rng(0).normal(size=(80, 5))
 
@@ -73,6 +92,67 @@ def test_steep_curves_are_drawn_on_a_logarithmic_scale():
         return HistoryDisplay(loss_curve=losses).plot().ax_.get_yscale()
 
     assert [scale(90, 1), scale(9, 1), scale(90, -1)] == ["log", "linear", "linear"]
+
+
+def test_a_gans_losses_and_its_energy_distance_are_three_curves_on_two_scales():
+    gan = GAN(max_iter=3, hidden_layer_sizes=8, random_state=0).fit(X)
+    display = HistoryDisplay.from_estimator(gan)
+    ax, other = display.ax_, display.validation_ax_
+    distance = "energy distance to held-out rows"
+    kept = f"kept: epoch {gan.kept_epoch_:.3g}"
+    assert legend_of(ax) == ["generator", "critic", distance, kept]
+    assert other is not ax
+    assert other.get_ylabel() == distance
+    curves = [*ax.lines, other.lines[0]]
+    expected = (
+        gan.loss_curve_,
+        gan.critic_loss_curve_,
+        -np.array(gan.validation_scores_),
+    )
+    for line, values in zip(curves, expected, strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), gan.epochs_)
+        np.testing.assert_array_equal(line.get_ydata(), values)
+    assert len({line.get_color() for line in curves}) == 3
+
+
+def test_without_held_out_rows_a_gan_has_two():
+    gan = GAN(max_iter=3, hidden_layer_sizes=8, early_stopping=False, random_state=0)
+    display = HistoryDisplay.from_estimator(gan.fit(X))
+    assert legend_of(display.ax_)[:2] == ["generator", "critic"]
+    assert not hasattr(display, "validation_ax_")
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_classifiers_held_out_loss_is_that_of_the_last_stage(early_stopping):
+    y = np.arange(80) % 3
+    model = StackedAEClassifier(
+        (4, 3),
+        pretrain_max_iter=1,
+        max_iter=3,
+        early_stopping=early_stopping,
+        random_state=0,
+    )
+    display = HistoryDisplay.from_estimator(model.fit(X, y))
+    training, *held_out = display.ax_.lines
+    np.testing.assert_array_equal(training.get_ydata(), model.loss_curve_)
+    assert len(held_out) == early_stopping
+    for line in held_out:
+        assert len(line.get_ydata()) == 3
+        np.testing.assert_array_equal(line.get_xdata(), model.epochs_[-3:])
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_every_estimator_has_a_history_or_says_why_not(estimator):
+    y = np.arange(80) % 3
+    model = estimator(max_iter=2, random_state=0).fit(X, y)
+    if estimator is AEOutlierDetector:
+        with pytest.raises(ValueError, match="AEOutlierDetector has none"):
+            HistoryDisplay.from_estimator(model)
+        judge = DenoisingAE(3, max_iter=2, random_state=0)
+        model = AEOutlierDetector(estimator=judge, random_state=0).fit(X)
+    curve = HistoryDisplay.from_estimator(model).ax_.lines[0].get_ydata()
+    expected = getattr(model, "estimator_", model).loss_curve_
+    np.testing.assert_array_equal(curve, expected)
 
 
 def test_axes_may_be_passed():

@@ -10,7 +10,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import AutoencoderTransformer, ConvAE, DenoisingAE, RecurrentAE
+from skae import GAN, AutoencoderTransformer, ConvAE, DenoisingAE, RecurrentAE
 from skae.inspection import ReconstructionDisplay
 from skae.inspection.drawing import new_axes
 
@@ -186,6 +186,10 @@ def test_refuses_what_can_not_be_reconstructed():
     with pytest.raises(NotFittedError):
         draw(DenoisingAE(), X)
     clusters = KMeans(2, n_init=1, random_state=0).fit(X)
+    gan = GAN(max_iter=1, hidden_layer_sizes=4, random_state=0).fit(X)
+    for rows in (X, X.reshape(len(X), 1, -1)):
+        with pytest.raises(ValueError, match="A GAN has no reconstructions"):
+            draw(gan, rows)
     with pytest.raises(ValueError, match="KMeans has none"):
         draw(clusters, X)
 
