@@ -104,17 +104,18 @@ def typed(y) -> np.ndarray:
 
 def array_of(y) -> np.ndarray:
     """y as an array, of objects where another type would hide None, NaN or booleans."""
-    if isinstance(y, list | tuple) and len({type(entry) for entry in y}) > 1:
-        if not any(np.ndim(entry) for entry in y):
-            entries = np.empty(len(y), dtype=object)
-            entries[:] = y
-            return entries
     dtype = getattr(y, "dtype", None)
-    is_strings = isinstance(dtype, np.dtypes.StringDType)
-    # Frames' own types turn integers and booleans beside missing values into floats.
-    if is_strings or (dtype is not None and not isinstance(dtype, np.dtype)):
-        return np.asarray(y, dtype=object)
-    return np.asarray(y)
+    if isinstance(y, list | tuple):
+        is_plain = len({type(entry) for entry in y}) < 2 or any(map(np.ndim, y))
+    else:
+        # Types of frames turn integers and booleans beside missing ones into floats.
+        is_plain = dtype is None or isinstance(dtype, np.dtype)
+        is_plain &= not isinstance(dtype, np.dtypes.StringDType)
+    if is_plain:
+        return np.asarray(y)
+    entries = np.empty(len(y), dtype=object)
+    entries[:] = y.to_list() if hasattr(y, "to_list") else list(y)
+    return entries
 
 
 def check_no_written_marks(y, way_out) -> None:

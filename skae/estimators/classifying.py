@@ -11,10 +11,12 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
 from skae.checks.labels import labels_of
+from skae.estimators.parameters import estimator
 
 __all__ = ["Classifying"]
 
 
+@estimator
 class Classifying(ClassifierMixin):
     """Predictions from the logits of ``net_``."""
 

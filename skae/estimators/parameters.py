@@ -61,14 +61,21 @@ _TITLE = re.compile(rf"\n({_TITLES})\n-+\n")
 _ENTRY = re.compile(r"^(?=\S)", re.MULTILINE)
 
 
+class _Numbers(Interval):
+    """An interval without True and False, which Python counts among the integers."""
+
+    def is_satisfied_by(self, val) -> bool:
+        return not isinstance(val, bool | np.bool_) and super().is_satisfied_by(val)
+
+
 def at_least(low: int, kind=Integral, *, closed="left") -> Interval:
     """Numbers from ``low`` on, whole ones unless ``kind`` is ``Real``."""
-    return Interval(kind, low, None, closed=closed)
+    return _Numbers(kind, low, None, closed=closed)
 
 
 def share(closed="neither") -> Interval:
     """Numbers between 0 and 1."""
-    return Interval(Real, 0, 1, closed=closed)
+    return _Numbers(Real, 0, 1, closed=closed)
 
 
 def choice(*words: str) -> StrOptions:

@@ -104,6 +104,10 @@ def hidden_widths(
     if isinstance(sizes, str):
         return () if activation == "identity" else "auto"
     sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-    if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+    if not all(_is_width(size) for size in sizes):
         raise ValueError(f"{name} must be positive integers, got {sizes!r}.")
     return tuple(int(size) for size in sizes)
+
+
+def _is_width(size) -> bool:
+    return isinstance(size, Integral) and not isinstance(size, bool) and size >= 1

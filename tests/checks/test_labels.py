@@ -14,9 +14,9 @@ WITHOUT = {"None": None, "nan": np.nan, "NA": pd.NA, "-1": -1}
 
 
 class Column:
-    """A column of another library, with a type of its own; NumPy gets objects."""
+    """A column of a library of frames; NumPy gets floats for integers with gaps."""
 
-    dtype = "Boolean"
+    dtype = "Int64"
 
     def __init__(self, values):
         self.values = values
@@ -25,7 +25,10 @@ class Column:
         return len(self.values)
 
     def __array__(self, dtype=None, copy=None):
-        return np.array(self.values, dtype=dtype)
+        return np.array(self.values, dtype=float)
+
+    def to_list(self):
+        return self.values
 
 
 @pytest.mark.parametrize("mark", WITHOUT.values(), ids=WITHOUT)
@@ -59,6 +62,8 @@ def test_objects_become_labels_of_one_type(form, labels, kind, mark):
         (pd.Series([3, 4, None], dtype="Int64"), np.int64),
         (pd.Series([True, False, None], dtype="boolean"), np.bool_),
         (Column([True, False, None]), np.bool_),
+        (Column([3, 4, None]), np.int64),
+        (Column([3, 4]), np.int64),
         (pd.Series([3, 4, 3], dtype="category"), np.int64),
         (np.array([3, 4, 3], dtype=np.int8), np.int8),
         (np.array([3, 4, np.nan]), np.float64),

@@ -3,8 +3,10 @@
 import inspect
 import re
 
+import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval
 
 import skae
 from skae.estimators.parameters import at_least, estimator, parameter
@@ -159,3 +161,21 @@ def test_public_methods_document_their_parameters(estimator):
         heads = re.findall(r"(?m)^ *\**([\w, *]+?)(?: :.*)?$", entries)
         documented = {one.strip(" *") for head in heads for one in head.split(",")}
         assert documented.issuperset(names), name
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("value", [True, np.False_])
+def test_booleans_are_no_numbers(estimator, value):
+    for name, constraints in estimator._parameter_constraints.items():
+        if not any(isinstance(each, Interval) for each in constraints):
+            continue
+        model = estimator(**{name: value})
+        with pytest.raises(ValueError, match=f"'{name}' parameter of .* Got .*{value}"):
+            model._validate_params()
+
+
+@pytest.mark.parametrize("widths", [True, (8, True)])
+def test_booleans_are_no_widths(widths):
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be positive int"):
+        skae.AutoencoderTransformer(2, hidden_layer_sizes=widths).fit(X)
