@@ -130,6 +130,9 @@ def check_no_written_marks(y, way_out) -> None:
     if y.dtype.kind not in "OU":
         return
     strings = {each for each in _distinct(y) if isinstance(each, str)}
+    if strings == {"-1", "1"}:
+        # Two classes, as the numbers are.
+        return
     marks = sorted(each for each in strings if _is_written_mark(each.strip()))
     if marks:
         raise ValueError(
@@ -207,7 +210,7 @@ def _warn_of_a_class(labels, n_marks) -> None:
             f"beside the classes {_shown(values)}. If -1 is a class, give it another "
             "number. If not, None or NaN in its place avoids this warning.",
             UserWarning,
-            stacklevel=7,
+            stacklevel=6,
         )
 
 

@@ -80,11 +80,12 @@ class Classifying(ClassifierMixin):
         X = self._rows(X)
         return self._map_rows(X, self.net_, len(self.classes_), dtype=np.float64)
 
-    def _transduced(self, X, y):
+    def _transduced(self, X, y, missing):
         """Labels of the training rows, predicted where y has none."""
-        y, missing = labels_of(y, self.classes_)
         # A class of rows of weight zero alone is none.
         known = ~missing & np.isin(y, self.classes_)
-        labels = self.predict(X) if not known.all() else y.astype(self.classes_.dtype)
+        if known.all():
+            return y.astype(self.classes_.dtype)
+        labels = self.predict(X)
         labels[known] = y[known]
         return labels

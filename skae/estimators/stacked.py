@@ -222,7 +222,8 @@ default="gaussian"
         """
         resuming = self.warm_start and hasattr(self, "net_")
         with unchanged_on_error(self), isolated():
-            fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
+            y, missing = labels_of(y)
+            fitting = self._fit_of(X, y, missing, sample_weight, reset=not resuming)
             if resuming and not np.array_equal(fitting.classes, self.classes_):
                 raise ValueError(
                     f"y has the classes {fitting.classes.tolist()}, but the fitted "
@@ -234,7 +235,7 @@ default="gaussian"
             else:
                 fitted = fitting.run()
             vars(self).update(fitted)
-            self.transduction_ = self._transduced(X, y)
+            self.transduction_ = self._transduced(X, y, missing)
             fitting.end(fitted)
         return self
 
@@ -273,7 +274,8 @@ default="gaussian"
             classes = check_classes(classes, None if first else self.classes_)
             # Of the rows of a whole fit.
             vars(self).pop("transduction_", None)
-            fitting = self._fit_of(X, y, sample_weight, classes, reset=first)
+            y, missing = labels_of(y, classes)
+            fitting = self._fit_of(X, y, missing, sample_weight, classes, reset=first)
             if first:
                 fitted = fitting.first_epoch()
             else:
@@ -281,9 +283,10 @@ default="gaussian"
             vars(self).update(fitted)
         return self
 
-    def _fit_of(self, X, y, sample_weight, classes=None, *, reset) -> StackedFit:
+    def _fit_of(
+        self, X, y, missing, sample_weight, classes=None, *, reset
+    ) -> StackedFit:
         """A fit of validated rows and labels; without classes, of those in y."""
-        y, missing = labels_of(y, classes)
         rows, weight = training_rows(
             self, X, sample_weight, reset=reset, min_rows=2 if reset else 1
         )

@@ -128,6 +128,13 @@ def test_marks_that_became_strings_are_refused(form, mark):
     assert repr(mark) in str(error.value)
 
 
+@pytest.mark.parametrize("form", [list, np.array, lambda y: np.array(y, dtype=object)])
+def test_signs_as_strings_are_two_classes(form):
+    found, missing = labels_of(form(["1", "-1", "1"]))
+    assert found.tolist() == ["1", "-1", "1"]
+    assert not missing.any()
+
+
 def test_names_that_only_contain_such_marks_are_classes():
     found, missing = labels_of(["none of them", "-12", "nancy", "na"])
     assert not missing.any()
