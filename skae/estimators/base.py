@@ -25,6 +25,7 @@ from skae.checks.rows import (
     training_rows,
     unchanged_on_error,
 )
+from skae.checks.weights import training_weights
 from skae.estimators.parameters import (
     DecayParameters,
     at_least,
@@ -346,7 +347,7 @@ default="gaussian"
     def _explained(self, squares, X, sample_weight):
         """R2 from the `_squares` of each row."""
         if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            weight = training_weights(sample_weight, X, 1)
             squares = squares * weight[:, None]
         lost, spread = squares.sum(axis=0)
         if spread == 0:

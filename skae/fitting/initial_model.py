@@ -111,12 +111,14 @@ class InitialModelFit(BaseFit):
             and clean is None
         )
         self.is_linear = self.architecture.is_linear and self.is_plain
-        if not self.is_linear:
-            check_balance(weight)
         self.n_components = parts.n_components
         if self.architecture.decides_width:
             self.n_components = self._codec().n_components
         self.is_anchored = parts.init == "pca" and self.n_components is not None
+        # From moments, which a heavy row cannot spoil.
+        is_exact = self.is_anchored or self.architecture.is_shallow
+        if not (self.is_linear and is_exact):
+            check_balance(weight)
         self._check_parts()
 
     def _check_parts(self) -> None:

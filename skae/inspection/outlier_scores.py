@@ -62,6 +62,8 @@ class OutlierScoreDisplay(PlotDisplay):
         groups = {"rows": self.scores}
         if self.y is not None:
             y = np.asarray(self.y)
+            # Missing labels cannot be sorted among the others.
+            y = y.astype(str) if y.dtype.kind == "O" else y
             groups = {str(label): self.scores[y == label] for label in np.unique(y)}
         samples, names = list(groups.values()), list(groups)
         ax.hist(samples, bins=self._edges(bins), stacked=True, label=names)

@@ -163,3 +163,15 @@ def test_linear_models_tend_to_the_axes_about_a_heavy_row(parameters, heavy):
     np.testing.assert_allclose(cosines, 1, rtol=1e-6)
     share = singular**2 / np.sum(singular**2)
     np.testing.assert_allclose(model.explained_variance_ratio_, share[:2], rtol=1e-3)
+    # The heavy row is reconstructed exactly, as the mean is.
+    kept = model.score(X, sample_weight=weight)
+    np.testing.assert_allclose(kept, share[:2].sum(), rtol=1e-3)
+
+
+def test_linear_models_trained_by_steps_refuse_it():
+    weight = np.where(np.arange(60) == 7, 1e12, 1.0)
+    model = skae.AutoencoderTransformer(
+        2, activation="identity", init="random", hidden_layer_sizes=(6,)
+    )
+    with pytest.raises(ValueError, match="sample_weight gives one row at least"):
+        model.fit(np.random.default_rng(0).normal(size=(60, 4)), sample_weight=weight)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 
@@ -40,3 +41,17 @@ def test_refuses_what_it_can_not_draw():
     detector = AEOutlierDetector(random_state=0).fit(X)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         OutlierScoreDisplay.from_estimator(detector, X, [0, 1])
+
+
+def test_missing_labels_are_a_class_of_their_own():
+    y = np.array(["usual", None, "rare"], dtype=object)
+    display = OutlierScoreDisplay(scores=np.array([1.0, 2.0, 3.0]), offset=1.5, y=y)
+    ax = display.plot().ax_
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert {"None", "rare", "usual"} < set(names)
+
+
+def test_refuses_what_has_no_scores():
+    detector = PCA(1).fit(np.eye(3))
+    with pytest.raises(ValueError, match="with offset_; PCA has none"):
+        OutlierScoreDisplay.from_estimator(detector, np.eye(3))
