@@ -106,15 +106,18 @@ def array_of(y) -> np.ndarray:
     """y as an array, of objects where another type would hide None, NaN or booleans."""
     dtype = getattr(y, "dtype", None)
     if isinstance(y, list | tuple):
-        is_plain = len({type(entry) for entry in y}) < 2 or any(map(np.ndim, y))
-    else:
-        # Types of frames turn integers and booleans beside missing ones into floats.
-        is_plain = dtype is None or isinstance(dtype, np.dtype)
-        is_plain &= not isinstance(dtype, np.dtypes.StringDType)
-    if is_plain:
+        if len({type(entry) for entry in y}) < 2 or any(map(np.ndim, y)):
+            return np.asarray(y)
+    elif getattr(dtype, "kind", None) == "T":  # NumPy's StringDType.
+        return y.astype(object)
+    elif dtype is None or isinstance(dtype, np.dtype):
         return np.asarray(y)
-    entries = np.empty(len(y), dtype=object)
-    entries[:] = y.to_list() if hasattr(y, "to_list") else list(y)
+    elif not hasattr(y, "to_list"):
+        return np.asarray(y, dtype=object)
+    # Columns of frames turn integers and booleans beside missing ones into floats.
+    values = y if isinstance(y, list | tuple) else y.to_list()
+    entries = np.empty(len(values), dtype=object)
+    entries[:] = values
     return entries
 
 

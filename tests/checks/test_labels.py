@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from skae.checks.labels import check_classes, class_numbers, labels_of, typed
 
@@ -65,6 +66,8 @@ def test_objects_become_labels_of_one_type(form, labels, kind, mark):
         (Column([3, 4, None]), np.int64),
         (Column([3, 4]), np.int64),
         (pd.Series([3, 4, 3], dtype="category"), np.int64),
+        (pd.array([3, None], dtype="Int64"), np.int64),
+        (torch.tensor([3, 4]), np.int64),
         (np.array([3, 4, 3], dtype=np.int8), np.int8),
         (np.array([3, 4, np.nan]), np.float64),
         ([np.int32(3), 4, None], np.int64),
@@ -166,7 +169,8 @@ class TestTyped:
         found = typed(np.array([[1, 2], [3, 4]], dtype=object))
         assert found.dtype == np.int64
         assert found.shape == (2, 2)
-        assert typed("b").shape == ()
+        assert typed("b").shape == typed(torch.tensor(1.5)).shape == ()
+        assert typed(torch.ones(2, 3)).shape == (2, 3)
 
     def test_infinity_is_no_value(self):
         with pytest.raises(ValueError, match="infinity"):
