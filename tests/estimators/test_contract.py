@@ -52,6 +52,8 @@ BRIEF |= {estimator: {"max_iter": 20} for estimator in LONGER}
     expected_failed_checks=lambda estimator: (
         {} if isinstance(estimator, skae.GAN | skae.RecurrentAE) else EXPECTED
     ),
+    # Whether PCA is kept on noise, which is equivalent, depends on rounding.
+    xfail_strict=False,
 )
 def test_estimator_keeps_the_contract(estimator, check):
     check(estimator)
