@@ -86,6 +86,7 @@ default="gaussian"
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @isolated
     def fit(self, X, y=None, sample_weight=None):
         """Learn the encoder and the decoder.
 
@@ -109,7 +110,7 @@ default="gaussian"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
             fitted = fitting.resume(self) if resuming else fitting.run()
             self._take_over({"optimizer_state_": None, "interrupted_": False, **fitted})
@@ -118,6 +119,7 @@ default="gaussian"
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @isolated
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one epoch on these rows, at a constant learning rate.
 
@@ -130,7 +132,7 @@ default="gaussian"
             The fitted estimator.
         """
         first = not hasattr(self, "net_")
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             fewest = 2 if first else 1
             fitting = self._fit_of(X, y, sample_weight, reset=first, min_rows=fewest)
             fitted = fitting.continue_epoch(None if first else self)

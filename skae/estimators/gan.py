@@ -161,6 +161,7 @@ class GAN(Augmenting, Images, SingleTraining):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @isolated
     def fit(self, X, y=None, sample_weight=None):
         """Learn to draw rows like those of X.
 
@@ -186,7 +187,7 @@ class GAN(Augmenting, Images, SingleTraining):
             When training diverges at every learning rate tried.
         """
         fitted = self if self.warm_start and hasattr(self, "net_") else None
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             rows = self._flattened(X, reset=fitted is None)
             n_samples = _num_samples(rows)
             rows, weight = training_rows(
@@ -304,8 +305,7 @@ default=None
             condition = None if condition is None else condition[kept]
         rows = rows.toarray() if sparse.issparse(rows) else rows
         made = self._generated(len(rows), seeded(random), condition)
-        with isolated():
-            return -energy_distance(rows, made)
+        return -isolated(energy_distance)(rows, made)
 
     def _generated(self, n_samples, generator, condition):
         """Flat rows in X's units."""

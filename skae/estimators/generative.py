@@ -127,10 +127,10 @@ class Generative:
             self.random_state if random_state is None else random_state
         )
 
+    @isolated
     def _drawn_codes(self, n_samples, generator, condition):
         """Codes from the prior."""
-        with isolated():
-            z = self.net_.prior.sample(n_samples, self.n_components_, generator)
+        z = self.net_.prior.sample(n_samples, self.n_components_, generator)
         return z.double().numpy()
 
     def _after(self, fitting):

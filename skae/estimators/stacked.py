@@ -197,6 +197,7 @@ default="gaussian"
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
+    @isolated
     def fit(self, X, y, sample_weight=None):
         """Learn from all rows, then from the labelled ones.
 
@@ -220,7 +221,7 @@ default="gaussian"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
             if resuming and not np.array_equal(fitting.classes, self.classes_):
                 raise ValueError(
@@ -237,6 +238,7 @@ default="gaussian"
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @isolated
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one epoch on these rows, at a constant learning rate.
 
@@ -267,7 +269,7 @@ default="gaussian"
                 "class_weight='balanced' is not for partial_fit, which does not know "
                 "the rows to come; give a dict."
             )
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             classes = check_classes(classes, None if first else self.classes_)
             fitting = self._fit_of(X, y, sample_weight, classes, reset=first)
             if first:
