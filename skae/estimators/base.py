@@ -39,6 +39,7 @@ from skae.fitting.resolve import Parts, part_of
 from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.isolation import isolated
+from skae.rows.tensors import as_double
 
 __all__ = ["BaseAutoencoder"]
 
@@ -284,8 +285,8 @@ default="gaussian"
         random = self.random_state if random_state is None else random_state
         seed = check_random_state(random).randint(np.iinfo(np.int32).max)
         generator = torch.Generator(self._device).manual_seed(seed)
-        center = torch.as_tensor(self.units_.center)
-        scale = torch.as_tensor(self.units_.scale)
+        center = as_double(self.units_.center)
+        scale = as_double(self.units_.scale)
 
         def corrupted(x):
             x_tilde = self.net_.corrupted(x, generator)
@@ -339,7 +340,7 @@ default="gaussian"
 
     def _squares(self, rebuilt, rows):
         """Squared errors and squared distances to the mean of each row."""
-        departures = rebuilt - rows, rows - torch.as_tensor(self.mean_)
+        departures = rebuilt - rows, rows - as_double(self.mean_)
         # Of missing entries both are NaN.
         squares = [(part / self.units_.typical).square() for part in departures]
         return torch.stack([square.nansum(1) for square in squares], dim=1)

@@ -30,6 +30,7 @@ from skae.fitting.resolve import hidden_widths
 from skae.models.gan import LOSSES
 from skae.parts.critics import ConvCritic, DenseCritic
 from skae.parts.generators import ConvGenerator, DenseGenerator
+from skae.parts.random_numbers import normal_numbers
 from skae.rows.isolation import isolated
 from skae.statistics.energy import energy_distance
 
@@ -309,9 +310,8 @@ default=None
 
     def _generated(self, n_samples, generator, condition):
         """Flat rows in X's units."""
-        # Whatever the process's default dtype is.
         shape = n_samples, self.n_components_
-        noise = torch.randn(shape, generator=generator, dtype=torch.float32).numpy()
+        noise = normal_numbers(shape, generator).numpy()
 
         def generate(z, context=None):
             return self.units_.to_x(self.net_.generator(z, context))

@@ -212,7 +212,7 @@ def check_n_samples(n_samples, name="n_samples") -> None:
 def seeded(random_state) -> torch.Generator:
     """A generator on the CPU from what scikit-learn takes as random_state."""
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    return torch.Generator().manual_seed(int(seed))
+    return torch.Generator("cpu").manual_seed(int(seed))
 
 
 def path(start, end, n_steps, method) -> np.ndarray:

@@ -9,7 +9,6 @@ import math
 import warnings
 
 import numpy as np
-import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skae.checks.rows import feature_ranges
@@ -23,6 +22,7 @@ from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Features
 from skae.rows.chunks import Rows, map_rows
+from skae.rows.tensors import as_double
 from skae.statistics.pca import moments
 from skae.training.trainer import Trainer
 
@@ -328,7 +328,7 @@ class StackedFit(BaseFit):
             return np.full(self.n_features, total.unit * np.sqrt(mean_square))
 
         features = Features(
-            torch.as_tensor(self.units.center, dtype=torch.float64),
+            as_double(self.units.center),
             self.units.columns,
             (self.n_features,),
             deviations,

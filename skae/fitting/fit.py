@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
 from skae.rows.isolation import resolve_device
+from skae.rows.tensors import permutation
 from skae.training.callbacks import check_callbacks
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
@@ -58,7 +59,7 @@ class BaseFit:
             self.progress = FitProgress(estimator, X)
         self.device = resolve_device(estimator.device)
         # Weights and batches are drawn on the CPU: the same on every device.
-        self.generator = torch.Generator().manual_seed(self.seed)
+        self.generator = torch.Generator("cpu").manual_seed(self.seed)
         self.noise = torch.Generator(self.device).manual_seed(self.seed)
         check_callbacks(estimator.callbacks)
 
@@ -85,7 +86,7 @@ class BaseFit:
 
     def _shuffled(self):
         """Training row numbers in random order, and held-out ones or None."""
-        order = torch.randperm(self.n_samples, generator=self.generator).numpy()
+        order = permutation(self.n_samples, self.generator)
         if not self.estimator.early_stopping:
             return order, None
         held_out = round(self.estimator.validation_fraction * self.n_samples)

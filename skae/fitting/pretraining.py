@@ -18,6 +18,7 @@ from skae.fitting.defaults import defaults_from_random
 from skae.models.stack import NormalisedLayer, Product
 from skae.parts.corruption import GaussianNoise
 from skae.rows.chunks import map_rows
+from skae.rows.tensors import as_double
 
 __all__ = ["layers_of", "pretrain"]
 
@@ -144,8 +145,8 @@ def layers_of(autoencoder, units=None) -> list[NormalisedLayer]:
 def _into(own, units, input_scale):
     """Slope and offset that map a row in ``units`` to the encoder's input."""
     scale = input_scale.cpu().double()
-    slope = scale * torch.as_tensor(units.scale / own.scale)
-    offset = scale * torch.as_tensor((units.center - own.center) / own.scale)
+    slope = scale * as_double(units.scale / own.scale)
+    offset = scale * as_double((units.center - own.center) / own.scale)
     return slope, offset
 
 

@@ -118,7 +118,7 @@ def fit_ensemble(
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
     random = np.random.default_rng([seed, n_earlier])
-    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    generator = torch.Generator("cpu").manual_seed(int(random.integers(2**62)))
     n_trusted = settings.support_fraction * n_rows / 2
     batch_size = max(1, min(settings.batch_size, round(n_trusted)))
     settings = replace(settings, batch_size=batch_size)

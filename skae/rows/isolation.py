@@ -58,8 +58,8 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
     Notes
     -----
     Signals such as Ctrl-C raise exceptions between any two steps of Python. What is put
-    back here is put back in a single step, a call of C functions by C functions, so
-    that none can come in between.
+    back here is put back in a single step, a call of C functions by C functions, which
+    is tried twice and does nothing where it was done.
     """
 
     @functools.wraps(function)
@@ -76,7 +76,10 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
             with _InferenceMode(False), _DisableAutocast():
                 return function(*args, **kwargs)
         finally:
-            list(put_back)
+            try:
+                list(put_back)
+            finally:
+                list(put_back)
 
     return apart
 

@@ -256,7 +256,7 @@ class Trainer(NeuralNet):
 
     def _run_steps(self, batches: Iterable) -> int:
         """Train on some batches; how many they were."""
-        total = torch.zeros((), device=self.flat_.data.device)
+        total = self.flat_.data.new_zeros(())
         notify = self.notify if self._watches_batches() else None
         if notify is None:
             # Checkpoints name their files by the last batch, so there has to be one.
