@@ -300,17 +300,16 @@ default="gaussian"
         return StackedFit(self, rows, labels, classes, weight, balance, layer_class)
 
     def _check_encoder(self):
-        encoder = self.encoder
-        if not (hasattr(encoder, "net_") and hasattr(encoder, "units_")):
+        if not (hasattr(self.encoder, "net_") and hasattr(self.encoder, "units_")):
             raise ValueError(
                 "encoder must be a fitted autoencoder of skae or a fitted "
-                f"StackedAEClassifier; got {encoder!r}. Searches and clones drop what "
-                "was fitted: wrap it in sklearn.frozen.FrozenEstimator."
+                f"StackedAEClassifier; got {self.encoder!r}. Searches and clones drop "
+                "what was fitted: wrap it in sklearn.frozen.FrozenEstimator."
             )
-        if encoder.n_features_in_ != self.n_features_in_:
+        if self.encoder.n_features_in_ != self.n_features_in_:
             raise ValueError(
                 f"X has {self.n_features_in_} features, but encoder was fitted to "
-                f"{encoder.n_features_in_}."
+                f"{self.encoder.n_features_in_}."
             )
 
     def predict(self, X):
@@ -320,8 +319,7 @@ default="gaussian"
         -------
         y : ndarray of shape (n_samples,)
         """
-        likeliest = self._logits(X).argmax(axis=1)
-        return self.classes_[likeliest]
+        return self.classes_[self._logits(X).argmax(axis=1)]
 
     def predict_proba(self, X):
         """Probability of each class.

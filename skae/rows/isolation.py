@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from threadpoolctl import ThreadpoolController
+from torch import _C
 
 # The public ones are written in Python, where a signal can come in between.
 from torch._C import _DisableAutocast, _InferenceMode
@@ -39,7 +40,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("mps" if mps else "cpu")
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        torch.empty(0, dtype=torch.float32, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} cannot be used here: {error}. Use 'auto', 'cpu', "
@@ -132,7 +133,7 @@ def _switches() -> _Switches:
         one.append(functools.partial(torch.set_num_threads, 1))
     n_openmp = len(get)
     # The name of the C function; those in small letters take pointers.
-    mkl = getattr(ctypes.CDLL(torch._C.__file__), "MKL_Set_Num_Threads_Local", None)
+    mkl = getattr(ctypes.CDLL(_C.__file__), "MKL_Set_Num_Threads_Local", None)
     if mkl is not None:
         get.append(functools.partial(mkl, 1))
         put.append(mkl)
