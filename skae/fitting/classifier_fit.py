@@ -14,7 +14,12 @@ from sklearn.exceptions import ConvergenceWarning
 from skae.checks.rows import feature_ranges
 from skae.fitting.callbacks import FitProgress
 from skae.fitting.classifier_stage import Stage, StageTraining, sample, stream
-from skae.fitting.fit import BaseFit, finished_rounds, value_or_default
+from skae.fitting.fit import (
+    BaseFit,
+    finished_rounds,
+    interrupted_chunk,
+    value_or_default,
+)
 from skae.fitting.pca_start import Units, units_of
 from skae.fitting.pretraining import layers_of, pretrain
 from skae.fitting.resolve import hidden_widths, noise_of
@@ -117,8 +122,12 @@ class StackedFit(BaseFit):
     def first_epoch(self) -> dict:
         """Pretraining and one epoch at a constant rate."""
         stack, _ = self._pretrained(max_iter=1)
+        if self.interrupted is not None:
+            raise interrupted_chunk()
         stack.calibrate(sample(self.rows_of(self.X)), preserve_output=True)
         stream(self, stack, self._n_released(self.n_encoder))
+        if self.interrupted is not None:
+            raise interrupted_chunk()
         return self._finished(stack)
 
     def continue_epoch(self, fitted, widths, first) -> dict:
@@ -130,6 +139,8 @@ class StackedFit(BaseFit):
         for generator in (self.generator, self.noise):
             generator.manual_seed(self.seed + len(self.loss_curve))
         stream(self, stack, self._n_released(self.n_encoder))
+        if self.interrupted is not None:
+            raise interrupted_chunk()
         self.n_iter += fitted.n_iter_
         return self._finished(stack)
 

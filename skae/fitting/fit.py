@@ -20,7 +20,14 @@ from skae.training.callbacks import check_callbacks
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
 
-__all__ = ["BaseFit", "advice_on", "finished_rounds", "rows_at", "value_or_default"]
+__all__ = [
+    "BaseFit",
+    "advice_on",
+    "finished_rounds",
+    "interrupted_chunk",
+    "rows_at",
+    "value_or_default",
+]
 
 _MAX_HELD_OUT = 1000
 # Training ended too early if its last quarter has over a tenth of the whole decrease.
@@ -218,6 +225,14 @@ def advice_on(
             "fell. Raise max_iter."
         )
     return None
+
+
+def interrupted_chunk() -> KeyboardInterrupt:
+    """What ``partial_fit`` raises after Ctrl-C: chunks are applied whole or not."""
+    return KeyboardInterrupt(
+        "partial_fit was interrupted; the estimator is as it was before the call, so "
+        "that these rows can be passed again."
+    )
 
 
 def finished_rounds(trainer: Trainer) -> list[dict]:

@@ -8,12 +8,14 @@ others, as leave-one-out does.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import Generator, Tensor
 from tqdm import tqdm
 
@@ -201,10 +203,20 @@ def _train_autoencoders(
         optimizer = FlatAdamW(
             flat, lr=learning_rate, n_steps=len(batches), ema_decay=0.0, betas=_BETAS
         )
-        for batch in tqdm(batches, disable=not settings.verbose):
-            clean = torch.stack([view[n] for view, n in zip(views, batch, strict=True)])
-            gradient(clean, x_tilde=noise(clean, generator))
-            optimizer.step()
+        try:
+            for batch in tqdm(batches, disable=not settings.verbose):
+                clean = [view[n] for view, n in zip(views, batch, strict=True)]
+                clean = torch.stack(clean)
+                gradient(clean, x_tilde=noise(clean, generator))
+                optimizer.step()
+        except KeyboardInterrupt:
+            warnings.warn(
+                f"Training was interrupted after {optimizer.step_count} of "
+                f"{len(batches)} steps; the members judge rows with what they have "
+                "learned so far.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
         if flat.data.isfinite().all():
             return
     raise FloatingPointError(
