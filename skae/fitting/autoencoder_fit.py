@@ -166,7 +166,7 @@ class Fit(InitialModelFit):
                 f"The linear autoencoder did not converge in max_iter={limit} "
                 "iterations. Raise max_iter.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return {
             **self._linear_attributes(*rotated(encoder, decoder, result)),

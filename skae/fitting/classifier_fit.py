@@ -385,6 +385,6 @@ class StackedFit(BaseFit):
                 f"Training was interrupted in {self.interrupted}; the weights reached "
                 "until then are kept.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return self.attributes(stack)

@@ -174,7 +174,7 @@ class BaseFit:
                 kept_untrained=untrained and not self.is_anchored and not is_continued,
             )
         if advice is not None:
-            warnings.warn(advice, ConvergenceWarning, stacklevel=5)
+            warnings.warn(advice, ConvergenceWarning, stacklevel=6)
 
     def _tensor(self, values, dtype=torch.float32):
         if values is None:

@@ -89,7 +89,7 @@ class GANFit(BaseFit):
         attributes = self._attributes(module)
         check = self._collapse_check(module, modes)
         for message in check.messages():
-            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=3)
+            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=4)
         curves = self._curves(trainer, fitted)
         return {**attributes, **curves, "mode_coverage_": check.coverage}
 

@@ -215,7 +215,7 @@ def _train_autoencoders(
                 f"{len(batches)} steps; the members judge rows with what they have "
                 "learned so far.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=8,
             )
         if flat.data.isfinite().all():
             return

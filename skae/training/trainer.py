@@ -358,7 +358,7 @@ class Trainer(NeuralNet):
                 "best weights with a lower learning rate. Consider a smaller "
                 "learning_rate_init.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     # Weights and what belongs to them
