@@ -131,6 +131,11 @@ default="gaussian"
         -------
         self : object
             The fitted estimator.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After Ctrl-C; the estimator is then as it was before the call.
         """
         first = not hasattr(self, "net_")
         with unchanged_on_error(self):

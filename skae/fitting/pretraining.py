@@ -9,6 +9,7 @@ autoencoders into the layers of a `Stack`. Labels are not used.
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -160,7 +161,9 @@ class _Encoder(torch.nn.Module):
 
     def forward(self, x):
         # cuDNN has no gradient of recurrent layers in evaluation mode.
-        with torch.backends.cudnn.flags(enabled=not torch.is_grad_enabled()):
+        is_refused = x.is_cuda and torch.is_grad_enabled()
+        others = torch.backends.cudnn.flags(enabled=False)
+        with others if is_refused else nullcontext():
             return self.codec.encode(x) * self.scale
 
     def train(self, mode=True):
