@@ -143,6 +143,33 @@ def test_no_global_generator_is_seeded(name):
     assert not called & GLOBAL_SEEDS
 
 
+# What torch's functions that make tensors take from the process unless it is passed.
+DEFAULTS = {
+    "device": "as_tensor asarray scalar_tensor tensor zeros ones empty full eye arange "
+    "linspace logspace rand randn randint randperm normal".split(),
+    "dtype": "zeros ones empty full eye linspace logspace rand randn".split(),
+}
+
+
+@each_file
+def test_tensors_are_made_with_a_device_and_a_dtype(name):
+    lacking = []
+    for node in ast.walk(TREES[name]):
+        function = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if not function.startswith("torch.") or isinstance(node.func.value, ast.Call):
+            continue
+        passed = {keyword.arg for keyword in node.keywords}
+        # Several of them by name, as in **SINGLE.
+        if None not in passed:
+            lacking += [
+                f"{name}:{node.lineno}: {ast.unparse(node)} lacks {default}"
+                for default, functions in DEFAULTS.items()
+                if function.removeprefix("torch.") in functions
+                and default not in passed
+            ]
+    assert not lacking, "\n".join(lacking)
+
+
 SCRIPTS = Path(__file__).parent
 
 

@@ -213,7 +213,7 @@ def _warn_of_a_class(labels, n_marks) -> None:
             f"beside the classes {_shown(values)}. If -1 is a class, give it another "
             "number. If not, None or NaN in its place avoids this warning.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
 
 
@@ -246,7 +246,7 @@ def classes_of(labels, n_samples: int) -> np.ndarray:
             "for every row; all others are marked as unlabelled (-1, None or NaN). "
             "Label rows of another class.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     return classes
 

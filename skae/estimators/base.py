@@ -40,6 +40,7 @@ from skae.fitting.resolve import Parts, part_of
 from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.isolation import isolated
+from skae.rows.tensors import as_double
 
 __all__ = ["BaseAutoencoder"]
 
@@ -87,6 +88,7 @@ default="gaussian"
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @isolated
     def fit(self, X, y=None, sample_weight=None):
         """Learn the encoder and the decoder.
 
@@ -110,7 +112,7 @@ default="gaussian"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
             fitted = fitting.resume(self) if resuming else fitting.run()
             self._take_over({"optimizer_state_": None, "interrupted_": False, **fitted})
@@ -119,6 +121,7 @@ default="gaussian"
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @isolated
     def partial_fit(self, X, y=None, sample_weight=None):
         """Train for one epoch on these rows, at a constant learning rate.
 
@@ -129,9 +132,14 @@ default="gaussian"
         -------
         self : object
             The fitted estimator.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After Ctrl-C; the estimator is then as it was before the call.
         """
         first = not hasattr(self, "net_")
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             fewest = 2 if first else 1
             fitting = self._fit_of(X, y, sample_weight, reset=first, min_rows=fewest)
             fitted = fitting.continue_epoch(None if first else self)
@@ -284,8 +292,7 @@ default="gaussian"
         random = self.random_state if random_state is None else random_state
         seed = check_random_state(random).randint(np.iinfo(np.int32).max)
         generator = torch.Generator(self._device).manual_seed(seed)
-        center = torch.as_tensor(self.units_.center)
-        scale = torch.as_tensor(self.units_.scale)
+        center, scale = map(as_double, (self.units_.center, self.units_.scale))
 
         def corrupted(x):
             x_tilde = self.net_.corrupted(x, generator)
@@ -339,7 +346,7 @@ default="gaussian"
 
     def _squares(self, rebuilt, rows):
         """Squared errors and squared distances to the mean of each row."""
-        departures = rebuilt - rows, rows - torch.as_tensor(self.mean_)
+        departures = rebuilt - rows, rows - as_double(self.mean_)
         # Of missing entries both are NaN.
         squares = [(part / self.units_.typical).square() for part in departures]
         return torch.stack([square.nansum(1) for square in squares], dim=1)

@@ -30,6 +30,7 @@ from skae.fitting.resolve import hidden_widths
 from skae.models.gan import LOSSES
 from skae.parts.critics import ConvCritic, DenseCritic
 from skae.parts.generators import ConvGenerator, DenseGenerator
+from skae.parts.random_numbers import normal_numbers
 from skae.rows.isolation import isolated
 from skae.statistics.energy import energy_distance
 
@@ -161,6 +162,7 @@ class GAN(Augmenting, Images, SingleTraining):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
+    @isolated
     def fit(self, X, y=None, sample_weight=None):
         """Learn to draw rows like those of X.
 
@@ -186,7 +188,7 @@ class GAN(Augmenting, Images, SingleTraining):
             When training diverges at every learning rate tried.
         """
         fitted = self if self.warm_start and hasattr(self, "net_") else None
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             rows = self._flattened(X, reset=fitted is None)
             n_samples = _num_samples(rows)
             rows, weight = training_rows(
@@ -304,14 +306,12 @@ default=None
             condition = None if condition is None else condition[kept]
         rows = rows.toarray() if sparse.issparse(rows) else rows
         made = self._generated(len(rows), seeded(random), condition)
-        with isolated():
-            return -energy_distance(rows, made)
+        return -isolated(energy_distance)(rows, made)
 
     def _generated(self, n_samples, generator, condition):
         """Flat rows in X's units."""
-        # Whatever the process's default dtype is.
         shape = n_samples, self.n_components_
-        noise = torch.randn(shape, generator=generator, dtype=torch.float32).numpy()
+        noise = normal_numbers(shape, generator).numpy()
 
         def generate(z, context=None):
             return self.units_.to_x(self.net_.generator(z, context))

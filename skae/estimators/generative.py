@@ -135,10 +135,10 @@ class Generative:
             self.random_state if random_state is None else random_state
         )
 
+    @isolated
     def _drawn_codes(self, n_samples, generator, condition):
         """Codes from the prior."""
-        with isolated():
-            z = self.net_.prior.sample(n_samples, self.n_components_, generator)
+        z = self.net_.prior.sample(n_samples, self.n_components_, generator)
         return z.double().numpy()
 
     def _after(self, fitting):
@@ -220,7 +220,7 @@ def check_n_samples(n_samples, name="n_samples") -> None:
 def seeded(random_state) -> torch.Generator:
     """A generator on the CPU from what scikit-learn takes as random_state."""
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
-    return torch.Generator().manual_seed(int(seed))
+    return torch.Generator("cpu").manual_seed(int(seed))
 
 
 def path(start, end, n_steps, method) -> np.ndarray:

@@ -198,6 +198,7 @@ default="gaussian"
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
+    @isolated
     def fit(self, X, y, sample_weight=None):
         """Learn from all rows, then from the labelled ones.
 
@@ -221,7 +222,7 @@ default="gaussian"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             y, missing = labels_of(y)
             fitting = self._fit_of(X, y, missing, sample_weight, reset=not resuming)
             if resuming and not np.array_equal(fitting.classes, self.classes_):
@@ -240,6 +241,7 @@ default="gaussian"
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
+    @isolated
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Train for one epoch on these rows, at a constant learning rate.
 
@@ -270,7 +272,7 @@ default="gaussian"
                 "class_weight='balanced' is not for partial_fit, which does not know "
                 "the rows to come; give a dict."
             )
-        with unchanged_on_error(self), isolated():
+        with unchanged_on_error(self):
             classes = check_classes(classes, None if first else self.classes_)
             # Of the rows of a whole fit.
             vars(self).pop("transduction_", None)
@@ -318,17 +320,16 @@ default="gaussian"
             )
 
     def _check_encoder(self):
-        encoder = self.encoder
-        if not (hasattr(encoder, "net_") and hasattr(encoder, "units_")):
+        if not (hasattr(self.encoder, "net_") and hasattr(self.encoder, "units_")):
             raise ValueError(
                 "encoder must be a fitted autoencoder of skae or a fitted "
-                f"StackedAEClassifier; got {encoder!r}. Searches and clones drop what "
-                "was fitted: wrap it in sklearn.frozen.FrozenEstimator."
+                f"StackedAEClassifier; got {self.encoder!r}. Searches and clones drop "
+                "what was fitted: wrap it in sklearn.frozen.FrozenEstimator."
             )
-        if encoder.n_features_in_ != self.n_features_in_:
+        if self.encoder.n_features_in_ != self.n_features_in_:
             raise ValueError(
                 f"X has {self.n_features_in_} features, but encoder was fitted to "
-                f"{encoder.n_features_in_}."
+                f"{self.encoder.n_features_in_}."
             )
 
     def transform(self, X):

@@ -33,6 +33,7 @@ from skae.parts.conv import Conv
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import LearnedGaussian
 from skae.parts.priors import StandardNormal
+from skae.parts.random_numbers import normal_numbers
 from skae.statistics.code_density import CodeDensity
 
 __all__ = ["Variational", "VariationalAE"]
@@ -202,9 +203,8 @@ default="relu"
     def _bounds(self, rows, condition=None):
         """Importance-weighted bound of each validated row, in nats of X's units."""
         shape = self.n_importance_samples, self.n_components_
-        generator = torch.Generator().manual_seed(self._bound_seed)
-        epsilon = torch.randn(shape, generator=generator, dtype=torch.float32)
-        epsilon = epsilon.to(self._device)
+        generator = torch.Generator("cpu").manual_seed(self._bound_seed)
+        epsilon = normal_numbers(shape, generator).to(self._device)
         change = self.units_.columns.log().sum()
 
         def bound(x, *condition):

@@ -57,7 +57,7 @@ class AdversarialFit(Fit):
         index, judge = super()._split(start, weight)
         if judge is not None:
             seed = self.random_state.randint(2**31 - 1)
-            generator = torch.Generator().manual_seed(int(seed))
+            generator = torch.Generator("cpu").manual_seed(int(seed))
             n_components = start.model.codec.n_components
             target = self.parts.prior.sample(_N_TARGETS, n_components, generator)
             judge = PriorDistanceJudge(judge, target.to(self.device))

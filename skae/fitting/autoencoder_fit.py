@@ -15,7 +15,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skae.fitting.departure import choose_departure
-from skae.fitting.fit import rows_at, value_or_default
+from skae.fitting.fit import interrupted_chunk, rows_at, value_or_default
 from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFit
 from skae.fitting.pca_start import NEGLIGIBLE, units_of
 from skae.parts.dense import Dense, DenseCodec
@@ -119,6 +119,8 @@ class Fit(InitialModelFit):
         weight = self._tensor(self.weight, start.rows.dtype)
         index = np.arange(self.n_samples)
         trainer = self._run_schedule(start, schedule, index, weight, state=state)
+        if trainer.interrupted_:
+            raise interrupted_chunk()
         return {
             **self._attributes(start.model, start.units, start.mean, 1.0),
             **self._curves(trainer, fitted),
@@ -164,7 +166,7 @@ class Fit(InitialModelFit):
                 f"The linear autoencoder did not converge in max_iter={limit} "
                 "iterations. Raise max_iter.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return {
             **self._linear_attributes(*rotated(encoder, decoder, result)),

@@ -9,13 +9,17 @@ import math
 import warnings
 
 import numpy as np
-import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skae.checks.rows import feature_ranges
 from skae.fitting.callbacks import FitProgress
 from skae.fitting.classifier_stage import Stage, StageTraining, sample, stream
-from skae.fitting.fit import BaseFit, finished_rounds, value_or_default
+from skae.fitting.fit import (
+    BaseFit,
+    finished_rounds,
+    interrupted_chunk,
+    value_or_default,
+)
 from skae.fitting.pca_start import Units, units_of
 from skae.fitting.pretraining import layers_of, pretrain
 from skae.fitting.resolve import hidden_widths, noise_of
@@ -23,6 +27,7 @@ from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Features
 from skae.rows.chunks import Rows, map_rows
+from skae.rows.tensors import as_double
 from skae.statistics.pca import moments
 from skae.training.trainer import Trainer
 
@@ -117,8 +122,12 @@ class StackedFit(BaseFit):
     def first_epoch(self) -> dict:
         """Pretraining and one epoch at a constant rate."""
         stack, _ = self._pretrained(max_iter=1)
+        if self.interrupted is not None:
+            raise interrupted_chunk()
         stack.calibrate(sample(self.rows_of(self.X)), preserve_output=True)
         stream(self, stack, self._n_released(self.n_encoder))
+        if self.interrupted is not None:
+            raise interrupted_chunk()
         return self._finished(stack)
 
     def continue_epoch(self, fitted, widths, first) -> dict:
@@ -130,6 +139,8 @@ class StackedFit(BaseFit):
         for generator in (self.generator, self.noise):
             generator.manual_seed(self.seed + len(self.loss_curve))
         stream(self, stack, self._n_released(self.n_encoder))
+        if self.interrupted is not None:
+            raise interrupted_chunk()
         self.n_iter += fitted.n_iter_
         return self._finished(stack)
 
@@ -328,7 +339,7 @@ class StackedFit(BaseFit):
             return np.full(self.n_features, total.unit * np.sqrt(mean_square))
 
         features = Features(
-            torch.as_tensor(self.units.center, dtype=torch.float64),
+            as_double(self.units.center),
             self.units.columns,
             (self.n_features,),
             deviations,
@@ -374,6 +385,6 @@ class StackedFit(BaseFit):
                 f"Training was interrupted in {self.interrupted}; the weights reached "
                 "until then are kept.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return self.attributes(stack)

@@ -42,6 +42,8 @@ _REBUILDS = (0.35, 0.65)
 _RATE_RATIO = 0.5
 _STREAMING_RATE = 1e-3
 _MIN_LABELLED_BATCH = 32
+# Of the head, without which nothing can be predicted, after Ctrl-C.
+_HURRIED_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,10 @@ class StageTraining:
         estimator, training = self.estimator, self.training
         of_labelled, of_all = training.batch_sizes
         batch_size, max_iter = of_all or of_labelled, estimator.max_iter
-        default = len(self.index), batch_size, training.n_steps, _ROUNDS
+        n_steps, n_rounds = training.n_steps, _ROUNDS
+        if self.fitting.interrupted is not None:
+            n_steps, n_rounds, max_iter = min(n_steps, _HURRIED_STEPS), 1, None
+        default = len(self.index), batch_size, n_steps, n_rounds
         if max_iter is not None and not self.stage.is_last:
             max_iter = min(max_iter, length_of(*default, None).n_epochs)
         length = length_of(*default, max_iter)

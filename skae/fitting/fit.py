@@ -15,11 +15,19 @@ from sklearn.utils import check_random_state
 from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
 from skae.rows.isolation import resolve_device
+from skae.rows.tensors import permutation
 from skae.training.callbacks import check_callbacks
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
 
-__all__ = ["BaseFit", "advice_on", "finished_rounds", "rows_at", "value_or_default"]
+__all__ = [
+    "BaseFit",
+    "advice_on",
+    "finished_rounds",
+    "interrupted_chunk",
+    "rows_at",
+    "value_or_default",
+]
 
 _MAX_HELD_OUT = 1000
 # Training ended too early if its last quarter has over a tenth of the whole decrease.
@@ -58,7 +66,7 @@ class BaseFit:
             self.progress = FitProgress(estimator, X)
         self.device = resolve_device(estimator.device)
         # Weights and batches are drawn on the CPU: the same on every device.
-        self.generator = torch.Generator().manual_seed(self.seed)
+        self.generator = torch.Generator("cpu").manual_seed(self.seed)
         self.noise = torch.Generator(self.device).manual_seed(self.seed)
         check_callbacks(estimator.callbacks)
 
@@ -85,7 +93,7 @@ class BaseFit:
 
     def _shuffled(self):
         """Training row numbers in random order, and held-out ones or None."""
-        order = torch.randperm(self.n_samples, generator=self.generator).numpy()
+        order = permutation(self.n_samples, self.generator)
         if not self.estimator.early_stopping:
             return order, None
         held_out = round(self.estimator.validation_fraction * self.n_samples)
@@ -166,7 +174,7 @@ class BaseFit:
                 kept_untrained=untrained and not self.is_anchored and not is_continued,
             )
         if advice is not None:
-            warnings.warn(advice, ConvergenceWarning, stacklevel=5)
+            warnings.warn(advice, ConvergenceWarning, stacklevel=6)
 
     def _tensor(self, values, dtype=torch.float32):
         if values is None:
@@ -217,6 +225,14 @@ def advice_on(
             "fell. Raise max_iter."
         )
     return None
+
+
+def interrupted_chunk() -> KeyboardInterrupt:
+    """What ``partial_fit`` raises after Ctrl-C: chunks are applied whole or not."""
+    return KeyboardInterrupt(
+        "partial_fit was interrupted; the estimator is as it was before the call, so "
+        "that these rows can be passed again."
+    )
 
 
 def finished_rounds(trainer: Trainer) -> list[dict]:

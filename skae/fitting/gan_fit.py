@@ -19,6 +19,7 @@ from skae.fitting.pca_start import units_of
 from skae.models.gan import GANModule, Replay
 from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples
 from skae.rows.chunks import Rows
+from skae.rows.tensors import as_double
 from skae.statistics.column_units import column_units
 from skae.statistics.energy import Modes
 from skae.statistics.pca import moments
@@ -88,7 +89,7 @@ class GANFit(BaseFit):
         attributes = self._attributes(module)
         check = self._collapse_check(module, modes)
         for message in check.messages():
-            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=3)
+            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=4)
         curves = self._curves(trainer, fitted)
         return {**attributes, **curves, "mode_coverage_": check.coverage}
 
@@ -116,9 +117,9 @@ class GANFit(BaseFit):
             self.n_features, self.n_components, **options
         )
         if fills_unit_interval(self.X):
-            low = torch.as_tensor(-self.units.center / self.units.scale)
+            low = as_double(-self.units.center / self.units.scale)
             span = (1 / self.units.columns).float()
-            generator.confine(low.float(), span, torch.zeros(self.n_features))
+            generator.confine(low.float(), span, torch.zeros_like(span))
         return generator, self.critic_part.build(self.n_features, **options)
 
     def _module(self, generator, critic) -> GANModule:

@@ -30,6 +30,7 @@ from skae.parts.base import Batch, Codec, Features, built
 from skae.parts.corruption import KeepMissing
 from skae.parts.likelihoods import Masked
 from skae.rows.chunks import Rows
+from skae.rows.tensors import SINGLE, as_double
 from skae.statistics.column_units import column_units
 from skae.statistics.pca import Moments, PCAResult, moments, pooled_moments, principal
 from skae.training.held_out import Folds
@@ -217,7 +218,7 @@ class InitialModelFit(BaseFit):
         """Bind the parts to the columns of X in model units."""
         parts, architecture = self.parts, self.architecture
         features = Features(
-            torch.as_tensor(units.center, dtype=torch.float64),
+            as_double(units.center),
             units.columns,
             tuple(architecture.sample_shape or (self.n_features,)),
             lambda: moments().std,
@@ -269,10 +270,11 @@ class InitialModelFit(BaseFit):
         input_scale, _ = network_scales(moments, units)
         codec = self._codec(input_scale=input_scale)
         likelihood = self.parts.likelihood
-        raw_mean = torch.zeros(likelihood.n_outputs(self.n_features))
+        n_outputs = likelihood.n_outputs(self.n_features)
+        raw_mean = torch.zeros(n_outputs, **SINGLE)
         if likelihood.starts_as_pca:
             mean = (moments.center - units.center) / units.scale
-            raw_mean = likelihood.link(torch.as_tensor(mean).float())
+            raw_mean = likelihood.link(as_double(mean).float())
         codec.start_at_mean(raw_mean)
         return codec
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from skae.parts.anchored import Anchor
+from skae.rows.tensors import as_double
 from skae.statistics.column_units import pooled_deviation
 from skae.statistics.pca import Moments, PCAResult, principal
 from skae.training.held_out import Folds
@@ -60,16 +61,16 @@ class Units:
 
     def to_x(self, x: Tensor) -> Tensor:
         """Rows of the model as float64 rows of X on the CPU."""
-        rows = x.cpu().double() * self.columns + torch.as_tensor(self.center)
+        rows = x.cpu().double() * self.columns + as_double(self.center)
         if self.constant is None:
             return rows
-        constant = torch.as_tensor(self.constant)
+        constant = as_double(self.constant)
         return torch.where(constant.isnan(), rows, constant)
 
     @property
     def columns(self) -> Tensor:
         """The unit of each column, float64."""
-        scale = torch.as_tensor(self.scale, dtype=torch.float64)
+        scale = as_double(self.scale)
         return scale.expand(len(self.center)).contiguous()
 
     @property
@@ -142,7 +143,7 @@ def anchor_of(
     ratio = pca.unit / units.scale
     scale = np.sqrt(pca.axis_variance) * ratio
     scale = np.maximum(scale, max(1e-6 * scale.max(initial=0), 1e-12))
-    center = torch.as_tensor((pca.mean - units.center) / units.scale).float()
+    center = as_double((pca.mean - units.center) / units.scale).float()
     shrinkage = np.ones(len(scale))
     if shrunk:
         n_features, n_components = pca.axes.shape
@@ -150,12 +151,12 @@ def anchor_of(
         noise = pca.residual * n_features / n_rest * ratio**2
         shrinkage = np.clip(1 - noise / scale**2, *_SHARES)
     return Anchor(
-        torch.as_tensor(np.ascontiguousarray(pca.axes)).float(),
-        torch.as_tensor(scale).float(),
+        as_double(np.ascontiguousarray(pca.axes)).float(),
+        as_double(scale).float(),
         center,
         likelihood.link(center),
         likelihood.link_slope(center),
-        torch.as_tensor(shrinkage).float(),
+        as_double(shrinkage).float(),
     )
 
 

@@ -9,6 +9,7 @@ autoencoders into the layers of a `Stack`. Labels are not used.
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -18,6 +19,7 @@ from skae.fitting.defaults import defaults_from_random
 from skae.models.stack import NormalisedLayer, Product
 from skae.parts.corruption import GaussianNoise
 from skae.rows.chunks import map_rows
+from skae.rows.tensors import as_double
 
 __all__ = ["layers_of", "pretrain"]
 
@@ -144,8 +146,8 @@ def layers_of(autoencoder, units=None) -> list[NormalisedLayer]:
 def _into(own, units, input_scale):
     """Slope and offset that map a row in ``units`` to the encoder's input."""
     scale = input_scale.cpu().double()
-    slope = scale * torch.as_tensor(units.scale / own.scale)
-    offset = scale * torch.as_tensor((units.center - own.center) / own.scale)
+    slope = scale * as_double(units.scale / own.scale)
+    offset = scale * as_double((units.center - own.center) / own.scale)
     return slope, offset
 
 
@@ -159,7 +161,9 @@ class _Encoder(torch.nn.Module):
 
     def forward(self, x):
         # cuDNN has no gradient of recurrent layers in evaluation mode.
-        with torch.backends.cudnn.flags(enabled=not torch.is_grad_enabled()):
+        is_refused = x.is_cuda and torch.is_grad_enabled()
+        others = torch.backends.cudnn.flags(enabled=False)
+        with others if is_refused else nullcontext():
             return self.codec.encode(x) * self.scale
 
     def train(self, mode=True):

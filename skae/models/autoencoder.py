@@ -140,7 +140,9 @@ class Autoencoder(nn.Module):
             return context
         shape = *context.shape[:-1], 1
         device = context.device if generator is None else generator.device
-        draw = torch.rand(shape, generator=generator, device=device).to(context)
+        draw = torch.rand(
+            shape, generator=generator, dtype=torch.float32, device=device
+        ).to(context)
         return context * (draw >= self.hidden_context)
 
     def code(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from skae.models.semi_supervised_losses import LadderDecoder, TwoPasses
 from skae.models.stack import Stack
 from skae.rows.chunks import Rows
+from skae.rows.tensors import permutation
 from skae.statistics.label_graph import SpreadLabels
 
 __all__ = ["Classification", "Labelled", "PartlyLabelled", "Unlabelled"]
@@ -218,7 +219,7 @@ class _Permutations:
 
     def draw(self):
         while len(self.left) < self.size:
-            order = torch.randperm(len(self.index), generator=self.generator)
-            self.left = np.concatenate([self.left, self.index[order.numpy()]])
+            order = permutation(len(self.index), self.generator)
+            self.left = np.concatenate([self.left, self.index[order]])
         drawn, self.left = self.left[: self.size], self.left[self.size :]
         return drawn

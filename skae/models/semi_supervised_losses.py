@@ -15,6 +15,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.models.stack import Pass, normalised
+from skae.parts.random_numbers import normal_numbers
+from skae.rows.tensors import SINGLE
 
 __all__ = [
     "Consistency",
@@ -153,7 +155,7 @@ class LadderDecoder(nn.Module):
     def __init__(self, sizes: Sequence[int], generator: Generator):
         super().__init__()
         self.weights = nn.ParameterList(
-            torch.randn(upper, lower, generator=generator) * upper**-0.5
+            normal_numbers((upper, lower), generator) * upper**-0.5
             for lower, upper in pairwise(sizes)
         )
         self.combinators = nn.ModuleList(_Combinator(size) for size in sizes)
@@ -176,7 +178,7 @@ class _Combinator(nn.Module):
 
     def __init__(self, size: int):
         super().__init__()
-        start = torch.tensor([0.0, 1, 0, 0, 0, 0, 1, 0, 0, 0])
+        start = torch.tensor([0.0, 1, 0, 0, 0, 0, 1, 0, 0, 0], **SINGLE)
         self.parameters_of_units = nn.Parameter(start[:, None].repeat(1, size))
 
     def forward(self, z: Tensor, u: Tensor) -> Tensor:

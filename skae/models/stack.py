@@ -15,6 +15,8 @@ from torch import Generator, Tensor, nn
 
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.layers import product
+from skae.parts.random_numbers import normal, normal_numbers
+from skae.rows.tensors import SINGLE
 
 __all__ = ["NormalisedLayer", "Pass", "Product", "Stack", "normalised"]
 
@@ -40,7 +42,7 @@ class Product(nn.Module):
     @classmethod
     def random(cls, n_in: int, n_out: int, gain: float, generator: Generator):
         """Weights from N(0, gain / n_in)."""
-        weight = torch.randn(n_in, n_out, generator=generator)
+        weight = normal_numbers((n_in, n_out), generator)
         return cls(weight * (gain / n_in) ** 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,11 +92,11 @@ class NormalisedLayer(nn.Module):
         self.n_in = n_in
         self.n_out = n_out
         self.activation = activation
-        self.gain = nn.Parameter(torch.ones(n_out))
-        shift = torch.zeros(n_out) if shift is None else shift.clone()
+        self.gain = nn.Parameter(torch.ones(n_out, **SINGLE))
+        shift = torch.zeros(n_out, **SINGLE) if shift is None else shift.clone()
         self.shift = nn.Parameter(shift)
-        self.register_buffer("mean", torch.zeros(n_out))
-        self.register_buffer("var", torch.ones(n_out))
+        self.register_buffer("mean", torch.zeros(n_out, **SINGLE))
+        self.register_buffer("var", torch.ones(n_out, **SINGLE))
 
     def forward(self, x: Tensor) -> Tensor:
         """h with the running statistics."""
@@ -217,9 +219,7 @@ class Stack(nn.Module):
         for layer in self.layers:
             z = layer.normalised(h, uses_running_statistics=uses_running_statistics)
             if noise:
-                z = z + noise * torch.randn(
-                    z.shape, generator=generator, device=z.device
-                )
+                z = z + noise * normal(z, generator)
             zs.append(z)
             h = layer.activate(z)
         return Pass(x, zs, h)

@@ -81,6 +81,7 @@ def rows_per_pair(
     return int(np.clip(max_samples, 2, n_samples))
 
 
+@isolated
 def fit_ensemble(
     X,
     weight,
@@ -117,19 +118,18 @@ def fit_ensemble(
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
     random = np.random.default_rng([seed, n_earlier])
-    generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+    generator = torch.Generator("cpu").manual_seed(int(random.integers(2**62)))
     n_trusted = settings.support_fraction * n_rows / 2
     batch_size = max(1, min(settings.batch_size, round(n_trusted)))
     settings = replace(settings, batch_size=batch_size)
-    with isolated():
-        units = _robust_units(X, weight, random) if earlier is None else earlier.units
-        drawn, pairs = _draw_pairs(
-            X.shape[0], n_rows, (n_members + 1) // 2, bootstrap, random
-        )
-        block = X[drawn].toarray() if sparse.issparse(X) else X[drawn]
-        x = units.to_model(block).to(device)
-        weight = None if weight is None else torch.from_numpy(weight[drawn])
-        members, in_bag = train(x, pairs, n_members, settings, generator, weight)
+    units = _robust_units(X, weight, random) if earlier is None else earlier.units
+    drawn, pairs = _draw_pairs(
+        X.shape[0], n_rows, (n_members + 1) // 2, bootstrap, random
+    )
+    block = X[drawn].toarray() if sparse.issparse(X) else X[drawn]
+    x = units.to_model(block).to(device)
+    weight = None if weight is None else torch.from_numpy(weight[drawn])
+    members, in_bag = train(x, pairs, n_members, settings, generator, weight)
     judges, record = out_of_bag(x, in_bag), InBagRows.of(x, in_bag)
     if earlier is not None:
         judges = np.concatenate([earlier.in_bag.out_of_bag(x), judges], axis=1)

@@ -8,12 +8,14 @@ others, as leave-one-out does.
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch import Generator, Tensor
 from tqdm import tqdm
 
@@ -25,6 +27,7 @@ from skae.parts.corruption import GaussianNoise, NoCorruption
 from skae.parts.dense import Dense, DenseCodec
 from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
+from skae.rows.tensors import SINGLE
 from skae.training.optimizer import FlatAdamW, FlatParameters
 
 __all__ = ["STEPS", "EnsembleSettings", "train"]
@@ -133,8 +136,9 @@ def _features(
     n_features = x.shape[1]
     if n_used == n_features:
         return [torch.arange(n_features, device=x.device)] * n_members
-    order = torch.randperm(n_features, generator=generator)
-    places = (torch.arange(n_members) // 2 * n_used)[:, None] + torch.arange(n_used)
+    order = torch.randperm(n_features, generator=generator, device="cpu")
+    pair = torch.arange(n_members, device="cpu") // 2
+    places = (pair * n_used)[:, None] + torch.arange(n_used, device="cpu")
     return list(order[places % n_features].sort(dim=1).values.to(x.device))
 
 
@@ -163,7 +167,7 @@ def _autoencoders(
         settings.n_features,
         width,
         generator=generator,
-        input_scale=torch.full((settings.n_features,), shrinkage),
+        input_scale=torch.full((settings.n_features,), shrinkage, **SINGLE),
         members=n_members,
         same_start=False,
     )
@@ -199,10 +203,20 @@ def _train_autoencoders(
         optimizer = FlatAdamW(
             flat, lr=learning_rate, n_steps=len(batches), ema_decay=0.0, betas=_BETAS
         )
-        for batch in tqdm(batches, disable=not settings.verbose):
-            clean = torch.stack([view[n] for view, n in zip(views, batch, strict=True)])
-            gradient(clean, x_tilde=noise(clean, generator))
-            optimizer.step()
+        try:
+            for batch in tqdm(batches, disable=not settings.verbose):
+                clean = [view[n] for view, n in zip(views, batch, strict=True)]
+                clean = torch.stack(clean)
+                gradient(clean, x_tilde=noise(clean, generator))
+                optimizer.step()
+        except KeyboardInterrupt:
+            warnings.warn(
+                f"Training was interrupted after {optimizer.step_count} of "
+                f"{len(batches)} steps; the members judge rows with what they have "
+                "learned so far.",
+                ConvergenceWarning,
+                stacklevel=8,
+            )
         if flat.data.isfinite().all():
             return
     raise FloatingPointError(
@@ -224,10 +238,10 @@ def _batches(
         longest = max(len(mine) for mine in rows)
         n_steps = max(1, settings.max_iter * longest // batch)
     drawn = []
-    for choices in map(torch.as_tensor, rows):
+    for choices in map(torch.from_numpy, rows):
         if weight is None:
             size = (n_steps * batch,)
-            picks = torch.randint(len(choices), size, generator=generator)
+            picks = torch.randint(len(choices), size, generator=generator, device="cpu")
         else:
             picks = torch.multinomial(
                 weight[choices], n_steps * batch, replacement=True, generator=generator
@@ -255,7 +269,7 @@ def _member(
         left_out=_unique(codes)
         if leave_one_out
         else codes.new_zeros(len(codes)).bool(),
-        typical=torch.ones(2, device=x.device),
+        typical=x.new_ones(2),
     )
     errors = Ensemble([member]).mean_errors(x[_index(rows.out_of_bag, x)])
     member.typical = errors.clamp_min(_MIN_ERROR)

@@ -143,7 +143,7 @@ def trusted_rows(x: Tensor, fraction: float, generator: Generator) -> np.ndarray
     n_codes = min(_CODES, n_rows)
     n_at_once = min(_CODEBOOKS, n_rows // n_codes)
     shuffled = [
-        torch.randperm(n_rows, generator=generator)[: n_at_once * n_codes]
+        torch.randperm(n_rows, generator=generator, device="cpu")[: n_at_once * n_codes]
         for _ in range(-(-_CODEBOOKS // n_at_once))
     ]
     codebooks = torch.cat(shuffled).view(-1, n_codes)[:_CODEBOOKS]

@@ -12,6 +12,7 @@ from torch import Generator, Tensor, nn
 
 from skae.parts.base import Corruption, Features
 from skae.parts.random_numbers import normal, uniform
+from skae.rows.tensors import SINGLE, as_double
 
 __all__ = [
     "CORRUPTIONS",
@@ -147,7 +148,7 @@ class SaltAndPepperNoise(Corruption):
     def bind(self, features: Features) -> nn.Module:
         low = features.range[0] if self.low is None else self.low
         high = features.range[1] if self.high is None else self.high
-        if not (torch.as_tensor(low) <= torch.as_tensor(high)).all():
+        if not (as_double(low) <= as_double(high)).all():
             raise ValueError(f"low={self.low} must not exceed high={self.high}.")
         low, high = map(features.to_model, (low, high))
         return _Bound(_peppered, level=_share(self.level), low=low, high=high)
@@ -187,14 +188,17 @@ class _Bound(nn.Module):
         super().__init__()
         self.corrupt = corrupt
         for name, setting in settings.items():
-            self.register_buffer(name, torch.as_tensor(setting))
+            if not isinstance(setting, Tensor):
+                setting = torch.tensor(setting, **SINGLE)
+            self.register_buffer(name, setting)
 
     def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
         return self.corrupt(x, generator, **self._buffers)
 
 
 def _noisy(x: Tensor, generator, std, low=None, high=None) -> Tensor:
-    x_tilde = torch.addcmul(x, normal(x, generator), torch.as_tensor(std).to(x))
+    std = torch.as_tensor(std, dtype=x.dtype, device=x.device)
+    x_tilde = torch.addcmul(x, normal(x, generator), std)
     return x_tilde if low is None else x_tilde.clamp_(low, high)
 
 

@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.layers import Affine, Down, Layer, Windows, images, strided
+from skae.rows.tensors import SINGLE
 
 __all__ = ["ConvCritic", "Critic", "DenseCritic", "MinibatchDiscrimination"]
 
@@ -222,7 +223,8 @@ class MinibatchDiscrimination(nn.Module):
         super().__init__()
         self.n_kernels, self.kernel_width = n_kernels, kernel_width
         self.kernels = Affine(n_in, n_kernels * kernel_width, bias=False)
-        self.register_buffer("reference", torch.zeros(0, n_kernels, kernel_width))
+        none = torch.zeros(0, n_kernels, kernel_width, **SINGLE)
+        self.register_buffer("reference", none)
 
     def forward(self, h: Tensor) -> Tensor:
         m = self._matrices(h)

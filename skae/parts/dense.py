@@ -20,6 +20,8 @@ from torch import Generator, Tensor, nn
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Architecture, Codec
 from skae.parts.layers import affine, copy_member, joined
+from skae.parts.random_numbers import normal_numbers, uniform_numbers
+from skae.rows.tensors import SINGLE
 
 __all__ = ["Dense", "DenseCodec"]
 
@@ -165,7 +167,7 @@ class DenseCodec(Codec):
         self.decoder_weights, self.decoder_biases = _empty(up, members)
         if self.tied:
             self.decoder_weights = nn.ParameterList()
-        self.register_buffer("input_scale", torch.ones(n_features))
+        self.register_buffer("input_scale", torch.ones(n_features, **SINGLE))
 
     @torch.no_grad()
     def draw_weights(self, generator: Generator, same_start: bool = True) -> None:
@@ -177,7 +179,7 @@ class DenseCodec(Codec):
         for weight in self.decayed_parameters():
             shape = weight.shape[-2:] if same_start else weight.shape
             fan = max(shape[-2:]) if self.tied else shape[-2]
-            draw = torch.randn(shape, generator=generator)
+            draw = normal_numbers(shape, generator)
             weight.copy_(draw * (gain / fan) ** 0.5)
 
     def last_parameters(self) -> list[nn.Parameter]:
@@ -215,7 +217,7 @@ class DenseCodec(Codec):
         elif generator is not None:
             # Whitened inputs are small: units have to bend at different places.
             for bias in [*self.encoder_biases[:-1], *self.decoder_biases[:-1]]:
-                draw = torch.rand(bias.shape[-1:], generator=generator).to(bias)
+                draw = uniform_numbers(bias.shape[-1:], generator).to(bias)
                 bias.copy_(2 * draw - 1)
 
     def encoder_layers(self) -> Layers:
@@ -294,10 +296,10 @@ def _empty(
     lead = () if members is None else (members,)
     weights, biases = nn.ParameterList(), nn.ParameterList()
     for n_in, n_out in pairwise(widths):
-        weight = torch.zeros(*lead, n_in, n_out)
+        weight = torch.zeros(*lead, n_in, n_out, **SINGLE)
         if n_out < n_in:
             # Narrow ones are stored by columns, for fast products.
-            weight = torch.zeros(*lead, n_out, n_in).mT
+            weight = torch.zeros(*lead, n_out, n_in, **SINGLE).mT
         weights.append(nn.Parameter(weight))
-        biases.append(nn.Parameter(torch.zeros(*lead, n_out)))
+        biases.append(nn.Parameter(torch.zeros(*lead, n_out, **SINGLE)))
     return weights, biases

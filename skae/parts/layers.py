@@ -15,6 +15,9 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from skae.parts.random_numbers import normal_numbers
+from skae.rows.tensors import SINGLE
+
 __all__ = [
     "Affine",
     "Down",
@@ -41,13 +44,13 @@ class Layer(nn.Module):
     def __init__(self, shape: tuple[int, ...], n_out: int, fan_in: float):
         super().__init__()
         self.fan_in = fan_in
-        self.weight = nn.Parameter(torch.zeros(shape))
-        self.bias = nn.Parameter(torch.zeros(n_out))
+        self.weight = nn.Parameter(torch.zeros(shape, **SINGLE))
+        self.bias = nn.Parameter(torch.zeros(n_out, **SINGLE))
 
     @torch.no_grad()
     def reset(self, generator: Generator, gain: float) -> None:
         """Draw the weights anew."""
-        draw = torch.randn(self.weight.shape, generator=generator)
+        draw = normal_numbers(self.weight.shape, generator)
         self.weight.copy_(draw * (gain / self.fan_in) ** 0.5)
         self.bias.zero_()
 

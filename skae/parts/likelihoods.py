@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from skae.parts.base import EntryLikelihood, Features, Likelihood
 from skae.parts.random_numbers import normal, uniform
 from skae.parts.student_t import StudentT
+from skae.rows.tensors import SINGLE
 
 __all__ = [
     "LIKELIHOODS",
@@ -169,7 +170,7 @@ class BoundGaussian(nn.Module, EntryLikelihood):
 
     def __init__(self, n_variances: int):
         super().__init__()
-        self.log_std = nn.Parameter(torch.zeros(n_variances))
+        self.log_std = nn.Parameter(torch.zeros(n_variances, **SINGLE))
 
     def noise_std(self) -> Tensor:
         return self.log_std.clamp_min(math.log(_FLOOR)).exp()

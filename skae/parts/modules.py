@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 
 from skae.parts.base import Architecture, Codec
 from skae.parts.layers import channel_groups
+from skae.rows.tensors import SINGLE
 
 __all__ = ["ModulePair", "PairCodec"]
 
@@ -72,7 +73,7 @@ class ModulePair(Architecture):
             copy.deepcopy(self.encoder), copy.deepcopy(self.decoder), self.sample_shape
         )
         codec.float().eval()
-        probe = torch.zeros(2, n_features)
+        probe = torch.zeros(2, n_features, **SINGLE)
         shape = tuple(self.sample_shape or (n_features,))
         n_raw = n_raw or n_features
         try:

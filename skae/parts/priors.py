@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from skae.parts.base import Prior
-from skae.parts.random_numbers import normal
+from skae.parts.random_numbers import normal, normal_numbers
 
 __all__ = ["PRIORS", "Deterministic", "NoPrior", "StandardNormal"]
 
@@ -107,7 +107,7 @@ class StandardNormal(Prior):
 
     def sample(self, n_samples: int, n_components: int, generator: Generator) -> Tensor:
         shape = n_samples, n_components
-        return torch.randn(shape, generator=generator, device=generator.device)
+        return normal_numbers(shape, generator)
 
 
 PRIORS = {"normal": StandardNormal}

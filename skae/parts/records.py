@@ -88,18 +88,21 @@ class Features:
     @cached_property
     def std(self) -> Tensor:
         """Standard deviation of each column."""
-        return torch.as_tensor(self.measured_std()).to(self.center)
+        return self._own(self.measured_std())
 
     @cached_property
     def range(self) -> tuple[Tensor, Tensor]:
         """Smallest and largest value of each column."""
-        low, high = map(torch.as_tensor, self.measured_range())
-        return low.to(self.center), high.to(self.center)
+        low, high = map(self._own, self.measured_range())
+        return low, high
 
     def to_model(self, value) -> Tensor:
         """A value in X's units as model units of each column, in a sample's shape."""
-        value = torch.as_tensor(value, dtype=self.center.dtype)
-        return self.shaped((value - self.center) / self.scale)
+        return self.shaped((self._own(value) - self.center) / self.scale)
+
+    def _own(self, value) -> Tensor:
+        like = self.center
+        return torch.as_tensor(value, dtype=like.dtype, device=like.device)
 
     def shaped(self, values: Tensor) -> Tensor:
         """One value a column as a sample, in single precision."""

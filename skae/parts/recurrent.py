@@ -24,6 +24,7 @@ from torch import Generator, Tensor, nn
 
 from skae.parts.base import Architecture, Codec
 from skae.parts.layers import joined
+from skae.rows.tensors import SINGLE
 
 __all__ = ["CELLS", "Recurrent", "RecurrentCodec"]
 
@@ -232,11 +233,11 @@ class RecurrentCodec(Codec):
 
 def _waves(n_frames: int) -> Tensor:
     """Sines and cosines of the number, shape (n_frames, 2 * _N_WAVES)."""
-    power = torch.arange(_N_WAVES, dtype=torch.float) / _N_WAVES
-    angle = torch.arange(n_frames, dtype=torch.float)[:, None] / _LONGEST_WAVE**power
+    power = torch.arange(_N_WAVES, **SINGLE) / _N_WAVES
+    angle = torch.arange(n_frames, **SINGLE)[:, None] / _LONGEST_WAVE**power
     return torch.cat([angle.sin(), angle.cos()], dim=1)
 
 
 def _empty(layer: type[nn.Module], *sizes: int) -> Any:
     """A layer without values; torch.nn would draw them from the global generator."""
-    return layer(*sizes, device="meta").to_empty(device="cpu")
+    return layer(*sizes, dtype=torch.float32, device="meta").to_empty(device="cpu")

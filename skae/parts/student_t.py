@@ -7,6 +7,7 @@ from torch import Generator, Tensor, nn
 
 from skae.parts.base import EntryLikelihood, Features
 from skae.parts.random_numbers import uniform
+from skae.rows.tensors import SINGLE
 
 __all__ = ["BoundStudentT", "StudentT"]
 
@@ -40,7 +41,7 @@ class StudentT(EntryLikelihood):
 
     def scale(self) -> Tensor:
         """sigma of all entries."""
-        return torch.ones(1)
+        return torch.ones(1, **SINGLE)
 
     def entry_nll(self, raw: Tensor, x: Tensor) -> Tensor:
         half, sigma = self.df / 2, self.scale()
@@ -70,7 +71,7 @@ class BoundStudentT(nn.Module, StudentT):
     def __init__(self, df: float):
         super().__init__()
         self.df = df
-        self.log_scale = nn.Parameter(torch.zeros(1))
+        self.log_scale = nn.Parameter(torch.zeros(1, **SINGLE))
 
     def scale(self) -> Tensor:
         return self.log_scale.clamp_min(_FLOOR).exp()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from skae.parts.priors import Deterministic
+from skae.parts.random_numbers import normal_numbers, uniform_numbers
 
 __all__ = ["TARGETS", "Custom", "Mixture", "Normal", "SwissRoll", "Target"]
 
@@ -34,7 +35,7 @@ class Normal(Target):
     """
 
     def sample(self, n_samples, n_components, generator):
-        return _normal(n_samples, n_components, generator)
+        return normal_numbers((n_samples, n_components), generator)
 
 
 class SwissRoll(Target):
@@ -61,10 +62,10 @@ class SwissRoll(Target):
 
     def sample(self, n_samples, n_components, generator):
         # An arc of the angle dt is about t dt long: the root makes it even.
-        share = torch.rand(n_samples, device=generator.device, generator=generator)
+        share = uniform_numbers((n_samples,), generator)
         turns = torch.sqrt(0.25 + 6 * share).unsqueeze(1)
         spiral = 2.1 / 2.5 * turns * _directions(2 * math.pi * turns)
-        return spiral + self.spread * _normal(n_samples, 2, generator)
+        return spiral + self.spread * normal_numbers((n_samples, 2), generator)
 
 
 class Mixture(Target):
@@ -93,11 +94,13 @@ class Mixture(Target):
         mode = torch.randint(
             self.n_modes, (n_samples, 1), device=generator.device, generator=generator
         )
-        z = _normal(n_samples, n_components, generator)
+        z = normal_numbers((n_samples, n_components), generator)
         if n_components == 1:
-            places = torch.linspace(-1.6, 1.6, self.n_modes, device=generator.device)
+            places = torch.linspace(
+                -1.6, 1.6, self.n_modes, dtype=torch.float32, device=generator.device
+            )
             return places[mode] + self.across * z
-        outwards = _directions(mode * (2 * math.pi / self.n_modes))
+        outwards = _directions(mode.float() * (2 * math.pi / self.n_modes))
         sideways = outwards.flip(1) * outwards.new_tensor([-1.0, 1.0])
         outwards *= self.radius + self.along * z[:, :1]
         z[:, :2] = outwards + self.across * z[:, 1:2] * sideways
@@ -158,16 +161,10 @@ class Custom(Target):
         return torch.from_numpy(z).to(generator.device)
 
     def check(self, n_components):
-        self.sample(8, n_components, torch.Generator().manual_seed(0))
+        self.sample(8, n_components, torch.Generator("cpu").manual_seed(0))
 
 
 TARGETS = {"normal": Normal, "swiss_roll": SwissRoll, "mixture": Mixture}
-
-
-def _normal(n_samples, n_components, generator) -> Tensor:
-    return torch.randn(
-        n_samples, n_components, device=generator.device, generator=generator
-    )
 
 
 def _directions(angle: Tensor) -> Tensor:

@@ -66,15 +66,19 @@ def map_rows(
     """
     n_rows = product_rows(device)
 
+    @isolated
+    @torch.no_grad()
     def fill(rows):
         block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-        with isolated(), torch.no_grad():
-            x = to_model(block).to(device)
-            parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
-            out[rows] = torch.cat(parts).cpu().numpy()
+        x = to_model(block).to(device)
+        parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
+        out[rows] = torch.cat(parts).cpu().numpy()
 
     # Whole products, and no more of them than the processor's cache takes.
     step = n_rows * max(1, _CACHE_BYTES // (8 * X.shape[1] * n_rows))
+    if X.shape[0] <= step:
+        fill(slice(None))
+        return out
     Parallel(n_jobs, require="sharedmem")(
         delayed(fill)(slice(start, start + step))
         for start in range(0, X.shape[0], step)

@@ -1,14 +1,28 @@
-"""Devices and threads: work that runs apart from the process's settings."""
+"""Devices and threads: work that runs apart from the settings of torch.
 
+Whatever fits a model or maps rows is decorated with `isolated`. Nothing here sets what
+belongs to the whole process: dtypes and devices are passed to torch's functions.
+"""
+
+import ctypes
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import call
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from threadpoolctl import ThreadpoolController
+from torch import _C
+
+# The public ones are written in Python, where a signal can come in between.
+from torch._C import _DisableAutocast, _InferenceMode
 
 __all__ = ["isolated", "on_all_threads", "resolve_device"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -26,7 +40,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         return torch.device("mps" if mps else "cpu")
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        torch.empty(0, dtype=torch.float32, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             f"device={device!r} cannot be used here: {error}. Use 'auto', 'cpu', "
@@ -35,80 +49,94 @@ def resolve_device(device: str | torch.device) -> torch.device:
     return found
 
 
-class _Isolation:
-    """How many fits run isolated now, and the settings they found."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.active = 0
-        self.openmp_threads: int | None = None
-        # torch counts threads for each Python thread apart.
-        self.mine = threading.local()
-
-    def enter(self):
-        with self.lock:
-            if self.active == 0:
-                self.torch_threads = torch.get_num_threads()
-                self.dtype = torch.get_default_dtype()
-                torch.set_default_dtype(torch.float32)
-                self.openmp_threads = _openmp_threads()
-                self.blas = _blas().limit(limits=1)
-                self.blas.__enter__()
-            self.active += 1
-            self.mine.depth = getattr(self.mine, "depth", 0) + 1
-            torch.set_num_threads(1)
-
-    def leave(self):
-        with self.lock:
-            self.active -= 1
-            self.mine.depth -= 1
-            if self.mine.depth == 0:
-                torch.set_num_threads(self.torch_threads)
-            if self.active == 0:
-                self.blas.__exit__(None, None, None)
-                torch.set_default_dtype(self.dtype)
-
-
-_isolation = _Isolation()
-
-
-@functools.cache
-def _blas() -> ThreadpoolController:
-    # Looking for the loaded libraries takes longer than a small fit.
-    return ThreadpoolController()
-
-
-def _openmp_threads() -> int:
-    """The largest number that a loaded OpenMP library would use."""
-    found = [
-        library.get_num_threads()
-        for library in _blas().lib_controllers
-        if library.user_api == "openmp"
-    ]
-    return max(found, default=1)
-
-
-@contextmanager
-def isolated() -> Iterator[None]:
-    """Run apart from the process's settings of torch and BLAS, which come back.
+def isolated(function: Callable[P, R]) -> Callable[P, R]:
+    """A function that runs apart from the settings of torch, which stay as they are.
 
     On one thread, because small products are slower on several, and their sums depend
-    on how many there are; with float32 as the default dtype and with gradients. Safe to
-    enter from several Python threads at once.
+    on how many there are; with gradients, and without autocast. All of these belong to
+    the Python thread that runs the function: other threads keep theirs.
+
+    Notes
+    -----
+    Signals such as Ctrl-C raise exceptions between any two steps of Python. What is put
+    back here is put back in a single step, a call of C functions by C functions, which
+    is tried twice and does nothing where it was done.
     """
-    _isolation.enter()
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        _isolation.leave()
+
+    @functools.wraps(function)
+    def apart(*args: P.args, **kwargs: P.kwargs) -> R:
+        switches = _switches()
+        # A thread takes over the process's number when it first uses torch.
+        torch.get_num_threads()
+        found: list[Any] = []
+        put_back = map(call, switches.put_back, found)
+        try:
+            found.extend(map(call, switches.read_and_set))
+            if _own.openmp_threads is None:
+                _own.openmp_threads = max(found[: switches.n_openmp], default=1)
+            with _InferenceMode(False), _DisableAutocast():
+                return function(*args, **kwargs)
+        finally:
+            try:
+                list(put_back)
+            finally:
+                list(put_back)
+
+    return apart
 
 
 @contextmanager
 def on_all_threads() -> Iterator[None]:
-    """Inside `isolated`, give scikit-learn's OpenMP loops the process's threads back.
+    """Inside `isolated`, give scikit-learn's OpenMP loops this thread's number back.
 
-    For work whose result does not depend on them, such as finding neighbours.
+    For work whose result does not depend on it, such as finding neighbours.
     """
-    with _blas().limit(limits=_isolation.openmp_threads, user_api="openmp"):
+    with _openmp().limit(limits=_own.openmp_threads):
         yield
+
+
+class _Own(threading.local):
+    """Of each Python thread: how many OpenMP threads it had outside `isolated`."""
+
+    openmp_threads: int | None = None
+
+
+_own = _Own()
+
+
+class _Switches(NamedTuple):
+    """Functions written in C that read, set and put back a thread's numbers.
+
+    ``read_and_set`` gives first what goes into ``put_back``, in its order.
+    """
+
+    read_and_set: tuple[Callable, ...]
+    put_back: tuple[Callable, ...]
+    n_openmp: int
+
+
+@functools.cache
+def _openmp() -> ThreadpoolController:
+    # Looking for the loaded libraries takes longer than a small fit.
+    return ThreadpoolController().select(user_api="openmp")
+
+
+@functools.cache
+def _switches() -> _Switches:
+    libraries = [library.dynlib for library in _openmp().lib_controllers]
+    get = [library.omp_get_max_threads for library in libraries]
+    put = [library.omp_set_num_threads for library in libraries]
+    one = [functools.partial(function, 1) for function in put]
+    if "backend: OpenMP" not in torch.__config__.parallel_info():
+        get.append(torch.get_num_threads)
+        put.append(torch.set_num_threads)
+        one.append(functools.partial(torch.set_num_threads, 1))
+    n_openmp = len(get)
+    # The name of the C function; those in small letters take pointers.
+    mkl = getattr(ctypes.CDLL(_C.__file__), "MKL_Set_Num_Threads_Local", None)
+    if mkl is not None:
+        get.append(functools.partial(mkl, 1))
+        put.append(mkl)
+    get.append(functools.partial(getattr, _own, "openmp_threads"))
+    put.append(functools.partial(setattr, _own, "openmp_threads"))
+    return _Switches((*get, *one), tuple(put), n_openmp)

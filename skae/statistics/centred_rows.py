@@ -9,12 +9,21 @@ equal variances are found as often as they occur.
 """
 
 from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 from sklearn.utils.extmath import svd_flip
 
 from skae.rows.chunks import chunks
+from skae.statistics.linear_algebra import (
+    eigh,
+    norms,
+    orthonormal,
+    product,
+    square_of,
+    svd,
+)
 
 __all__ = ["CentredRows", "leading_axes", "n_components_for_share"]
 
@@ -77,27 +86,33 @@ class CentredRows:
         if not self.is_sparse or self.X.nnz > _SPARSE * self.shape[0] * self.shape[1]:
             return True
         squares = self._root**2 @ self._scaled.multiply(self._scaled)
-        offset = self._shift @ self._shift
+        offset = np.square(self._shift).sum()
         return offset > _LARGEST_OFFSET * (squares.sum() - offset)
 
     def __matmul__(self, right: np.ndarray) -> np.ndarray:
         """F right, for right of shape (n_features, width)."""
         if self.is_sparse:
-            return (self._scaled @ right - self._shift @ right) * self._root[:, None]
-        return np.concatenate([block @ right for _, block in self._blocks()])
+            shifted = self._scaled @ right - product(self._shift, right)
+            return shifted * self._root[:, None]
+        return np.concatenate([product(block, right) for _, block in self._blocks()])
 
     def transposed(self, left: np.ndarray) -> np.ndarray:
         """F^T left, for left of shape (n_samples, width)."""
         if self.is_sparse:
             left = left * self._root[:, None]
             return self._scaled.T @ left - np.outer(self._shift, left.sum(axis=0))
-        return sum(block.T @ left[rows] for rows, block in self._blocks())
+        return reduce(
+            np.add, (product(block.T, left[rows]) for rows, block in self._blocks())
+        )
 
     def covariance_times(self, right: np.ndarray) -> np.ndarray:
         """F^T F right, in one pass over the rows."""
         if self.is_sparse:
             return self.transposed(self @ right)
-        return sum(block.T @ (block @ right) for _, block in self._blocks())
+        return reduce(
+            np.add,
+            (product(block.T, product(block, right)) for _, block in self._blocks()),
+        )
 
     def dense(self) -> np.ndarray:
         """F as an array."""
@@ -106,7 +121,7 @@ class CentredRows:
     def covariance(self) -> np.ndarray:
         """F^T F."""
         if self._is_cancelling():
-            return sum(block.T @ block for _, block in self._blocks())
+            return reduce(np.add, (square_of(block) for _, block in self._blocks()))
         weighted = self._scaled.multiply(self._root[:, None]).tocsr()
         return (weighted.T @ weighted).toarray() - np.outer(self._shift, self._shift)
 
@@ -115,7 +130,7 @@ class CentredRows:
         if not self._is_cancelling():
             cross = self._scaled @ self._shift
             square = (self._scaled @ self._scaled.T).toarray()
-            square += self._shift @ self._shift - cross[:, None] - cross
+            square += np.square(self._shift).sum() - cross[:, None] - cross
             return square * np.outer(self._root, self._root)
         X = self.X.tocsc() if self.is_sparse else self.X
         n_samples, n_features = self.shape
@@ -123,7 +138,7 @@ class CentredRows:
             self._centred(X[:, columns], columns, slice(None))
             for columns in chunks(n_features, n_samples)
         )
-        return sum(block @ block.T for block in parts)
+        return reduce(np.add, (square_of(block.T) for block in parts))
 
     def square(self) -> np.ndarray:
         """The smaller of F^T F and F F^T."""
@@ -192,14 +207,14 @@ def leading_axes(
             axes = axes / np.sqrt(variance)
         else:
             # Orthonormal also where a variance is zero.
-            axes = linalg.qr(axes, mode="economic")[0]
+            axes = orthonormal(axes)[0]
     return variance, svd_flip(axes, None)[0]
 
 
 def _leading(rows: CentredRows, n_components: int, random_state):
     """Largest eigenvalues, and their vectors, of the smaller square of F."""
     if _is_direct(rows):
-        left, values, right = linalg.svd(rows.dense(), full_matrices=False)
+        left, values, right = svd(rows.dense())
         vectors = left if rows.is_wide else right.T
         return np.square(values[:n_components]), vectors[:, :n_components]
     if _is_formed(rows, n_components):
@@ -259,12 +274,7 @@ def _is_formed(rows, n_components) -> bool:
 
 def _eigen(square, n_vectors):
     """Largest eigenvalues, and their vectors, of a positive semidefinite matrix."""
-    side = len(square)
-    few = 4 * n_vectors < side
-    which = [side - n_vectors, side - 1] if few else None
-    values, vectors = linalg.eigh(
-        square, subset_by_index=which, overwrite_a=True, check_finite=False
-    )
+    values, vectors = eigh(square)
     values, vectors = values[::-1], vectors[:, ::-1]
     return np.maximum(values[:n_vectors], 0), vectors[:, :n_vectors]
 
@@ -280,7 +290,7 @@ def _block_krylov(rows, n_vectors, random_state):
     width = min(n_kept + max(_LENGTH * _BLOCK, n_vectors), side)
     basis, images = np.empty((2, side, width), order="F")
     start = random_state.standard_normal((side, _BLOCK))
-    block = linalg.qr(start, mode="economic")[0]
+    block = orthonormal(start)[0]
     filled = 0
     for _ in range(_MOST_RESTARTS):
         while filled + _BLOCK <= width:
@@ -288,14 +298,14 @@ def _block_krylov(rows, n_vectors, random_state):
             basis[:, new], images[:, new] = block, rows.square_times(block)
             filled += _BLOCK
             block = _orthogonal(images[:, new], basis[:, :filled])
-        projected = basis[:, :filled].T @ images[:, :filled]
+        projected = product(basis[:, :filled].T, images[:, :filled])
         values, turn = _eigen((projected + projected.T) / 2, n_kept)
         for array in (basis, images):
-            array[:, :n_kept] = array[:, :filled] @ turn
+            array[:, :n_kept] = product(array[:, :filled], turn)
         filled = n_kept
         residual = (images[:, :n_kept] - basis[:, :n_kept] * values)[:, :n_vectors]
         allowed = _TOLERANCE * values[:n_vectors] + _ROUNDING * values[0]
-        if (linalg.norm(residual, axis=0) <= allowed).all():
+        if (norms(residual) <= allowed).all():
             break
     return values[:n_vectors], basis[:, :n_vectors]
 
@@ -303,6 +313,6 @@ def _block_krylov(rows, n_vectors, random_state):
 def _orthogonal(block, basis):
     """An orthonormal block beside the basis, also where there is nothing but noise."""
     for _ in range(3):
-        block = block - basis @ (basis.T @ block)
-        block = linalg.qr(block, mode="economic")[0]
+        block = block - product(basis, product(basis.T, block))
+        block = orthonormal(block)[0]
     return block

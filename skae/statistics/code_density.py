@@ -76,12 +76,12 @@ class CodeDensity:
             codes[rows] = self._sample(self.mixtures[label], len(rows), random_state)
         return codes
 
+    @isolated
     def _sample(self, mixture, n_samples, random_state):
         if mixture is None:
             return random_state.normal(size=(n_samples, self.n_components))
-        with isolated():
-            mixture = copy(mixture).set_params(random_state=random_state)
-            codes, _ = mixture.sample(n_samples)
+        mixture = copy(mixture).set_params(random_state=random_state)
+        codes, _ = mixture.sample(n_samples)
         # Samples are ordered by component.
         return random_state.permutation(codes)
 

@@ -9,10 +9,10 @@ PCA's subspace (Baldi and Hornik 1989) and `rotated` turns them to the principal
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 from scipy.optimize import minimize
 from sklearn.utils.extmath import svd_flip
 
+from skae.statistics.linear_algebra import eigh, inverse, orthonormal, product
 from skae.statistics.pca import Moments, PCAResult
 
 __all__ = ["fit_linear", "rotated"]
@@ -63,7 +63,7 @@ def fit_linear(
         return zeros, zeros.T, [0.0]
     # Frobenius norm, by an estimate that does not need the entries.
     probes = np.random.RandomState(0).standard_normal((n_features, 30))
-    scale = np.sqrt(30) / linalg.norm(covariance @ probes)
+    scale = np.sqrt(30) / np.sqrt(np.square(_times(covariance, probes)).sum())
     c, trace = covariance * scale, trace * scale
     w = random_state.standard_normal((n_features, width)) / np.sqrt(n_features)
     objective = _tied_loss if tied else _untied_loss
@@ -78,7 +78,7 @@ def fit_linear(
             break
         w, stretch = _balanced(w, c)
     decoder = np.pad(w, padding).T
-    encoder = w if tied else w @ linalg.inv(w.T @ w)
+    encoder = w if tied else product(w, inverse(product(w.T, w)))
     return np.pad(encoder, padding), decoder, losses
 
 
@@ -111,24 +111,31 @@ def _descend(objective, w, stretch, c, trace, n_iter, losses):
 
 def _balanced(w, c):
     """w with uncorrelated codes, and one over their deviations."""
-    variance, turn = linalg.eigh(w.T @ (c @ w))
+    variance, turn = eigh(product(w.T, _times(c, w)))
     floor = 1e-6 * variance[-1]
-    return w @ turn, 1 / np.sqrt(np.maximum(variance, floor))
+    return product(w, turn), 1 / np.sqrt(np.maximum(variance, floor))
 
 
 def _tied_loss(w, c):
     """tr C is left out; gradient of -2 tr W'CW + tr W'CW W'W."""
-    cw, gram = c @ w, w.T @ w
-    projected = w.T @ cw
+    cw, gram = _times(c, w), product(w.T, w)
+    projected = product(w.T, cw)
     loss = np.sum(projected * gram) - 2 * np.trace(projected)
-    return loss, 2 * cw @ (gram - 2 * np.eye(len(gram))) + 2 * w @ projected
+    gradient = product(cw, gram - 2 * np.eye(len(gram))) + product(w, projected)
+    return loss, 2 * gradient
 
 
 def _untied_loss(w, c):
     """tr C is left out; gradient of -tr (W'W)^-1 W'CW, the encoder projected out."""
-    cw, inverse = c @ w, np.linalg.inv(w.T @ w)
-    mixed = inverse @ (w.T @ cw)
-    return -np.trace(mixed), 2 * (w @ mixed - cw) @ inverse
+    cw, inverted = _times(c, w), inverse(product(w.T, w))
+    mixed = product(inverted, product(w.T, cw))
+    return -np.trace(mixed), 2 * product(product(w, mixed) - cw, inverted)
+
+
+def _times(covariance, w):
+    """The covariance, which need not be formed, times w."""
+    formed = isinstance(covariance, np.ndarray)
+    return product(covariance, w) if formed else covariance @ w
 
 
 def rotated(
@@ -146,12 +153,13 @@ def rotated(
     result : PCAResult
         Its axes are the decoder, and its variances those of the codes.
     """
-    basis, mixing = linalg.qr(decoder.T, mode="economic")
+    basis, mixing = orthonormal(decoder.T)
     missing = (0, encoder.shape[1] - basis.shape[1])
-    encoder = encoder @ mixing.T
-    variance, turn = linalg.eigh(encoder.T @ (moments.covariance @ encoder))
+    encoder = product(encoder, mixing.T)
+    spread = product(encoder.T, _times(moments.covariance, encoder))
+    variance, turn = eigh(spread)
     turn = turn[:, ::-1]
-    axes, signed = svd_flip(basis @ turn, (encoder @ turn).T)
+    axes, signed = svd_flip(product(basis, turn), product(encoder, turn).T)
     result = PCAResult(
         **vars(moments),
         axes=np.pad(axes, ((0, 0), missing)),

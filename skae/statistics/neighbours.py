@@ -15,6 +15,7 @@ from torch import Tensor
 
 from skae.rows.chunks import Rows, chunks
 from skae.statistics.label_graph import SpreadLabels, is_better, neighbour_graph, spread
+from skae.statistics.linear_algebra import product
 from skae.statistics.pca import principal
 
 __all__ = ["NeighbourLabels"]
@@ -120,5 +121,5 @@ class NeighbourLabels:
         if sparse.issparse(X):
             return TruncatedSVD(_MAX_WIDTH, random_state=self.state).fit_transform(X)
         axes = principal(X, _MAX_WIDTH, None, self.state).axes
-        parts = [X[rows] @ axes for rows in chunks(*X.shape)]
+        parts = [product(X[rows], axes) for rows in chunks(*X.shape)]
         return np.concatenate(parts).astype(np.float32)

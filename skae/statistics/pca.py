@@ -16,6 +16,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 from skae.checks.rows import feature_ranges
 from skae.rows.chunks import chunks
 from skae.statistics.centred_rows import CentredRows, leading_axes
+from skae.statistics.linear_algebra import product
 
 __all__ = ["Moments", "PCAResult", "moments", "pooled_moments", "principal"]
 
@@ -195,9 +196,9 @@ def _column_moments(X, sample_weight):
             block -= mean
             missing = np.isnan(block)
             block[missing] = 0
-            present += weight[rows] @ ~missing
-            first += weight[rows] @ block
-            second += weight[rows] @ np.square(block, out=block)
+            present += product(weight[rows], ~missing)
+            first += product(weight[rows], block)
+            second += product(weight[rows], np.square(block, out=block))
         entries = np.where(present > 0, present, 1)
         mean += first / entries
     return unit, present, mean, second / entries - (first / entries) ** 2

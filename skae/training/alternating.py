@@ -8,7 +8,6 @@ Callbacks, history, interruption, back-off and averaged weights are `Trainer`'s.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from skae.training.optimizer import FlatAdamW, FlatParameters
@@ -119,8 +118,7 @@ class AlternatingTrainer(Trainer):
         return self
 
     def _run_steps(self, batches: Iterable) -> int:
-        device = self.flat_.data.device
-        self._totals = {name: torch.zeros((), device=device) for name in self._groups}
+        self._totals = {name: self.flat_.data.new_zeros(()) for name in self._groups}
         n_steps = super()._run_steps(batches)
         order = self.module_.update_order
         for name, total in self._totals.items():

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from skae.rows.tensors import permutation
+
 __all__ = ["Batches"]
 
 _BLOCK_BYTES = 16 * 2**20
@@ -87,8 +89,8 @@ class Batches:
     def _draw(self, n_batches: int) -> np.ndarray:
         """Row numbers of up to n_batches batches, from one permutation."""
         if len(self._order) < self.batch_size:
-            order = torch.randperm(len(self.index), generator=self.generator)
-            self._order = self.index[order.numpy()]
+            order = permutation(len(self.index), self.generator)
+            self._order = self.index[order]
         taken = min(n_batches, len(self._order) // self.batch_size) * self.batch_size
         drawn, self._order = self._order[:taken], self._order[taken:]
         return drawn

@@ -161,9 +161,9 @@ class Folds(Judge):
         self.x = x
         self.weight = weight
         self.n_folds = n_folds
-        order = torch.randperm(n_samples, generator=generator)
-        self.fold = torch.empty(n_samples, dtype=torch.long)
-        self.fold[order] = torch.arange(n_samples) % n_folds
+        order = torch.randperm(n_samples, generator=generator, device=generator.device)
+        self.fold = torch.empty_like(order)
+        self.fold[order] = torch.arange(n_samples, device=order.device) % n_folds
         self.fold = self.fold.to(x.device)
         members = torch.arange(-1, n_folds, device=x.device)[:, None]
         train = (members != self.fold).to(x.dtype)

@@ -104,8 +104,11 @@ class FlatParameters:
         """A tensor of ``data``'s shape with each parameter's value, one where none."""
         if values is None:
             return None
-        parts = [torch.full((p.numel(),), values.get(p, 1.0)) for p in self._parameters]
-        return torch.cat(parts).to(self.data)
+        parts = [
+            self.data.new_full((p.numel(),), values.get(p, 1.0))
+            for p in self._parameters
+        ]
+        return torch.cat(parts)
 
 
 def _by_columns(parameter: Tensor) -> bool:
@@ -177,7 +180,7 @@ class FlatAdamW:
         self.step_count = 0
         self._first = torch.zeros_like(self.flat.data)
         self._second = torch.zeros_like(self.flat.data)
-        self._step = torch.zeros((), device=self.flat.data.device)
+        self._step = self.flat.data.new_zeros(())
         self.average.copy_(self.flat.data)
 
     def rate(self) -> float:

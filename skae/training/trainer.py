@@ -179,10 +179,13 @@ class Trainer(NeuralNet):
         except StopTraining as reason:
             self.stop_reason_ = str(reason)
         except KeyboardInterrupt:
-            self.interrupted_, self.stop_reason_ = True, "interrupted"
+            self._note_interruption()
         finally:
             self._restore(self._best_values)
-        self.notify("on_train_end", X=batches, y=None)
+        try:
+            self.notify("on_train_end", X=batches, y=None)
+        except KeyboardInterrupt:
+            self._note_interruption()
         self._raise_if_lost()
         return self
 
@@ -191,7 +194,7 @@ class Trainer(NeuralNet):
 
         Views of one buffer would each be pickled with all of it.
         """
-        for parameter in self.module_.parameters():
+        for parameter in self.module.parameters():
             parameter.data, parameter.grad = parameter.data.clone(), None
 
     def state(self) -> dict:
@@ -230,6 +233,9 @@ class Trainer(NeuralNet):
         start = math.inf if self.start_loss_ is None else self.start_loss_
         self._best = start if math.isfinite(start) else math.inf
 
+    def _note_interruption(self):
+        self.interrupted_, self.stop_reason_ = True, "interrupted"
+
     def _run_rounds(self, stream: Iterator) -> None:
         for number in range(1, self.schedule.n_rounds + 1):
             n_steps = self.schedule.steps_in(number)
@@ -256,7 +262,7 @@ class Trainer(NeuralNet):
 
     def _run_steps(self, batches: Iterable) -> int:
         """Train on some batches; how many they were."""
-        total = torch.zeros((), device=self.flat_.data.device)
+        total = self.flat_.data.new_zeros(())
         notify = self.notify if self._watches_batches() else None
         if notify is None:
             # Checkpoints name their files by the last batch, so there has to be one.
@@ -353,7 +359,7 @@ class Trainer(NeuralNet):
                 "best weights with a lower learning rate. Consider a smaller "
                 "learning_rate_init.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     # Weights and what belongs to them
