@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skae.checks.weights import check_balance, training_weights
@@ -23,6 +24,7 @@ __all__ = [
     "target_rows",
     "training_rows",
     "unchanged_on_error",
+    "used_samples",
 ]
 
 # Of an end of [0, 1].
@@ -70,12 +72,33 @@ def training_rows(
     X = _validated(estimator, X, allow_nan, ensure_min_samples=min_rows, reset=reset)
     if not reset:
         _check_distance(estimator, X)
+    return used_samples(X, sample_weight, min_rows, balanced=balanced)
+
+
+def used_samples(X, sample_weight, min_rows, *, balanced=True):
+    """The samples of positive weight, and their weights.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or list of arrays
+    sample_weight : array-like of shape (n_samples,) or None
+    min_rows : int
+        Of positive weight.
+    balanced : bool, default=True
+        Whether a row that has practically all the weight is refused.
+
+    Returns
+    -------
+    X : as it came
+    weight : ndarray of shape (n_samples,) or None
+        Positive, of mean one; None where all are equal.
+    """
     if sample_weight is None:
         return X, None
     weight = training_weights(sample_weight, X, min_rows)
     used = weight > 0
     if not used.all():
-        X, weight = X[used], weight[used]
+        X, weight = _safe_indexing(X, np.flatnonzero(used)), weight[used]
     weight = None if np.all(weight == weight[0]) else weight / weight.mean()
     if balanced:
         check_balance(weight)

@@ -12,13 +12,13 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from skae.outliers.codebooks import Codebooks
+from skae.outliers.recognition import are_alike, signatures
 from skae.parts.dense import DenseCodec
 from skae.rows.chunks import product_rows
 
 __all__ = ["Ensemble", "Member", "columns_of"]
 
-# How much the codebook's error counts beside the autoencoder's, both over their means.
-_CODES_WEIGHT = 1.0
 _MAX_ENTRIES = 4 * 2**20
 
 
@@ -37,9 +37,16 @@ class Member:
     codes : Tensor of shape (n_codes, n_features)
         The codebook.
     left_out : bool Tensor of shape (n_codes,)
-        The codes that are left out where a row equals them.
+        The codes that are left out where a row is taken for them.
     typical : Tensor of shape (2,)
         Mean error of the codec and of the codebook on out-of-bag rows.
+    tolerance : Tensor of shape ()
+        A row is taken for a training row that is no farther, in root mean square.
+    signatures : Tensor of shape (n_codes, width)
+        Of the training rows that the codes are views of.
+    n_copies : int Tensor of shape (n_codes,)
+        How many other training rows are taken for each of them. Only a row without
+        copies is recognised.
     """
 
     features: Tensor
@@ -49,6 +56,9 @@ class Member:
     codes: Tensor
     left_out: Tensor
     typical: Tensor
+    tolerance: Tensor
+    signatures: Tensor
+    n_copies: Tensor
 
     def to(self, device: torch.device | str) -> "Member":
         """A copy of the member on a device."""
@@ -62,11 +72,18 @@ class Ensemble:
     Parameters
     ----------
     members : sequence of Member
+    weights : pair of float, default=(1.0, 1.0)
+        How much the errors of autoencoders and of codebooks count, over their means.
     max_entries : int, optional
         Members are evaluated together while their largest intermediate is no larger.
     """
 
-    def __init__(self, members: Sequence[Member], max_entries: int = _MAX_ENTRIES):
+    def __init__(
+        self,
+        members: Sequence[Member],
+        weights: tuple[float, float] = (1.0, 1.0),
+        max_entries: int = _MAX_ENTRIES,
+    ):
         self._groups = []
         for sizes, group in groupby(members, lambda member: member.codec.sizes):
             group = list(group)
@@ -74,39 +91,57 @@ class Ensemble:
             n_rows = product_rows(group[0].codes.device)
             together = max(1, max_entries // (n_rows * widest))
             for start in range(0, len(group), together):
-                self._groups.append(_Group(group[start : start + together]))
+                self._groups.append(_Group(group[start : start + together], weights))
 
-    def contributions(self, x: Tensor, share: Tensor) -> Tensor:
+    def contributions(self, x: Tensor) -> Tensor:
         """What every feature adds to the error of every row.
 
         Parameters
         ----------
         x : Tensor of shape (batch, n_features)
-        share : Tensor of shape (members, batch)
-            Weights of the members.
 
         Returns
         -------
         contributions : Tensor of shape (batch, n_features)
             Non-negative, in multiples of a typical row's error.
         """
-        total = torch.zeros_like(x)
-        for group, part in self._parts(share):
-            residual, square, distance = group.errors(x)
-            n_used = residual.shape[2]
-            of_codec = part / (group.typical[:, :1] * n_used)
-            of_codes = _CODES_WEIGHT * part / (group.typical[:, 1:] * n_used * distance)
-            residual.mul_(of_codec.unsqueeze(2))
-            group.add(total, residual.addcmul_(square, of_codes.unsqueeze(2)))
-        return total
+        of_codecs, of_codes = torch.zeros_like(x), torch.zeros_like(x)
+        for group, part in self._parts(x):
+            residual, difference, _ = group.differences(x)
+            weight = group.weights(residual.shape[2]).unsqueeze(2) * part.unsqueeze(2)
+            group.add(of_codecs, residual.mul_(weight[0]))
+            group.add(of_codes, difference.mul_(weight[1]))
+        parts = torch.stack([of_codecs, of_codes])
+        errors = parts.sum(2)
+        share = errors / errors.norm(dim=0).clamp_min(1e-30)
+        return (parts * share.unsqueeze(2)).sum(0)
 
-    def expected(self, x: Tensor, share: Tensor) -> Tensor:
+    def errors(self, x: Tensor, in_bag: Tensor | None = None) -> Tensor:
+        """The error of every row, shape ``(batch,)``: the sum of its contributions.
+
+        The root of the sum of two squares, the autoencoders' error and the codebooks',
+        so that the larger one counts most.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+        in_bag : bool Tensor of shape (members, batch), optional
+            The members that trained on a row, where the rows are training rows that
+            stand for new ones: they do not judge it, whether they recognise it or not.
+        """
+        signature, n_copies = signatures(x), 0 if in_bag is None else 1
+        found = [group.errors(x, signature, n_copies) for group in self._groups]
+        error = torch.cat([of_group for of_group, _ in found], dim=1)
+        recognised = torch.cat([of_group for _, of_group in found])
+        return (error * _shares(recognised, in_bag)).sum(1).norm(dim=0)
+
+    def expected(self, x: Tensor) -> Tensor:
         """The autoencoders' mean reconstruction, shape ``(batch, n_features)``.
 
-        The median, zero, for features that no member with a share uses.
+        The median, zero, for features that no member that judges the row uses.
         """
         total, counted = torch.zeros_like(x), torch.zeros_like(x)
-        for group, part in self._parts(share):
+        for group, part in self._parts(x):
             expected = group.reconstruct(group.view(x))
             part = part.unsqueeze(2)
             group.add(total, expected * part)
@@ -115,46 +150,68 @@ class Ensemble:
 
     def mean_errors(self, x: Tensor) -> Tensor:
         """Mean over members and rows of both errors, shape ``(2,)``."""
-        errors = [group.errors(x) for group in self._groups]
-        residual = torch.cat([residual.mean(2) for residual, _, _ in errors])
-        distance = torch.cat([distance for _, _, distance in errors])
-        return torch.stack([residual.mean(), distance.mean()])
+        errors = [torch.stack(group.mean_differences(x)[:2]) for group in self._groups]
+        return torch.cat(errors, dim=1).mean((1, 2))
 
-    def _parts(self, share: Tensor) -> Iterator[tuple["_Group", Tensor]]:
+    def recognised(self, x: Tensor) -> Tensor:
+        """Rows that a member takes for one that it trained on, ``(members, batch)``.
+
+        Such a member does not judge the row, unless all of them recognise it.
+        """
+        signature = signatures(x)
+        return torch.cat([group.errors(x, signature)[1] for group in self._groups])
+
+    def _parts(self, x: Tensor) -> Iterator[tuple["_Group", Tensor]]:
         sizes = [len(group.typical) for group in self._groups]
+        share = _shares(self.recognised(x))
         yield from zip(self._groups, share.split(sizes), strict=True)
+
+
+def _shares(recognised: Tensor, in_bag: Tensor | None = None) -> Tensor:
+    """Equal weights of the members that may judge a row.
+
+    Where none may, those that do not have it in bag; of those neither, all.
+    """
+    judges = ~recognised
+    if in_bag is not None:
+        judges &= ~in_bag
+        judges = torch.where(judges.any(0), judges, ~in_bag)
+    share = torch.where(judges.any(0), judges, True).float()
+    return share / share.sum(0)
 
 
 class _Group:
     """Members of equal sizes stacked along a leading axis."""
 
-    def __init__(self, members: Sequence[Member]):
-        n_codes = max(len(member.codes) for member in members)
+    def __init__(self, members: Sequence[Member], weights: tuple[float, float]):
+        self.error_weights = weights
         self.features = [member.features for member in members]
+        first = self.features[0]
+        self.shares_features = all(torch.equal(first, used) for used in self.features)
         self.codec = DenseCodec.stacked([member.codec for member in members])
         self.low = torch.stack([member.low for member in members]).unsqueeze(1)
         self.high = torch.stack([member.high for member in members]).unsqueeze(1)
         self.typical = torch.stack([member.typical for member in members])
-        # Repeating a code changes no distance to the nearest.
-        codes = [_repeated(member.codes, n_codes) for member in members]
-        self.codes = torch.stack(codes)
-        left_out = [_repeated(member.left_out, n_codes) for member in members]
-        self.left_out = torch.stack(left_out).unsqueeze(1)
-        first = torch.arange(len(members), device=self.codes.device) * n_codes
-        self.first_code = first.unsqueeze(1)
-        self.half_norm = self.codes.square().sum(2).unsqueeze(1) / 2
+        self.tolerance = torch.stack([member.tolerance for member in members])
+        self.codebooks = Codebooks(
+            [member.codes for member in members],
+            [member.left_out for member in members],
+            self.tolerance,
+            self.shares_features,
+        )
+        self.signatures = self.codebooks.by_place([m.signatures for m in members])
+        self.n_copies = self.codebooks.by_place([m.n_copies for m in members])
 
     def view(self, x: Tensor) -> Tensor:
         """What each member uses, shape ``(members, batch, n_used)``."""
-        views: list[Tensor] = []
-        for index, features in enumerate(self.features):
-            again = index and torch.equal(features, self.features[index - 1])
-            views.append(views[-1] if again else columns_of(x, features))
-        return torch.stack(views)
+        if self.shares_features:
+            used = columns_of(x, self.features[0])
+            return used.expand(len(self.features), *used.shape)
+        return torch.stack([x[:, features] for features in self.features])
 
     def add(self, total: Tensor, parts: Tensor) -> None:
         """Add each member's values of its features to all features."""
-        if self.codes.shape[2] == total.shape[1]:
+        if parts.shape[2] == total.shape[1]:
             total += parts.sum(0)
             return
         for features, part in zip(self.features, parts, strict=True):
@@ -165,29 +222,48 @@ class _Group:
         clipped = rows.clamp(self.low, self.high)
         return self.codec.decode(self.codec.encode(clipped)).clamp_(self.low, self.high)
 
-    def errors(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Errors of the autoencoders and of the codebooks.
+    def weights(self, n_used: int = 1) -> Tensor:
+        """What turns errors into multiples of a typical row's, ``(2, members, 1)``."""
+        weight = self.typical.new_tensor(self.error_weights) / n_used
+        return (weight / self.typical).T.unsqueeze(2)
 
-        Absolute residuals and squared differences to the nearest code, both of shape
-        ``(members, batch, n_used)``, and the root mean square of the latter, positive,
+    def differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Absolute residuals of the autoencoders, and differences to the nearest codes.
+
+        Both of shape ``(members, batch, n_used)``; third come the places of the codes,
         of shape ``(members, batch)``.
         """
         rows = self.view(x)
         residual = self.reconstruct(rows).sub_(rows).abs_()
-        closeness = torch.baddbmm(self.half_norm, rows, self.codes.mT, alpha=-1)
-        if self.left_out.any():
-            equal = torch.cdist(rows, self.codes, p=1) == 0
-            closeness.masked_fill_(equal & self.left_out, torch.inf)
-        nearest = closeness.argmin(2) + self.first_code
-        square = rows.sub_(self.codes.flatten(0, 1)[nearest]).square_()
-        return residual, square, square.mean(2).sqrt_().clamp_min_(1e-30)
+        places = self.codebooks.places(rows)
+        codes = _picked(self.codebooks.codes, places)
+        return residual, codes.sub_(rows).abs_(), places
+
+    def mean_differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Means of both over features, and places, all ``(members, batch)``."""
+        residual, difference, places = self.differences(x)
+        return residual.mean(2), difference.mean(2), places
+
+    def errors(
+        self, x: Tensor, signature: Tensor, n_copies: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Errors in multiples of a typical row's, and which rows are recognised.
+
+        Of shapes ``(2, members, batch)`` and ``(members, batch)``. The nearest code is
+        recognised if the row is like the training row of the code and that one has so
+        many copies, the row among them.
+        """
+        residual, difference, places = self.mean_differences(x)
+        error = torch.stack([residual, difference]).mul_(self.weights())
+        tolerance = self.tolerance.unsqueeze(1)
+        alike = are_alike(signature, _picked(self.signatures, places), tolerance)
+        return error, alike & (_picked(self.n_copies, places) <= n_copies)
 
 
-def _repeated(codes: Tensor, n_codes: int) -> Tensor:
-    missing = n_codes - len(codes)
-    if not missing:
-        return codes
-    return torch.cat([codes, codes[:1].expand(missing, *codes.shape[1:])])
+def _picked(values: Tensor, places: Tensor) -> Tensor:
+    """Values of places of any shape; faster than indexing."""
+    picked = values.index_select(0, places.flatten())
+    return picked.view(*places.shape, *values.shape[1:])
 
 
 def columns_of(x: Tensor, features: Tensor) -> Tensor:

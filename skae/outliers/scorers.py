@@ -1,27 +1,32 @@
-"""What judges rows for `AEOutlierDetector`: an ensemble, or a single autoencoder.
+"""What judges rows for `AEOutlierDetector`: the ensemble.
 
-A scorer has ``scores(X)`` of shape ``(n_samples,)``, higher for more normal rows,
-``contributions(X)`` of shape ``(n_samples, n_features)``, whose rows sum to the scores,
-and ``expected(X)``, what its autoencoders reconstruct, in X's units. X is validated
-already; thresholds are the detector's.
+The other judge is in `skae.outliers.reconstruction_scorer`. A scorer has ``scores(X)``
+of shape ``(n_samples,)``, higher for more normal rows, ``contributions(X)`` of shape
+``(n_samples, n_features)``, whose rows sum to the scores, and ``expected(X)``, what its
+autoencoders reconstruct, in X's units. X is validated already; thresholds are the
+detector's.
 """
 
-import copy
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 import torch
-from scipy import sparse
-from sklearn.frozen import FrozenEstimator
 
 from skae.outliers.ensemble import Ensemble, Member
-from skae.outliers.out_of_bag import InBagRows
+from skae.outliers.neighbours import Neighbours
 from skae.outliers.robust_units import RobustUnits
-from skae.rows.chunks import map_rows
+from skae.rows.chunks import map_rows, product_rows
 
-__all__ = ["EnsembleScorer", "ReconstructionScorer"]
+__all__ = ["EnsembleScorer"]
+
+# Of so few features more rows at a time pay: operations cost more than their entries.
+_NARROW = 32
+# How much the errors of autoencoders and codebooks count, the latter a bit more;
+# a typical row's error is two.
+_WEIGHTS = 1.31, 1.51
+# With neighbours: how much they and the autoencoders count, over their means.
+_NEIGHBOUR_WEIGHT, _CODEC_WEIGHT = 1.6, 0.4
 
 
 @dataclass
@@ -32,12 +37,20 @@ class EnsembleScorer:
     ----------
     units : RobustUnits
     members : list of Member
-    in_bag : InBagRows
+    neighbours : Neighbours or None
+        Takes the place of the codebooks where the training rows are clean.
     """
 
     units: RobustUnits
     members: list[Member]
-    in_bag: InBagRows
+    neighbours: Neighbours | None = None
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """The members side by side."""
+        if self.neighbours is None:
+            return Ensemble(self.members, _WEIGHTS)
+        return Ensemble(self.members, (_CODEC_WEIGHT, 0.0))
 
     @property
     def device(self) -> torch.device:
@@ -47,42 +60,47 @@ class EnsembleScorer:
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """Minus the error in multiples of a typical row's."""
 
-        def errors(ensemble, x):
-            return self._errors(ensemble, x).sum(1, keepdim=True)
+        return -self._map(X, self._errors, 1, n_jobs)[:, 0]
 
-        return -self._map(X, errors, 1, n_jobs)[:, 0]
-
-    def model_scores(self, x, share, n_jobs=None) -> np.ndarray:
-        """Scores of rows in robust units by given shares of the members.
+    def model_scores(self, x, in_bag, n_jobs=None) -> np.ndarray:
+        """Scores of rows in robust units by the members that did not train on them.
 
         Parameters
         ----------
         x : Tensor of shape (n_rows, n_features)
-        share : Tensor of shape (members, n_rows)
+        in_bag : bool ndarray of shape (n_rows, n_members)
         n_jobs : int, optional
         """
-        ensemble = Ensemble(self.members)
         width = x.shape[1]
 
         def score(rows):
-            part, counts = rows[:, :width], rows[:, width:].mT
-            error = ensemble.contributions(part.contiguous(), counts.contiguous())
-            error = error.cpu().double()
-            return -error.sum(1, keepdim=True)
+            part, barred = rows[:, :width], rows[:, width:].mT > 0
+            return -self._errors(part.contiguous(), barred)
 
-        rows = torch.cat([x, share.mT], dim=1).cpu().numpy()
+        rows = np.concatenate([x.cpu().numpy(), in_bag], axis=1, dtype=np.float32)
         out = np.empty((len(rows), 1))
-        return map_rows(rows, torch.from_numpy, score, out, self.device, n_jobs)[:, 0]
+        return self._fill(rows, torch.from_numpy, score, out, n_jobs)[:, 0]
+
+    def in_bag(self, x) -> np.ndarray:
+        """Which members recognise rows in robust units, (n_rows, n_members)."""
+        n_rows = product_rows(self.device)
+        parts = [self.ensemble.recognised(part) for part in x.split(n_rows)]
+        return torch.cat(parts, dim=1).mT.cpu().numpy()
 
     def contributions(self, X, n_jobs=None) -> np.ndarray:
         """Each feature's part of the scores."""
-        return -self._map(X, self._errors, X.shape[1], n_jobs)
+
+        def contributions(x):
+            total = self.ensemble.contributions(x)
+            return total if self.neighbours is None else total + self._of_neighbours(x)
+
+        return -self._map(X, contributions, X.shape[1], n_jobs)
 
     def expected(self, X, n_jobs=None) -> np.ndarray:
         """The autoencoders' reconstructions."""
 
-        def reconstruct(ensemble, x):
-            return ensemble.expected(x, self.in_bag.shares(x))
+        def reconstruct(x):
+            return self.ensemble.expected(x)
 
         return self.units.to_x(self._map(X, reconstruct, X.shape[1], n_jobs))
 
@@ -91,64 +109,32 @@ class EnsembleScorer:
         if self.device == torch.device(device):
             return self
         members = [member.to(device) for member in self.members]
-        return EnsembleScorer(self.units, members, self.in_bag)
+        neighbours = None if self.neighbours is None else self.neighbours.to(device)
+        return EnsembleScorer(self.units, members, neighbours)
 
-    def _errors(self, ensemble, x):
-        # Sums of many features in float32 would not add up to the score.
-        return ensemble.contributions(x, self.in_bag.shares(x)).cpu().double()
+    def _errors(self, x, in_bag=None):
+        error = self.ensemble.errors(x, in_bag)
+        if self.neighbours is not None:
+            # A training row that stands for a new one plays the part of its copy.
+            error += self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
+        return error.unsqueeze(1)
+
+    def _of_neighbours(self, x, most_copies=0):
+        """What each feature adds to the distance to the nearest row."""
+        difference = self.neighbours.differences(x, most_copies)
+        return difference.mul_(_NEIGHBOUR_WEIGHT / self.neighbours.typical / x.shape[1])
 
     def _map(self, X, function, width, n_jobs):
-        of_rows = partial(function, Ensemble(self.members))
         out = np.empty((X.shape[0], width))
-        return map_rows(X, self.units.to_model, of_rows, out, self.device, n_jobs)
+        return self._fill(X, self.units.to_model, function, out, n_jobs)
 
+    def _fill(self, X, to_model, function, out, n_jobs):
+        n_rows = product_rows(self.device)
+        if self.neighbours is not None:
+            n_rows //= 4
+        elif len(self.units.center) <= _NARROW:
+            n_rows *= 2
+        return map_rows(X, to_model, function, out, self.device, n_jobs, n_rows)
 
-@dataclass
-class ReconstructionScorer:
-    """Scores by the log-likelihood that an autoencoder gives a row.
-
-    Features share a row's score in proportion to their squared residuals, which for a
-    Gaussian likelihood is exactly what each of them adds.
-
-    Attributes
-    ----------
-    estimator : fitted estimator with ``reconstruct`` and ``score_samples``
-        Rows come to it without feature names.
-    """
-
-    estimator: Any
-
-    def __post_init__(self):
-        self.estimator = _nameless(self.estimator)
-
-    def scores(self, X, n_jobs=None) -> np.ndarray:
-        """The estimator's ``score_samples``."""
-        return np.asarray(self.estimator.score_samples(X), dtype=np.float64)
-
-    def contributions(self, X, n_jobs=None) -> np.ndarray:
-        """Each feature's part of the scores."""
-        observed = X.toarray() if sparse.issparse(X) else X
-        residual = np.abs(self.expected(X) - observed)
-        # Dividing first keeps squares of large residuals finite.
-        largest = residual.max(axis=1, keepdims=True)
-        square = (residual / np.where(largest > 0, largest, 1)) ** 2
-        square[largest[:, 0] == 0] = 1
-        share = square / square.sum(axis=1, keepdims=True)
-        return self.scores(X)[:, None] * share
-
-    def expected(self, X, n_jobs=None) -> np.ndarray:
-        """The estimator's reconstructions."""
-        return np.asarray(self.estimator.reconstruct(X), dtype=np.float64)
-
-    def on(self, device: torch.device | str) -> "ReconstructionScorer":
-        """Itself: the estimator moves when it is pickled."""
-        return self
-
-
-def _nameless(estimator):
-    """A copy that asks for no feature names; what is frozen stays frozen."""
-    estimator = copy.copy(estimator)
-    vars(estimator).pop("feature_names_in_", None)
-    if isinstance(estimator, FrozenEstimator):
-        estimator.estimator = _nameless(estimator.estimator)
-    return estimator
+    def __getstate__(self):
+        return {k: v for k, v in vars(self).items() if k != "ensemble"}
