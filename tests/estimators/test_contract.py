@@ -42,7 +42,7 @@ LONGER = (
     skae.AutoencoderTransformer,
     skae.SparseAE,
 )
-BRIEF |= {estimator: {"max_iter": 20} for estimator in LONGER}
+BRIEF |= {estimator: {"max_iter": 40} for estimator in LONGER}
 
 
 @parametrize_with_checks(
