@@ -4,14 +4,10 @@ A new estimator is checked the moment it is exported.
 """
 
 import inspect
-import pickle
 import re
 
-import numpy as np
 import pytest
-import torch
-from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.utils import get_tags
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skae
@@ -107,32 +103,3 @@ def test_clone_and_html_repr(estimator):
     copied = clone(estimator(batch_size=3))
     assert copied.get_params()["batch_size"] == 3
     assert estimator.__name__ in copied._repr_html_()
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("setting", ["no_grad", "inference_mode", "float64"])
-def test_settings_of_the_process_change_nothing(estimator, setting):
-    X = np.random.default_rng(0).normal(size=(60, 4))
-
-    y = np.arange(60) % 3 - 1
-
-    def scores():
-        model = estimator(max_iter=3, random_state=0)
-        if is_classifier(model):
-            model.fit(X, y)
-            return pickle.loads(pickle.dumps(model)).predict_log_proba(X)
-        model.fit(X, y if get_tags(model).target_tags.required else None)
-        return pickle.loads(pickle.dumps(model)).score_samples(X)
-
-    expected = scores()
-    if setting == "float64":
-        torch.set_default_dtype(torch.float64)
-        try:
-            found = scores()
-            assert torch.get_default_dtype() == torch.float64
-        finally:
-            torch.set_default_dtype(torch.float32)
-    else:
-        with getattr(torch, setting)():
-            found = scores()
-    np.testing.assert_array_equal(found, expected)
