@@ -269,8 +269,7 @@ default="gaussian"
         first = not hasattr(self, "net_")
         if isinstance(self.class_weight, str):
             raise ValueError(
-                "class_weight='balanced' is not for partial_fit, which does not know "
-                "the rows to come; give a dict."
+                "class_weight='balanced' is not for partial_fit; give it a dict."
             )
         with unchanged_on_error(self):
             classes = check_classes(classes, None if first else self.classes_)
@@ -322,9 +321,9 @@ default="gaussian"
     def _check_encoder(self):
         if not (hasattr(self.encoder, "net_") and hasattr(self.encoder, "units_")):
             raise ValueError(
-                "encoder must be a fitted autoencoder of skae or a fitted "
-                f"StackedAEClassifier; got {self.encoder!r}. Searches and clones drop "
-                "what was fitted: wrap it in sklearn.frozen.FrozenEstimator."
+                "encoder must be a fitted autoencoder or StackedAEClassifier of skae; "
+                f"got {self.encoder!r}. Searches and clones drop what was fitted: wrap "
+                "it in sklearn.frozen.FrozenEstimator."
             )
         if self.encoder.n_features_in_ != self.n_features_in_:
             raise ValueError(

@@ -90,9 +90,18 @@ def on_all_threads() -> Iterator[None]:
     """Inside `isolated`, give scikit-learn's OpenMP loops this thread's number back.
 
     For work whose result does not depend on it, such as finding neighbours.
+    scikit-learn limits BLAS during that search, for the whole process; a signal that
+    keeps it from ending the limit is made up for here.
     """
-    with _openmp().limit(limits=_own.openmp_threads):
-        yield
+    libraries = _libraries("blas").lib_controllers
+    found = [library.num_threads for library in libraries]
+    try:
+        with _libraries("openmp").limit(limits=_own.openmp_threads):
+            yield
+    except BaseException:
+        for library, number in zip(libraries, found, strict=True):
+            library.set_num_threads(number)
+        raise
 
 
 class _Own(threading.local):
@@ -116,14 +125,14 @@ class _Switches(NamedTuple):
 
 
 @functools.cache
-def _openmp() -> ThreadpoolController:
+def _libraries(user_api: str) -> ThreadpoolController:
     # Looking for the loaded libraries takes longer than a small fit.
-    return ThreadpoolController().select(user_api="openmp")
+    return ThreadpoolController().select(user_api=user_api)
 
 
 @functools.cache
 def _switches() -> _Switches:
-    libraries = [library.dynlib for library in _openmp().lib_controllers]
+    libraries = [library.dynlib for library in _libraries("openmp").lib_controllers]
     get = [library.omp_get_max_threads for library in libraries]
     put = [library.omp_set_num_threads for library in libraries]
     one = [functools.partial(function, 1) for function in put]

@@ -4,14 +4,10 @@ A new estimator is checked the moment it is exported.
 """
 
 import inspect
-import pickle
 import re
 
-import numpy as np
 import pytest
-import torch
-from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.utils import get_tags
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skae
@@ -42,7 +38,7 @@ LONGER = (
     skae.AutoencoderTransformer,
     skae.SparseAE,
 )
-BRIEF |= {estimator: {"max_iter": 20} for estimator in LONGER}
+BRIEF |= {estimator: {"max_iter": 40} for estimator in LONGER}
 
 
 @parametrize_with_checks(
@@ -109,71 +105,3 @@ def test_clone_and_html_repr(estimator):
     copied = clone(estimator(batch_size=3))
     assert copied.get_params()["batch_size"] == 3
     assert estimator.__name__ in copied._repr_html_()
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("setting", ["no_grad", "inference_mode", "float64"])
-def test_settings_of_the_process_change_nothing(estimator, setting):
-    X = np.random.default_rng(0).normal(size=(60, 4))
-
-    y = np.where(np.arange(60) < 15, np.arange(60) % 2, -1)
-
-    def scores():
-        model = estimator(max_iter=3, random_state=0)
-        if is_classifier(model):
-            model.fit(X, y)
-            return pickle.loads(pickle.dumps(model)).predict_log_proba(X)
-        model.fit(X, y if get_tags(model).target_tags.required else None)
-        return pickle.loads(pickle.dumps(model)).score_samples(X)
-
-    expected = scores()
-    if setting == "float64":
-        torch.set_default_dtype(torch.float64)
-        try:
-            found = scores()
-            assert torch.get_default_dtype() == torch.float64
-        finally:
-            torch.set_default_dtype(torch.float32)
-    else:
-        with getattr(torch, setting)():
-            found = scores()
-    np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("heavy", [1e12, 1e200])
-def test_a_weight_beside_which_others_vanish_is_named(estimator, heavy):
-    X = np.random.default_rng(0).normal(size=(60, 4))
-    y, weight = np.arange(60) % 3, np.ones(60)
-    weight[7] = heavy
-    with pytest.raises(ValueError, match="sample_weight gives one row at least"):
-        estimator().fit(X, y, sample_weight=weight)
-
-
-@pytest.mark.parametrize("parameters", [{}, {"init": "random"}])
-@pytest.mark.parametrize("heavy", [1e12, 1e200, 1.7e308])
-def test_linear_models_tend_to_the_axes_about_a_heavy_row(parameters, heavy):
-    X = np.random.default_rng(0).normal(size=(60, 4)) * [4, 3, 2, 1]
-    weight = np.where(np.arange(60) == 7, heavy, 1.0)
-    model = skae.AutoencoderTransformer(
-        2, activation="identity", random_state=0, **parameters
-    )
-    model.fit(X, sample_weight=weight)
-    _, singular, axes = np.linalg.svd(X - X[7])
-    np.testing.assert_allclose(model.mean_, X[7], atol=1e-9)
-    cosines = np.abs(np.sum(model.components_ * axes[:2], axis=1))
-    np.testing.assert_allclose(cosines, 1, rtol=1e-6)
-    share = singular**2 / np.sum(singular**2)
-    np.testing.assert_allclose(model.explained_variance_ratio_, share[:2], rtol=1e-3)
-    # The heavy row is reconstructed exactly, as the mean is.
-    kept = model.score(X, sample_weight=weight)
-    np.testing.assert_allclose(kept, share[:2].sum(), rtol=1e-3)
-
-
-def test_linear_models_trained_by_steps_refuse_it():
-    weight = np.where(np.arange(60) == 7, 1e12, 1.0)
-    model = skae.AutoencoderTransformer(
-        2, activation="identity", init="random", hidden_layer_sizes=(6,)
-    )
-    with pytest.raises(ValueError, match="sample_weight gives one row at least"):
-        model.fit(np.random.default_rng(0).normal(size=(60, 4)), sample_weight=weight)

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 import torch
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from skae.rows.isolation import isolated, on_all_threads, resolve_device
 
@@ -99,6 +99,22 @@ class TestThreads:
 
         assert run(openmp) == run(lambda: run(openmp)) == 3
         assert torch.get_num_threads() == 3
+
+    def test_an_interrupted_search_leaves_blas_its_threads(self):
+        before = numbers()
+
+        def search():
+            with on_all_threads():
+                # What scikit-learn does, and does not undo after a signal.
+                threadpool_limits(1, user_api="blas")
+                raise KeyboardInterrupt
+
+        with threadpool_limits(2, user_api="blas"):
+            inside = numbers()
+            with pytest.raises(KeyboardInterrupt):
+                run(search)
+            assert numbers() == inside
+        assert numbers() == before
 
     def test_other_threads_keep_their_numbers(self):
         inside, left = threading.Event(), threading.Event()
