@@ -15,6 +15,7 @@ import torch
 from scipy import sparse
 
 from skae.outliers.calibration import Calibration
+from skae.outliers.codebooks import shared_out_again
 from skae.outliers.ensemble_training import STEPS, EnsembleSettings, train
 from skae.outliers.out_of_bag import InBagRows, out_of_bag, shares_of
 from skae.outliers.robust_units import RobustUnits
@@ -154,8 +155,15 @@ def _robust_units(X, weight, random):
 
 
 def _draw_pairs(n_samples, n_drawn, n_pairs, bootstrap, random):
-    """Numbers of the rows drawn, and for each pair the shuffled places of its rows."""
-    pairs = [_draw_rows(n_samples, n_drawn, bootstrap, random) for _ in range(n_pairs)]
+    """Numbers of the rows drawn, and for each pair the shuffled places of its rows.
+
+    Two pairs at a time share out the same rows in two ways.
+    """
+    pairs = []
+    for _ in range(0, n_pairs, 2):
+        rows = _draw_rows(n_samples, n_drawn, bootstrap, random)
+        pairs += [rows, shared_out_again(rows)]
+    pairs = pairs[:n_pairs]
     used, place = np.unique(np.concatenate(pairs), return_inverse=True)
     ends = np.cumsum([len(rows) for rows in pairs])[:-1]
     return used, np.split(place, ends)

@@ -19,9 +19,12 @@ from sklearn.frozen import FrozenEstimator
 from skae.outliers.ensemble import Ensemble, Member
 from skae.outliers.out_of_bag import InBagRows
 from skae.outliers.robust_units import RobustUnits
-from skae.rows.chunks import map_rows
+from skae.rows.chunks import map_rows, product_rows
 
 __all__ = ["EnsembleScorer", "ReconstructionScorer"]
+
+# Of so few features more rows at a time pay: operations cost more than their entries.
+_NARROW = 32
 
 
 @dataclass
@@ -75,7 +78,7 @@ class EnsembleScorer:
 
         rows = torch.cat([x, share.mT], dim=1).cpu().numpy()
         out = np.empty((len(rows), 1))
-        return map_rows(rows, torch.from_numpy, score, out, self.device, n_jobs)[:, 0]
+        return self._fill(rows, torch.from_numpy, score, out, n_jobs)[:, 0]
 
     def contributions(self, X, n_jobs=None) -> np.ndarray:
         """Each feature's part of the scores."""
@@ -102,7 +105,13 @@ class EnsembleScorer:
 
     def _map(self, X, function, width, n_jobs):
         out = np.empty((X.shape[0], width))
-        return map_rows(X, self.units.to_model, function, out, self.device, n_jobs)
+        return self._fill(X, self.units.to_model, function, out, n_jobs)
+
+    def _fill(self, X, to_model, function, out, n_jobs):
+        n_rows = product_rows(self.device)
+        if len(self.units.center) <= _NARROW:
+            n_rows *= 2
+        return map_rows(X, to_model, function, out, self.device, n_jobs, n_rows)
 
     def __getstate__(self):
         return {k: v for k, v in vars(self).items() if k != "ensemble"}
