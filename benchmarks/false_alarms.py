@@ -314,7 +314,7 @@ def fit_of(kind, name, n, share, seed):
         "p <= .05": float(np.mean(p <= STATED)),
         "p <= .5": float(np.mean(p <= 0.5)),
         "calibrated on": len(detector.calibration_scores_),
-        "left out": getattr(detector, "n_left_out_", None),
+        "left out": detector.n_left_out_,
         "p": p,
     }
 

@@ -103,6 +103,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         ``decision_function`` is ``score_samples`` minus this; rows below are flagged.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Sorted out-of-bag scores of the training rows that set the threshold.
+    n_left_out_ : int
+        Rows that would have been calibration rows too, but are outliers beyond doubt:
+        at most 1.5% of them all.
     max_samples_ : int
         Rows drawn for each pair of members.
     n_iter_ : int
@@ -198,6 +201,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
                 self.estimator_ = self._scorer.estimator
                 self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
             self.calibration_scores_ = self._calibration.scores
+            self.n_left_out_ = self._calibration.n_left_out
             if self.contamination == "auto":
                 self.offset_ = self._calibration.threshold(self.false_alarm_rate)
             else:
@@ -242,9 +246,9 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
         The share of calibration rows, the new row included, that score no higher. If
         the row and the calibration rows are exchangeable, the chance of a value of at
-        most u is at most u (about u where many rows are equal). Training rows that are
-        outliers beyond doubt do not calibrate. Fewer than 19 calibration rows give no
-        value of at most 0.05; ``predict`` then flags rows that score lower than all.
+        most u is at most u. Outliers beyond doubt, at most 1.5% of the rows, do not
+        calibrate (``n_left_out_``). Fewer than 19 calibration rows give no value of at
+        most 0.05; ``predict`` then flags rows that score lower than all.
 
         Returns
         -------
