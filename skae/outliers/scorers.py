@@ -8,7 +8,7 @@ already; thresholds are the detector's.
 
 import copy
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,11 @@ class EnsembleScorer:
     members: list[Member]
     in_bag: InBagRows
 
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """The members side by side."""
+        return Ensemble(self.members)
+
     @property
     def device(self) -> torch.device:
         """Where the members are."""
@@ -47,8 +52,8 @@ class EnsembleScorer:
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """Minus the error in multiples of a typical row's."""
 
-        def errors(ensemble, x):
-            return self._errors(ensemble, x).sum(1, keepdim=True)
+        def errors(x):
+            return self.ensemble.errors(x, self.in_bag.shares(x)).unsqueeze(1)
 
         return -self._map(X, errors, 1, n_jobs)[:, 0]
 
@@ -61,14 +66,12 @@ class EnsembleScorer:
         share : Tensor of shape (members, n_rows)
         n_jobs : int, optional
         """
-        ensemble = Ensemble(self.members)
         width = x.shape[1]
 
         def score(rows):
             part, counts = rows[:, :width], rows[:, width:].mT
-            error = ensemble.contributions(part.contiguous(), counts.contiguous())
-            error = error.cpu().double()
-            return -error.sum(1, keepdim=True)
+            error = self.ensemble.errors(part.contiguous(), counts.contiguous())
+            return -error.unsqueeze(1)
 
         rows = torch.cat([x, share.mT], dim=1).cpu().numpy()
         out = np.empty((len(rows), 1))
@@ -76,13 +79,17 @@ class EnsembleScorer:
 
     def contributions(self, X, n_jobs=None) -> np.ndarray:
         """Each feature's part of the scores."""
-        return -self._map(X, self._errors, X.shape[1], n_jobs)
+
+        def contributions(x):
+            return self.ensemble.contributions(x, self.in_bag.shares(x))
+
+        return -self._map(X, contributions, X.shape[1], n_jobs)
 
     def expected(self, X, n_jobs=None) -> np.ndarray:
         """The autoencoders' reconstructions."""
 
-        def reconstruct(ensemble, x):
-            return ensemble.expected(x, self.in_bag.shares(x))
+        def reconstruct(x):
+            return self.ensemble.expected(x, self.in_bag.shares(x))
 
         return self.units.to_x(self._map(X, reconstruct, X.shape[1], n_jobs))
 
@@ -93,14 +100,12 @@ class EnsembleScorer:
         members = [member.to(device) for member in self.members]
         return EnsembleScorer(self.units, members, self.in_bag)
 
-    def _errors(self, ensemble, x):
-        # Sums of many features in float32 would not add up to the score.
-        return ensemble.contributions(x, self.in_bag.shares(x)).cpu().double()
-
     def _map(self, X, function, width, n_jobs):
-        of_rows = partial(function, Ensemble(self.members))
         out = np.empty((X.shape[0], width))
-        return map_rows(X, self.units.to_model, of_rows, out, self.device, n_jobs)
+        return map_rows(X, self.units.to_model, function, out, self.device, n_jobs)
+
+    def __getstate__(self):
+        return {k: v for k, v in vars(self).items() if k != "ensemble"}
 
 
 @dataclass
