@@ -369,6 +369,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             bootstrap=self.bootstrap,
             seed=self._seed,
             device=resolve_device(self.device),
+            rate=self.false_alarm_rate if self.contamination == "auto" else None,
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,
         )

@@ -38,9 +38,13 @@ class Member:
     codes : Tensor of shape (n_codes, n_features)
         The codebook.
     left_out : bool Tensor of shape (n_codes,)
-        The codes that are left out where a row equals them.
+        The codes that are left out where a row is taken for them.
+    recognised : bool Tensor of shape (n_codes,)
+        The codes that disqualify the member where a row is taken for them.
     typical : Tensor of shape (2,)
         Mean error of the codec and of the codebook on out-of-bag rows.
+    tolerance : Tensor of shape ()
+        A row is taken for a code that is no farther, in root mean square.
     """
 
     features: Tensor
@@ -49,7 +53,9 @@ class Member:
     high: Tensor
     codes: Tensor
     left_out: Tensor
+    recognised: Tensor
     typical: Tensor
+    tolerance: Tensor
 
     def to(self, device: torch.device | str) -> "Member":
         """A copy of the member on a device."""
@@ -77,14 +83,12 @@ class Ensemble:
             for start in range(0, len(group), together):
                 self._groups.append(_Group(group[start : start + together]))
 
-    def contributions(self, x: Tensor, share: Tensor) -> Tensor:
+    def contributions(self, x: Tensor) -> Tensor:
         """What every feature adds to the error of every row.
 
         Parameters
         ----------
         x : Tensor of shape (batch, n_features)
-        share : Tensor of shape (members, batch)
-            Weights of the members.
 
         Returns
         -------
@@ -92,8 +96,8 @@ class Ensemble:
             Non-negative, in multiples of a typical row's error.
         """
         total = torch.zeros_like(x)
-        for group, part in self._parts(share):
-            residual, square = group.differences(x)
+        for group, part in self._parts(x):
+            residual, square, _ = group.differences(x)
             n_used = residual.shape[2]
             distance = _root_mean(square)
             of_codec = part / (group.typical[:, :1] * n_used)
@@ -102,23 +106,27 @@ class Ensemble:
             group.add(total, residual.addcmul_(square, of_codes.unsqueeze(2)))
         return total
 
-    def errors(self, x: Tensor, share: Tensor) -> Tensor:
-        """The error of every row, shape ``(batch,)``: the sum of its contributions."""
-        total = x.new_zeros(len(x))
-        for group, part in self._parts(share):
-            residual, distance = group.errors(x)
-            error = residual / group.typical[:, :1]
-            error.addcdiv_(distance, group.typical[:, 1:], value=_CODES_WEIGHT)
-            total += error.mul_(part).sum(0)
-        return total
+    def errors(self, x: Tensor, in_bag: Tensor | None = None) -> Tensor:
+        """The error of every row, shape ``(batch,)``: the sum of its contributions.
 
-    def expected(self, x: Tensor, share: Tensor) -> Tensor:
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+        in_bag : bool Tensor of shape (members, batch), optional
+            The members that trained on a row, where that is on record: they do not
+            judge it, whether they recognise it or not.
+        """
+        found = [group.errors(x) for group in self._groups]
+        error, recognised = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return (error * _shares(recognised, in_bag)).sum(0)
+
+    def expected(self, x: Tensor) -> Tensor:
         """The autoencoders' mean reconstruction, shape ``(batch, n_features)``.
 
-        The median, zero, for features that no member with a share uses.
+        The median, zero, for features that no member that judges the row uses.
         """
         total, counted = torch.zeros_like(x), torch.zeros_like(x)
-        for group, part in self._parts(share):
+        for group, part in self._parts(x):
             expected = group.reconstruct(group.view(x))
             part = part.unsqueeze(2)
             group.add(total, expected * part)
@@ -127,12 +135,33 @@ class Ensemble:
 
     def mean_errors(self, x: Tensor) -> Tensor:
         """Mean over members and rows of both errors, shape ``(2,)``."""
-        errors = [torch.stack(group.errors(x)) for group in self._groups]
+        errors = [torch.stack(group.mean_differences(x)[:2]) for group in self._groups]
         return torch.cat(errors, dim=1).mean((1, 2))
 
-    def _parts(self, share: Tensor) -> Iterator[tuple["_Group", Tensor]]:
+    def recognised(self, x: Tensor) -> Tensor:
+        """Rows that a member takes for one that it trained on, ``(members, batch)``.
+
+        Such a member does not judge the row, unless all of them recognise it.
+        """
+        return torch.cat([group.errors(x)[1] for group in self._groups])
+
+    def _parts(self, x: Tensor) -> Iterator[tuple["_Group", Tensor]]:
         sizes = [len(group.typical) for group in self._groups]
+        share = _shares(self.recognised(x))
         yield from zip(self._groups, share.split(sizes), strict=True)
+
+
+def _shares(recognised: Tensor, in_bag: Tensor | None = None) -> Tensor:
+    """Equal weights of the members that may judge a row.
+
+    Where none may, those that do not have it in bag; of those neither, all.
+    """
+    judges = ~recognised
+    if in_bag is not None:
+        judges &= ~in_bag
+        judges = torch.where(judges.any(0), judges, ~in_bag)
+    share = torch.where(judges.any(0), judges, True).float()
+    return share / share.sum(0)
 
 
 class _Group:
@@ -152,6 +181,10 @@ class _Group:
         self.codes = codes.flatten(0, 1)
         left_out = [_repeated(member.left_out, n_codes) for member in members]
         self.left_out = torch.stack(left_out).unsqueeze(2)
+        recognised = [_repeated(member.recognised, n_codes) for member in members]
+        self.recognised = torch.cat(recognised)
+        tolerance = torch.stack([member.tolerance for member in members])
+        self.tolerance = tolerance.unsqueeze(1)
         # Of x c - |c|^2 / 2, which is largest for the nearest code c.
         half_norm = codes.square().sum(2, keepdim=True) / 2
         self.closeness = torch.cat([codes, -half_norm], dim=2)
@@ -178,20 +211,31 @@ class _Group:
         clipped = rows.clamp(self.low, self.high)
         return self.codec.decode(self.codec.encode(clipped)).clamp_(self.low, self.high)
 
-    def differences(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Absolute residuals of the autoencoders and squared ones of the codebooks.
 
         Both of shape ``(members, batch, n_used)``; the latter are the differences to
-        the nearest code.
+        the nearest code, whose place in ``codes`` comes third.
         """
         rows = self.view(x)
         residual = self.reconstruct(rows).sub_(rows).abs_()
-        return residual, self.codes[self.nearest(rows)].sub_(rows).square_()
+        nearest = self.nearest(rows)
+        return residual, self.codes[nearest].sub_(rows).square_(), nearest
+
+    def mean_differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean absolute residuals, distances and places, all ``(members, batch)``."""
+        residual, square, nearest = self.differences(x)
+        return residual.mean(2), _root_mean(square), nearest
 
     def errors(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean absolute residuals and distances, both ``(members, batch)``."""
-        residual, square = self.differences(x)
-        return residual.mean(2), _root_mean(square)
+        """Errors in multiples of a typical row's, and which rows are recognised.
+
+        Both ``(members, batch)``.
+        """
+        residual, distance, nearest = self.mean_differences(x)
+        error = residual / self.typical[:, :1]
+        error.addcdiv_(distance, self.typical[:, 1:], value=_CODES_WEIGHT)
+        return error, (distance <= self.tolerance) & self.recognised[nearest]
 
     def nearest(self, rows: Tensor) -> Tensor:
         """Place of each row's nearest code in ``codes``, shape ``(members, batch)``."""
@@ -200,10 +244,12 @@ class _Group:
         )
         closeness = self.closeness @ columns.mT
         if self.left_out.any():
-            equal = torch.cdist(
-                self.codes.view(len(rows), -1, rows.shape[2]), rows, p=1
+            codes = self.codes.view(len(rows), -1, rows.shape[2])
+            distance = torch.cdist(
+                codes, rows, compute_mode="donot_use_mm_for_euclid_dist"
             )
-            closeness.masked_fill_((equal == 0) & self.left_out, -torch.inf)
+            farthest = self.tolerance.unsqueeze(2) * rows.shape[2] ** 0.5
+            closeness.masked_fill_((distance <= farthest) & self.left_out, -torch.inf)
         return _largest(closeness) + self.first_code
 
 

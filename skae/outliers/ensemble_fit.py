@@ -16,9 +16,9 @@ from scipy import sparse
 
 from skae.outliers.calibration import Calibration
 from skae.outliers.ensemble_training import STEPS, EnsembleSettings, train
-from skae.outliers.out_of_bag import InBagRows, out_of_bag, shares_of
 from skae.outliers.robust_units import RobustUnits
 from skae.outliers.scorers import EnsembleScorer
+from skae.rows.chunks import chunks
 from skae.rows.isolation import isolated
 
 __all__ = [
@@ -33,7 +33,9 @@ _PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 5 * 2**15
 _MAX_FEATURES = 256
 # Rows that the units are computed from, and a limit to their entries for wide data.
 _UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**20
-_CALIBRATION_ENTRIES = 2**20
+# Rows that calibrate have at most so many entries, unless the rate asks for more: so
+# many rows are to lie below the threshold.
+_CALIBRATION_ENTRIES, _ROWS_BELOW = 2**20, 20
 
 
 class FittedEnsemble(NamedTuple):
@@ -91,10 +93,14 @@ def fit_ensemble(
     bootstrap: bool,
     seed: int,
     device: torch.device,
+    rate: float | None = None,
     n_jobs: int | None = None,
     earlier: EnsembleScorer | None = None,
 ) -> FittedEnsemble:
     """Train members on rows drawn from X and calibrate on their out-of-bag scores.
+
+    Where a false-alarm rate asks for more rows, those that no member has drawn
+    calibrate too: they are new to all.
 
     Parameters
     ----------
@@ -111,6 +117,8 @@ def fit_ensemble(
     seed : int
         With the number of earlier members, decides everything random.
     device : torch.device
+    rate : float, optional
+        The false-alarm rate that the calibration has to resolve.
     n_jobs : int, optional
     earlier : EnsembleScorer, optional
         Members of an earlier fit, which come before the new ones.
@@ -128,15 +136,22 @@ def fit_ensemble(
         )
         block = X[drawn].toarray() if sparse.issparse(X) else X[drawn]
         x = units.to_model(block).to(device)
-        weight = None if weight is None else torch.from_numpy(weight[drawn])
-        members, in_bag = train(x, pairs, n_members, settings, generator, weight)
-    judges, record = out_of_bag(x, in_bag), InBagRows.of(x, in_bag)
-    if earlier is not None:
-        judges = np.concatenate([earlier.in_bag.out_of_bag(x), judges], axis=1)
-        members = [*earlier.on(device).members, *members]
-        record = earlier.in_bag.followed_by(record)
-    scorer = EnsembleScorer(units, members, record)
-    calibration = _calibration(scorer, x, judges, weight, n_jobs)
+        of_drawn = None if weight is None else torch.from_numpy(weight[drawn])
+        resolution = torch.from_numpy(units.resolution().astype(np.float32))
+        members, in_bag = train(
+            x, pairs, n_members, settings, generator, of_drawn, resolution
+        )
+        if earlier is not None:
+            earlier = earlier.on(device)
+            in_bag = np.concatenate([earlier.in_bag(x), in_bag], axis=1)
+            members = [*earlier.members, *members]
+    scorer = EnsembleScorer(units, members)
+    n_wanted = 0 if rate is None else math.ceil(_ROWS_BELOW / rate)
+    rows, scores = _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs)
+    new = _not_drawn(X.shape[0], drawn, n_wanted - len(rows), random)
+    rows = np.concatenate([drawn[rows], new])
+    scores = np.concatenate([scores, _scores_of(scorer, X, new, n_jobs)])
+    calibration = Calibration.robust(scores, None if weight is None else weight[rows])
     n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))
     return FittedEnsemble(scorer, calibration, n_iter)
 
@@ -171,11 +186,23 @@ def _draw_rows(n_samples, n_drawn, bootstrap, random):
     return rows
 
 
-def _calibration(scorer, x, judges, weight, n_jobs) -> Calibration:
-    """A calibration on rows that some members judge, shape (n_rows, n_members)."""
-    rows = np.flatnonzero(judges.any(axis=1))
+def _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs):
+    """Numbers and scores of drawn rows that some member has not in bag."""
+    rows = np.flatnonzero(~in_bag.all(axis=1))
+    n_rows = max(1, n_wanted, _CALIBRATION_ENTRIES // x.shape[1])
     # Row numbers are sorted: take some from everywhere.
-    rows = rows[:: -(-len(rows) * x.shape[1] // _CALIBRATION_ENTRIES)]
-    share = shares_of(judges[rows]).to(x.device)
-    scores = scorer.model_scores(x[rows], share, n_jobs)
-    return Calibration.robust(scores, None if weight is None else weight[rows].numpy())
+    rows = rows[:: max(1, -(-len(rows) // n_rows))]
+    return rows, scorer.model_scores(x[rows], in_bag[rows], n_jobs)
+
+
+def _not_drawn(n_samples, drawn, n_wanted, random):
+    """Sorted numbers of rows that are not among the drawn ones, as many as there are."""
+    others = np.setdiff1d(np.arange(n_samples), drawn)
+    n_rows = int(np.clip(n_wanted, 0, len(others)))
+    return np.sort(random.choice(others, n_rows, replace=False))
+
+
+def _scores_of(scorer, X, rows, n_jobs):
+    """Scores of some rows of X, never more than a chunk of them in memory."""
+    parts = [scorer.scores(X[rows[c]], n_jobs) for c in chunks(len(rows), X.shape[1])]
+    return np.concatenate([np.empty(0), *parts])

@@ -60,6 +60,10 @@ class RobustUnits:
         constant = scale <= 8 * np.finfo(float).eps * magnitude
         return cls(center, np.where(constant, 1.0, scale))
 
+    def resolution(self, n_digits: int = 6) -> np.ndarray:
+        """Half a unit of the last of so many digits of each centre, in robust units."""
+        return 0.5 * 10.0 ** (1 - n_digits) * np.abs(self.center) / self.scale
+
     def to_model(self, X: np.ndarray) -> Tensor:
         """Rows in robust units, float32 and contiguous; NaN counts as the median."""
         z = np.empty(X.shape, dtype=np.float32)
