@@ -6,9 +6,12 @@ score among theirs is uniform, whatever the model. Nothing here knows where scor
 from.
 """
 
+import math
+import warnings
+
 import numpy as np
 
-__all__ = ["Calibration", "beyond_doubt", "quantile"]
+__all__ = ["Calibration", "beyond_doubt", "quantile", "stated_threshold"]
 
 # Beyond doubt is what a tail that is a power law would hold less than 0.08% of.
 _NEAR, _FAR, _POWER = 0.2, 0.05, 3
@@ -73,6 +76,25 @@ class Calibration:
         allowed = rate * (self._count[-1] + 1) * (1 + 1e-12)
         lower = np.searchsorted(self._count[:-1], allowed - 1, side="right")
         return float(self.scores[max(lower, 1) - 1])
+
+
+def stated_threshold(calibration: Calibration, rate: float, stacklevel: int) -> float:
+    """The threshold at a false-alarm rate; warns when the rows are too few for it.
+
+    The warning has this ``stacklevel``.
+    """
+    smallest = calibration.p_values([-np.inf])[0]
+    if smallest > rate * (1 + 1e-12):
+        warnings.warn(
+            f"false_alarm_rate={rate:g} needs {math.ceil(1 / rate - 1e-9) - 1} "
+            f"calibration rows; {len(calibration.scores)} resolve rates from "
+            f"{smallest:.2g} on. predict flags what scores lower than all of them, and "
+            "no p-value is as small as the rate. Fit more rows, or raise "
+            "false_alarm_rate.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return calibration.threshold(rate)
 
 
 def beyond_doubt(scores: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:

@@ -148,9 +148,8 @@ def fit_ensemble(
     scorer = EnsembleScorer(units, members)
     n_wanted = 0 if rate is None else math.ceil(_ROWS_BELOW / rate)
     rows, scores = _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs)
-    new = _not_drawn(X.shape[0], drawn, n_wanted - len(rows), random)
-    rows = np.concatenate([drawn[rows], new])
-    scores = np.concatenate([scores, _scores_of(scorer, X, new, n_jobs)])
+    new, of_new = _new_scores(scorer, X, drawn, n_wanted - len(rows), random, n_jobs)
+    rows, scores = np.r_[drawn[rows], new], np.r_[scores, of_new]
     calibration = Calibration.robust(scores, None if weight is None else weight[rows])
     n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))
     return FittedEnsemble(scorer, calibration, n_iter)
@@ -195,14 +194,11 @@ def _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs):
     return rows, scorer.model_scores(x[rows], in_bag[rows], n_jobs)
 
 
-def _not_drawn(n_samples, drawn, n_wanted, random):
-    """Sorted numbers of rows that are not among the drawn ones, as many as there are."""
-    others = np.setdiff1d(np.arange(n_samples), drawn)
+def _new_scores(scorer, X, drawn, n_wanted, random, n_jobs):
+    """Sorted numbers and scores of rows that were not drawn, as many as there are."""
+    others = np.setdiff1d(np.arange(X.shape[0]), drawn)
     n_rows = int(np.clip(n_wanted, 0, len(others)))
-    return np.sort(random.choice(others, n_rows, replace=False))
-
-
-def _scores_of(scorer, X, rows, n_jobs):
-    """Scores of some rows of X, never more than a chunk of them in memory."""
-    parts = [scorer.scores(X[rows[c]], n_jobs) for c in chunks(len(rows), X.shape[1])]
-    return np.concatenate([np.empty(0), *parts])
+    rows = np.sort(random.choice(others, n_rows, replace=False))
+    # Never more than a chunk of X is copied.
+    parts = [scorer.scores(X[rows[c]], n_jobs) for c in chunks(n_rows, X.shape[1])]
+    return rows, np.concatenate([np.empty(0), *parts])
