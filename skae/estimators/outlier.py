@@ -24,7 +24,7 @@ from skae.estimators.parameters import (
     share,
 )
 from skae.fitting.resolve import hidden_widths
-from skae.outliers.calibration import quantile
+from skae.outliers.calibration import quantile, stated_threshold
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
 from skae.outliers.estimator_fit import fit_estimator
@@ -71,7 +71,8 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         Share of the rows, deepest first, that the autoencoders train on. Raise it
         towards 1 when the training rows are known to be clean.
     false_alarm_rate : float, default=0.05
-        With ``contamination="auto"`` the share of new normal rows to be flagged.
+        With ``contamination="auto"`` the share of new normal rows to be flagged. Small
+        ones take longer: up to 20 / false_alarm_rate rows of X calibrate.
     hidden_layer_sizes : tuple of int, default=(64,)
         Widths of the hidden layers of the autoencoders.
     noise_level : float, default=0.3
@@ -103,6 +104,8 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         ``decision_function`` is ``score_samples`` minus this; rows below are flagged.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Sorted out-of-bag scores of the training rows that set the threshold.
+    n_left_out_ : int
+        Outliers beyond doubt among them, at most 1.5%, which were left out.
     max_samples_ : int
         Rows drawn for each pair of members.
     n_iter_ : int
@@ -198,8 +201,10 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
                 self.estimator_ = self._scorer.estimator
                 self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
             self.calibration_scores_ = self._calibration.scores
+            self.n_left_out_ = self._calibration.n_left_out
             if self.contamination == "auto":
-                self.offset_ = self._calibration.threshold(self.false_alarm_rate)
+                rate, calibration = self.false_alarm_rate, self._calibration
+                self.offset_ = stated_threshold(calibration, rate, stacklevel=3)
             else:
                 scores = self._scorer.scores(X, self.n_jobs)
                 self.offset_ = quantile(scores, self.contamination, weight)
@@ -242,9 +247,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
 
         The share of calibration rows, the new row included, that score no higher. If
         the row and the calibration rows are exchangeable, the chance of a value of at
-        most u is at most u (about u where many rows are equal). Training rows that are
-        outliers beyond doubt do not calibrate. Fewer than 19 calibration rows give no
-        value of at most 0.05; ``predict`` then flags rows that score lower than all.
+        most u is at most u. Outliers beyond doubt (``n_left_out_``) do not calibrate.
 
         Returns
         -------
@@ -365,6 +368,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             bootstrap=self.bootstrap,
             seed=self._seed,
             device=resolve_device(self.device),
+            rate=self.false_alarm_rate if self.contamination == "auto" else None,
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,
         )

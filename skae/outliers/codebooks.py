@@ -29,71 +29,70 @@ class Codebooks:
     codebooks : sequence of Tensor of shape (n_codes, n_features)
         n_codes may differ.
     left_out : sequence of bool Tensor of shape (n_codes,)
-        The codes that do not count where a row equals them.
+        The codes that do not count where a row is taken for them.
+    tolerance : Tensor of shape (members,)
+        A row is taken for a code that is no farther, in root mean square.
     shares_rows : bool
         Whether all members use the same features.
+
+    Attributes
+    ----------
+    codes : Tensor of shape (n_places, n_features)
     """
 
     def __init__(
         self,
         codebooks: Sequence[Tensor],
         left_out: Sequence[Tensor],
+        tolerance: Tensor,
         shares_rows: bool,
     ):
         self._shares_rows = shares_rows
         self._any_left_out = any(bool(mine.any()) for mine in left_out)
         compares_once = shares_rows and not self._any_left_out
-        blocks: list[Tensor] = []
-        places: list[tuple[int, int]] = []
-        for start in range(0, len(codebooks), 4):
-            four = codebooks[start : start + 4]
-            n = len(blocks)
-            if compares_once and _are_quarters(four):
-                odd = len(four[0]) % 2
-                blocks += [four[0][::2], four[0][1::2]]
-                blocks += [four[1][odd::2], four[1][1 - odd :: 2]]
-                places += [(n, n + 1), (n + 2, n + 3), (n, n + 2), (n + 1, n + 3)]
-            else:
-                blocks += [half for codes in four for half in _halves(codes)]
-                places += [(n + 2 * k, n + 2 * k + 1) for k in range(len(four))]
+        fours = (codebooks[start : start + 4] for start in range(0, len(codebooks), 4))
+        self._quarters = [compares_once and _are_quarters(four) for four in fours]
+        blocks = _blocks(codebooks, self._quarters)
         self._size = max(map(len, blocks))
-        stacked = torch.stack([_repeated(block, self._size) for block in blocks])
-        self.codes = stacked.flatten(0, 1)
+        self.codes = self.by_place(codebooks)
         # Of x c - |c|^2 / 2, which is largest for the nearest code c.
-        half_norm = stacked.square().sum(2, keepdim=True) / 2
-        closeness = torch.cat([stacked, -half_norm], dim=2)
-        if not shares_rows:
-            closeness = closeness.view(len(codebooks), -1, closeness.shape[2])
-        self._closeness = closeness
-        first, second = torch.tensor(places, device=self.codes.device).T
-        self._first, self._second = first, second
-        starts = torch.arange(len(blocks), device=self.codes.device) * self._size
+        half_norm = self.codes.square().sum(1, keepdim=True) / 2
+        closeness = torch.cat([self.codes, -half_norm], dim=1)
+        shape = (-1, self._size) if shares_rows else (len(codebooks), -1)
+        self._closeness = closeness.view(*shape, closeness.shape[1])
+        device = self.codes.device
+        self._first, self._second = _places_of_blocks(codebooks, self._quarters, device)
+        starts = torch.arange(len(blocks), device=device) * self._size
         self._starts = starts.unsqueeze(1)
         if self._any_left_out:
-            halves = [half for mine in left_out for half in _halves(mine)]
-            halves = [_repeated(half, self._size) for half in halves]
-            self._left_out = torch.stack(halves).view(len(codebooks), -1, 1)
+            self._left_out = self.by_place(left_out).view(len(codebooks), -1, 1)
+            farthest = tolerance * codebooks[0].shape[1] ** 0.5
+            self._farthest = farthest.view(-1, 1, 1)
 
-    def nearest(self, rows: Tensor) -> Tensor:
-        """The nearest codes of rows.
+    def by_place(self, values: Sequence[Tensor]) -> Tensor:
+        """Values of the codes of each codebook in the order of ``codes``."""
+        blocks = _blocks(values, self._quarters)
+        return torch.cat([_repeated(block, self._size) for block in blocks])
+
+    def places(self, rows: Tensor) -> Tensor:
+        """Places in ``codes`` of the nearest.
 
         Shape
         -----
-        rows and codes : ``(members, batch, n_features)``
+        rows : ``(members, batch, n_features)``; places : ``(members, batch)``.
         """
-        return self.codes.index_select(0, self.places(rows).flatten()).view(rows.shape)
-
-    def places(self, rows: Tensor) -> Tensor:
-        """Places in ``codes`` of the nearest, shape ``(members, batch)``."""
         once = rows[0] if self._shares_rows else rows
         # Padded along the rows: products with contiguous columns are faster.
         columns = functional.pad(once.mT, (0, 0, 0, 1), value=1.0)
         closeness = self._closeness @ columns
         if self._any_left_out:
             codes = self.codes.view(len(rows), -1, rows.shape[2])
-            equal = torch.cdist(codes, rows, p=1) == 0
-            closeness = closeness.view(equal.shape)
-            closeness.masked_fill_(equal & self._left_out, -torch.inf)
+            distance = torch.cdist(
+                codes, rows, compute_mode="donot_use_mm_for_euclid_dist"
+            )
+            closeness = closeness.view(distance.shape)
+            is_known = (distance <= self._farthest) & self._left_out
+            closeness.masked_fill_(is_known, -torch.inf)
         largest, places = _largest(closeness.view(-1, self._size, rows.shape[1]))
         places += self._starts
         one, other = (
@@ -101,6 +100,37 @@ class Codebooks:
             for blocks in (self._first, self._second)
         )
         return torch.where(one[0] >= other[0], one[1], other[1])
+
+
+def _blocks(values: Sequence[Tensor], quarters: Sequence[bool]) -> list[Tensor]:
+    """Values of codes in the blocks of their codebooks."""
+    blocks: list[Tensor] = []
+    for number, in_quarters in enumerate(quarters):
+        four = values[4 * number : 4 * number + 4]
+        if in_quarters:
+            first, second = four[0], four[1]
+            odd = len(first) % 2
+            blocks += [first[::2], first[1::2], second[odd::2], second[1 - odd :: 2]]
+        else:
+            blocks += [half for mine in four for half in _halves(mine)]
+    return blocks
+
+
+def _places_of_blocks(
+    codebooks: Sequence[Tensor], quarters: Sequence[bool], device: torch.device
+) -> Tensor:
+    """Numbers of the two blocks of every codebook, shape ``(2, members)``."""
+    pairs: list[tuple[int, int]] = []
+    start = 0
+    for number, in_quarters in enumerate(quarters):
+        if in_quarters:
+            four = [(0, 1), (2, 3), (0, 2), (1, 3)]
+        else:
+            n_codebooks = len(codebooks[4 * number : 4 * number + 4])
+            four = [(2 * k, 2 * k + 1) for k in range(n_codebooks)]
+        pairs += [(start + first, start + second) for first, second in four]
+        start += 1 + max(second for _, second in four)
+    return torch.tensor(pairs, device=device).T
 
 
 def _are_quarters(codebooks: Sequence[Tensor]) -> bool:

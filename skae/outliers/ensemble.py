@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from skae.outliers.codebooks import Codebooks
+from skae.outliers.recognition import are_alike, signatures
 from skae.parts.dense import DenseCodec
 from skae.rows.chunks import product_rows
 
@@ -38,9 +39,16 @@ class Member:
     codes : Tensor of shape (n_codes, n_features)
         The codebook.
     left_out : bool Tensor of shape (n_codes,)
-        The codes that are left out where a row equals them.
+        The codes that are left out where a row is taken for them.
     typical : Tensor of shape (2,)
         Mean error of the codec and of the codebook on out-of-bag rows.
+    tolerance : Tensor of shape ()
+        A row is taken for a training row that is no farther, in root mean square.
+    signatures : Tensor of shape (n_codes, width)
+        Of the training rows that the codes are views of.
+    n_copies : int Tensor of shape (n_codes,)
+        How many other training rows are taken for each of them. Only a row without
+        copies is recognised.
     """
 
     features: Tensor
@@ -50,6 +58,9 @@ class Member:
     codes: Tensor
     left_out: Tensor
     typical: Tensor
+    tolerance: Tensor
+    signatures: Tensor
+    n_copies: Tensor
 
     def to(self, device: torch.device | str) -> "Member":
         """A copy of the member on a device."""
@@ -77,14 +88,12 @@ class Ensemble:
             for start in range(0, len(group), together):
                 self._groups.append(_Group(group[start : start + together]))
 
-    def contributions(self, x: Tensor, share: Tensor) -> Tensor:
+    def contributions(self, x: Tensor) -> Tensor:
         """What every feature adds to the error of every row.
 
         Parameters
         ----------
         x : Tensor of shape (batch, n_features)
-        share : Tensor of shape (members, batch)
-            Weights of the members.
 
         Returns
         -------
@@ -92,33 +101,35 @@ class Ensemble:
             Non-negative, in multiples of a typical row's error.
         """
         total = torch.zeros_like(x)
-        for group, part in self._parts(share):
-            residual, difference = group.differences(x)
-            weight = part.unsqueeze(2) / (group.typical * residual.shape[2]).unsqueeze(
-                1
-            )
-            residual.mul_(weight[:, :, :1])
-            residual.addcmul_(difference, weight[:, :, 1:], value=_CODES_WEIGHT)
-            group.add(total, residual)
+        for group, part in self._parts(x):
+            residual, difference, _ = group.differences(x)
+            weight = group.weights(residual.shape[2]).unsqueeze(2) * part.unsqueeze(2)
+            residual.mul_(weight[0])
+            group.add(total, residual.addcmul_(difference, weight[1]))
         return total
 
-    def errors(self, x: Tensor, share: Tensor) -> Tensor:
-        """The error of every row, shape ``(batch,)``: the sum of its contributions."""
-        total = x.new_zeros(len(x))
-        for group, part in self._parts(share):
-            residual, difference = group.errors(x)
-            error = residual.div_(group.typical[:, :1])
-            error.addcdiv_(difference, group.typical[:, 1:], value=_CODES_WEIGHT)
-            total += error.mul_(part).sum(0)
-        return total
+    def errors(self, x: Tensor, in_bag: Tensor | None = None) -> Tensor:
+        """The error of every row, shape ``(batch,)``: the sum of its contributions.
 
-    def expected(self, x: Tensor, share: Tensor) -> Tensor:
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+        in_bag : bool Tensor of shape (members, batch), optional
+            The members that trained on a row, where the rows are training rows that
+            stand for new ones: they do not judge it, whether they recognise it or not.
+        """
+        signature, n_copies = signatures(x), 0 if in_bag is None else 1
+        found = [group.errors(x, signature, n_copies) for group in self._groups]
+        error, recognised = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return (error * _shares(recognised, in_bag)).sum(0)
+
+    def expected(self, x: Tensor) -> Tensor:
         """The autoencoders' mean reconstruction, shape ``(batch, n_features)``.
 
-        The median, zero, for features that no member with a share uses.
+        The median, zero, for features that no member that judges the row uses.
         """
         total, counted = torch.zeros_like(x), torch.zeros_like(x)
-        for group, part in self._parts(share):
+        for group, part in self._parts(x):
             expected = group.reconstruct(group.view(x))
             part = part.unsqueeze(2)
             group.add(total, expected * part)
@@ -127,12 +138,34 @@ class Ensemble:
 
     def mean_errors(self, x: Tensor) -> Tensor:
         """Mean over members and rows of both errors, shape ``(2,)``."""
-        errors = [torch.stack(group.errors(x)) for group in self._groups]
+        errors = [torch.stack(group.mean_differences(x)[:2]) for group in self._groups]
         return torch.cat(errors, dim=1).mean((1, 2))
 
-    def _parts(self, share: Tensor) -> Iterator[tuple["_Group", Tensor]]:
+    def recognised(self, x: Tensor) -> Tensor:
+        """Rows that a member takes for one that it trained on, ``(members, batch)``.
+
+        Such a member does not judge the row, unless all of them recognise it.
+        """
+        signature = signatures(x)
+        return torch.cat([group.errors(x, signature)[1] for group in self._groups])
+
+    def _parts(self, x: Tensor) -> Iterator[tuple["_Group", Tensor]]:
         sizes = [len(group.typical) for group in self._groups]
+        share = _shares(self.recognised(x))
         yield from zip(self._groups, share.split(sizes), strict=True)
+
+
+def _shares(recognised: Tensor, in_bag: Tensor | None = None) -> Tensor:
+    """Equal weights of the members that may judge a row.
+
+    Where none may, those that do not have it in bag; of those neither, all.
+    """
+    judges = ~recognised
+    if in_bag is not None:
+        judges &= ~in_bag
+        judges = torch.where(judges.any(0), judges, ~in_bag)
+    share = torch.where(judges.any(0), judges, True).float()
+    return share / share.sum(0)
 
 
 class _Group:
@@ -142,15 +175,19 @@ class _Group:
         self.features = [member.features for member in members]
         first = self.features[0]
         self.shares_features = all(torch.equal(first, used) for used in self.features)
-        self.codebooks = Codebooks(
-            [member.codes for member in members],
-            [member.left_out for member in members],
-            self.shares_features,
-        )
         self.codec = DenseCodec.stacked([member.codec for member in members])
         self.low = torch.stack([member.low for member in members]).unsqueeze(1)
         self.high = torch.stack([member.high for member in members]).unsqueeze(1)
         self.typical = torch.stack([member.typical for member in members])
+        self.tolerance = torch.stack([member.tolerance for member in members])
+        self.codebooks = Codebooks(
+            [member.codes for member in members],
+            [member.left_out for member in members],
+            self.tolerance,
+            self.shares_features,
+        )
+        self.signatures = self.codebooks.by_place([m.signatures for m in members])
+        self.n_copies = self.codebooks.by_place([m.n_copies for m in members])
 
     def view(self, x: Tensor) -> Tensor:
         """What each member uses, shape ``(members, batch, n_used)``."""
@@ -172,19 +209,48 @@ class _Group:
         clipped = rows.clamp(self.low, self.high)
         return self.codec.decode(self.codec.encode(clipped)).clamp_(self.low, self.high)
 
-    def differences(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def weights(self, n_used: int = 1) -> Tensor:
+        """What turns errors into multiples of a typical row's, ``(2, members, 1)``."""
+        weight = self.typical.new_tensor([1.0, _CODES_WEIGHT]) / n_used
+        return (weight / self.typical).T.unsqueeze(2)
+
+    def differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Absolute residuals of the autoencoders, and differences to the nearest codes.
 
-        Both of shape ``(members, batch, n_used)``.
+        Both of shape ``(members, batch, n_used)``; third come the places of the codes,
+        of shape ``(members, batch)``.
         """
         rows = self.view(x)
         residual = self.reconstruct(rows).sub_(rows).abs_()
-        return residual, self.codebooks.nearest(rows).sub_(rows).abs_()
+        places = self.codebooks.places(rows)
+        codes = _picked(self.codebooks.codes, places)
+        return residual, codes.sub_(rows).abs_(), places
 
-    def errors(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Their means over features, both of shape ``(members, batch)``."""
-        residual, difference = self.differences(x)
-        return residual.mean(2), difference.mean(2)
+    def mean_differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Means of both over features, and places, all ``(members, batch)``."""
+        residual, difference, places = self.differences(x)
+        return residual.mean(2), difference.mean(2), places
+
+    def errors(
+        self, x: Tensor, signature: Tensor, n_copies: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Errors in multiples of a typical row's, and which rows are recognised.
+
+        Both ``(members, batch)``. The nearest code is recognised if the row is like the
+        training row of the code and that one has so many copies, the row among them.
+        """
+        residual, difference, places = self.mean_differences(x)
+        of_codec, of_codes = self.weights()
+        error = residual.mul_(of_codec).addcmul_(difference, of_codes)
+        tolerance = self.tolerance.unsqueeze(1)
+        alike = are_alike(signature, _picked(self.signatures, places), tolerance)
+        return error, alike & (_picked(self.n_copies, places) <= n_copies)
+
+
+def _picked(values: Tensor, places: Tensor) -> Tensor:
+    """Values of places of any shape; faster than indexing."""
+    picked = values.index_select(0, places.flatten())
+    return picked.view(*places.shape, *values.shape[1:])
 
 
 def columns_of(x: Tensor, features: Tensor) -> Tensor:

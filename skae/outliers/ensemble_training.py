@@ -20,6 +20,7 @@ from tqdm import tqdm
 from skae.models.autoencoder import Autoencoder
 from skae.models.autoencoder_gradient import ExplicitGradient
 from skae.outliers.ensemble import Ensemble, Member, columns_of
+from skae.outliers.recognition import n_copies, signatures
 from skae.outliers.robust_units import trusted_rows
 from skae.parts.corruption import GaussianNoise, NoCorruption
 from skae.parts.dense import Dense, DenseCodec
@@ -38,6 +39,9 @@ _BACK_OFF, _RETRIES = 0.1, 3
 _BETAS = (0.9, 0.99)
 # Errors below a thousandth of a robust standard deviation are rounding.
 _MIN_ERROR = 1e-3
+# A row is taken for a training row this close, in shares of the typical distance of new
+# rows to their nearest code; where the features' resolution is worse, up to so close.
+_CLOSE, _CLOSEST_OF_COARSE = 0.05, 0.25
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ def train(
     settings: EnsembleSettings,
     generator: Generator,
     weight: Tensor | None = None,
+    resolution: Tensor | None = None,
 ) -> tuple[list[Member], np.ndarray]:
     """Train members, all of them as one batched network.
 
@@ -88,6 +93,8 @@ def train(
         On the CPU.
     weight : Tensor of shape (n_rows,), optional
         Batches are drawn in proportion to it.
+    resolution : Tensor of shape (n_features,), optional
+        How much rounding may move the entries of a row that comes back.
 
     Returns
     -------
@@ -119,6 +126,8 @@ def train(
         _member(x, codec.member(index), features[index], mine, leave_one_out)
         for index, mine in enumerate(rows)
     ]
+    coarse = 0.0 if resolution is None else float(resolution.square().mean().sqrt())
+    _let_recognise(members, x, [mine.in_bag for mine in rows], coarse)
     in_bag = np.zeros((len(x), n_members), dtype=bool)
     if not leave_one_out:
         for index, mine in enumerate(rows):
@@ -256,10 +265,30 @@ def _member(
         if leave_one_out
         else codes.new_zeros(len(codes)).bool(),
         typical=torch.ones(2, device=x.device),
+        tolerance=x.new_zeros(()),
+        signatures=signatures(x[_index(rows.in_bag, x)]),
+        n_copies=torch.zeros(len(codes), dtype=torch.long, device=x.device),
     )
     errors = Ensemble([member]).mean_errors(x[_index(rows.out_of_bag, x)])
     member.typical = errors.clamp_min(_MIN_ERROR)
     return member
+
+
+def _let_recognise(
+    members: Sequence[Member], x: Tensor, in_bag: Sequence[np.ndarray], coarse: float
+) -> None:
+    """Set within which tolerance members take rows for their own, and copies of those.
+
+    ``coarse`` is the root mean square of what rounding may change. Of leave-one-out,
+    members leave out codes and not rows.
+    """
+    typical = torch.stack([member.typical[1] for member in members]).mean()
+    tolerance = typical * _CLOSE
+    tolerance = tolerance.clamp_min(coarse).clamp_max(_CLOSEST_OF_COARSE * typical)
+    copies = n_copies(signatures(x), tolerance)
+    for member, mine in zip(members, in_bag, strict=True):
+        member.tolerance = tolerance
+        member.n_copies = copies[_index(mine, x)]
 
 
 def _unique(codes: Tensor) -> Tensor:

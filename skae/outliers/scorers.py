@@ -17,7 +17,6 @@ from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 
 from skae.outliers.ensemble import Ensemble, Member
-from skae.outliers.out_of_bag import InBagRows
 from skae.outliers.robust_units import RobustUnits
 from skae.rows.chunks import map_rows, product_rows
 
@@ -35,12 +34,10 @@ class EnsembleScorer:
     ----------
     units : RobustUnits
     members : list of Member
-    in_bag : InBagRows
     """
 
     units: RobustUnits
     members: list[Member]
-    in_bag: InBagRows
 
     @cached_property
     def ensemble(self) -> Ensemble:
@@ -56,35 +53,40 @@ class EnsembleScorer:
         """Minus the error in multiples of a typical row's."""
 
         def errors(x):
-            return self.ensemble.errors(x, self.in_bag.shares(x)).unsqueeze(1)
+            return self.ensemble.errors(x).unsqueeze(1)
 
         return -self._map(X, errors, 1, n_jobs)[:, 0]
 
-    def model_scores(self, x, share, n_jobs=None) -> np.ndarray:
-        """Scores of rows in robust units by given shares of the members.
+    def model_scores(self, x, in_bag, n_jobs=None) -> np.ndarray:
+        """Scores of rows in robust units by the members that did not train on them.
 
         Parameters
         ----------
         x : Tensor of shape (n_rows, n_features)
-        share : Tensor of shape (members, n_rows)
+        in_bag : bool ndarray of shape (n_rows, n_members)
         n_jobs : int, optional
         """
         width = x.shape[1]
 
         def score(rows):
-            part, counts = rows[:, :width], rows[:, width:].mT
-            error = self.ensemble.errors(part.contiguous(), counts.contiguous())
-            return -error.unsqueeze(1)
+            part, barred = rows[:, :width], rows[:, width:].mT > 0
+            return -self.ensemble.errors(part.contiguous(), barred).unsqueeze(1)
 
-        rows = torch.cat([x, share.mT], dim=1).cpu().numpy()
+        rows = np.concatenate([x.cpu().numpy(), in_bag], axis=1, dtype=np.float32)
         out = np.empty((len(rows), 1))
         return self._fill(rows, torch.from_numpy, score, out, n_jobs)[:, 0]
+
+    def in_bag(self, x) -> np.ndarray:
+        """Which members recognise rows in robust units, (n_rows, n_members)."""
+        n_rows = product_rows(self.device)
+        parts = [self.ensemble.recognised(part) for part in x.split(n_rows)]
+        return torch.cat(parts, dim=1).mT.cpu().numpy()
 
     def contributions(self, X, n_jobs=None) -> np.ndarray:
         """Each feature's part of the scores."""
 
         def contributions(x):
-            return self.ensemble.contributions(x, self.in_bag.shares(x))
+            return self.ensemble.contributions(x)
 
         return -self._map(X, contributions, X.shape[1], n_jobs)
 
@@ -92,7 +94,7 @@ class EnsembleScorer:
         """The autoencoders' reconstructions."""
 
         def reconstruct(x):
-            return self.ensemble.expected(x, self.in_bag.shares(x))
+            return self.ensemble.expected(x)
 
         return self.units.to_x(self._map(X, reconstruct, X.shape[1], n_jobs))
 
@@ -101,7 +103,7 @@ class EnsembleScorer:
         if self.device == torch.device(device):
             return self
         members = [member.to(device) for member in self.members]
-        return EnsembleScorer(self.units, members, self.in_bag)
+        return EnsembleScorer(self.units, members)
 
     def _map(self, X, function, width, n_jobs):
         out = np.empty((X.shape[0], width))
