@@ -41,7 +41,7 @@ _BETAS = (0.9, 0.99)
 _MIN_ERROR = 1e-3
 # A row is taken for a training row this close, in shares of the typical distance of new
 # rows to their nearest code; where the features' resolution is worse, up to so close.
-_CLOSE, _CLOSEST_OF_COARSE = 0.05, 0.25
+_CLOSE, _CLOSEST_OF_COARSE = 0.05, 0.15
 
 
 @dataclass(frozen=True)
