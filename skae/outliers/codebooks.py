@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Codebooks", "shared_out_again"]
+__all__ = ["Codebooks", "largest_along", "shared_out_again"]
 
 
 def shared_out_again(rows):
@@ -93,7 +93,7 @@ class Codebooks:
             closeness = closeness.view(distance.shape)
             is_known = (distance <= self._farthest) & self._left_out
             closeness.masked_fill_(is_known, -torch.inf)
-        largest, places = _largest(closeness.view(-1, self._size, rows.shape[1]))
+        largest, places = largest_along(closeness.view(-1, self._size, rows.shape[1]))
         places += self._starts
         one, other = (
             (largest.index_select(0, blocks), places.index_select(0, blocks))
@@ -155,7 +155,7 @@ def _repeated(values: Tensor, size: int) -> Tensor:
     return torch.cat([values, values[:1].expand(missing, *values.shape[1:])])
 
 
-def _largest(values: Tensor) -> tuple[Tensor, Tensor]:
+def largest_along(values: Tensor) -> tuple[Tensor, Tensor]:
     """The largest values along the middle axis of three, and their places."""
     if values.device.type != "cpu":
         return values.max(1)

@@ -19,8 +19,6 @@ from skae.rows.chunks import product_rows
 
 __all__ = ["Ensemble", "Member", "columns_of"]
 
-# How much the codebook's error counts beside the autoencoder's, both over their means.
-_CODES_WEIGHT = 1.0
 _MAX_ENTRIES = 4 * 2**20
 
 
@@ -74,11 +72,18 @@ class Ensemble:
     Parameters
     ----------
     members : sequence of Member
+    weights : pair of float, default=(1.0, 1.0)
+        How much the errors of autoencoders and of codebooks count, over their means.
     max_entries : int, optional
         Members are evaluated together while their largest intermediate is no larger.
     """
 
-    def __init__(self, members: Sequence[Member], max_entries: int = _MAX_ENTRIES):
+    def __init__(
+        self,
+        members: Sequence[Member],
+        weights: tuple[float, float] = (1.0, 1.0),
+        max_entries: int = _MAX_ENTRIES,
+    ):
         self._groups = []
         for sizes, group in groupby(members, lambda member: member.codec.sizes):
             group = list(group)
@@ -86,7 +91,7 @@ class Ensemble:
             n_rows = product_rows(group[0].codes.device)
             together = max(1, max_entries // (n_rows * widest))
             for start in range(0, len(group), together):
-                self._groups.append(_Group(group[start : start + together]))
+                self._groups.append(_Group(group[start : start + together], weights))
 
     def contributions(self, x: Tensor) -> Tensor:
         """What every feature adds to the error of every row.
@@ -171,7 +176,8 @@ def _shares(recognised: Tensor, in_bag: Tensor | None = None) -> Tensor:
 class _Group:
     """Members of equal sizes stacked along a leading axis."""
 
-    def __init__(self, members: Sequence[Member]):
+    def __init__(self, members: Sequence[Member], weights: tuple[float, float]):
+        self.error_weights = weights
         self.features = [member.features for member in members]
         first = self.features[0]
         self.shares_features = all(torch.equal(first, used) for used in self.features)
@@ -211,7 +217,7 @@ class _Group:
 
     def weights(self, n_used: int = 1) -> Tensor:
         """What turns errors into multiples of a typical row's, ``(2, members, 1)``."""
-        weight = self.typical.new_tensor([1.0, _CODES_WEIGHT]) / n_used
+        weight = self.typical.new_tensor(self.error_weights) / n_used
         return (weight / self.typical).T.unsqueeze(2)
 
     def differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

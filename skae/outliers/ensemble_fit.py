@@ -17,6 +17,7 @@ from scipy import sparse
 from skae.outliers.calibration import Calibration
 from skae.outliers.codebooks import shared_out_again
 from skae.outliers.ensemble_training import STEPS, EnsembleSettings, train
+from skae.outliers.novelty_fit import fit_neighbours
 from skae.outliers.robust_units import RobustUnits
 from skae.outliers.scorers import EnsembleScorer
 from skae.rows.chunks import chunks
@@ -97,6 +98,7 @@ def fit_ensemble(
     rate: float | None = None,
     n_jobs: int | None = None,
     earlier: EnsembleScorer | None = None,
+    novelty: bool = False,
 ) -> FittedEnsemble:
     """Train members on rows drawn from X and calibrate on their out-of-bag scores.
 
@@ -123,6 +125,8 @@ def fit_ensemble(
     n_jobs : int, optional
     earlier : EnsembleScorer, optional
         Members of an earlier fit, which come before the new ones.
+    novelty : bool, default=False
+        Whether the rows are clean: they are neighbours, and all of those calibrate.
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
     random = np.random.default_rng([seed, n_earlier])
@@ -146,13 +150,20 @@ def fit_ensemble(
             earlier = earlier.on(device)
             in_bag = np.concatenate([earlier.in_bag(x), in_bag], axis=1)
             members = [*earlier.members, *members]
+    n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))
+    if novelty:
+        of_all = np.zeros((X.shape[0], len(members)), dtype=bool)
+        of_all[drawn] = in_bag
+        scorer, calibration = fit_neighbours(
+            X, weight, units, members, of_all, random, n_jobs
+        )
+        return FittedEnsemble(scorer, calibration, n_iter)
     scorer = EnsembleScorer(units, members)
     n_wanted = 0 if rate is None else math.ceil(_ROWS_BELOW / rate)
     rows, scores = _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs)
     new, of_new = _new_scores(scorer, X, drawn, n_wanted - len(rows), random, n_jobs)
     rows, scores = np.r_[drawn[rows], new], np.r_[scores, of_new]
     calibration = Calibration.robust(scores, None if weight is None else weight[rows])
-    n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))
     return FittedEnsemble(scorer, calibration, n_iter)
 
 

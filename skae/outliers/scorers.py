@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.frozen import FrozenEstimator
 
 from skae.outliers.ensemble import Ensemble, Member
+from skae.outliers.neighbours import Neighbours
 from skae.outliers.robust_units import RobustUnits
 from skae.rows.chunks import map_rows, product_rows
 
@@ -24,6 +25,8 @@ __all__ = ["EnsembleScorer", "ReconstructionScorer"]
 
 # Of so few features more rows at a time pay: operations cost more than their entries.
 _NARROW = 32
+# With neighbours: how much they and the autoencoders count, over their means.
+_NEIGHBOUR_WEIGHT, _CODEC_WEIGHT = 1.6, 0.4
 
 
 @dataclass
@@ -34,15 +37,20 @@ class EnsembleScorer:
     ----------
     units : RobustUnits
     members : list of Member
+    neighbours : Neighbours or None
+        Takes the place of the codebooks where the training rows are clean.
     """
 
     units: RobustUnits
     members: list[Member]
+    neighbours: Neighbours | None = None
 
     @cached_property
     def ensemble(self) -> Ensemble:
         """The members side by side."""
-        return Ensemble(self.members)
+        if self.neighbours is None:
+            return Ensemble(self.members)
+        return Ensemble(self.members, (_CODEC_WEIGHT, 0.0))
 
     @property
     def device(self) -> torch.device:
@@ -52,10 +60,7 @@ class EnsembleScorer:
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """Minus the error in multiples of a typical row's."""
 
-        def errors(x):
-            return self.ensemble.errors(x).unsqueeze(1)
-
-        return -self._map(X, errors, 1, n_jobs)[:, 0]
+        return -self._map(X, self._errors, 1, n_jobs)[:, 0]
 
     def model_scores(self, x, in_bag, n_jobs=None) -> np.ndarray:
         """Scores of rows in robust units by the members that did not train on them.
@@ -70,7 +75,7 @@ class EnsembleScorer:
 
         def score(rows):
             part, barred = rows[:, :width], rows[:, width:].mT > 0
-            return -self.ensemble.errors(part.contiguous(), barred).unsqueeze(1)
+            return -self._errors(part.contiguous(), barred)
 
         rows = np.concatenate([x.cpu().numpy(), in_bag], axis=1, dtype=np.float32)
         out = np.empty((len(rows), 1))
@@ -86,7 +91,8 @@ class EnsembleScorer:
         """Each feature's part of the scores."""
 
         def contributions(x):
-            return self.ensemble.contributions(x)
+            total = self.ensemble.contributions(x)
+            return total if self.neighbours is None else total + self._of_neighbours(x)
 
         return -self._map(X, contributions, X.shape[1], n_jobs)
 
@@ -103,7 +109,20 @@ class EnsembleScorer:
         if self.device == torch.device(device):
             return self
         members = [member.to(device) for member in self.members]
-        return EnsembleScorer(self.units, members)
+        neighbours = None if self.neighbours is None else self.neighbours.to(device)
+        return EnsembleScorer(self.units, members, neighbours)
+
+    def _errors(self, x, in_bag=None):
+        error = self.ensemble.errors(x, in_bag)
+        if self.neighbours is not None:
+            # A training row that stands for a new one plays the part of its copy.
+            error += self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
+        return error.unsqueeze(1)
+
+    def _of_neighbours(self, x, most_copies=0):
+        """What each feature adds to the distance to the nearest row."""
+        difference = self.neighbours.differences(x, most_copies)
+        return difference.mul_(_NEIGHBOUR_WEIGHT / self.neighbours.typical / x.shape[1])
 
     def _map(self, X, function, width, n_jobs):
         out = np.empty((X.shape[0], width))

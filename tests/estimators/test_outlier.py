@@ -678,11 +678,8 @@ class TestStatedRate:
     def test_it_holds_for_positive_log_densities(self, unit):
         judge = VariationalAE(2, max_iter=5, random_state=0)
         r = np.random.default_rng(0)
-        draw = (
-            lambda n: (
-                unit
-                * (r.normal(size=(n, 2)) @ MIXING[:2] + 0.3 * r.normal(size=(n, 6)))
-            )
+        draw = lambda n: (
+            unit * (r.normal(size=(n, 2)) @ MIXING[:2] + 0.3 * r.normal(size=(n, 6)))
         )
         fitted = AEOutlierDetector(estimator=judge, random_state=0).fit(draw(2000))
         assert len(fitted.calibration_scores_) + fitted.n_left_out_ == 500
