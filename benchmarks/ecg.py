@@ -5,6 +5,9 @@ else digits, zero or not. Accuracy, precision and recall have normal as the posi
 class, as in TensorFlow's tutorial "Intro to Autoencoders", which trains on the normal
 ones of 4,000 heartbeats and puts the threshold one standard deviation above the mean
 training loss. That rule is one of the two measured here, the other the detectors' own.
+The rows to fit are known to be normal, so the detector is measured with `novelty=True`
+as well; by default it sets aside the 40% that lie farthest out, also where, as here, no
+row is an outlier.
 
 Repeated 5-fold over the normal rows: four folds are fitted; the fifth and all abnormal
 rows are judged. A fifth is the weight of the abnormal rows, so that their share is the
@@ -37,6 +40,9 @@ DETECTORS = {
     "AEOutlierDetector": lambda seed: AEOutlierDetector(
         random_state=seed, device="cpu"
     ),
+    "AEOutlierDetector, novelty": lambda seed: AEOutlierDetector(
+        novelty=True, random_state=seed, device="cpu"
+    ),
     "IsolationForest": lambda seed: IsolationForest(random_state=seed),
 }
 
@@ -52,10 +58,19 @@ def main():
     with one_thread():
         folds = measure(data.X, data.y, options.repeats)
     lines = summary(folds)
+    checks = goals(lines)
     if data.name == "ECG5000":
         lines.insert(0, published_line())
     print_table(f"{data.name}, fitted to normal rows only", lines)
-    save("ecg", options=vars(options), data=data.name, summary=lines, folds=folds)
+    print_table("Goal, set for ECG5000", checks)
+    save(
+        "ecg",
+        options=vars(options),
+        data=data.name,
+        goals=checks,
+        summary=lines,
+        folds=folds,
+    )
 
 
 def measure(X, y, n_repeats):
@@ -117,6 +132,12 @@ def summary(folds):
             }
         lines.append(line)
     return lines
+
+
+def goals(lines):
+    figure = next(line["AUROC"] for line in lines if "novelty" in line["detector"])
+    what = "AUROC with novelty=True"
+    return [{"of": what, "goal": ">= 0.98", "reached": figure, "met": figure >= 0.98}]
 
 
 def published_line():

@@ -85,7 +85,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         ``sklearn.frozen.FrozenEstimator`` to keep it fitted in ``clone`` and searches.
     novelty : bool, default=False
         Whether the training rows are known to be clean. Rows are then compared with all
-        of up to 16,384 of them (fewer above 128 features: 2,097,152 values, but at
+        of up to 8,192 of them (of more than 128 features, 1,048,576 values, but at
         least 1,024 rows) instead of with codebooks, and ``support_fraction`` is one. It
         ranks outliers better than the default where it holds, and much worse where
         outliers are among the training rows; scoring takes longer the more rows there

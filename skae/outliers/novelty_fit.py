@@ -18,7 +18,7 @@ from skae.outliers.scorers import EnsembleScorer
 __all__ = ["fit_neighbours"]
 
 # Rows that are neighbours: all of them, but for a limit to their entries.
-_ROWS, _ENTRIES = (1024, 16_384), 2**21
+_ROWS, _ENTRIES = (1024, 8192), 2**20
 # Rows whose mean distance is the typical one.
 _TYPICAL_ROWS = 1024
 # Errors below a thousandth of a robust standard deviation are rounding.

@@ -130,7 +130,9 @@ class EnsembleScorer:
 
     def _fill(self, X, to_model, function, out, n_jobs):
         n_rows = product_rows(self.device)
-        if len(self.units.center) <= _NARROW:
+        if self.neighbours is not None:
+            n_rows //= 4
+        elif len(self.units.center) <= _NARROW:
             n_rows *= 2
         return map_rows(X, to_model, function, out, self.device, n_jobs, n_rows)
 
