@@ -105,16 +105,22 @@ class Ensemble:
         contributions : Tensor of shape (batch, n_features)
             Non-negative, in multiples of a typical row's error.
         """
-        total = torch.zeros_like(x)
+        of_codecs, of_codes = torch.zeros_like(x), torch.zeros_like(x)
         for group, part in self._parts(x):
             residual, difference, _ = group.differences(x)
             weight = group.weights(residual.shape[2]).unsqueeze(2) * part.unsqueeze(2)
-            residual.mul_(weight[0])
-            group.add(total, residual.addcmul_(difference, weight[1]))
-        return total
+            group.add(of_codecs, residual.mul_(weight[0]))
+            group.add(of_codes, difference.mul_(weight[1]))
+        parts = torch.stack([of_codecs, of_codes])
+        errors = parts.sum(2)
+        share = errors / errors.norm(dim=0).clamp_min(1e-30)
+        return (parts * share.unsqueeze(2)).sum(0)
 
     def errors(self, x: Tensor, in_bag: Tensor | None = None) -> Tensor:
         """The error of every row, shape ``(batch,)``: the sum of its contributions.
+
+        The root of the sum of two squares, the autoencoders' error and the codebooks',
+        so that the larger one counts most.
 
         Parameters
         ----------
@@ -125,8 +131,9 @@ class Ensemble:
         """
         signature, n_copies = signatures(x), 0 if in_bag is None else 1
         found = [group.errors(x, signature, n_copies) for group in self._groups]
-        error, recognised = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return (error * _shares(recognised, in_bag)).sum(0)
+        error = torch.cat([of_group for of_group, _ in found], dim=1)
+        recognised = torch.cat([of_group for _, of_group in found])
+        return (error * _shares(recognised, in_bag)).sum(1).norm(dim=0)
 
     def expected(self, x: Tensor) -> Tensor:
         """The autoencoders' mean reconstruction, shape ``(batch, n_features)``.
@@ -242,12 +249,11 @@ class _Group:
     ) -> tuple[Tensor, Tensor]:
         """Errors in multiples of a typical row's, and which rows are recognised.
 
-        Both ``(members, batch)``. The nearest code is recognised if the row is like the
+        Of shapes ``(2, members, batch)`` and ``(members, batch)``. The nearest code is recognised if the row is like the
         training row of the code and that one has so many copies, the row among them.
         """
         residual, difference, places = self.mean_differences(x)
-        of_codec, of_codes = self.weights()
-        error = residual.mul_(of_codec).addcmul_(difference, of_codes)
+        error = torch.stack([residual, difference]).mul_(self.weights())
         tolerance = self.tolerance.unsqueeze(1)
         alike = are_alike(signature, _picked(self.signatures, places), tolerance)
         return error, alike & (_picked(self.n_copies, places) <= n_copies)

@@ -25,6 +25,9 @@ __all__ = ["EnsembleScorer", "ReconstructionScorer"]
 
 # Of so few features more rows at a time pay: operations cost more than their entries.
 _NARROW = 32
+# How much the errors of autoencoders and codebooks count, the latter a bit more;
+# a typical row's error is two.
+_WEIGHTS = 1.31, 1.51
 # With neighbours: how much they and the autoencoders count, over their means.
 _NEIGHBOUR_WEIGHT, _CODEC_WEIGHT = 1.6, 0.4
 
@@ -49,7 +52,7 @@ class EnsembleScorer:
     def ensemble(self) -> Ensemble:
         """The members side by side."""
         if self.neighbours is None:
-            return Ensemble(self.members)
+            return Ensemble(self.members, _WEIGHTS)
         return Ensemble(self.members, (_CODEC_WEIGHT, 0.0))
 
     @property
