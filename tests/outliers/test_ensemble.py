@@ -56,8 +56,19 @@ def strangers(members):
     return [replace(m, n_copies=torch.full_like(m.n_copies, 9)) for m in members]
 
 
-def errors(members, x):
-    return Ensemble(strangers(members)).contributions(x)
+def errors(members, x, weights=(1.0, 1.0)):
+    return Ensemble(strangers(members), weights).contributions(x)
+
+
+# The errors of autoencoders alone and of codebooks alone, of which members have means.
+APART = [(1.0, 0.0), (0.0, 1.0)]
+
+
+def joined(parts):
+    """Contributions to the root of the sum of two squares, from both errors' parts."""
+    sums = parts.sum(-1, keepdims=True)
+    size = np.sqrt((sums**2).sum(0))
+    return (parts * sums / np.maximum(size, 1e-30)).sum(0)
 
 
 def hand_made(features, n_codes=7, seed=0, bias=0.0, left_out=False):
@@ -91,7 +102,7 @@ def members_by_hand():
 
 
 def contribution_of(member, row, bias):
-    """What a hand-made member adds to every feature's error, from its definition."""
+    """What a hand-made member adds to both errors of every feature, by definition."""
     features = member.features.numpy()
     low, high, codes, typical = (
         getattr(member, name).double().numpy()
@@ -101,9 +112,9 @@ def contribution_of(member, row, bias):
     residual = np.abs(np.clip(bias, low, high) - u)
     differences = (codes - u) ** 2
     nearest = differences.sum(1).argmin()
-    total = np.zeros(len(row))
-    total[features] = residual / len(u) / typical[0]
-    total[features] += np.abs(codes[nearest] - u) / len(u) / typical[1]
+    total = np.zeros((2, len(row)))
+    total[0, features] = residual / len(u) / typical[0]
+    total[1, features] = np.abs(codes[nearest] - u) / len(u) / typical[1]
     return total
 
 
@@ -230,8 +241,8 @@ class TestLeaveOneOut:
         mean = square.mean(2)
         np.fill_diagonal(mean, np.inf)
         difference = np.abs(x - x[mean.argmin(1)])
-        errors = residual / residual.mean() + difference / difference.mean()
-        return errors / x.shape[1]
+        parts = np.stack([residual / residual.mean(), difference / difference.mean()])
+        return joined(parts / x.shape[1])
 
     @pytest.mark.parametrize("n", [2, N, 31])
     def test_a_training_row_is_not_compared_with_itself(self, n):
@@ -255,11 +266,9 @@ class TestLeaveOneOut:
         assert (torch.cdist(new, x).argmin(1) == torch.arange(self.N)).all()
         other = torch.cdist(x, x).fill_diagonal_(torch.inf).argmin(1)
         nearest = (x - x[other]).abs().mean(1)
-        apart = errors(members, x).sum(1) - errors(members, new).sum(1)
+        near, far = (errors(members, rows, (0.0, 1.0)).sum(1) for rows in (new, x))
         expected = (nearest - step) / members[0].typical[1]
-        # The residual moves by the step as well.
-        atol = float(step / members[0].typical[0])
-        torch.testing.assert_close(apart, expected, rtol=0, atol=1.01 * atol)
+        torch.testing.assert_close(far - near, expected, rtol=1e-3, atol=1e-4)
 
     @pytest.mark.parametrize("n", [2, N, 31])
     def test_no_randomness_matters(self, n):
@@ -378,10 +387,12 @@ class TestRecognition:
         hand = [hand_made(range(D), seed=seed) for seed in range(3)]
         far = torch.tensor(1e9)
         members = [replace(member, tolerance=far) for member in hand]
-        ensemble, apart = Ensemble(members), [Ensemble([m]).errors(x) for m in members]
-        torch.testing.assert_close(ensemble.errors(x), sum(apart) / 3)
         in_bag = torch.tensor([[True], [False], [False]])
-        torch.testing.assert_close(ensemble.errors(x, in_bag), sum(apart[1:]) / 2)
+        for weights in APART:
+            ensemble = Ensemble(members, weights)
+            apart = [Ensemble([m], weights).errors(x) for m in members]
+            torch.testing.assert_close(ensemble.errors(x), sum(apart) / 3)
+            torch.testing.assert_close(ensemble.errors(x, in_bag), sum(apart[1:]) / 2)
 
     def test_what_is_recognised_does_not_depend_on_the_batch(self):
         members, _ = trained()
@@ -395,9 +406,11 @@ class TestEnsemble:
         members, biases = members_by_hand(), (0.0, 0.4, -9.0)
         x = 2 * normal(11, D, seed=4)
         expected = [
-            sum(
-                contribution_of(member, row, bias) / 3
-                for member, bias in zip(members, biases, strict=True)
+            joined(
+                sum(
+                    contribution_of(member, row, bias) / 3
+                    for member, bias in zip(members, biases, strict=True)
+                )
             )
             for row in x.double().numpy()
         ]
@@ -408,8 +421,13 @@ class TestEnsemble:
         member = hand_made(range(D))
         x = normal(11, D, seed=4)
         residual, distance = Ensemble([member]).mean_errors(x)
-        expected = residual / 0.7 + distance / 0.3
-        torch.testing.assert_close(errors([member], x).sum(1).mean(), expected)
+        for weights, expected in zip(
+            [(1.5, 0.0), (0.0, 2.0)],
+            [1.5 * residual / 0.7, 2 * distance / 0.3],
+            strict=True,
+        ):
+            found = errors([member], x, weights).sum(1).mean()
+            torch.testing.assert_close(found, expected)
 
     @pytest.mark.parametrize("n_features", [D, 3])
     def test_errors_are_the_sums_of_contributions(self, n_features):
@@ -449,8 +467,9 @@ class TestEnsemble:
             hand_made(range(D), n_codes=n, seed=n, left_out=n == 3) for n in (3, 8, 5)
         ]
         x = torch.cat([normal(6, D, seed=4), *(m.codes for m in members)])
-        expected = sum(errors([member], x) for member in members) / 3
-        torch.testing.assert_close(errors(members, x), expected)
+        for weights in APART:
+            expected = sum(errors([member], x, weights) for member in members) / 3
+            torch.testing.assert_close(errors(members, x, weights), expected)
 
     def test_members_of_several_widths_stand_side_by_side(self):
         narrow, wide = trained(n_members=2)[0], trained(n_members=2, seed=1)[0]
@@ -458,8 +477,17 @@ class TestEnsemble:
         wide = [replace(m, codec=codec.requires_grad_(False)) for m in wide]
         members = [narrow[0], *wide, narrow[1]]
         x = table()
-        expected = sum(errors([member], x) for member in members) / 4
-        torch.testing.assert_close(errors(members, x), expected)
+        for weights in APART:
+            expected = sum(errors([member], x, weights) for member in members) / 4
+            torch.testing.assert_close(errors(members, x, weights), expected)
+
+    def test_the_error_is_the_root_of_the_sum_of_both_squares(self):
+        members, x = members_by_hand(), normal(11, D, seed=4)
+        of_codecs, of_codes = (Ensemble(members, w).errors(x) for w in APART)
+        torch.testing.assert_close(
+            Ensemble(members, (3.0, 4.0)).errors(x),
+            (9 * of_codecs**2 + 16 * of_codes**2).sqrt(),
+        )
 
     def test_rows_are_not_written_into(self):
         members, _ = trained()
