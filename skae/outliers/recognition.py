@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 __all__ = ["are_alike", "n_copies", "signatures"]
@@ -34,21 +33,27 @@ def signatures(x: Tensor) -> Tensor:
 def are_alike(one: Tensor, other: Tensor, tolerance: Tensor) -> Tensor:
     """Whether signatures are those of rows that differ by the tolerance at most.
 
-    The tolerance is a root mean square over features; below zero, none are alike.
+    The tolerance is a root mean square over features.
     """
     return (one - other).norm(dim=-1) <= _LONGEST * tolerance
 
 
 def n_copies(signature: Tensor, tolerance: Tensor) -> Tensor:
-    """How many other rows are like each of these, shape ``(n_rows,)``."""
-    points = signature.cpu().double().numpy()
-    radius = _LONGEST * float(tolerance)
-    counts = cKDTree(points).query_ball_point(points, radius, return_length=True)
-    return torch.from_numpy(np.asarray(counts) - 1).to(signature.device)
+    """How many other rows are like each of these, shape ``(n_rows,)``.
+
+    These are the rows in the same cell of a grid, which is as wide as signatures may
+    differ: rows that differ by much less are hardly ever in different ones.
+    """
+    cells = (signature / (_LONGEST * tolerance)).floor().long().cpu().numpy()
+    odd = np.random.default_rng(0).integers(2**62, size=_WIDTH) * 2 + 1
+    _, cell, count = np.unique(cells @ odd, return_inverse=True, return_counts=True)
+    return torch.from_numpy(count[cell] - 1).to(signature.device)
 
 
 @lru_cache(maxsize=8)
 def _directions(n_features: int) -> Tensor:
-    generator = torch.Generator().manual_seed(n_features)
-    directions = torch.randn(n_features, _WIDTH, generator=generator)
+    generator = torch.Generator("cpu").manual_seed(n_features)
+    directions = torch.randn(
+        n_features, _WIDTH, generator=generator, device="cpu", dtype=torch.float32
+    )
     return directions / n_features**0.5

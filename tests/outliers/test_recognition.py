@@ -36,8 +36,15 @@ def test_copies_are_counted_within_the_tolerance():
     expected = torch.tensor([2, 1, 2, 0, 1, 2])
     found = n_copies(signatures(x), torch.tensor(1e-3))
     assert torch.equal(found, expected)
-    exact = n_copies(signatures(x), torch.tensor(0.0))
+    exact = n_copies(signatures(x), torch.tensor(1e-6))
     assert torch.equal(exact, torch.tensor([1, 0, 1, 0, 0, 0]))
+
+
+def test_rounding_hardly_ever_hides_a_copy():
+    x = normal(5000, 7)
+    both = torch.cat([x, x + 1e-6 * normal(5000, 7, seed=2)])
+    found = n_copies(signatures(both), torch.tensor(0.01))
+    assert (found == 1).float().mean() > 0.998
 
 
 def test_signatures_do_not_depend_on_the_batch_or_the_random_state():

@@ -112,6 +112,25 @@ class TestRobustUnits:
         units = RobustUnits.of(X)
         np.testing.assert_allclose(units.scale, X.std())
 
+    @pytest.mark.parametrize("unit", [1.0, 1e6, 1e300])
+    def test_where_rows_hardly_vary_new_values_count_as_the_only_other_one(self, unit):
+        rare, constant = np.zeros((2, 400, 1))
+        rare[7] = unit
+        of_rare, of_constant = map(RobustUnits.of, (rare, constant))
+        u = of_rare.to_model(rare)[7].item()
+        assert u == pytest.approx(3 * np.arcsinh(400**0.5 / 3), rel=1e-3)
+        new = np.array([[1e4 * unit], [-1e4 * unit]])
+        for units in (of_rare, of_constant):
+            found = units.to_model(new).flatten().tolist()
+            assert found == pytest.approx([u, -u], rel=1e-3)
+
+    def test_resolution_is_what_rounding_to_six_digits_changes_at_most(self):
+        X = 1e4 + random().standard_normal((1000, 3)) * [1.0, 10.0, 0.1]
+        units = RobustUnits.of(X)
+        digits = np.vectorize(lambda value: float(f"{value:.6g}"))(X)
+        moved = np.abs(digits - X).max(axis=0) / units.scale
+        np.testing.assert_allclose(units.resolution(), moved, rtol=0.05)
+
     @pytest.mark.parametrize("wild", [30.0, 100.0, 1e6, 1e300])
     def test_a_few_wild_values_do_not_move_the_units(self, wild):
         X = random().standard_normal((1000, 1))
