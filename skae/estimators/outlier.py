@@ -1,7 +1,9 @@
 """`AEOutlierDetector`: the drop-in for IsolationForest.
 
-This file declares the parameters, validates X and keeps thresholds and explanations.
-What judges rows is a scorer of `skae.outliers.scorers`.
+This file declares the parameters, validates X, fits and scores. Explanations are in
+`skae.estimators.outlier_explaining`, what is done with a fitted detector in
+`skae.estimators.outlier_monitoring`. What judges rows is a scorer of
+`skae.outliers.scorers`.
 """
 
 import warnings
@@ -9,12 +11,13 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 
 from skae.checks.rows import fitted_rows, training_rows, unchanged_on_error
+from skae.estimators.outlier_explaining import Explaining
+from skae.estimators.outlier_monitoring import Monitoring
 from skae.estimators.parameters import (
     AUTO,
     RunParameters,
@@ -28,7 +31,6 @@ from skae.outliers.calibration import quantile
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
 from skae.outliers.estimator_fit import fit_estimator
-from skae.outliers.threshold_tuning import best_threshold
 from skae.rows.isolation import resolve_device
 
 __all__ = ["AEOutlierDetector"]
@@ -37,7 +39,9 @@ _AMOUNT = AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
 
 
 @estimator
-class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
+class AEOutlierDetector(
+    Explaining, Monitoring, RunParameters, OutlierMixin, BaseEstimator
+):
     """Outlier detector with IsolationForest's interface, made of autoencoders.
 
     Each member of the ensemble is a denoising autoencoder and a codebook of training
@@ -253,86 +257,6 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         """
         scores = self.score_samples(X)
         return self._calibration.p_values(scores)
-
-    def tune_threshold(self, X, y, scoring="f1"):
-        """Set ``offset_`` to where labelled rows score best; of ties, flag the most.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            New rows or training rows, which are scored out of bag.
-        y : array-like of shape (n_samples,)
-            1 for outliers and 0 for inliers, or -1 and +1 as from ``predict``; both
-            must occur.
-        scoring : str or callable, default="f1"
-            Name of a scikit-learn scorer of labels, or ``scorer(detector, X, y) ->
-            float``. It sees 1 for outliers and 0 for inliers, so that "f1", "precision"
-            and "recall" are those of the outliers.
-
-        Returns
-        -------
-        self : AEOutlierDetector
-
-        Raises
-        ------
-        ValueError
-            When y has other values, or only one kind, or when ``scoring`` cannot tell
-            thresholds apart.
-        """
-        self.offset_ = best_threshold(self.score_samples(X), X, y, scoring)
-        return self
-
-    def explain(self, X, *, top=None):
-        """Which features make a row unusual.
-
-        Parameters
-        ----------
-        top : int, default=None
-            Return so many features of each row, the most unusual first, instead.
-
-        Returns
-        -------
-        contributions : ndarray or DataFrame of shape (n_samples, n_features)
-            Each row sums to its score; the lowest entry is the feature that makes it
-            most unusual. A DataFrame when X is one.
-        table : record array or DataFrame with n_samples * top rows
-            With ``top``: columns row, feature (numbers, or labels of a DataFrame),
-            contribution, observed and expected (reconstructed) value in X's units.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_wine
-        >>> from skae import AEOutlierDetector
-        >>> X = load_wine(as_frame=True).data
-        >>> detector = AEOutlierDetector(random_state=0).fit(X)
-        >>> row = X.iloc[[0]].assign(alcohol=25.0)
-        >>> detector.explain(row, top=1)["feature"].item()
-        'alcohol'
-        """
-        rows = fitted_rows(self, X, allow_nan=True)
-        contributions = self._scorer.contributions(rows, self.n_jobs)
-        frame = hasattr(X, "iloc")
-        if top is None:
-            if not frame:
-                return contributions
-            return type(X)(contributions, index=X.index, columns=X.columns)
-        if not isinstance(top, Integral) or top < 1:
-            raise ValueError(f"top must be a positive int or None; got {top!r}.")
-        order = np.argsort(contributions, axis=1, kind="stable")[:, :top]
-        place = np.repeat(np.arange(len(order)), order.shape[1]), order.ravel()
-        axes = (X.index, X.columns) if frame else map(np.arange, contributions.shape)
-        row, feature = (np.asarray(a)[i] for a, i in zip(axes, place, strict=True))
-        observed = rows.toarray() if sparse.issparse(rows) else rows
-        columns = {
-            "row": row,
-            "feature": feature,
-            "contribution": contributions[place],
-            "observed": observed[place],
-            "expected": self._scorer.expected(rows, self.n_jobs)[place],
-        }
-        if frame:
-            return type(X)(columns)
-        return np.rec.fromarrays(list(columns.values()), names=list(columns))
 
     def _fit_ensemble(self, X, weight, adding):
         """Train members, after those of an earlier fit if there are some."""
