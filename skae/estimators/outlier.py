@@ -14,8 +14,15 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
+from sklearn.utils.validation import check_is_fitted
 
-from skae.checks.rows import fitted_rows, training_rows, unchanged_on_error
+from skae.checks.rows import (
+    fitted_rows,
+    training_rows,
+    unchanged_on_error,
+    used_samples,
+)
+from skae.checks.samples import in_own_shape, is_list_of_arrays
 from skae.estimators.outlier_explaining import Explaining
 from skae.estimators.outlier_monitoring import Monitoring
 from skae.estimators.parameters import (
@@ -83,7 +90,7 @@ class AEOutlierDetector(
         deviations of each feature.
     estimator : estimator of this package, default=None
         Judge rows by the reconstructions of this autoencoder instead of the ensemble,
-        whose parameters are then ignored. One that is not fitted is cloned and fitted
+        whose parameters are then ignored; samples may come in every form that it takes. One that is not fitted is cloned and fitted
         to three quarters of the rows; the others set the threshold. With a fitted one,
         which should have been trained on other rows, all of them do; wrap it in
         ``sklearn.frozen.FrozenEstimator`` to keep it fitted in ``clone`` and searches.
@@ -167,7 +174,9 @@ class AEOutlierDetector(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             At least two rows. NaN, a missing value, counts as the feature's median;
-            an ``estimator`` may refuse it.
+            an ``estimator`` may refuse it. With an ``estimator`` whatever that takes:
+            images, sequences, lists of sequences of different lengths. All methods
+            then take the like.
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative; rows of weight zero are left out. Autoencoders train on the
             others, and the threshold counts them, in proportion; codebooks hold rows
@@ -186,21 +195,14 @@ class AEOutlierDetector(
             self.warm_start and self.estimator is None and hasattr(self, "estimators_")
         )
         with unchanged_on_error(self):
-            X, weight = training_rows(
-                self, X, sample_weight, reset=not adding, allow_nan=True
-            )
+            X, weight = self._training_samples(X, sample_weight, reset=not adding)
             if not adding:
                 for name in ("estimators_", "estimator_", "max_samples_"):
                     vars(self).pop(name, None)
             if self.estimator is None:
                 self._fit_ensemble(X, weight, adding)
             else:
-                names = getattr(self, "feature_names_in_", None)
-                self._scorer, self._calibration = fit_estimator(
-                    self.estimator, X, weight, self.random_state, names
-                )
-                self.estimator_ = self._scorer.estimator
-                self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
+                self._fit_estimator(X, weight)
             self.calibration_scores_ = self._calibration.scores
             if self.contamination == "auto":
                 self.offset_ = self._calibration.threshold(self.false_alarm_rate)
@@ -219,8 +221,8 @@ class AEOutlierDetector(
             typical row's: about -2 for typical rows, 0 at best. Those of an
             ``estimator`` are its log-likelihoods.
         """
-        rows = fitted_rows(self, X, allow_nan=True)
-        return self._scorer.scores(rows, self.n_jobs)
+        samples = self._samples(X)
+        return self._scorer.scores(samples, self.n_jobs)
 
     def decision_function(self, X):
         """``score_samples`` minus ``offset_``: negative for outliers.
@@ -257,6 +259,60 @@ class AEOutlierDetector(
         """
         scores = self.score_samples(X)
         return self._calibration.p_values(scores)
+
+    def _training_samples(self, X, sample_weight, *, reset):
+        """Validated rows, or samples for the estimator to validate, and weights."""
+        if self._is_for_judge(X, self.estimator):
+            return used_samples(X, sample_weight, min_rows=2)
+        return training_rows(self, X, sample_weight, reset=reset, allow_nan=True)
+
+    def _samples(self, X):
+        """Validated rows, or samples for the fitted estimator to validate."""
+        check_is_fitted(self)
+        if self._is_for_judge(X, getattr(self, "estimator_", None)):
+            return X
+        return fitted_rows(self, X, allow_nan=True)
+
+    def _is_for_judge(self, X, estimator):
+        """Whether X comes in a form that only an autoencoder takes.
+
+        Raises
+        ------
+        ValueError
+            When there is no such autoencoder.
+        """
+        if estimator is not None:
+            return in_own_shape(X) or is_list_of_arrays(X)
+        if in_own_shape(X):
+            raise ValueError(
+                "X must be a table of shape (n_samples, n_features); these samples "
+                "have more axes, or different lengths. Set estimator=ConvAE() for "
+                "images and estimator=RecurrentAE() for sequences, or lay the samples "
+                "out flat: X.reshape(len(X), -1)."
+            )
+        return False
+
+    def _fit_estimator(self, X, weight):
+        """Fit or take over the autoencoder, and its features."""
+        names = getattr(self, "feature_names_in_", None)
+        own_shape = self._is_for_judge(X, self.estimator)
+        if own_shape:
+            names = None
+            vars(self).pop("feature_names_in_", None)
+        try:
+            self._scorer, self._calibration = fit_estimator(
+                self.estimator, X, weight, self.random_state, names
+            )
+        except (TypeError, ValueError) as error:
+            if own_shape:
+                error.add_note(
+                    f"estimator={type(self.estimator).__name__}() gets the samples as "
+                    "they come in X. ConvAE takes images, RecurrentAE sequences."
+                )
+            raise
+        self.estimator_ = self._scorer.estimator
+        self.n_features_in_ = self.estimator_.n_features_in_
+        self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
 
     def _fit_ensemble(self, X, weight, adding):
         """Train members, after those of an earlier fit if there are some."""
