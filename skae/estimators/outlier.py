@@ -90,10 +90,11 @@ class AEOutlierDetector(
         deviations of each feature.
     estimator : estimator of this package, default=None
         Judge rows by the reconstructions of this autoencoder instead of the ensemble,
-        whose parameters are then ignored; samples may come in every form that it takes. One that is not fitted is cloned and fitted
-        to three quarters of the rows; the others set the threshold. With a fitted one,
-        which should have been trained on other rows, all of them do; wrap it in
-        ``sklearn.frozen.FrozenEstimator`` to keep it fitted in ``clone`` and searches.
+        whose parameters are then ignored; X may come in every form that it takes. One
+        that is not fitted is cloned and fitted to three quarters of the rows; the
+        others set the threshold. With a fitted one, which should have been trained on
+        other rows, all of them do; wrap it in ``sklearn.frozen.FrozenEstimator`` to
+        keep it fitted in ``clone`` and searches.
     max_iter : int, default=None
         Epochs of the autoencoders' training; None takes 40 steps.
     batch_size : int, default=64
