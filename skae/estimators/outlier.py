@@ -29,6 +29,7 @@ from skae.estimators.parameters import (
     AUTO,
     RunParameters,
     at_least,
+    choice,
     estimator,
     parameter,
     share,
@@ -38,6 +39,7 @@ from skae.outliers.calibration import quantile
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
 from skae.outliers.estimator_fit import fit_estimator
+from skae.outliers.missing_values import MissingPenalty
 from skae.rows.isolation import resolve_device
 
 __all__ = ["AEOutlierDetector"]
@@ -95,6 +97,12 @@ class AEOutlierDetector(
         others set the threshold. With a fitted one, which should have been trained on
         other rows, all of them do; wrap it in ``sklearn.frozen.FrozenEstimator`` to
         keep it fitted in ``clone`` and searches.
+    missing : {"median", "unusual"}, default="median"
+        What NaN, a missing value, says of a row. "median": nothing; the value counts as
+        the feature's median. "unusual": it also takes off the score what makes the row
+        as much rarer as the value was rarely missing in training, minus the logarithm
+        of the share of training rows that lack it, in units over which scores become
+        e times rarer. The false-alarm rate includes it, and `explain` shows it.
     max_iter : int, default=None
         Epochs of the autoencoders' training; None takes 40 steps.
     batch_size : int, default=64
@@ -162,6 +170,7 @@ class AEOutlierDetector(
     estimator: Any = parameter(
         None, HasMethods(["fit", "reconstruct", "score_samples"]), None
     )
+    missing: str = parameter("median", choice("median", "unusual"))
     max_iter: Any = parameter(None, at_least(1), None)
     batch_size: int = parameter(64, at_least(1))
     learning_rate_init: float = parameter(0.015, at_least(0, Real, closed="neither"))
@@ -174,8 +183,8 @@ class AEOutlierDetector(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            At least two rows. NaN, a missing value, counts as the feature's median;
-            an ``estimator`` may refuse it. With an ``estimator`` whatever that takes:
+            At least two rows. NaN is a missing value, see ``missing``; an
+            ``estimator`` may refuse it. With an ``estimator`` whatever that takes:
             images, sequences, lists of sequences of different lengths. All methods
             then take the like.
         sample_weight : array-like of shape (n_samples,), optional
@@ -200,15 +209,16 @@ class AEOutlierDetector(
             if not adding:
                 for name in ("estimators_", "estimator_", "max_samples_"):
                     vars(self).pop(name, None)
+            lowered = self._lowering(X, weight)
             if self.estimator is None:
-                self._fit_ensemble(X, weight, adding)
+                self._fit_ensemble(X, weight, adding, lowered)
             else:
-                self._fit_estimator(X, weight)
+                self._fit_estimator(X, weight, lowered)
             self.calibration_scores_ = self._calibration.scores
             if self.contamination == "auto":
                 self.offset_ = self._calibration.threshold(self.false_alarm_rate)
             else:
-                scores = self._scorer.scores(X, self.n_jobs)
+                scores = self._scores(X)
                 self.offset_ = quantile(scores, self.contamination, weight)
         return self
 
@@ -222,8 +232,13 @@ class AEOutlierDetector(
             typical row's: about -2 for typical rows, 0 at best. Those of an
             ``estimator`` are its log-likelihoods.
         """
-        samples = self._samples(X)
-        return self._scorer.scores(samples, self.n_jobs)
+        return self._scores(self._samples(X))
+
+    def _scores(self, samples):
+        scores = self._scorer.scores(samples, self.n_jobs)
+        if self._missing is not None:
+            scores -= self._missing.totals(samples)
+        return scores
 
     def decision_function(self, X):
         """``score_samples`` minus ``offset_``: negative for outliers.
@@ -293,7 +308,25 @@ class AEOutlierDetector(
             )
         return False
 
-    def _fit_estimator(self, X, weight):
+    def _lowering(self, X, weight):
+        """What takes the surprise of missing values off calibration scores."""
+        self._missing = None
+        if self.missing == "median":
+            return None
+        if not hasattr(X, "shape"):
+            raise ValueError(
+                "missing='unusual' needs samples of one shape, with NaN for what they "
+                "lack; X is a list. Fill up the sequences or set missing='median'."
+            )
+        penalty = MissingPenalty.of(X, weight)
+
+        def lowered(scores, rows):
+            self._missing = penalty.in_units_of(scores)
+            return scores - self._missing.totals(X[rows], training=True)
+
+        return lowered
+
+    def _fit_estimator(self, X, weight, lowered):
         """Fit or take over the autoencoder, and its features."""
         names = getattr(self, "feature_names_in_", None)
         own_shape = self._is_for_judge(X, self.estimator)
@@ -302,7 +335,7 @@ class AEOutlierDetector(
             vars(self).pop("feature_names_in_", None)
         try:
             self._scorer, self._calibration = fit_estimator(
-                self.estimator, X, weight, self.random_state, names
+                self.estimator, X, weight, self.random_state, names, lowered
             )
         except (TypeError, ValueError) as error:
             if own_shape:
@@ -315,7 +348,7 @@ class AEOutlierDetector(
         self.n_features_in_ = self.estimator_.n_features_in_
         self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
 
-    def _fit_ensemble(self, X, weight, adding):
+    def _fit_ensemble(self, X, weight, adding, lowered):
         """Train members, after those of an earlier fit if there are some."""
         n_earlier = len(self.estimators_) if adding else 0
         n_members = self.n_estimators - n_earlier
@@ -348,6 +381,7 @@ class AEOutlierDetector(
             device=resolve_device(self.device),
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,
+            lowered=lowered,
         )
         self.estimators_ = self._scorer.members
 

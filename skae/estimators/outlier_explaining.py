@@ -73,6 +73,8 @@ class Explaining:
             raise ValueError(f"top must be a positive int or None; got {top!r}.")
         samples = self._samples(X)
         contributions = self._scorer.contributions(samples, self.n_jobs)
+        if self._missing is not None:
+            contributions -= self._missing.parts(samples)
         columns = grouping = None
         if not in_own_shape(contributions) and not is_list_of_arrays(contributions):
             columns = list(getattr(X, "columns", range(contributions.shape[1])))

@@ -6,6 +6,7 @@ are the scorer, the calibration and the number of epochs.
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral
 from typing import NamedTuple
@@ -93,6 +94,7 @@ def fit_ensemble(
     device: torch.device,
     n_jobs: int | None = None,
     earlier: EnsembleScorer | None = None,
+    lowered: Callable | None = None,
 ) -> FittedEnsemble:
     """Train members on rows drawn from X and calibrate on their out-of-bag scores.
 
@@ -114,6 +116,8 @@ def fit_ensemble(
     n_jobs : int, optional
     earlier : EnsembleScorer, optional
         Members of an earlier fit, which come before the new ones.
+    lowered : callable, optional
+        What calibrates instead of the scores: ``lowered(scores, numbers of rows)``.
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
     random = np.random.default_rng([seed, n_earlier])
@@ -136,7 +140,8 @@ def fit_ensemble(
         members = [*earlier.on(device).members, *members]
         record = earlier.in_bag.followed_by(record)
     scorer = EnsembleScorer(units, members, record)
-    calibration = _calibration(scorer, x, judges, weight, n_jobs)
+    of_drawn = None if lowered is None else lambda s, rows: lowered(s, drawn[rows])
+    calibration = _calibration(scorer, x, judges, weight, n_jobs, of_drawn)
     n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))
     return FittedEnsemble(scorer, calibration, n_iter)
 
@@ -171,11 +176,13 @@ def _draw_rows(n_samples, n_drawn, bootstrap, random):
     return rows
 
 
-def _calibration(scorer, x, judges, weight, n_jobs) -> Calibration:
+def _calibration(scorer, x, judges, weight, n_jobs, lowered=None) -> Calibration:
     """A calibration on rows that some members judge, shape (n_rows, n_members)."""
     rows = np.flatnonzero(judges.any(axis=1))
     # Row numbers are sorted: take some from everywhere.
     rows = rows[:: -(-len(rows) * x.shape[1] // _CALIBRATION_ENTRIES)]
     share = shares_of(judges[rows]).to(x.device)
     scores = scorer.model_scores(x[rows], share, n_jobs)
+    if lowered is not None:
+        scores = lowered(scores, rows)
     return Calibration.robust(scores, None if weight is None else weight[rows].numpy())

@@ -22,7 +22,7 @@ __all__ = ["fit_estimator", "is_fitted"]
 _VALIDATION_FRACTION = 0.25
 
 
-def fit_estimator(estimator, X, weight, random_state, feature_names):
+def fit_estimator(estimator, X, weight, random_state, feature_names, lowered=None):
     """A scorer by an autoencoder, and its calibration.
 
     Parameters
@@ -35,6 +35,8 @@ def fit_estimator(estimator, X, weight, random_state, feature_names):
     random_state : int, RandomState or None
     feature_names : ndarray of str or None
         Those of X.
+    lowered : callable, optional
+        What calibrates instead of the scores: ``lowered(scores, numbers of rows)``.
 
     Returns
     -------
@@ -50,6 +52,8 @@ def fit_estimator(estimator, X, weight, random_state, feature_names):
     scorer = ReconstructionScorer(nameless(estimator))
     scores = scorer.scores(_safe_indexing(X, held_out))
     scorer.best, scorer.margin = best_score(scores)
+    if lowered is not None:
+        scores = lowered(scores, held_out)
     calibration = Calibration.robust(
         scores, None if weight is None else weight[held_out]
     )
