@@ -99,10 +99,11 @@ class AEOutlierDetector(
         keep it fitted in ``clone`` and searches.
     missing : {"median", "unusual"}, default="median"
         What NaN, a missing value, says of a row. "median": nothing; the value counts as
-        the feature's median. "unusual": it also takes off the score what makes the row
-        as much rarer as the value was rarely missing in training, minus the logarithm
-        of the share of training rows that lack it, in units over which scores become
-        e times rarer. The false-alarm rate includes it, and `explain` shows it.
+        the feature's median. "unusual": the row is the more unusual the fewer training
+        rows lack the same values. It loses, for each factor of e by which they are
+        rarer, the fall of the score over which training rows become e times rarer, and
+        a typical row's part of the score for each missing value. The false-alarm rate
+        includes it, and `explain` shows it.
     max_iter : int, default=None
         Epochs of the autoencoders' training; None takes 40 steps.
     batch_size : int, default=64

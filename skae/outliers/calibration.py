@@ -32,9 +32,9 @@ class Calibration:
         self._count = np.r_[0.0, np.cumsum(weight[order])]
 
     @classmethod
-    def robust(cls, scores, weight=None) -> "Calibration":
-        """A calibration on all but the outliers beyond doubt."""
-        kept = ~beyond_doubt(scores)
+    def robust(cls, scores, weight=None, doubted=None) -> "Calibration":
+        """A calibration on all but the outliers beyond doubt, by ``doubted`` if any."""
+        kept = ~beyond_doubt(scores if doubted is None else doubted)
         return cls(scores[kept], None if weight is None else weight[kept])
 
     def p_values(self, scores) -> np.ndarray:

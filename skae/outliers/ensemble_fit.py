@@ -183,6 +183,6 @@ def _calibration(scorer, x, judges, weight, n_jobs, lowered=None) -> Calibration
     rows = rows[:: -(-len(rows) * x.shape[1] // _CALIBRATION_ENTRIES)]
     share = shares_of(judges[rows]).to(x.device)
     scores = scorer.model_scores(x[rows], share, n_jobs)
-    if lowered is not None:
-        scores = lowered(scores, rows)
-    return Calibration.robust(scores, None if weight is None else weight[rows].numpy())
+    counted = scores if lowered is None else lowered(scores, rows)
+    weight = None if weight is None else weight[rows].numpy()
+    return Calibration.robust(counted, weight, doubted=scores)

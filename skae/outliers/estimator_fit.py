@@ -52,11 +52,9 @@ def fit_estimator(estimator, X, weight, random_state, feature_names, lowered=Non
     scorer = ReconstructionScorer(nameless(estimator))
     scores = scorer.scores(_safe_indexing(X, held_out))
     scorer.best, scorer.margin = best_score(scores)
-    if lowered is not None:
-        scores = lowered(scores, held_out)
-    calibration = Calibration.robust(
-        scores, None if weight is None else weight[held_out]
-    )
+    counted = scores if lowered is None else lowered(scores, held_out)
+    weight = None if weight is None else weight[held_out]
+    calibration = Calibration.robust(counted, weight, doubted=scores)
     return scorer, calibration
 
 
