@@ -14,17 +14,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
-from sklearn.utils.validation import check_is_fitted
 
-from skae.checks.rows import (
-    fitted_rows,
-    training_rows,
-    unchanged_on_error,
-    used_samples,
-)
-from skae.checks.samples import in_own_shape, is_list_of_arrays
+from skae.checks.rows import unchanged_on_error
 from skae.estimators.outlier_explaining import Explaining
 from skae.estimators.outlier_monitoring import Monitoring
+from skae.estimators.outlier_samples import Samples
 from skae.estimators.parameters import (
     AUTO,
     RunParameters,
@@ -38,8 +32,6 @@ from skae.fitting.resolve import hidden_widths
 from skae.outliers.calibration import quantile
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
-from skae.outliers.estimator_fit import fit_estimator
-from skae.outliers.missing_values import MissingPenalty
 from skae.rows.isolation import resolve_device
 
 __all__ = ["AEOutlierDetector"]
@@ -49,7 +41,7 @@ _AMOUNT = AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
 
 @estimator
 class AEOutlierDetector(
-    Explaining, Monitoring, RunParameters, OutlierMixin, BaseEstimator
+    Explaining, Monitoring, Samples, RunParameters, OutlierMixin, BaseEstimator
 ):
     """Outlier detector with IsolationForest's interface, made of autoencoders.
 
@@ -276,78 +268,6 @@ class AEOutlierDetector(
         """
         scores = self.score_samples(X)
         return self._calibration.p_values(scores)
-
-    def _training_samples(self, X, sample_weight, *, reset):
-        """Validated rows, or samples for the estimator to validate, and weights."""
-        if self._is_for_judge(X, self.estimator):
-            return used_samples(X, sample_weight, min_rows=2)
-        return training_rows(self, X, sample_weight, reset=reset, allow_nan=True)
-
-    def _samples(self, X):
-        """Validated rows, or samples for the fitted estimator to validate."""
-        check_is_fitted(self)
-        if self._is_for_judge(X, getattr(self, "estimator_", None)):
-            return X
-        return fitted_rows(self, X, allow_nan=True)
-
-    def _is_for_judge(self, X, estimator):
-        """Whether X comes in a form that only an autoencoder takes.
-
-        Raises
-        ------
-        ValueError
-            When there is no such autoencoder.
-        """
-        if estimator is not None:
-            return in_own_shape(X) or is_list_of_arrays(X)
-        if in_own_shape(X):
-            raise ValueError(
-                "X must be a table of shape (n_samples, n_features); these samples "
-                "have more axes, or different lengths. Set estimator=ConvAE() for "
-                "images and estimator=RecurrentAE() for sequences, or lay the samples "
-                "out flat: X.reshape(len(X), -1)."
-            )
-        return False
-
-    def _lowering(self, X, weight):
-        """What takes the surprise of missing values off calibration scores."""
-        self._missing = None
-        if self.missing == "median":
-            return None
-        if not hasattr(X, "shape"):
-            raise ValueError(
-                "missing='unusual' needs samples of one shape, with NaN for what they "
-                "lack; X is a list. Fill up the sequences or set missing='median'."
-            )
-        penalty = MissingPenalty.of(X, weight)
-
-        def lowered(scores, rows):
-            self._missing = penalty.in_units_of(scores)
-            return scores - self._missing.totals(X[rows], training=True)
-
-        return lowered
-
-    def _fit_estimator(self, X, weight, lowered):
-        """Fit or take over the autoencoder, and its features."""
-        names = getattr(self, "feature_names_in_", None)
-        own_shape = self._is_for_judge(X, self.estimator)
-        if own_shape:
-            names = None
-            vars(self).pop("feature_names_in_", None)
-        try:
-            self._scorer, self._calibration = fit_estimator(
-                self.estimator, X, weight, self.random_state, names, lowered
-            )
-        except (TypeError, ValueError) as error:
-            if own_shape:
-                error.add_note(
-                    f"estimator={type(self.estimator).__name__}() gets the samples as "
-                    "they come in X. ConvAE takes images, RecurrentAE sequences."
-                )
-            raise
-        self.estimator_ = self._scorer.estimator
-        self.n_features_in_ = self.estimator_.n_features_in_
-        self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
 
     def _fit_ensemble(self, X, weight, adding, lowered):
         """Train members, after those of an earlier fit if there are some."""
