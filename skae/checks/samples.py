@@ -4,6 +4,7 @@ The outlier detector hands them to its judge as they are and needs only to recog
 them, and to do arithmetic with one number for each entry.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,11 +56,12 @@ class Entries:
             for row, shape in zip(rows, self.shapes, strict=True)
         ]
 
-    def index(self, sample: int, entry: int):
-        """The place of an entry in its sample: an int, or a tuple of them."""
-        shapes = self.shapes
-        shape = shapes if isinstance(shapes, tuple) else shapes[sample]
-        place = tuple(int(n) for n in np.unravel_index(entry, shape))
+    def index(self, entry: int):
+        """The place of an entry in a sample: an int, or a tuple of them."""
+        shape = self.shapes if isinstance(self.shapes, tuple) else self.shapes[0]
+        # Samples differ in the length of their first axis only.
+        first, rest = divmod(int(entry), math.prod(shape[1:]))
+        place = first, *(int(n) for n in np.unravel_index(rest, shape[1:]))
         return place[0] if len(place) == 1 else place
 
 

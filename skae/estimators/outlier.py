@@ -30,6 +30,7 @@ from skae.estimators.parameters import (
 )
 from skae.fitting.resolve import hidden_widths
 from skae.outliers.calibration import quantile
+from skae.outliers.drift import Reference
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
 from skae.rows.isolation import resolve_device
@@ -199,21 +200,28 @@ class AEOutlierDetector(
         )
         with unchanged_on_error(self):
             X, weight = self._training_samples(X, sample_weight, reset=not adding)
-            if not adding:
-                for name in ("estimators_", "estimator_", "max_samples_"):
-                    vars(self).pop(name, None)
-            lowered = self._lowering(X, weight)
-            if self.estimator is None:
-                self._fit_ensemble(X, weight, adding, lowered)
-            else:
-                self._fit_estimator(X, weight, lowered)
-            self.calibration_scores_ = self._calibration.scores
-            if self.contamination == "auto":
-                self.offset_ = self._calibration.threshold(self.false_alarm_rate)
-            else:
-                scores = self._scores(X)
-                self.offset_ = quantile(scores, self.contamination, weight)
+            self._fit_to(X, weight, adding)
         return self
+
+    def _fit_to(self, X, weight, adding):
+        """Fit to validated rows, or to samples for the estimator to validate."""
+        reference = Reference.of(X, weight)
+        if adding:
+            self._warn_of_other_rows(reference)
+        else:
+            for name in ("estimators_", "estimator_", "max_samples_"):
+                vars(self).pop(name, None)
+        self._reference, self._alert_rate = reference, None
+        lowered = self._lowering(X, weight)
+        if self.estimator is None:
+            self._fit_ensemble(X, weight, adding, lowered)
+        else:
+            self._fit_estimator(X, weight, lowered)
+        self.calibration_scores_ = self._calibration.scores
+        if self.contamination == "auto":
+            self.offset_ = self._calibration.threshold(self.false_alarm_rate)
+        else:
+            self.offset_ = quantile(self._scores(X), self.contamination, weight)
 
     def score_samples(self, X):
         """How normal each row is.
@@ -283,13 +291,13 @@ class AEOutlierDetector(
             warnings.warn(
                 "Warm-start fitting without increasing n_estimators adds no members.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
             return
         if not adding:
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.max_samples_ = rows_per_pair(
-            self.max_samples, X.shape[0], settings.n_features, stacklevel=5
+            self.max_samples, X.shape[0], settings.n_features, stacklevel=6
         )
         self._scorer, self._calibration, self.n_iter_ = fit_ensemble(
             X,

@@ -22,6 +22,11 @@ class Calibration:
     scores : array-like of shape (n_samples,)
     weight : array-like of shape (n_samples,), optional
         Positive; how many rows each score stands for.
+
+    Attributes
+    ----------
+    scores, weight : ndarray of shape (n_samples,)
+        Sorted by score.
     """
 
     def __init__(self, scores, weight=None):
@@ -29,6 +34,7 @@ class Calibration:
         weight = np.ones(len(scores)) if weight is None else np.asarray(weight)
         order = np.argsort(scores, kind="stable")
         self.scores = scores[order]
+        self.weight = weight[order]
         self._count = np.r_[0.0, np.cumsum(weight[order])]
 
     @classmethod

@@ -12,7 +12,13 @@ import numpy as np
 
 from skae.checks.samples import entries_of
 
-__all__ = ["Grouping", "as_table", "contributions_like", "most_unusual"]
+__all__ = [
+    "Grouping",
+    "as_table",
+    "contributions_like",
+    "label_array",
+    "most_unusual",
+]
 
 
 class Grouping(NamedTuple):
@@ -150,7 +156,9 @@ def as_table(X, columns: Mapping[str, np.ndarray]):
     Row numbers become labels where X has them.
     """
     if hasattr(X, "iloc"):
-        return type(X)({**columns, "row": np.asarray(X.index)[columns["row"]]})
+        if "row" in columns:
+            columns = {**columns, "row": np.asarray(X.index)[columns["row"]]}
+        return type(X)(columns)
     if hasattr(X, "columns"):
         return type(X)({name: _plain(column) for name, column in columns.items()})
     return np.rec.fromarrays(list(columns.values()), names=list(columns))
@@ -189,10 +197,10 @@ def most_unusual(X, contributions, expected, top, columns=None, grouping=None) -
         first = np.array([members[0] for members in grouping.members])
     row, place = _lowest(sums, missing, top)
     if columns is None:
-        feature = _objects([entries.index(*n) for n in zip(row, place, strict=True)])
+        feature = label_array(entries.index(entry) for entry in place)
     else:
         labels = columns if grouping is None else grouping.labels
-        feature = _labels(labels)[place]
+        feature = label_array(labels)[place]
     table = {
         "row": row,
         "feature": feature,
@@ -237,7 +245,7 @@ def _of_group(observed, expected, names) -> tuple:
     )
 
 
-def _labels(labels) -> np.ndarray:
+def label_array(labels) -> np.ndarray:
     """Labels as an array, of texts where all are."""
     labels = list(labels)
     texts = all(isinstance(label, str) for label in labels)
