@@ -124,9 +124,9 @@ class Monitoring:
         n_rows = len(self.calibration_scores_)
         if rate * (n_rows + 1) < 1 - 1e-9:
             warnings.warn(
-                f"{n_rows} calibration rows resolve no rate below {1 / (n_rows + 1):.2g}"
-                f"; rate={rate:g} flags rows that score lower than all of them. Fit to "
-                "more rows.",
+                f"{n_rows} calibration rows resolve no rate below "
+                f"{1 / (n_rows + 1):.2g}; rate={rate:g} flags rows that score lower "
+                "than all of them. Fit to more rows.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -198,7 +198,7 @@ class Monitoring:
         >>> share = (detector.predict(today) == -1).mean()
         >>> refreshed = (detector.refresh(last_week).predict(today) == -1).mean()
         >>> print(f"{share:.2f} {refreshed:.2f}")
-        0.51 0.05
+        0.65 0.07
         """
         check_is_fitted(self)
         with unchanged_on_error(self):
