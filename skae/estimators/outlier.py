@@ -29,7 +29,7 @@ from skae.estimators.parameters import (
     share,
 )
 from skae.fitting.resolve import hidden_widths
-from skae.outliers.calibration import quantile
+from skae.outliers.calibration import quantile, stated_threshold
 from skae.outliers.drift import Reference
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
@@ -77,7 +77,8 @@ class AEOutlierDetector(
         Share of the rows, deepest first, that the autoencoders train on. Raise it
         towards 1 when the training rows are known to be clean.
     false_alarm_rate : float, default=0.05
-        With ``contamination="auto"`` the share of new normal rows to be flagged.
+        With ``contamination="auto"`` the share of new normal rows to be flagged. Small
+        ones take longer: up to 20 / false_alarm_rate rows of X calibrate.
     hidden_layer_sizes : tuple of int, default=(64,)
         Widths of the hidden layers of the autoencoders.
     noise_level : float, default=0.3
@@ -117,6 +118,8 @@ class AEOutlierDetector(
         ``decision_function`` is ``score_samples`` minus this; rows below are flagged.
     calibration_scores_ : ndarray of shape (n_calibration,)
         Sorted out-of-bag scores of the training rows that set the threshold.
+    n_left_out_ : int
+        Outliers beyond doubt among them, at most 1.5%, which were left out.
     max_samples_ : int
         Rows drawn for each pair of members.
     n_iter_ : int
@@ -203,25 +206,31 @@ class AEOutlierDetector(
             self._fit_to(X, weight, adding)
         return self
 
-    def _fit_to(self, X, weight, adding):
-        """Fit to validated rows, or to samples for the estimator to validate."""
+    def _fit_to(self, X, weight, adding, rate=None):
+        """Fit to validated rows, or to samples for the estimator to validate.
+
+        A rate is the one to be kept instead of the parameter's.
+        """
         reference = Reference.of(X, weight)
         if adding:
             self._warn_of_other_rows(reference)
         else:
             for name in ("estimators_", "estimator_", "max_samples_"):
                 vars(self).pop(name, None)
-        self._reference, self._alert_rate = reference, None
+        self._reference, self._alert_rate = reference, rate
+        if rate is None and self.contamination == "auto":
+            rate = self.false_alarm_rate
         lowered = self._lowering(X, weight)
         if self.estimator is None:
-            self._fit_ensemble(X, weight, adding, lowered)
+            self._fit_ensemble(X, weight, adding, lowered, rate)
         else:
             self._fit_estimator(X, weight, lowered)
         self.calibration_scores_ = self._calibration.scores
-        if self.contamination == "auto":
-            self.offset_ = self._calibration.threshold(self.false_alarm_rate)
-        else:
+        self.n_left_out_ = self._calibration.n_left_out
+        if rate is None:
             self.offset_ = quantile(self._scores(X), self.contamination, weight)
+        else:
+            self.offset_ = stated_threshold(self._calibration, rate, stacklevel=4)
 
     def score_samples(self, X):
         """How normal each row is.
@@ -265,9 +274,7 @@ class AEOutlierDetector(
 
         The share of calibration rows, the new row included, that score no higher. If
         the row and the calibration rows are exchangeable, the chance of a value of at
-        most u is at most u (about u where many rows are equal). Training rows that are
-        outliers beyond doubt do not calibrate. Fewer than 19 calibration rows give no
-        value of at most 0.05; ``predict`` then flags rows that score lower than all.
+        most u is at most u. Outliers beyond doubt (``n_left_out_``) do not calibrate.
 
         Returns
         -------
@@ -277,7 +284,7 @@ class AEOutlierDetector(
         scores = self.score_samples(X)
         return self._calibration.p_values(scores)
 
-    def _fit_ensemble(self, X, weight, adding, lowered):
+    def _fit_ensemble(self, X, weight, adding, lowered, rate):
         """Train members, after those of an earlier fit if there are some."""
         n_earlier = len(self.estimators_) if adding else 0
         n_members = self.n_estimators - n_earlier
@@ -308,6 +315,7 @@ class AEOutlierDetector(
             bootstrap=self.bootstrap,
             seed=self._seed,
             device=resolve_device(self.device),
+            rate=rate,
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,
             lowered=lowered,

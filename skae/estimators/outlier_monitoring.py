@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae.checks.rows import unchanged_on_error
 from skae.estimators.parameters import estimator
+from skae.outliers.calibration import stated_threshold
 from skae.outliers.drift import Drift, two_sample_test
 from skae.outliers.threshold_tuning import best_threshold
 
@@ -99,7 +100,11 @@ class Monitoring:
             )
         check_is_fitted(self)
         if per is None:
-            self.offset_ = self._offset_at(rate)
+            if not isinstance(rate, Real) or not 0 < rate < 1:
+                raise ValueError(f"rate must be a float in (0, 1); got {rate!r}.")
+            self.offset_ = stated_threshold(
+                self._calibration, rate, stacklevel=2, name="rate"
+            )
         else:
             if X is None:
                 raise ValueError(f"per={per!r} needs X=, as many rows as it is for.")
@@ -116,21 +121,6 @@ class Monitoring:
                 )
         self._alert_rate = rate
         return self
-
-    def _offset_at(self, rate):
-        """The threshold of a false-alarm rate."""
-        if not isinstance(rate, Real) or not 0 < rate < 1:
-            raise ValueError(f"rate must be a float in (0, 1); got {rate!r}.")
-        n_rows = len(self.calibration_scores_)
-        if rate * (n_rows + 1) < 1 - 1e-9:
-            warnings.warn(
-                f"{n_rows} calibration rows resolve no rate below "
-                f"{1 / (n_rows + 1):.2g}; rate={rate:g} flags rows that score lower "
-                "than all of them. Fit to more rows.",
-                UserWarning,
-                stacklevel=3,
-            )
-        return self._calibration.threshold(rate)
 
     def drift(self, X) -> Drift:
         """Whether rows come from where the training rows came from.
@@ -170,7 +160,7 @@ class Monitoring:
         """Kolmogorov-Smirnov statistic and p-value of scores against calibration's."""
         calibration = self._calibration
         # Calibration leaves out outliers beyond doubt; new rows may be such, too.
-        n_left_out = getattr(calibration, "n_left_out", 0)
+        n_left_out = calibration.n_left_out
         before = np.r_[np.full(n_left_out, -np.inf), calibration.scores]
         weight = np.r_[np.ones(n_left_out), calibration.weight]
         return two_sample_test(before, self._scores(samples), weight, _PERMUTATIONS)
@@ -203,16 +193,13 @@ class Monitoring:
         check_is_fitted(self)
         with unchanged_on_error(self):
             rows, weight = self._training_samples(X, sample_weight, reset=False)
-            n_features, rate = self.n_features_in_, self._alert_rate
-            self._fit_to(rows, weight, adding=False)
+            n_features = self.n_features_in_
+            self._fit_to(rows, weight, adding=False, rate=self._alert_rate)
             if self.n_features_in_ != n_features and not isinstance(rows, list):
                 raise ValueError(
                     f"X has {self.n_features_in_} features; the detector was fitted to "
                     f"{n_features}. Use fit for other features."
                 )
-            if rate is not None:
-                self.offset_ = self._offset_at(rate)
-                self._alert_rate = rate
         return self
 
     def _warn_of_other_rows(self, reference):

@@ -6,12 +6,16 @@ score among theirs is uniform, whatever the model. Nothing here knows where scor
 from.
 """
 
+import math
+import warnings
+
 import numpy as np
 
-__all__ = ["Calibration", "beyond_doubt", "quantile"]
+__all__ = ["Calibration", "beyond_doubt", "quantile", "stated_threshold"]
 
-_DOUBT = 6.0
-_SMALLEST_DEVIATION = 0.2
+# Beyond doubt is what a tail that is a power law would hold less than 0.08% of.
+_NEAR, _FAR, _POWER = 0.2, 0.05, 3
+_MOST = 0.015
 
 
 class Calibration:
@@ -25,9 +29,13 @@ class Calibration:
 
     Attributes
     ----------
+    n_left_out : int
+        Rows left out because they are outliers beyond doubt.
     scores, weight : ndarray of shape (n_samples,)
         Sorted by score.
     """
+
+    n_left_out = 0
 
     def __init__(self, scores, weight=None):
         scores = np.asarray(scores, dtype=np.float64)
@@ -40,8 +48,11 @@ class Calibration:
     @classmethod
     def robust(cls, scores, weight=None, doubted=None) -> "Calibration":
         """A calibration on all but the outliers beyond doubt, by ``doubted`` if any."""
-        kept = ~beyond_doubt(scores if doubted is None else doubted)
-        return cls(scores[kept], None if weight is None else weight[kept])
+        scores = np.asarray(scores, dtype=np.float64)
+        kept = ~beyond_doubt(scores if doubted is None else doubted, weight)
+        calibration = cls(scores[kept], None if weight is None else weight[kept])
+        calibration.n_left_out = int(np.sum(~kept))
+        return calibration
 
     def p_values(self, scores) -> np.ndarray:
         """Share of rows, the new one included, that score no higher.
@@ -49,8 +60,14 @@ class Calibration:
         In (0, 1], at least 1 / (n + 1). Under exchangeability the chance of a value of
         at most u is at most u.
         """
-        below = self._count[np.searchsorted(self.scores, scores, side="right")]
-        return (below + 1) / (self._count[-1] + 1)
+        return (self._no_higher(scores) + 1) / (self._count[-1] + 1)
+
+    def share(self, scores) -> np.ndarray:
+        """Share of the calibration rows that score no higher, in [0, 1]."""
+        return self._no_higher(scores) / self._count[-1]
+
+    def _no_higher(self, scores):
+        return self._count[np.searchsorted(self.scores, scores, side="right")]
 
     def threshold(self, rate: float) -> float:
         """The highest score below which at most this share of normal rows falls.
@@ -64,18 +81,50 @@ class Calibration:
         return float(self.scores[max(lower, 1) - 1])
 
 
-def beyond_doubt(scores: np.ndarray) -> np.ndarray:
+def stated_threshold(
+    calibration: Calibration,
+    rate: float,
+    stacklevel: int,
+    name: str = "false_alarm_rate",
+) -> float:
+    """The threshold at a false-alarm rate; warns when the rows are too few for it.
+
+    The warning has this ``stacklevel`` and calls the rate by this name.
+    """
+    smallest = calibration.p_values([-np.inf])[0]
+    if smallest > rate * (1 + 1e-12):
+        warnings.warn(
+            f"{name}={rate:g} needs {math.ceil(1 / rate - 1e-9) - 1} "
+            f"calibration rows; {len(calibration.scores)} resolve rates from "
+            f"{smallest:.2g} on. predict flags what scores lower than all of them, and "
+            f"no p-value is as small as the rate. Fit more rows, or raise {name}.",
+            UserWarning,
+            stacklevel=stacklevel + 1,
+        )
+    return calibration.threshold(rate)
+
+
+def beyond_doubt(scores: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
     """Rows so far below the others that they say nothing about normal ones.
 
-    A mask of the scores, all of at most zero, whose logarithm is more than six robust
-    standard deviations above the median; the deviation is that of the better half,
-    which outliers do not reach, and at least 0.2: few different values of rows give few
-    different scores.
+    With a and b the distances of the 20% and the 5% quantile below the median, those
+    whose distance exceeds b (b / a)^3. A tail that falls as a power law holds the share
+    0.05 / 4^3 beyond, a lighter one hardly any, whatever the unit and the sign of the
+    scores; where the median equals the 20% quantile there is no doubt about any. Rows
+    with equal scores are left out together, and at most 1.5% of all, by weight.
+
+    Returns
+    -------
+    mask : bool ndarray of the shape of scores
     """
-    error = np.log(np.maximum(-scores, 1e-12))
-    better, median = np.percentile(error, [25, 50])
-    deviation = max((median - better) / 0.6745, _SMALLEST_DEVIATION)
-    return error > median + _DOUBT * deviation
+    far, near, median = (quantile(scores, q, weight) for q in (_FAR, _NEAR, 0.5))
+    if near >= median:
+        return np.zeros(len(scores), dtype=bool)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratio = np.float64(median - far) / (median - near)
+        fence = median - (median - far) * ratio**_POWER
+    everything = Calibration(scores, weight)
+    return (scores < fence) & (everything.share(scores) <= _MOST)
 
 
 def quantile(scores: np.ndarray, share: float, weight: np.ndarray | None) -> float:

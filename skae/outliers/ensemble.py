@@ -11,6 +11,7 @@ from itertools import groupby
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from skae.parts.dense import DenseCodec
 from skae.rows.chunks import product_rows
@@ -37,9 +38,13 @@ class Member:
     codes : Tensor of shape (n_codes, n_features)
         The codebook.
     left_out : bool Tensor of shape (n_codes,)
-        The codes that are left out where a row equals them.
+        The codes that are left out where a row is taken for them.
+    recognised : bool Tensor of shape (n_codes,)
+        The codes that disqualify the member where a row is taken for them.
     typical : Tensor of shape (2,)
         Mean error of the codec and of the codebook on out-of-bag rows.
+    tolerance : Tensor of shape ()
+        A row is taken for a code that is no farther, in root mean square.
     """
 
     features: Tensor
@@ -48,7 +53,9 @@ class Member:
     high: Tensor
     codes: Tensor
     left_out: Tensor
+    recognised: Tensor
     typical: Tensor
+    tolerance: Tensor
 
     def to(self, device: torch.device | str) -> "Member":
         """A copy of the member on a device."""
@@ -76,14 +83,12 @@ class Ensemble:
             for start in range(0, len(group), together):
                 self._groups.append(_Group(group[start : start + together]))
 
-    def contributions(self, x: Tensor, share: Tensor) -> Tensor:
+    def contributions(self, x: Tensor) -> Tensor:
         """What every feature adds to the error of every row.
 
         Parameters
         ----------
         x : Tensor of shape (batch, n_features)
-        share : Tensor of shape (members, batch)
-            Weights of the members.
 
         Returns
         -------
@@ -91,22 +96,37 @@ class Ensemble:
             Non-negative, in multiples of a typical row's error.
         """
         total = torch.zeros_like(x)
-        for group, part in self._parts(share):
-            residual, square, distance = group.errors(x)
+        for group, part in self._parts(x):
+            residual, square, _ = group.differences(x)
             n_used = residual.shape[2]
+            distance = _root_mean(square)
             of_codec = part / (group.typical[:, :1] * n_used)
             of_codes = _CODES_WEIGHT * part / (group.typical[:, 1:] * n_used * distance)
             residual.mul_(of_codec.unsqueeze(2))
             group.add(total, residual.addcmul_(square, of_codes.unsqueeze(2)))
         return total
 
-    def expected(self, x: Tensor, share: Tensor) -> Tensor:
+    def errors(self, x: Tensor, in_bag: Tensor | None = None) -> Tensor:
+        """The error of every row, shape ``(batch,)``: the sum of its contributions.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features)
+        in_bag : bool Tensor of shape (members, batch), optional
+            The members that trained on a row, where that is on record: they do not
+            judge it, whether they recognise it or not.
+        """
+        found = [group.errors(x) for group in self._groups]
+        error, recognised = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return (error * _shares(recognised, in_bag)).sum(0)
+
+    def expected(self, x: Tensor) -> Tensor:
         """The autoencoders' mean reconstruction, shape ``(batch, n_features)``.
 
-        The median, zero, for features that no member with a share uses.
+        The median, zero, for features that no member that judges the row uses.
         """
         total, counted = torch.zeros_like(x), torch.zeros_like(x)
-        for group, part in self._parts(share):
+        for group, part in self._parts(x):
             expected = group.reconstruct(group.view(x))
             part = part.unsqueeze(2)
             group.add(total, expected * part)
@@ -115,14 +135,33 @@ class Ensemble:
 
     def mean_errors(self, x: Tensor) -> Tensor:
         """Mean over members and rows of both errors, shape ``(2,)``."""
-        errors = [group.errors(x) for group in self._groups]
-        residual = torch.cat([residual.mean(2) for residual, _, _ in errors])
-        distance = torch.cat([distance for _, _, distance in errors])
-        return torch.stack([residual.mean(), distance.mean()])
+        errors = [torch.stack(group.mean_differences(x)[:2]) for group in self._groups]
+        return torch.cat(errors, dim=1).mean((1, 2))
 
-    def _parts(self, share: Tensor) -> Iterator[tuple["_Group", Tensor]]:
+    def recognised(self, x: Tensor) -> Tensor:
+        """Rows that a member takes for one that it trained on, ``(members, batch)``.
+
+        Such a member does not judge the row, unless all of them recognise it.
+        """
+        return torch.cat([group.errors(x)[1] for group in self._groups])
+
+    def _parts(self, x: Tensor) -> Iterator[tuple["_Group", Tensor]]:
         sizes = [len(group.typical) for group in self._groups]
+        share = _shares(self.recognised(x))
         yield from zip(self._groups, share.split(sizes), strict=True)
+
+
+def _shares(recognised: Tensor, in_bag: Tensor | None = None) -> Tensor:
+    """Equal weights of the members that may judge a row.
+
+    Where none may, those that do not have it in bag; of those neither, all.
+    """
+    judges = ~recognised
+    if in_bag is not None:
+        judges &= ~in_bag
+        judges = torch.where(judges.any(0), judges, ~in_bag)
+    share = torch.where(judges.any(0), judges, True).float()
+    return share / share.sum(0)
 
 
 class _Group:
@@ -131,30 +170,37 @@ class _Group:
     def __init__(self, members: Sequence[Member]):
         n_codes = max(len(member.codes) for member in members)
         self.features = [member.features for member in members]
+        first = self.features[0]
+        self.shares_features = all(torch.equal(first, used) for used in self.features)
         self.codec = DenseCodec.stacked([member.codec for member in members])
         self.low = torch.stack([member.low for member in members]).unsqueeze(1)
         self.high = torch.stack([member.high for member in members]).unsqueeze(1)
         self.typical = torch.stack([member.typical for member in members])
         # Repeating a code changes no distance to the nearest.
-        codes = [_repeated(member.codes, n_codes) for member in members]
-        self.codes = torch.stack(codes)
+        codes = torch.stack([_repeated(member.codes, n_codes) for member in members])
+        self.codes = codes.flatten(0, 1)
         left_out = [_repeated(member.left_out, n_codes) for member in members]
-        self.left_out = torch.stack(left_out).unsqueeze(1)
-        first = torch.arange(len(members), device=self.codes.device) * n_codes
-        self.first_code = first.unsqueeze(1)
-        self.half_norm = self.codes.square().sum(2).unsqueeze(1) / 2
+        self.left_out = torch.stack(left_out).unsqueeze(2)
+        recognised = [_repeated(member.recognised, n_codes) for member in members]
+        self.recognised = torch.cat(recognised)
+        tolerance = torch.stack([member.tolerance for member in members])
+        self.tolerance = tolerance.unsqueeze(1)
+        # Of x c - |c|^2 / 2, which is largest for the nearest code c.
+        half_norm = codes.square().sum(2, keepdim=True) / 2
+        self.closeness = torch.cat([codes, -half_norm], dim=2)
+        places = torch.arange(len(members), device=codes.device) * n_codes
+        self.first_code = places.unsqueeze(1)
 
     def view(self, x: Tensor) -> Tensor:
         """What each member uses, shape ``(members, batch, n_used)``."""
-        views: list[Tensor] = []
-        for index, features in enumerate(self.features):
-            again = index and torch.equal(features, self.features[index - 1])
-            views.append(views[-1] if again else columns_of(x, features))
-        return torch.stack(views)
+        if self.shares_features:
+            used = columns_of(x, self.features[0])
+            return used.expand(len(self.features), *used.shape)
+        return torch.stack([x[:, features] for features in self.features])
 
     def add(self, total: Tensor, parts: Tensor) -> None:
         """Add each member's values of its features to all features."""
-        if self.codes.shape[2] == total.shape[1]:
+        if self.codes.shape[1] == total.shape[1]:
             total += parts.sum(0)
             return
         for features, part in zip(self.features, parts, strict=True):
@@ -165,22 +211,61 @@ class _Group:
         clipped = rows.clamp(self.low, self.high)
         return self.codec.decode(self.codec.encode(clipped)).clamp_(self.low, self.high)
 
-    def errors(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Errors of the autoencoders and of the codebooks.
+    def differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Absolute residuals of the autoencoders and squared ones of the codebooks.
 
-        Absolute residuals and squared differences to the nearest code, both of shape
-        ``(members, batch, n_used)``, and the root mean square of the latter, positive,
-        of shape ``(members, batch)``.
+        Both of shape ``(members, batch, n_used)``; the latter are the differences to
+        the nearest code, whose place in ``codes`` comes third.
         """
         rows = self.view(x)
         residual = self.reconstruct(rows).sub_(rows).abs_()
-        closeness = torch.baddbmm(self.half_norm, rows, self.codes.mT, alpha=-1)
+        nearest = self.nearest(rows)
+        return residual, self.codes[nearest].sub_(rows).square_(), nearest
+
+    def mean_differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean absolute residuals, distances and places, all ``(members, batch)``."""
+        residual, square, nearest = self.differences(x)
+        return residual.mean(2), _root_mean(square), nearest
+
+    def errors(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Errors in multiples of a typical row's, and which rows are recognised.
+
+        Both ``(members, batch)``.
+        """
+        residual, distance, nearest = self.mean_differences(x)
+        error = residual / self.typical[:, :1]
+        error.addcdiv_(distance, self.typical[:, 1:], value=_CODES_WEIGHT)
+        return error, (distance <= self.tolerance) & self.recognised[nearest]
+
+    def nearest(self, rows: Tensor) -> Tensor:
+        """Place of each row's nearest code in ``codes``, shape ``(members, batch)``."""
+        columns = functional.pad(
+            rows[0] if self.shares_features else rows, (0, 1), value=1.0
+        )
+        closeness = self.closeness @ columns.mT
         if self.left_out.any():
-            equal = torch.cdist(rows, self.codes, p=1) == 0
-            closeness.masked_fill_(equal & self.left_out, torch.inf)
-        nearest = closeness.argmin(2) + self.first_code
-        square = rows.sub_(self.codes.flatten(0, 1)[nearest]).square_()
-        return residual, square, square.mean(2).sqrt_().clamp_min_(1e-30)
+            codes = self.codes.view(len(rows), -1, rows.shape[2])
+            distance = torch.cdist(
+                codes, rows, compute_mode="donot_use_mm_for_euclid_dist"
+            )
+            farthest = self.tolerance.unsqueeze(2) * rows.shape[2] ** 0.5
+            closeness.masked_fill_((distance <= farthest) & self.left_out, -torch.inf)
+        return _largest(closeness) + self.first_code
+
+
+def _largest(values: Tensor) -> Tensor:
+    """Places of the largest values along the middle axis of three."""
+    if values.device.type != "cpu":
+        return values.argmax(1)
+    # Pooling with channels last is ten times as fast as argmax.
+    picture = values.unsqueeze(2).permute(0, 3, 1, 2)
+    window = values.shape[1], 1
+    _, places = functional.max_pool2d(picture, window, return_indices=True)
+    return places.flatten(1)
+
+
+def _root_mean(square: Tensor) -> Tensor:
+    return square.mean(2).sqrt_().clamp_min_(1e-30)
 
 
 def _repeated(codes: Tensor, n_codes: int) -> Tensor:

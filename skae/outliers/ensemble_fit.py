@@ -17,9 +17,9 @@ from scipy import sparse
 
 from skae.outliers.calibration import Calibration
 from skae.outliers.ensemble_training import STEPS, EnsembleSettings, train
-from skae.outliers.out_of_bag import InBagRows, out_of_bag, shares_of
 from skae.outliers.robust_units import RobustUnits
 from skae.outliers.scorers import EnsembleScorer
+from skae.rows.chunks import chunks
 from skae.rows.isolation import isolated
 
 __all__ = [
@@ -34,7 +34,9 @@ _PAIR_ROWS, _PAIR_ENTRIES = (256, 1024), 5 * 2**15
 _MAX_FEATURES = 256
 # Rows that the units are computed from, and a limit to their entries for wide data.
 _UNITS_ROWS, _UNITS_ENTRIES = 4096, 2**20
-_CALIBRATION_ENTRIES = 2**20
+# Rows that calibrate have at most so many entries, unless the rate asks for more: so
+# many rows are to lie below the threshold.
+_CALIBRATION_ENTRIES, _ROWS_BELOW = 2**20, 20
 
 
 class FittedEnsemble(NamedTuple):
@@ -92,11 +94,15 @@ def fit_ensemble(
     bootstrap: bool,
     seed: int,
     device: torch.device,
+    rate: float | None = None,
     n_jobs: int | None = None,
     earlier: EnsembleScorer | None = None,
     lowered: Callable | None = None,
 ) -> FittedEnsemble:
     """Train members on rows drawn from X and calibrate on their out-of-bag scores.
+
+    Where a false-alarm rate asks for more rows, those that no member has drawn
+    calibrate too: they are new to all.
 
     Parameters
     ----------
@@ -113,11 +119,14 @@ def fit_ensemble(
     seed : int
         With the number of earlier members, decides everything random.
     device : torch.device
+    rate : float, optional
+        The false-alarm rate that the calibration has to resolve.
     n_jobs : int, optional
     earlier : EnsembleScorer, optional
         Members of an earlier fit, which come before the new ones.
     lowered : callable, optional
-        What calibrates instead of the scores: ``lowered(scores, numbers of rows)``.
+        What calibrates instead of the scores: ``lowered(scores, numbers of rows)``,
+        scores that may lie below.
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
     random = np.random.default_rng([seed, n_earlier])
@@ -132,16 +141,23 @@ def fit_ensemble(
         )
         block = X[drawn].toarray() if sparse.issparse(X) else X[drawn]
         x = units.to_model(block).to(device)
-        weight = None if weight is None else torch.from_numpy(weight[drawn])
-        members, in_bag = train(x, pairs, n_members, settings, generator, weight)
-    judges, record = out_of_bag(x, in_bag), InBagRows.of(x, in_bag)
-    if earlier is not None:
-        judges = np.concatenate([earlier.in_bag.out_of_bag(x), judges], axis=1)
-        members = [*earlier.on(device).members, *members]
-        record = earlier.in_bag.followed_by(record)
-    scorer = EnsembleScorer(units, members, record)
-    of_drawn = None if lowered is None else lambda s, rows: lowered(s, drawn[rows])
-    calibration = _calibration(scorer, x, judges, weight, n_jobs, of_drawn)
+        of_drawn = None if weight is None else torch.from_numpy(weight[drawn])
+        resolution = torch.from_numpy(units.resolution().astype(np.float32))
+        members, in_bag = train(
+            x, pairs, n_members, settings, generator, of_drawn, resolution
+        )
+        if earlier is not None:
+            earlier = earlier.on(device)
+            in_bag = np.concatenate([earlier.in_bag(x), in_bag], axis=1)
+            members = [*earlier.members, *members]
+    scorer = EnsembleScorer(units, members)
+    n_wanted = 0 if rate is None else math.ceil(_ROWS_BELOW / rate)
+    rows, scores = _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs)
+    new, of_new = _new_scores(scorer, X, drawn, n_wanted - len(rows), random, n_jobs)
+    rows, scores = np.r_[drawn[rows], new], np.r_[scores, of_new]
+    counted = scores if lowered is None else lowered(scores, rows)
+    weight = None if weight is None else weight[rows]
+    calibration = Calibration.robust(counted, weight, doubted=scores)
     n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))
     return FittedEnsemble(scorer, calibration, n_iter)
 
@@ -176,13 +192,20 @@ def _draw_rows(n_samples, n_drawn, bootstrap, random):
     return rows
 
 
-def _calibration(scorer, x, judges, weight, n_jobs, lowered=None) -> Calibration:
-    """A calibration on rows that some members judge, shape (n_rows, n_members)."""
-    rows = np.flatnonzero(judges.any(axis=1))
+def _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs):
+    """Numbers and scores of drawn rows that some member has not in bag."""
+    rows = np.flatnonzero(~in_bag.all(axis=1))
+    n_rows = max(1, n_wanted, _CALIBRATION_ENTRIES // x.shape[1])
     # Row numbers are sorted: take some from everywhere.
-    rows = rows[:: -(-len(rows) * x.shape[1] // _CALIBRATION_ENTRIES)]
-    share = shares_of(judges[rows]).to(x.device)
-    scores = scorer.model_scores(x[rows], share, n_jobs)
-    counted = scores if lowered is None else lowered(scores, rows)
-    weight = None if weight is None else weight[rows].numpy()
-    return Calibration.robust(counted, weight, doubted=scores)
+    rows = rows[:: max(1, -(-len(rows) // n_rows))]
+    return rows, scorer.model_scores(x[rows], in_bag[rows], n_jobs)
+
+
+def _new_scores(scorer, X, drawn, n_wanted, random, n_jobs):
+    """Sorted numbers and scores of rows that were not drawn, as many as there are."""
+    others = np.setdiff1d(np.arange(X.shape[0]), drawn)
+    n_rows = int(np.clip(n_wanted, 0, len(others)))
+    rows = np.sort(random.choice(others, n_rows, replace=False))
+    # Never more than a chunk of X is copied.
+    parts = [scorer.scores(X[rows[c]], n_jobs) for c in chunks(n_rows, X.shape[1])]
+    return rows, np.concatenate([np.empty(0), *parts])

@@ -8,15 +8,14 @@ detector's.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from skae.outliers.ensemble import Ensemble, Member
-from skae.outliers.out_of_bag import InBagRows
 from skae.outliers.robust_units import RobustUnits
-from skae.rows.chunks import map_rows
+from skae.rows.chunks import map_rows, product_rows
 
 __all__ = ["EnsembleScorer"]
 
@@ -29,12 +28,15 @@ class EnsembleScorer:
     ----------
     units : RobustUnits
     members : list of Member
-    in_bag : InBagRows
     """
 
     units: RobustUnits
     members: list[Member]
-    in_bag: InBagRows
+
+    @cached_property
+    def ensemble(self) -> Ensemble:
+        """The members side by side."""
+        return Ensemble(self.members)
 
     @property
     def device(self) -> torch.device:
@@ -44,42 +46,49 @@ class EnsembleScorer:
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """Minus the error in multiples of a typical row's."""
 
-        def errors(ensemble, x):
-            return self._errors(ensemble, x).sum(1, keepdim=True)
+        def errors(x):
+            return self.ensemble.errors(x).unsqueeze(1)
 
         return -self._map(X, errors, 1, n_jobs)[:, 0]
 
-    def model_scores(self, x, share, n_jobs=None) -> np.ndarray:
-        """Scores of rows in robust units by given shares of the members.
+    def model_scores(self, x, in_bag, n_jobs=None) -> np.ndarray:
+        """Scores of rows in robust units by the members that did not train on them.
 
         Parameters
         ----------
         x : Tensor of shape (n_rows, n_features)
-        share : Tensor of shape (members, n_rows)
+        in_bag : bool ndarray of shape (n_rows, n_members)
         n_jobs : int, optional
         """
-        ensemble = Ensemble(self.members)
         width = x.shape[1]
 
         def score(rows):
-            part, counts = rows[:, :width], rows[:, width:].mT
-            error = ensemble.contributions(part.contiguous(), counts.contiguous())
-            error = error.cpu().double()
-            return -error.sum(1, keepdim=True)
+            part, barred = rows[:, :width], rows[:, width:].mT > 0
+            return -self.ensemble.errors(part.contiguous(), barred).unsqueeze(1)
 
-        rows = torch.cat([x, share.mT], dim=1).cpu().numpy()
+        rows = np.concatenate([x.cpu().numpy(), in_bag], axis=1, dtype=np.float32)
         out = np.empty((len(rows), 1))
         return map_rows(rows, torch.from_numpy, score, out, self.device, n_jobs)[:, 0]
 
+    def in_bag(self, x) -> np.ndarray:
+        """Which members recognise rows in robust units, (n_rows, n_members)."""
+        n_rows = product_rows(self.device)
+        parts = [self.ensemble.recognised(part) for part in x.split(n_rows)]
+        return torch.cat(parts, dim=1).mT.cpu().numpy()
+
     def contributions(self, X, n_jobs=None) -> np.ndarray:
         """Each feature's part of the scores."""
-        return -self._map(X, self._errors, X.shape[1], n_jobs)
+
+        def contributions(x):
+            return self.ensemble.contributions(x)
+
+        return -self._map(X, contributions, X.shape[1], n_jobs)
 
     def expected(self, X, n_jobs=None) -> np.ndarray:
         """The autoencoders' reconstructions."""
 
-        def reconstruct(ensemble, x):
-            return ensemble.expected(x, self.in_bag.shares(x))
+        def reconstruct(x):
+            return self.ensemble.expected(x)
 
         return self.units.to_x(self._map(X, reconstruct, X.shape[1], n_jobs))
 
@@ -88,13 +97,11 @@ class EnsembleScorer:
         if self.device == torch.device(device):
             return self
         members = [member.to(device) for member in self.members]
-        return EnsembleScorer(self.units, members, self.in_bag)
-
-    def _errors(self, ensemble, x):
-        # Sums of many features in float32 would not add up to the score.
-        return ensemble.contributions(x, self.in_bag.shares(x)).cpu().double()
+        return EnsembleScorer(self.units, members)
 
     def _map(self, X, function, width, n_jobs):
-        of_rows = partial(function, Ensemble(self.members))
         out = np.empty((X.shape[0], width))
-        return map_rows(X, self.units.to_model, of_rows, out, self.device, n_jobs)
+        return map_rows(X, self.units.to_model, function, out, self.device, n_jobs)
+
+    def __getstate__(self):
+        return {k: v for k, v in vars(self).items() if k != "ensemble"}

@@ -218,6 +218,8 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         if _is_unsteady(weight):
             return product(x, weight) + bias
         return torch.addmm(bias, x, weight)
+    if x.ndim == weight.ndim == 3:
+        return torch.baddbmm(bias.unsqueeze(1), x, weight)
     return x @ weight + (bias if weight.ndim == 2 else bias.unsqueeze(-2))
 
 

@@ -124,28 +124,70 @@ class TestBeyondDoubt:
     def scores(n=2000, spread=0.3, seed=0):
         return -2 * np.exp(spread * random(seed).standard_normal(n))
 
-    def test_a_far_cluster_is_flagged_and_nothing_else(self):
-        # Fewer than a quarter of the rows.
-        far = np.r_[np.zeros(2000, dtype=bool), np.ones(400, dtype=bool)]
-        scores = np.r_[self.scores(), 30 * self.scores(400, seed=1)]
-        assert np.array_equal(beyond_doubt(scores), far)
+    def far_cluster(self, n=20):
+        return np.r_[self.scores(), 30 * self.scores(n, seed=1)]
 
-    @pytest.mark.parametrize("seed", range(10))
-    @pytest.mark.parametrize("n", [100, 2000])
-    @pytest.mark.parametrize("spread", [0.01, 0.3, 2.0])
-    def test_hardly_any_gaussian_log_error_is_flagged(self, n, spread, seed):
-        assert beyond_doubt(self.scores(n, spread, seed)).mean() < 0.01
+    def test_a_far_cluster_is_left_out_and_nothing_else(self):
+        far = np.r_[np.zeros(2000, dtype=bool), np.ones(20, dtype=bool)]
+        assert np.array_equal(beyond_doubt(self.far_cluster()), far)
 
-    def test_the_unit_of_the_error_does_not_matter(self):
-        scores = np.r_[self.scores(), 30 * self.scores(400, seed=1)]
-        assert np.array_equal(beyond_doubt(scores), beyond_doubt(1000 * scores))
+    def test_of_a_large_far_cluster_the_lowest_are_left_out(self):
+        scores = self.far_cluster(60)
+        lowest = scores <= np.sort(scores)[int(0.015 * len(scores)) - 1]
+        assert np.array_equal(beyond_doubt(scores), lowest)
 
-    @pytest.mark.parametrize("value", [0.0, -2.0])
+    @pytest.mark.parametrize("unit", [1.0, 1e-9, 1e6])
+    @pytest.mark.parametrize("shift", [0.0, 2.0, 1e3])
+    def test_neither_unit_nor_sign_of_the_scores_matters(self, unit, shift):
+        scores = self.far_cluster()
+        moved = unit * (scores + shift)
+        assert np.array_equal(beyond_doubt(moved), beyond_doubt(scores))
+
+    @pytest.mark.parametrize(
+        "tail",
+        [
+            lambda r: r.standard_normal(100_000),
+            lambda r: -r.exponential(size=100_000),
+            lambda r: -np.exp(2 * r.standard_normal(100_000)),
+            lambda r: -(r.standard_t(3, size=100_000) ** 2),
+            lambda r: -np.abs(r.standard_cauchy(100_000)),
+        ],
+    )
+    def test_no_tail_of_one_law_is_in_doubt(self, tail):
+        assert beyond_doubt(tail(random())).mean() < 1e-3
+
+    @pytest.mark.parametrize("seed", range(20))
+    @pytest.mark.parametrize("rare", [0.02, 0.1, 0.3, 0.45])
+    def test_at_most_a_few_of_two_values_or_modes_are_left_out(self, rare, seed):
+        is_rare = random(seed).random(1000) < rare
+        exact = np.where(is_rare, -50.0, 0.0)
+        noisy = exact + 1e-9 * random(seed).standard_normal(1000)
+        for scores in (exact, noisy, exact + 7):
+            assert beyond_doubt(scores).mean() <= 0.015
+
+    def test_equal_scores_are_left_out_together(self):
+        body = self.scores(1000)
+        few, many = (beyond_doubt(np.r_[body, np.full(n, -1e3)]) for n in (15, 16))
+        assert few.sum() == 15
+        assert many.sum() == 0
+
+    def test_a_weight_stands_for_repeated_rows(self):
+        scores = np.r_[self.scores(200), -100.0, -101.0]
+        weight = np.r_[np.full(200, 3), 2, 9]
+        repeated = beyond_doubt(np.repeat(scores, weight))
+        expected = np.repeat(beyond_doubt(scores, weight), weight)
+        assert np.array_equal(expected, repeated)
+        assert beyond_doubt(scores).sum() == 2
+        assert beyond_doubt(scores, weight).nonzero()[0].tolist() == [201]
+
+    @pytest.mark.parametrize("value", [0.0, -2.0, 5.0])
     def test_equal_scores_leave_no_doubt_about_any(self, value):
-        flagged = beyond_doubt(np.full(20, value))
+        flagged = beyond_doubt(np.full(200, value))
         assert flagged.dtype == bool
         assert not flagged.any()
 
-    def test_better_scores_are_never_flagged(self):
-        scores = np.r_[self.scores(), -1e-9, 0.0]
-        assert not beyond_doubt(scores)[-2:].any()
+    def test_what_is_left_out_is_counted(self):
+        calibration = Calibration.robust(self.far_cluster())
+        assert calibration.n_left_out == 20
+        assert len(calibration.scores) == 2000
+        assert Calibration(self.far_cluster()).n_left_out == 0

@@ -8,7 +8,6 @@ import torch
 
 from skae.outliers.ensemble import Ensemble, Member
 from skae.outliers.ensemble_training import EnsembleSettings, train
-from skae.outliers.out_of_bag import InBagRows
 from skae.parts.dense import Dense
 
 N, D = 80, 5
@@ -49,16 +48,19 @@ def trained(x=None, n_members=4, n_features=D, seed=0, weight=None, **settings):
     x = table() if x is None else x
     pairs = shuffled(len(x), (n_members + 1) // 2)
     settings = settings_of(n_features=n_features, **{"max_iter": 3, **settings})
-    members, in_bag = train(x, pairs, n_members, settings, generator(seed), weight)
-    return members, InBagRows.of(x, in_bag)
+    return train(x, pairs, n_members, settings, generator(seed), weight)
 
 
-def uniform(members, x):
-    return torch.full((len(members), len(x)), 1 / len(members))
+def strangers(members):
+    """The members, without what they recognise rows by."""
+    nothing = [torch.zeros_like(member.recognised) for member in members]
+    return [
+        replace(m, recognised=none) for m, none in zip(members, nothing, strict=True)
+    ]
 
 
 def errors(members, x):
-    return Ensemble(members).contributions(x, uniform(members, x))
+    return Ensemble(strangers(members)).contributions(x)
 
 
 def hand_made(features, n_codes=7, seed=0, bias=0.0, left_out=False):
@@ -76,7 +78,9 @@ def hand_made(features, n_codes=7, seed=0, bias=0.0, left_out=False):
         high=torch.linspace(1, 2, n_used),
         codes=codes,
         left_out=torch.full((n_codes,), left_out),
+        recognised=torch.full((n_codes,), not left_out),
         typical=torch.tensor([0.7, 0.3]),
+        tolerance=torch.tensor(1e-3),
     )
 
 
@@ -119,19 +123,19 @@ class TestTraining:
             assert not set(held[0]) & set(held[1])
             assert sorted(held[0] + held[1]) == list(range(n))
             assert 0 <= len(held[0]) - len(held[1]) <= 1
-        assert (in_bag.in_bag[:, 0] ^ in_bag.in_bag[:, 1]).all()
-        assert (in_bag.in_bag[:, 2] ^ in_bag.in_bag[:, 3]).all()
-        assert not np.array_equal(in_bag.in_bag[:, 0], in_bag.in_bag[:, 2])
+        assert (in_bag[:, 0] ^ in_bag[:, 1]).all()
+        assert (in_bag[:, 2] ^ in_bag[:, 3]).all()
+        assert not np.array_equal(in_bag[:, 0], in_bag[:, 2])
 
     def test_every_row_is_out_of_bag_for_half_of_the_members(self):
         members, in_bag = trained(n_members=6)
-        share = in_bag.shares(table())
-        assert ((share > 0).sum(0) == 3).all()
-        assert (share[share > 0] == 1 / 3).all()
+        recognised = Ensemble(members).recognised(table())
+        assert (recognised.sum(0) == 3).all()
+        assert np.array_equal(recognised.T, in_bag)
         held = torch.stack(
             [(m.codes[:, None] == table()).all(2).any(0) for m in members]
         )
-        assert torch.equal(share == 0, held)
+        assert torch.equal(recognised, held)
 
     def test_the_last_pair_may_lack_its_second_member(self):
         even, odd = (trained(n_members=n)[0] for n in (4, 3))
@@ -141,11 +145,12 @@ class TestTraining:
     def test_rows_that_were_not_drawn_are_unknown(self):
         x = table()
         drawn = [np.arange(40), np.arange(20, 60)]
-        _, in_bag = train(x, drawn, 4, settings_of(max_iter=1), generator())
-        share = InBagRows.of(x, in_bag).shares(x)
-        assert (share[:, 60:] == 1 / 4).all()
-        assert (share[2:, :20] > 0).all()
-        assert (share[:2, :20] == 0).any(0).all()
+        members, in_bag = train(x, drawn, 4, settings_of(max_iter=1), generator())
+        recognised = Ensemble(members).recognised(x)
+        assert np.array_equal(recognised.T, in_bag)
+        assert not recognised[:, 60:].any()
+        assert not recognised[2:, :20].any()
+        assert recognised[:2, :20].any(0).all()
 
     def test_ranges_are_those_of_trusted_rows(self):
         x = table()
@@ -178,7 +183,7 @@ class TestTraining:
         pairs = shuffled(300, 2)
         members, *_ = train(x, pairs, 4, settings_of((16,)), generator())
         new = table(300, seed=3).clamp(-2, 2)
-        rebuilt = Ensemble(members).expected(new, uniform(members, new))
+        rebuilt = Ensemble(members).expected(new)
         assert (rebuilt - new).square().mean() < 0.5 * new.square().mean()
 
     @pytest.mark.parametrize("weighted", [False, True])
@@ -247,13 +252,16 @@ class TestLeaveOneOut:
     def test_a_new_row_is_compared_with_all(self):
         x = table(self.N)
         members, _ = trained(x)
-        new = x + 1e-3
+        step = 2 * members[0].tolerance
+        new = x + step
         distance = torch.cdist(new, x).amin(1) / D**0.5
-        assert (distance < 1.1e-3).all()
+        assert (distance <= 1.001 * step).all()
         apart = errors(members, x).sum(1) - errors(members, new).sum(1)
         nearest = torch.cdist(x, x).fill_diagonal_(torch.inf).amin(1) / D**0.5
         expected = (nearest - distance) / members[0].typical[1]
-        torch.testing.assert_close(apart, expected, rtol=0.01, atol=0.02)
+        # The residual moves by the step as well.
+        atol = float(step / members[0].typical[0])
+        torch.testing.assert_close(apart, expected, rtol=0, atol=1.01 * atol)
 
     @pytest.mark.parametrize("n", [2, N, 31])
     def test_no_randomness_matters(self, n):
@@ -262,16 +270,16 @@ class TestLeaveOneOut:
         found = []
         for seed in (1, 2):
             pairs = shuffled(n, 2, seed)
-            members, in_bag = train(x, pairs, 4, settings, generator(seed))
+            members, _ = train(x, pairs, 4, settings, generator(seed))
             new = torch.cat([x, table(9, seed=5)])
-            share = InBagRows.of(x, in_bag).shares(new)
-            found.append(Ensemble(members).contributions(new, share))
+            found.append(Ensemble(members).contributions(new))
         assert torch.equal(*found)
 
     def test_every_member_judges_every_row(self):
         x = table(self.N)
-        _, in_bag = trained(x)
-        assert (in_bag.shares(x) == 1 / 4).all()
+        members, in_bag = trained(x)
+        assert not Ensemble(members).recognised(x).any()
+        assert not in_bag.any()
 
     def test_rows_that_are_all_equal_have_no_error(self):
         x = torch.full((self.N, D), 0.5)
@@ -281,19 +289,96 @@ class TestLeaveOneOut:
         assert (found == 0).all()
 
 
+class TestRecognition:
+    """Members leave the rows that they trained on to the others."""
+
+    @pytest.mark.parametrize("n_features", [D, 3])
+    @pytest.mark.parametrize("n", [12, N])
+    def test_rows_that_come_back_rounded_have_the_same_error(self, n, n_features):
+        x = table(n)
+        members, _ = trained(x, n_features=n_features)
+        ensemble = Ensemble(members)
+        for rounded in (x + 1e-5 * normal(n, D, seed=8), (1e5 * x).round() / 1e5):
+            assert torch.equal(ensemble.recognised(rounded), ensemble.recognised(x))
+            error = ensemble.errors(rounded)
+            torch.testing.assert_close(error, ensemble.errors(x), rtol=1e-3, atol=1e-3)
+
+    def test_a_row_beyond_the_tolerance_is_new(self):
+        x = table()
+        members, in_bag = trained(x)
+        ensemble = Ensemble(members)
+        steps = torch.stack([member.tolerance for member in members])
+        assert np.array_equal(ensemble.recognised(x + 0.9 * steps.min()).T, in_bag)
+        assert not ensemble.recognised(x + 1.1 * steps.max()).any()
+
+    def test_the_tolerance_is_a_share_of_the_typical_distance(self):
+        for member in trained()[0]:
+            assert member.tolerance == pytest.approx(0.05 * member.typical[1].item())
+
+    def test_coarse_features_widen_the_tolerance_within_bounds(self):
+        x = table()
+        pairs = shuffled(N, 2)
+
+        def tolerances(size):
+            resolution = torch.full((D,), size)
+            members, _ = train(
+                x, pairs, 4, settings_of(max_iter=3), generator(), None, resolution
+            )
+            typical = [member.typical[1].item() for member in members]
+            return [member.tolerance.item() for member in members], typical
+
+        (fine, typical), (coarse, _), (hopeless, _) = map(tolerances, (1e-9, 0.05, 9.0))
+        assert fine == pytest.approx([0.05 * one for one in typical])
+        assert coarse == pytest.approx([0.05] * 4)
+        assert hopeless == pytest.approx([0.25 * one for one in typical])
+
+    def test_members_do_not_recognise_rows_that_they_hold_twice(self):
+        x = table()
+        x[N // 2 :] = x[: N // 2]
+        members, _ = trained(x)
+        recognised = Ensemble(members).recognised(x)
+        for member, mine in zip(members, recognised, strict=True):
+            copies = (x[:, None] == member.codes).all(2).sum(1)
+            assert torch.equal(mine, copies == 1)
+
+    def test_members_with_a_row_in_bag_do_not_judge_it(self):
+        members = strangers(trained()[0])
+        x, ensemble = normal(5, D, seed=4), Ensemble(members)
+        in_bag = torch.zeros(4, 5, dtype=torch.bool)
+        in_bag[1:, 0] = True
+        in_bag[:, 1] = True
+        error = ensemble.errors(x, in_bag)
+        torch.testing.assert_close(error[1:], ensemble.errors(x)[1:])
+        torch.testing.assert_close(error[:1], Ensemble(members[:1]).errors(x[:1]))
+
+    def test_where_all_recognise_a_row_those_without_it_in_bag_judge(self):
+        x = normal(1, D, seed=4)
+        hand = [hand_made(range(D), seed=seed) for seed in range(3)]
+        members = [replace(m, tolerance=torch.tensor(1e9)) for m in hand]
+        ensemble, apart = Ensemble(members), [Ensemble([m]).errors(x) for m in members]
+        torch.testing.assert_close(ensemble.errors(x), sum(apart) / 3)
+        in_bag = torch.tensor([[True], [False], [False]])
+        torch.testing.assert_close(ensemble.errors(x, in_bag), sum(apart[1:]) / 2)
+
+    def test_what_is_recognised_does_not_depend_on_the_batch(self):
+        members, _ = trained()
+        ensemble, x = Ensemble(members), table() + 1e-6
+        parts = [ensemble.recognised(part) for part in x.split(7)]
+        assert torch.equal(torch.cat(parts, dim=1), ensemble.recognised(x))
+
+
 class TestEnsemble:
     def test_contributions_of_hand_made_members_match_their_definition(self):
         members, biases = members_by_hand(), (0.0, 0.4, -9.0)
         x = 2 * normal(11, D, seed=4)
-        share = torch.rand(3, 11, generator=generator())
         expected = [
             sum(
-                weight * contribution_of(member, row, bias)
-                for member, bias, weight in zip(members, biases, column, strict=True)
+                contribution_of(member, row, bias) / 3
+                for member, bias in zip(members, biases, strict=True)
             )
-            for row, column in zip(x.double().numpy(), share.T.tolist(), strict=True)
+            for row in x.double().numpy()
         ]
-        actual = Ensemble(members).contributions(x, share)
+        actual = Ensemble(members).contributions(x)
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
     def test_contributions_sum_to_multiples_of_the_typical_errors(self):
@@ -306,27 +391,25 @@ class TestEnsemble:
     def test_expected_rows_are_the_mean_of_those_who_look(self):
         members = members_by_hand()[1:]
         x = normal(4, D, seed=4)
-        share = torch.tensor([[0.25] * 4, [0.75] * 4])
         first, second = (
             torch.full((3,), bias).clamp(member.low, member.high)
             for bias, member in zip((0.4, -9.0), members, strict=True)
         )
         row = torch.zeros(D)
         row[4], row[3] = first[0], second[0]
-        row[0] = 0.25 * first[1] + 0.75 * second[1]
-        row[2] = 0.25 * first[2] + 0.75 * second[2]
-        actual = Ensemble(members).expected(x, share)
+        row[0] = (first[1] + second[1]) / 2
+        row[2] = (first[2] + second[2]) / 2
+        actual = Ensemble(members).expected(x)
         torch.testing.assert_close(actual, row.expand(4, D))
 
     @pytest.mark.parametrize("n_features", [D, 3])
     def test_results_do_not_depend_on_how_members_are_grouped(self, n_features):
-        members, in_bag = trained(n_members=6, n_features=n_features)
+        members, _ = trained(n_members=6, n_features=n_features)
         x = torch.cat([table(), 30 * table(20, seed=3)])
-        share = in_bag.shares(x)
         together, apart = Ensemble(members), Ensemble(members, max_entries=1)
         assert (len(together._groups), len(apart._groups)) == (1, 6)
-        for name in ("contributions", "expected"):
-            one, other = (getattr(e, name)(x, share) for e in (together, apart))
+        for name in ("errors", "contributions", "expected"):
+            one, other = (getattr(e, name)(x) for e in (together, apart))
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(together.mean_errors(x), apart.mean_errors(x))
 
@@ -351,7 +434,7 @@ class TestEnsemble:
         members, _ = trained()
         x = table()
         errors(members, x)
-        Ensemble(members).expected(x, uniform(members, x))
+        Ensemble(members).expected(x)
         assert torch.equal(x, table())
 
     @pytest.mark.parametrize("n", [20, N])
