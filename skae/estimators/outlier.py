@@ -30,7 +30,6 @@ from skae.estimators.parameters import (
 )
 from skae.fitting.resolve import hidden_widths
 from skae.outliers.calibration import quantile, stated_threshold
-from skae.outliers.drift import Reference
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
 from skae.rows.isolation import resolve_device
@@ -211,20 +210,19 @@ class AEOutlierDetector(
 
         A rate is the one to be kept instead of the parameter's.
         """
-        reference = Reference.of(X, weight)
         if adding:
-            self._warn_of_other_rows(reference)
+            self._warn_of_other_rows(X)
         else:
             for name in ("estimators_", "estimator_", "max_samples_"):
                 vars(self).pop(name, None)
-        self._reference, self._alert_rate = reference, rate
+        self._alert_rate = rate
         if rate is None and self.contamination == "auto":
             rate = self.false_alarm_rate
-        lowered = self._lowering(X, weight)
+        noted = self._noting(X, weight)
         if self.estimator is None:
-            self._fit_ensemble(X, weight, adding, lowered, rate)
+            self._fit_ensemble(X, weight, adding, noted, rate)
         else:
-            self._fit_estimator(X, weight, lowered)
+            self._fit_estimator(X, weight, noted)
         self.calibration_scores_ = self._calibration.scores
         self.n_left_out_ = self._calibration.n_left_out
         if rate is None:
@@ -284,7 +282,7 @@ class AEOutlierDetector(
         scores = self.score_samples(X)
         return self._calibration.p_values(scores)
 
-    def _fit_ensemble(self, X, weight, adding, lowered, rate):
+    def _fit_ensemble(self, X, weight, adding, noted, rate):
         """Train members, after those of an earlier fit if there are some."""
         n_earlier = len(self.estimators_) if adding else 0
         n_members = self.n_estimators - n_earlier
@@ -318,7 +316,7 @@ class AEOutlierDetector(
             rate=rate,
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,
-            lowered=lowered,
+            noted=noted,
         )
         self.estimators_ = self._scorer.members
 

@@ -21,6 +21,8 @@ __all__ = ["Monitoring"]
 _PERMUTATIONS = 999
 # The p-value below which rows are other rows.
 _OTHER = 1e-3
+# Rows that are compared then.
+_COMPARED = 1024
 
 
 @estimator
@@ -134,9 +136,9 @@ class Monitoring:
         -------
         drift : Drift
             With ``statistic`` and ``p_value`` of a two-sample Kolmogorov-Smirnov test
-            of the scores of X against the calibration scores, and ``features``, a table
-            of the same test for each feature against at most 1,024 training rows, the
-            most changed first, with p-values adjusted for the number of features. While
+            of the scores of X against those of at most 1,024 calibration rows, and
+            ``features``, a table of the same test for each feature, the most changed
+            first, with p-values adjusted for the number of features. While
             nothing changes, 5% of the batches have a ``p_value`` below 0.05, and at
             most 5% a feature with one.
 
@@ -157,13 +159,11 @@ class Monitoring:
         return Drift(statistic, p_value, self._reference.changes(X, samples))
 
     def _test_of_scores(self, samples):
-        """Kolmogorov-Smirnov statistic and p-value of scores against calibration's."""
-        calibration = self._calibration
-        # Calibration leaves out outliers beyond doubt; new rows may be such, too.
-        n_left_out = calibration.n_left_out
-        before = np.r_[np.full(n_left_out, -np.inf), calibration.scores]
-        weight = np.r_[np.ones(n_left_out), calibration.weight]
-        return two_sample_test(before, self._scores(samples), weight, _PERMUTATIONS)
+        """Kolmogorov-Smirnov statistic and p-value of scores against training rows'."""
+        reference = self._reference
+        before = reference.scores_beside(self._scores)
+        now = self._scores(samples)
+        return two_sample_test(before, now, reference.weight, _PERMUTATIONS)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def refresh(self, X, sample_weight=None):
@@ -202,11 +202,11 @@ class Monitoring:
                 )
         return self
 
-    def _warn_of_other_rows(self, reference):
+    def _warn_of_other_rows(self, X):
         """Warn where members are to be added on rows unlike those of the others."""
-        if self._reference.equals(reference):
+        if self._reference.is_of(X):
             return
-        _, p_value = self._test_of_scores(reference.rows)
+        _, p_value = self._test_of_scores(X[:: -(-X.shape[0] // _COMPARED)])
         if p_value < _OTHER:
             warnings.warn(
                 "X does not come from where the rows of the earlier fit came from "

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae.checks.rows import fitted_rows, training_rows, used_samples
 from skae.checks.samples import in_own_shape, is_list_of_arrays
+from skae.outliers.drift import Reference
 from skae.outliers.estimator_fit import fit_estimator
 from skae.outliers.missing_values import MissingPenalty
 
@@ -50,25 +51,28 @@ class Samples:
             )
         return False
 
-    def _lowering(self, X, weight):
-        """What takes the surprise of missing values off calibration scores."""
-        self._missing = None
-        if self.missing == "median":
-            return None
-        if not hasattr(X, "shape"):
-            raise ValueError(
-                "missing='unusual' needs samples of one shape, with NaN for what they "
-                "lack; X is a list. Fill up the sequences or set missing='median'."
-            )
-        penalty = MissingPenalty.of(X, weight)
+    def _noting(self, X, weight):
+        """What takes missing values off calibration scores and keeps some of them."""
+        self._missing = penalty = None
+        if self.missing == "unusual":
+            if not hasattr(X, "shape"):
+                raise ValueError(
+                    "missing='unusual' needs samples of one shape, with NaN for what "
+                    "they lack; X is a list. Fill up the sequences or set "
+                    "missing='median'."
+                )
+            penalty = MissingPenalty.of(X, weight)
 
-        def lowered(scores, rows):
-            self._missing = penalty.in_units_of(scores)
-            return scores - self._missing.totals(X[rows], training=True)
+        def noted(scores, numbers):
+            if penalty is not None:
+                self._missing = penalty.in_units_of(scores)
+                scores = scores - self._missing.totals(X[numbers], training=True)
+            self._reference = Reference.of(X, numbers, scores, weight)
+            return scores
 
-        return lowered
+        return noted
 
-    def _fit_estimator(self, X, weight, lowered):
+    def _fit_estimator(self, X, weight, noted):
         """Fit or take over the autoencoder, and its features."""
         names = getattr(self, "feature_names_in_", None)
         own_shape = self._is_for_judge(X, self.estimator)
@@ -77,7 +81,7 @@ class Samples:
             vars(self).pop("feature_names_in_", None)
         try:
             self._scorer, self._calibration = fit_estimator(
-                self.estimator, X, weight, self.random_state, names, lowered
+                self.estimator, X, weight, self.random_state, names, noted
             )
         except (TypeError, ValueError) as error:
             if own_shape:

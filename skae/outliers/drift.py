@@ -19,10 +19,12 @@ from skae.outliers.explanation import as_table, label_array
 __all__ = ["Drift", "Reference", "two_sample_test"]
 
 # Training rows that are kept, and a limit to their entries for wide data.
-_ROWS, _ENTRIES = (64, 1024), 2**17
+_ROWS, _ENTRIES = (64, 1024), 2**18
 # Values that differ by less, relative to themselves, are the same value in another
 # precision.
 _SAME = 2e-6
+# Rows that occur as often are common.
+_COMMON = 4
 # Different values up to which permutations are quick.
 _LEVELS = 2000
 
@@ -51,40 +53,65 @@ class Drift:
 
 @dataclass(frozen=True)
 class Reference:
-    """Some training rows, which stand for all.
+    """Some calibration rows, which stand for all training rows.
 
     Attributes
     ----------
+    numbers : int ndarray of shape (n_rows,)
+        Of the rows among the training rows.
     rows : ndarray of shape (n_rows, n_features)
+    scores : ndarray of shape (n_rows,)
+        As of new rows: by members that did not train on them.
     weight : ndarray of shape (n_rows,)
     """
 
+    numbers: np.ndarray
     rows: np.ndarray
+    scores: np.ndarray
     weight: np.ndarray
 
     @classmethod
-    def of(cls, X, weight=None) -> "Reference":
-        """Rows of X, the same ones in every call.
+    def of(cls, X, numbers, scores, weight=None) -> "Reference":
+        """At most 1,024 of the calibration rows, fewer of wide ones.
 
         Parameters
         ----------
         X : ndarray, CSR matrix or list of arrays
+            Training rows or samples.
+        numbers : int ndarray of shape (n_calibration,)
+            Of calibration rows.
+        scores : ndarray of shape (n_calibration,)
         weight : ndarray of shape (n_samples,), optional
         """
-        n_samples = _num_samples(X)
         width = entries_of(_safe_indexing(X, [0])).rows.shape[1]
-        n_kept = min(n_samples, int(np.clip(_ENTRIES // max(width, 1), *_ROWS)))
-        random = np.random.default_rng(n_samples)
-        kept = np.sort(random.choice(n_samples, n_kept, replace=False))
-        weight = np.ones(n_samples) if weight is None else weight
-        some = _safe_indexing(X, kept)
-        if not sparse.issparse(some) and hasattr(some, "shape"):
-            return cls(some.reshape(n_kept, -1), weight[kept])
-        return cls(entries_of(some).rows, weight[kept])
+        n_kept = min(len(numbers), int(np.clip(_ENTRIES // max(width, 1), *_ROWS)))
+        kept = np.random.default_rng(0).choice(len(numbers), n_kept, replace=False)
+        kept.sort()
+        numbers, scores = numbers[kept], scores[kept]
+        weight = np.ones(n_kept) if weight is None else weight[numbers]
+        return cls(numbers, _flat_rows(X, numbers), scores, weight)
 
-    def equals(self, other: "Reference") -> bool:
-        """Whether both come from the same rows."""
-        return np.array_equal(self.rows, other.rows, equal_nan=True)
+    def is_of(self, X) -> bool:
+        """Whether X has the same rows at the same places."""
+        if _num_samples(X) <= self.numbers.max():
+            return False
+        rows = _flat_rows(X, self.numbers)
+        return np.array_equal(rows, self.rows, equal_nan=True)
+
+    def scores_beside(self, score) -> np.ndarray:
+        """Scores to be compared with those that ``score`` gives new rows.
+
+        Of rows that occur several times new rows have copies, whose score is the one
+        that counts: members that did not train on a row differ from row to row.
+        """
+        _, place, count = np.unique(
+            self.rows, axis=0, return_inverse=True, return_counts=True, equal_nan=True
+        )
+        common = count[place.ravel()] >= _COMMON
+        scores = self.scores.copy()
+        if common.any():
+            scores[common] = score(self.rows[common])
+        return scores
 
     def changes(self, X, samples):
         """The table of `Drift`, of new samples.
@@ -118,6 +145,14 @@ class Reference:
             "missing_now": np.isnan(now).mean(axis=0),
         }
         return as_table(X, {name: column[order] for name, column in table.items()})
+
+
+def _flat_rows(X, numbers) -> np.ndarray:
+    """Some of the rows or samples, flat, in their own precision where they have one."""
+    some = _safe_indexing(X, numbers)
+    if hasattr(some, "reshape") and not sparse.issparse(some):
+        return some.reshape(len(numbers), -1)
+    return entries_of(some).rows
 
 
 def two_sample_test(before, now, weight=None, n_permutations=0) -> tuple[float, float]:

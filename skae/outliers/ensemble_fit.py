@@ -97,7 +97,7 @@ def fit_ensemble(
     rate: float | None = None,
     n_jobs: int | None = None,
     earlier: EnsembleScorer | None = None,
-    lowered: Callable | None = None,
+    noted: Callable | None = None,
 ) -> FittedEnsemble:
     """Train members on rows drawn from X and calibrate on their out-of-bag scores.
 
@@ -124,8 +124,8 @@ def fit_ensemble(
     n_jobs : int, optional
     earlier : EnsembleScorer, optional
         Members of an earlier fit, which come before the new ones.
-    lowered : callable, optional
-        What calibrates instead of the scores: ``lowered(scores, numbers of rows)``,
+    noted : callable, optional
+        What calibrates instead of the scores: ``noted(scores, numbers of rows)``,
         scores that may lie below.
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
@@ -155,7 +155,7 @@ def fit_ensemble(
     rows, scores = _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs)
     new, of_new = _new_scores(scorer, X, drawn, n_wanted - len(rows), random, n_jobs)
     rows, scores = np.r_[drawn[rows], new], np.r_[scores, of_new]
-    counted = scores if lowered is None else lowered(scores, rows)
+    counted = scores if noted is None else noted(scores, rows)
     weight = None if weight is None else weight[rows]
     calibration = Calibration.robust(counted, weight, doubted=scores)
     n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))

@@ -22,7 +22,7 @@ __all__ = ["fit_estimator", "is_fitted"]
 _VALIDATION_FRACTION = 0.25
 
 
-def fit_estimator(estimator, X, weight, random_state, feature_names, lowered=None):
+def fit_estimator(estimator, X, weight, random_state, feature_names, noted=None):
     """A scorer by an autoencoder, and its calibration.
 
     Parameters
@@ -35,8 +35,8 @@ def fit_estimator(estimator, X, weight, random_state, feature_names, lowered=Non
     random_state : int, RandomState or None
     feature_names : ndarray of str or None
         Those of X.
-    lowered : callable, optional
-        What calibrates instead of the scores: ``lowered(scores, numbers of rows)``.
+    noted : callable, optional
+        What calibrates instead of the scores: ``noted(scores, numbers of rows)``.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def fit_estimator(estimator, X, weight, random_state, feature_names, lowered=Non
     scorer = ReconstructionScorer(nameless(estimator))
     scores = scorer.scores(_safe_indexing(X, held_out))
     scorer.best, scorer.margin = best_score(scores)
-    counted = scores if lowered is None else lowered(scores, held_out)
+    counted = scores if noted is None else noted(scores, held_out)
     weight = None if weight is None else weight[held_out]
     calibration = Calibration.robust(counted, weight, doubted=scores)
     return scorer, calibration
