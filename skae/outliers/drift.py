@@ -24,9 +24,9 @@ _ROWS, _ENTRIES = (64, 1024), 2**18
 # precision.
 _SAME = 2e-6
 # Rows that occur as often are common.
-_COMMON = 4
+_COMMON = 8
 # Different values up to which permutations are quick.
-_LEVELS = 2000
+_LEVELS = 500
 
 
 @dataclass(frozen=True)
