@@ -76,8 +76,7 @@ class AEOutlierDetector(
         Share of the rows, deepest first, that the autoencoders train on. Raise it
         towards 1 when the training rows are known to be clean.
     false_alarm_rate : float, default=0.05
-        With ``contamination="auto"`` the share of new normal rows to be flagged. Small
-        ones take longer: up to 20 / false_alarm_rate rows of X calibrate.
+        With ``contamination="auto"`` the share of new normal rows to be flagged.
     hidden_layer_sizes : tuple of int, default=(64,)
         Widths of the hidden layers of the autoencoders.
     noise_level : float, default=0.3
@@ -118,7 +117,7 @@ class AEOutlierDetector(
     calibration_scores_ : ndarray of shape (n_calibration,)
         Sorted out-of-bag scores of the training rows that set the threshold.
     n_left_out_ : int
-        Outliers beyond doubt among them, at most 1.5%, which were left out.
+        Outliers beyond doubt that do not calibrate, at most 1.5% of the rows.
     max_samples_ : int
         Rows drawn for each pair of members.
     n_iter_ : int
@@ -137,9 +136,9 @@ class AEOutlierDetector(
     Features are centred at their medians, divided by their interquartile ranges and
     logarithmic beyond three robust standard deviations. Trimming helps most when the
     training rows are contaminated; when they are clean, nearly all the accuracy is the
-    codebooks'. For denoising see Vincent et al. (2010, JMLR 11), for trimming Rousseeuw
-    (1984), for the nearest of few random rows Sugiyama and Borgwardt (2013, NeurIPS),
-    for the threshold and the p-values Bates et al. (2023, arXiv 2104.08279).
+    codebooks'. Denoising: Vincent et al. (2010, JMLR 11); trimming: Rousseeuw (1984);
+    nearest random rows: Sugiyama and Borgwardt (2013, NeurIPS); p-values: Bates et al.
+    (2023, arXiv 2104.08279).
 
     Examples
     --------
@@ -270,9 +269,8 @@ class AEOutlierDetector(
     def p_values(self, X):
         """Conformal p-values: how surprising each row would be if it were normal.
 
-        The share of calibration rows, the new row included, that score no higher. If
-        the row and the calibration rows are exchangeable, the chance of a value of at
-        most u is at most u. Outliers beyond doubt (``n_left_out_``) do not calibrate.
+        The share of calibration rows, the new one included, that score no higher. It is
+        at most u with a chance of at most u if the row is exchangeable with them.
 
         Returns
         -------
@@ -295,7 +293,6 @@ class AEOutlierDetector(
         if n_members == 0:
             warnings.warn(
                 "Warm-start fitting without increasing n_estimators adds no members.",
-                UserWarning,
                 stacklevel=5,
             )
             return

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from skae.outliers.recognition import are_alike, signatures
 from skae.parts.dense import DenseCodec
 from skae.rows.chunks import product_rows
 
@@ -39,12 +40,15 @@ class Member:
         The codebook.
     left_out : bool Tensor of shape (n_codes,)
         The codes that are left out where a row is taken for them.
-    recognised : bool Tensor of shape (n_codes,)
-        The codes that disqualify the member where a row is taken for them.
     typical : Tensor of shape (2,)
         Mean error of the codec and of the codebook on out-of-bag rows.
     tolerance : Tensor of shape ()
-        A row is taken for a code that is no farther, in root mean square.
+        A row is taken for a training row that is no farther, in root mean square.
+    signatures : Tensor of shape (n_codes, width)
+        Of the training rows that the codes are views of.
+    n_copies : int Tensor of shape (n_codes,)
+        How many other training rows are taken for each of them. Only a row without
+        copies is recognised.
     """
 
     features: Tensor
@@ -53,9 +57,10 @@ class Member:
     high: Tensor
     codes: Tensor
     left_out: Tensor
-    recognised: Tensor
     typical: Tensor
     tolerance: Tensor
+    signatures: Tensor
+    n_copies: Tensor
 
     def to(self, device: torch.device | str) -> "Member":
         """A copy of the member on a device."""
@@ -113,10 +118,11 @@ class Ensemble:
         ----------
         x : Tensor of shape (batch, n_features)
         in_bag : bool Tensor of shape (members, batch), optional
-            The members that trained on a row, where that is on record: they do not
-            judge it, whether they recognise it or not.
+            The members that trained on a row, where the rows are training rows that
+            stand for new ones: they do not judge it, whether they recognise it or not.
         """
-        found = [group.errors(x) for group in self._groups]
+        signature, n_copies = signatures(x), 0 if in_bag is None else 1
+        found = [group.errors(x, signature, n_copies) for group in self._groups]
         error, recognised = (torch.cat(parts) for parts in zip(*found, strict=True))
         return (error * _shares(recognised, in_bag)).sum(0)
 
@@ -143,7 +149,8 @@ class Ensemble:
 
         Such a member does not judge the row, unless all of them recognise it.
         """
-        return torch.cat([group.errors(x)[1] for group in self._groups])
+        signature = signatures(x)
+        return torch.cat([group.errors(x, signature)[1] for group in self._groups])
 
     def _parts(self, x: Tensor) -> Iterator[tuple["_Group", Tensor]]:
         sizes = [len(group.typical) for group in self._groups]
@@ -181,10 +188,11 @@ class _Group:
         self.codes = codes.flatten(0, 1)
         left_out = [_repeated(member.left_out, n_codes) for member in members]
         self.left_out = torch.stack(left_out).unsqueeze(2)
-        recognised = [_repeated(member.recognised, n_codes) for member in members]
-        self.recognised = torch.cat(recognised)
         tolerance = torch.stack([member.tolerance for member in members])
         self.tolerance = tolerance.unsqueeze(1)
+        signature = [_repeated(member.signatures, n_codes) for member in members]
+        self.signatures = torch.cat(signature)
+        self.n_copies = torch.cat([_repeated(m.n_copies, n_codes) for m in members])
         # Of x c - |c|^2 / 2, which is largest for the nearest code c.
         half_norm = codes.square().sum(2, keepdim=True) / 2
         self.closeness = torch.cat([codes, -half_norm], dim=2)
@@ -227,15 +235,19 @@ class _Group:
         residual, square, nearest = self.differences(x)
         return residual.mean(2), _root_mean(square), nearest
 
-    def errors(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def errors(
+        self, x: Tensor, signature: Tensor, n_copies: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Errors in multiples of a typical row's, and which rows are recognised.
 
-        Both ``(members, batch)``.
+        Both ``(members, batch)``. The nearest code is recognised if the row is like the
+        training row of the code and that one has so many copies, the row among them.
         """
         residual, distance, nearest = self.mean_differences(x)
         error = residual / self.typical[:, :1]
         error.addcdiv_(distance, self.typical[:, 1:], value=_CODES_WEIGHT)
-        return error, (distance <= self.tolerance) & self.recognised[nearest]
+        alike = are_alike(signature, self.signatures[nearest], self.tolerance)
+        return error, alike & (self.n_copies[nearest] <= n_copies)
 
     def nearest(self, rows: Tensor) -> Tensor:
         """Place of each row's nearest code in ``codes``, shape ``(members, batch)``."""

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from skae.models.autoencoder import Autoencoder
 from skae.models.autoencoder_gradient import ExplicitGradient
 from skae.outliers.ensemble import Ensemble, Member, columns_of
+from skae.outliers.recognition import n_copies, signatures
 from skae.outliers.robust_units import trusted_rows
 from skae.parts.corruption import GaussianNoise, NoCorruption
 from skae.parts.dense import Dense, DenseCodec
@@ -38,9 +39,9 @@ _BACK_OFF, _RETRIES = 0.1, 3
 _BETAS = (0.9, 0.99)
 # Errors below a thousandth of a robust standard deviation are rounding.
 _MIN_ERROR = 1e-3
-# A row is taken for a code this close, in shares of the typical distance of new rows to
-# their nearest code; where the features' resolution is worse, up to so close.
-_CLOSE, _CLOSEST_OF_COARSE = 0.05, 0.25
+# A row is taken for a training row this close, in shares of the typical distance of new
+# rows to their nearest code; where the features' resolution is worse, up to so close.
+_CLOSE, _CLOSEST_OF_COARSE = 0.05, 0.15
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,12 @@ def train(
         trusted = [mine.trusted for mine in rows]
         _train_autoencoders(codec, views, trusted, settings, generator, weight)
     codec.requires_grad_(False)
-    resolution = torch.zeros(x.shape[1]) if resolution is None else resolution
-    resolution = resolution.to(x.device)
     members = [
-        _member(x, codec.member(i), features[i], mine, leave_one_out, resolution)
-        for i, mine in enumerate(rows)
+        _member(x, codec.member(index), features[index], mine, leave_one_out)
+        for index, mine in enumerate(rows)
     ]
+    coarse = 0.0 if resolution is None else float(resolution.square().mean().sqrt())
+    _let_recognise(members, x, [mine.in_bag for mine in rows], coarse)
     in_bag = np.zeros((len(x), n_members), dtype=bool)
     if not leave_one_out:
         for index, mine in enumerate(rows):
@@ -250,42 +251,50 @@ def _member(
     features: Tensor,
     rows: _MemberRows,
     leave_one_out: bool,
-    resolution: Tensor,
 ) -> Member:
     """A trained member with its codebook and its typical errors."""
     view = columns_of(x, features)
     trusted, codes = view[_index(rows.trusted, x)], view[_index(rows.in_bag, x)]
-    none = codes.new_zeros(len(codes), dtype=torch.bool)
     member = Member(
         features=features,
         codec=codec.requires_grad_(False),
         low=trusted.amin(0),
         high=trusted.amax(0),
         codes=codes,
-        left_out=_alone(codes, codes.new_zeros(())) if leave_one_out else none,
-        recognised=none,
+        left_out=_unique(codes)
+        if leave_one_out
+        else codes.new_zeros(len(codes)).bool(),
         typical=torch.ones(2, device=x.device),
-        tolerance=torch.zeros((), device=x.device),
+        tolerance=x.new_zeros(()),
+        signatures=signatures(x[_index(rows.in_bag, x)]),
+        n_copies=torch.zeros(len(codes), dtype=torch.long, device=x.device),
     )
     errors = Ensemble([member]).mean_errors(x[_index(rows.out_of_bag, x)])
     member.typical = errors.clamp_min(_MIN_ERROR)
-    distance = member.typical[1]
-    coarse = resolution[features].square().mean().sqrt()
-    member.tolerance = coarse.clamp(_CLOSE * distance, _CLOSEST_OF_COARSE * distance)
-    alone = _alone(codes, member.tolerance)
-    member.left_out, member.recognised = (
-        (alone, none) if leave_one_out else (none, alone)
-    )
     return member
 
 
-def _alone(codes: Tensor, tolerance: Tensor) -> Tensor:
-    """The codes that no other code is taken for."""
-    # Products are fast, but round away the zero of equal codes.
-    few = len(codes) < _MIN_ROWS
-    mode = "donot_use_mm_for_euclid_dist" if few else "use_mm_for_euclid_dist"
-    distance = torch.cdist(codes, codes, compute_mode=mode) / codes.shape[1] ** 0.5
-    return (distance.fill_diagonal_(torch.inf) > tolerance).all(1)
+def _let_recognise(
+    members: Sequence[Member], x: Tensor, in_bag: Sequence[np.ndarray], coarse: float
+) -> None:
+    """Set within which tolerance members take rows for their own, and copies of those.
+
+    ``coarse`` is the root mean square of what rounding may change. Of leave-one-out,
+    members leave out codes and not rows.
+    """
+    typical = torch.stack([member.typical[1] for member in members]).mean()
+    tolerance = typical * _CLOSE
+    tolerance = tolerance.clamp_min(coarse).clamp_max(_CLOSEST_OF_COARSE * typical)
+    copies = n_copies(signatures(x), tolerance)
+    for member, mine in zip(members, in_bag, strict=True):
+        member.tolerance = tolerance
+        member.n_copies = copies[_index(mine, x)]
+
+
+def _unique(codes: Tensor) -> Tensor:
+    """The codes that occur once."""
+    _, place, count = codes.unique(dim=0, return_inverse=True, return_counts=True)
+    return count[place] == 1
 
 
 def _index(rows: np.ndarray, x: Tensor) -> Tensor:

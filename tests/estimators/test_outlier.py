@@ -1,19 +1,22 @@
 """`AEOutlierDetector`: ranking, honesty, thresholds, explanations and bad input."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import sparse, stats
 from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import make_scorer, precision_score, recall_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skae import AEOutlierDetector, AutoencoderTransformer
+from skae import AEOutlierDetector, AutoencoderTransformer, VariationalAE
 from skae.rows import chunks as batches
 
 RNG = np.random.default_rng(0)
@@ -596,3 +599,193 @@ class TestMissingValues:
         train, fresh = (self.holed(rng.normal(size=(2000, 5)), 0.2, s) for s in (0, 1))
         fitted = AEOutlierDetector(random_state=0).fit(train)
         assert abs((fitted.predict(fresh) == -1).mean() - 0.05) < 0.02
+
+
+def yes_or_no(r, n):
+    return (r.random((n, 8)) < 0.05) * 1.0
+
+
+def opening_hours(r, n):
+    return np.where(r.random((n, 1)) < 0.42, r.poisson([30, 12, 5], (n, 3)), 0.0)
+
+
+def zero_rows(r, n):
+    return np.where(r.random((n, 1)) < 0.6, 0.0, r.normal(size=(n, 5)))
+
+
+def one_hot(r, n):
+    frequency = 1 / np.arange(1, 11)
+    return np.eye(10)[r.choice(10, p=frequency / frequency.sum(), size=n)]
+
+
+def clusters(r, n):
+    centers = 8 * np.random.default_rng(3).normal(size=(3, 10))
+    return centers[r.choice(3, p=[0.6, 0.3, 0.1], size=n)] + r.normal(size=(n, 10))
+
+
+def counts(r, n):
+    return r.poisson(0.2, (n, 3)) * 1.0
+
+
+def spikes_of_millions(r, n):
+    return np.where(r.random((n, 60)) < 0.02, 1e6 * r.exponential(size=(n, 60)), 0.0)
+
+
+def copies(r, n):
+    return np.random.default_rng(5).normal(size=(400, 5))[r.integers(0, 400, n)]
+
+
+def heavy_tails(r, n):
+    return r.standard_cauchy(size=(n, 4))
+
+
+class TestStatedRate:
+    """The share of fresh rows flagged, and what calibrates."""
+
+    @pytest.mark.parametrize(
+        "rows",
+        [
+            yes_or_no,
+            opening_hours,
+            zero_rows,
+            one_hot,
+            clusters,
+            counts,
+            spikes_of_millions,
+            copies,
+            heavy_tails,
+        ],
+    )
+    def test_it_holds_on_tables_of_any_kind(self, rows):
+        flagged = []
+        for seed in range(5):
+            r = np.random.default_rng(seed)
+            fitted = AEOutlierDetector(random_state=seed).fit(rows(r, 800))
+            fresh = rows(r, 3000)
+            outlying = fitted.predict(fresh) == -1
+            np.testing.assert_array_equal(outlying, fitted.p_values(fresh) <= 0.05)
+            flagged.append(outlying.mean())
+            assert fitted.n_left_out_ <= 0.015 * 800
+        # The standard error of the mean is 0.0035.
+        assert 0.03 < np.mean(flagged) < 0.065
+
+    def test_rare_values_of_one_column_are_not_flagged_beyond_it(self):
+        r = np.random.default_rng(0)
+        fitted = AEOutlierDetector(random_state=0).fit(r.random((1000, 1)) < 0.3)
+        assert (fitted.predict(r.random((1000, 1)) < 0.3) == 1).all()
+
+    @pytest.mark.parametrize("unit", [1e-3, 1.0, 30.0])
+    def test_it_holds_for_positive_log_densities(self, unit):
+        judge = VariationalAE(2, max_iter=5, random_state=0)
+        r = np.random.default_rng(0)
+
+        def draw(n):
+            structure = r.normal(size=(n, 2)) @ MIXING[:2]
+            return unit * (structure + 0.3 * r.normal(size=(n, 6)))
+
+        fitted = AEOutlierDetector(estimator=judge, random_state=0).fit(draw(2000))
+        assert len(fitted.calibration_scores_) + fitted.n_left_out_ == 500
+        assert fitted.n_left_out_ <= 7
+        assert abs((fitted.predict(draw(3000)) == -1).mean() - 0.05) < 0.035
+
+    def test_far_outliers_in_training_are_left_out_and_counted(self):
+        rows = np.r_[normal_rows(1000, seed=3), 1e6 * OUTLIERS[:10]]
+        fitted = AEOutlierDetector(random_state=0).fit(rows)
+        assert fitted.n_left_out_ == 10
+        assert len(fitted.calibration_scores_) == 1000
+
+    def test_small_rates_take_more_calibration_rows(self):
+        r = np.random.default_rng(0)
+        rows, fresh = r.normal(size=(2, 20_000, 3))
+        options = {"max_samples": 64, "max_iter": 5, "random_state": 0}
+        few = AEOutlierDetector(**options).fit(rows)
+        more = AEOutlierDetector(false_alarm_rate=0.002, **options).fit(rows)
+        some = AEOutlierDetector(false_alarm_rate=5e-4, **options).fit(rows)
+        n_rows = [len(d.calibration_scores_) + d.n_left_out_ for d in (few, more, some)]
+        assert n_rows[0] == 400
+        assert n_rows[1] == 10_000
+        assert 19_950 <= n_rows[2] <= 20_000
+        outlying = more.predict(fresh) == -1
+        np.testing.assert_array_equal(outlying, more.p_values(fresh) <= 0.002)
+        assert 15 < outlying.sum() < 75
+        np.testing.assert_array_equal(few.score_samples(rows), more.score_samples(rows))
+
+    @pytest.mark.parametrize(
+        "judge", [None, AutoencoderTransformer(2, max_iter=2, random_state=0)]
+    )
+    def test_a_rate_that_the_rows_cannot_resolve_is_named(self, judge):
+        detector = AEOutlierDetector(
+            estimator=judge, false_alarm_rate=1e-4, random_state=0
+        )
+        message = r"false_alarm_rate=0.0001 needs 9999 calibration rows; \d+ resolve"
+        with pytest.warns(UserWarning, match=message) as caught:
+            detector.fit(X)
+        assert caught[0].filename == __file__
+        n_rows = len(detector.calibration_scores_)
+        assert f"from {1 / (n_rows + 1):.2g} on" in str(caught[0].message)
+
+    def test_a_rate_that_the_rows_resolve_just_so_is_not_named(self):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            AEOutlierDetector(random_state=0).fit(X[:33])
+            AEOutlierDetector(false_alarm_rate=1 / 401, random_state=0).fit(X)
+            AEOutlierDetector(contamination=0.1, random_state=0).fit(X[:10])
+
+
+class TestSameRow:
+    """Training rows that come back are judged by the same members."""
+
+    FORMS = {
+        "float32": lambda rows: rows.astype(np.float32),
+        "six decimals": lambda rows: rows.round(6),
+        "six digits": lambda rows: np.vectorize(lambda v: float(f"{v:.6g}"))(rows),
+        "last bits": lambda rows: rows * (1 + 1e-9),
+        "sparse": lambda rows: sparse.csr_matrix(rows.astype(np.float32)),
+        "tensor": lambda rows: torch.tensor(rows, dtype=torch.float32),
+    }
+
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("offset", [0.0, 1e3])
+    @pytest.mark.parametrize("options", [{}, {"max_features": 3}, {"bootstrap": True}])
+    def test_the_same_rows_are_flagged(self, form, offset, options):
+        rows = offset + X
+        fitted = AEOutlierDetector(max_iter=3, random_state=0, **options).fit(rows)
+        expected = fitted.score_samples(rows)
+        again = self.FORMS[form](rows)
+        assert np.mean(np.abs(fitted.score_samples(again) - expected) > 0.05) < 0.01
+        flagged = (fitted.predict(rows) == -1).sum()
+        assert abs((fitted.predict(again) == -1).sum() - flagged) <= 1
+
+    def test_row_by_row_behind_a_projection(self):
+        rows = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
+        steps = StandardScaler(), PCA(8), AEOutlierDetector(random_state=0)
+        pipeline = make_pipeline(*steps).fit(rows)
+        one_by_one = [pipeline.predict(row[None])[0] for row in rows]
+        np.testing.assert_array_equal(one_by_one, pipeline.predict(rows))
+
+    def test_pickled_and_grown_detectors_recognise_them_too(self):
+        grown = AEOutlierDetector(4, warm_start=True, random_state=0).fit(X)
+        grown.set_params(n_estimators=8).fit(X)
+        copied = pickle.loads(pickle.dumps(grown))
+        expected = grown.score_samples(X)
+        again = copied.score_samples(X.astype(np.float32))
+        np.testing.assert_allclose(again, expected, rtol=1e-4)
+        assert (grown.predict(X) == -1).mean() == pytest.approx(0.05, abs=0.02)
+
+    def test_copies_of_a_row_come_back_with_one_score(self):
+        rows = np.r_[X, X[:40], X[:20].astype(np.float32)]
+        fitted = AEOutlierDetector(random_state=0).fit(rows)
+        np.testing.assert_allclose(
+            fitted.score_samples(rows.astype(np.float32)),
+            fitted.score_samples(rows),
+            rtol=1e-3,
+        )
+
+    @pytest.mark.parametrize("d", [1, 2, 5])
+    def test_fresh_rows_are_not_taken_for_training_rows(self, d):
+        p = []
+        for seed in range(4):
+            r = np.random.default_rng(seed)
+            fitted = AEOutlierDetector(random_state=seed).fit(r.normal(size=(1500, d)))
+            p.append(fitted.p_values(r.normal(size=(500, d))))
+        assert stats.kstest(np.concatenate(p), "uniform").pvalue > 0.005

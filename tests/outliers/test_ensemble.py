@@ -53,10 +53,7 @@ def trained(x=None, n_members=4, n_features=D, seed=0, weight=None, **settings):
 
 def strangers(members):
     """The members, without what they recognise rows by."""
-    nothing = [torch.zeros_like(member.recognised) for member in members]
-    return [
-        replace(m, recognised=none) for m, none in zip(members, nothing, strict=True)
-    ]
+    return [replace(m, n_copies=torch.full_like(m.n_copies, 9)) for m in members]
 
 
 def errors(members, x):
@@ -78,9 +75,10 @@ def hand_made(features, n_codes=7, seed=0, bias=0.0, left_out=False):
         high=torch.linspace(1, 2, n_used),
         codes=codes,
         left_out=torch.full((n_codes,), left_out),
-        recognised=torch.full((n_codes,), not left_out),
         typical=torch.tensor([0.7, 0.3]),
         tolerance=torch.tensor(1e-3),
+        signatures=normal(n_codes, 8, seed=seed),
+        n_copies=torch.zeros(n_codes, dtype=torch.long),
     )
 
 
@@ -306,14 +304,28 @@ class TestRecognition:
     def test_a_row_beyond_the_tolerance_is_new(self):
         x = table()
         members, in_bag = trained(x)
-        ensemble = Ensemble(members)
-        steps = torch.stack([member.tolerance for member in members])
-        assert np.array_equal(ensemble.recognised(x + 0.9 * steps.min()).T, in_bag)
-        assert not ensemble.recognised(x + 1.1 * steps.max()).any()
+        ensemble, tolerance = Ensemble(members), members[0].tolerance
+        direction = normal(N, D, seed=8)
+        direction /= direction.square().mean(1, keepdim=True).sqrt()
+        near = ensemble.recognised(x + 0.5 * tolerance * direction)
+        assert np.array_equal(near.T, in_bag)
+        assert ensemble.recognised(x + 10 * tolerance * direction).sum() < 5
+
+    def test_a_row_that_differs_where_a_member_does_not_look_is_new(self):
+        x = table()
+        members, in_bag = trained(x, n_features=3)
+        moved = x.clone()
+        for member, mine in zip(members, in_bag.T, strict=True):
+            blind = np.setdiff1d(np.arange(D), member.features)
+            moved[:, blind] = x[:, blind] + 3
+            recognised = Ensemble([member]).recognised(moved)[0]
+            assert not (recognised & torch.from_numpy(mine)).any()
+            moved[:, blind] = x[:, blind]
 
     def test_the_tolerance_is_a_share_of_the_typical_distance(self):
-        for member in trained()[0]:
-            assert member.tolerance == pytest.approx(0.05 * member.typical[1].item())
+        members, _ = trained()
+        typical = np.mean([member.typical[1].item() for member in members])
+        assert all(m.tolerance.item() == pytest.approx(0.05 * typical) for m in members)
 
     def test_coarse_features_widen_the_tolerance_within_bounds(self):
         x = table()
@@ -324,22 +336,32 @@ class TestRecognition:
             members, _ = train(
                 x, pairs, 4, settings_of(max_iter=3), generator(), None, resolution
             )
-            typical = [member.typical[1].item() for member in members]
-            return [member.tolerance.item() for member in members], typical
+            typical = np.mean([member.typical[1].item() for member in members])
+            return members[-1].tolerance.item() / typical, typical
 
         (fine, typical), (coarse, _), (hopeless, _) = map(tolerances, (1e-9, 0.05, 9.0))
-        assert fine == pytest.approx([0.05 * one for one in typical])
-        assert coarse == pytest.approx([0.05] * 4)
-        assert hopeless == pytest.approx([0.25 * one for one in typical])
+        assert fine == pytest.approx(0.05)
+        assert coarse == pytest.approx(0.05 / typical)
+        assert hopeless == pytest.approx(0.15)
 
-    def test_members_do_not_recognise_rows_that_they_hold_twice(self):
+    def test_rows_that_occur_twice_are_not_recognised(self):
         x = table()
-        x[N // 2 :] = x[: N // 2]
-        members, _ = trained(x)
+        x[9] = x[0] + 1e-6
+        members, in_bag = trained(x)
         recognised = Ensemble(members).recognised(x)
-        for member, mine in zip(members, recognised, strict=True):
-            copies = (x[:, None] == member.codes).all(2).sum(1)
-            assert torch.equal(mine, copies == 1)
+        assert not recognised[:, [0, 9]].any()
+        others = np.setdiff1d(np.arange(N), [0, 9])
+        assert np.array_equal(recognised.T[others], in_bag[others])
+
+    def test_of_two_copies_in_training_neither_is_judged_where_the_other_is(self):
+        x = table()
+        x[9] = x[0]
+        members, in_bag = trained(x, n_members=6)
+        judges = ~(in_bag[0] | in_bag[9])
+        assert judges.any()
+        error = Ensemble(members).errors(x[:1], torch.from_numpy(in_bag[:1].T))
+        by_them = [m for m, judge in zip(members, judges, strict=True) if judge]
+        torch.testing.assert_close(error, errors(by_them, x[:1]).sum(1))
 
     def test_members_with_a_row_in_bag_do_not_judge_it(self):
         members = strangers(trained()[0])
@@ -354,7 +376,8 @@ class TestRecognition:
     def test_where_all_recognise_a_row_those_without_it_in_bag_judge(self):
         x = normal(1, D, seed=4)
         hand = [hand_made(range(D), seed=seed) for seed in range(3)]
-        members = [replace(m, tolerance=torch.tensor(1e9)) for m in hand]
+        far = torch.tensor(1e9)
+        members = [replace(member, tolerance=far) for member in hand]
         ensemble, apart = Ensemble(members), [Ensemble([m]).errors(x) for m in members]
         torch.testing.assert_close(ensemble.errors(x), sum(apart) / 3)
         in_bag = torch.tensor([[True], [False], [False]])
