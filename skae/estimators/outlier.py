@@ -58,10 +58,10 @@ class AEOutlierDetector(
     n_estimators : int, default=8
         Members. Two at a time share out the rows that they draw.
     max_samples : "auto", int or float, default="auto"
-        Rows drawn for each pair of members, half of them for each; a float is the share
-        of the training rows, "auto" is min(1024, n_samples). The cost of fitting grows
-        with it and not with n_samples. Raise it when the training rows are clean; lower
-        it when outliers come in clusters.
+        Rows drawn for each two pairs of members, half of them for each member; a float
+        is the share of the training rows, "auto" is min(1024, n_samples). The cost of
+        fitting grows with it and not with n_samples. Raise it when the training rows
+        are clean; lower it when outliers come in clusters.
     contamination : "auto" or float, default="auto"
         "auto" sets the threshold at ``false_alarm_rate``. A float in (0, 0.5] is the
         share of the training rows to flag, as in IsolationForest.
@@ -89,6 +89,14 @@ class AEOutlierDetector(
         others set the threshold. With a fitted one, which should have been trained on
         other rows, all of them do; wrap it in ``sklearn.frozen.FrozenEstimator`` to
         keep it fitted in ``clone`` and searches.
+    novelty : bool, default=False
+        Whether the training rows are known to be clean. Rows are then compared with all
+        of up to 16,384 of them (fewer above 128 features: 2,097,152 values, but at
+        least 1,024 rows) instead of with codebooks, and ``support_fraction`` is one. It
+        ranks outliers better than the default where it holds, and much worse where
+        outliers are among the training rows; scoring takes longer the more rows there
+        are. Unlike ``LocalOutlierFactor``'s it scores training rows too, each compared
+        with the others.
     missing : {"median", "unusual"}, default="median"
         What NaN, a missing value, says of a row. "median": nothing; the value counts as
         the feature's median. "unusual": the row is the more unusual the fewer training
@@ -165,6 +173,7 @@ class AEOutlierDetector(
     estimator: Any = parameter(
         None, HasMethods(["fit", "reconstruct", "score_samples"]), None
     )
+    novelty: bool = parameter(False, "boolean")
     missing: str = parameter("median", choice("median", "unusual"))
     max_iter: Any = parameter(None, at_least(1), None)
     batch_size: int = parameter(64, at_least(1))
@@ -313,6 +322,7 @@ class AEOutlierDetector(
             rate=rate,
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,
+            novelty=self.novelty,
             noted=noted,
         )
         self.estimators_ = self._scorer.members
@@ -324,7 +334,7 @@ class AEOutlierDetector(
         return EnsembleSettings(
             hidden_layer_sizes=widths,
             noise_level=self.noise_level,
-            support_fraction=self.support_fraction,
+            support_fraction=1.0 if self.novelty else self.support_fraction,
             n_features=features_per_member(self.max_features, n_features, n_members),
             max_iter=self.max_iter,
             batch_size=self.batch_size,

@@ -11,16 +11,14 @@ from itertools import groupby
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from skae.outliers.codebooks import Codebooks
 from skae.outliers.recognition import are_alike, signatures
 from skae.parts.dense import DenseCodec
 from skae.rows.chunks import product_rows
 
 __all__ = ["Ensemble", "Member", "columns_of"]
 
-# How much the codebook's error counts beside the autoencoder's, both over their means.
-_CODES_WEIGHT = 1.0
 _MAX_ENTRIES = 4 * 2**20
 
 
@@ -74,11 +72,18 @@ class Ensemble:
     Parameters
     ----------
     members : sequence of Member
+    weights : pair of float, default=(1.0, 1.0)
+        How much the errors of autoencoders and of codebooks count, over their means.
     max_entries : int, optional
         Members are evaluated together while their largest intermediate is no larger.
     """
 
-    def __init__(self, members: Sequence[Member], max_entries: int = _MAX_ENTRIES):
+    def __init__(
+        self,
+        members: Sequence[Member],
+        weights: tuple[float, float] = (1.0, 1.0),
+        max_entries: int = _MAX_ENTRIES,
+    ):
         self._groups = []
         for sizes, group in groupby(members, lambda member: member.codec.sizes):
             group = list(group)
@@ -86,7 +91,7 @@ class Ensemble:
             n_rows = product_rows(group[0].codes.device)
             together = max(1, max_entries // (n_rows * widest))
             for start in range(0, len(group), together):
-                self._groups.append(_Group(group[start : start + together]))
+                self._groups.append(_Group(group[start : start + together], weights))
 
     def contributions(self, x: Tensor) -> Tensor:
         """What every feature adds to the error of every row.
@@ -102,13 +107,10 @@ class Ensemble:
         """
         total = torch.zeros_like(x)
         for group, part in self._parts(x):
-            residual, square, _ = group.differences(x)
-            n_used = residual.shape[2]
-            distance = _root_mean(square)
-            of_codec = part / (group.typical[:, :1] * n_used)
-            of_codes = _CODES_WEIGHT * part / (group.typical[:, 1:] * n_used * distance)
-            residual.mul_(of_codec.unsqueeze(2))
-            group.add(total, residual.addcmul_(square, of_codes.unsqueeze(2)))
+            residual, difference, _ = group.differences(x)
+            weight = group.weights(residual.shape[2]).unsqueeze(2) * part.unsqueeze(2)
+            residual.mul_(weight[0])
+            group.add(total, residual.addcmul_(difference, weight[1]))
         return total
 
     def errors(self, x: Tensor, in_bag: Tensor | None = None) -> Tensor:
@@ -174,8 +176,8 @@ def _shares(recognised: Tensor, in_bag: Tensor | None = None) -> Tensor:
 class _Group:
     """Members of equal sizes stacked along a leading axis."""
 
-    def __init__(self, members: Sequence[Member]):
-        n_codes = max(len(member.codes) for member in members)
+    def __init__(self, members: Sequence[Member], weights: tuple[float, float]):
+        self.error_weights = weights
         self.features = [member.features for member in members]
         first = self.features[0]
         self.shares_features = all(torch.equal(first, used) for used in self.features)
@@ -183,21 +185,15 @@ class _Group:
         self.low = torch.stack([member.low for member in members]).unsqueeze(1)
         self.high = torch.stack([member.high for member in members]).unsqueeze(1)
         self.typical = torch.stack([member.typical for member in members])
-        # Repeating a code changes no distance to the nearest.
-        codes = torch.stack([_repeated(member.codes, n_codes) for member in members])
-        self.codes = codes.flatten(0, 1)
-        left_out = [_repeated(member.left_out, n_codes) for member in members]
-        self.left_out = torch.stack(left_out).unsqueeze(2)
-        tolerance = torch.stack([member.tolerance for member in members])
-        self.tolerance = tolerance.unsqueeze(1)
-        signature = [_repeated(member.signatures, n_codes) for member in members]
-        self.signatures = torch.cat(signature)
-        self.n_copies = torch.cat([_repeated(m.n_copies, n_codes) for m in members])
-        # Of x c - |c|^2 / 2, which is largest for the nearest code c.
-        half_norm = codes.square().sum(2, keepdim=True) / 2
-        self.closeness = torch.cat([codes, -half_norm], dim=2)
-        places = torch.arange(len(members), device=codes.device) * n_codes
-        self.first_code = places.unsqueeze(1)
+        self.tolerance = torch.stack([member.tolerance for member in members])
+        self.codebooks = Codebooks(
+            [member.codes for member in members],
+            [member.left_out for member in members],
+            self.tolerance,
+            self.shares_features,
+        )
+        self.signatures = self.codebooks.by_place([m.signatures for m in members])
+        self.n_copies = self.codebooks.by_place([m.n_copies for m in members])
 
     def view(self, x: Tensor) -> Tensor:
         """What each member uses, shape ``(members, batch, n_used)``."""
@@ -208,7 +204,7 @@ class _Group:
 
     def add(self, total: Tensor, parts: Tensor) -> None:
         """Add each member's values of its features to all features."""
-        if self.codes.shape[1] == total.shape[1]:
+        if parts.shape[2] == total.shape[1]:
             total += parts.sum(0)
             return
         for features, part in zip(self.features, parts, strict=True):
@@ -219,21 +215,27 @@ class _Group:
         clipped = rows.clamp(self.low, self.high)
         return self.codec.decode(self.codec.encode(clipped)).clamp_(self.low, self.high)
 
-    def differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Absolute residuals of the autoencoders and squared ones of the codebooks.
+    def weights(self, n_used: int = 1) -> Tensor:
+        """What turns errors into multiples of a typical row's, ``(2, members, 1)``."""
+        weight = self.typical.new_tensor(self.error_weights) / n_used
+        return (weight / self.typical).T.unsqueeze(2)
 
-        Both of shape ``(members, batch, n_used)``; the latter are the differences to
-        the nearest code, whose place in ``codes`` comes third.
+    def differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Absolute residuals of the autoencoders, and differences to the nearest codes.
+
+        Both of shape ``(members, batch, n_used)``; third come the places of the codes,
+        of shape ``(members, batch)``.
         """
         rows = self.view(x)
         residual = self.reconstruct(rows).sub_(rows).abs_()
-        nearest = self.nearest(rows)
-        return residual, self.codes[nearest].sub_(rows).square_(), nearest
+        places = self.codebooks.places(rows)
+        codes = _picked(self.codebooks.codes, places)
+        return residual, codes.sub_(rows).abs_(), places
 
     def mean_differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean absolute residuals, distances and places, all ``(members, batch)``."""
-        residual, square, nearest = self.differences(x)
-        return residual.mean(2), _root_mean(square), nearest
+        """Means of both over features, and places, all ``(members, batch)``."""
+        residual, difference, places = self.differences(x)
+        return residual.mean(2), difference.mean(2), places
 
     def errors(
         self, x: Tensor, signature: Tensor, n_copies: int = 0
@@ -243,48 +245,18 @@ class _Group:
         Both ``(members, batch)``. The nearest code is recognised if the row is like the
         training row of the code and that one has so many copies, the row among them.
         """
-        residual, distance, nearest = self.mean_differences(x)
-        error = residual / self.typical[:, :1]
-        error.addcdiv_(distance, self.typical[:, 1:], value=_CODES_WEIGHT)
-        alike = are_alike(signature, self.signatures[nearest], self.tolerance)
-        return error, alike & (self.n_copies[nearest] <= n_copies)
-
-    def nearest(self, rows: Tensor) -> Tensor:
-        """Place of each row's nearest code in ``codes``, shape ``(members, batch)``."""
-        columns = functional.pad(
-            rows[0] if self.shares_features else rows, (0, 1), value=1.0
-        )
-        closeness = self.closeness @ columns.mT
-        if self.left_out.any():
-            codes = self.codes.view(len(rows), -1, rows.shape[2])
-            distance = torch.cdist(
-                codes, rows, compute_mode="donot_use_mm_for_euclid_dist"
-            )
-            farthest = self.tolerance.unsqueeze(2) * rows.shape[2] ** 0.5
-            closeness.masked_fill_((distance <= farthest) & self.left_out, -torch.inf)
-        return _largest(closeness) + self.first_code
+        residual, difference, places = self.mean_differences(x)
+        of_codec, of_codes = self.weights()
+        error = residual.mul_(of_codec).addcmul_(difference, of_codes)
+        tolerance = self.tolerance.unsqueeze(1)
+        alike = are_alike(signature, _picked(self.signatures, places), tolerance)
+        return error, alike & (_picked(self.n_copies, places) <= n_copies)
 
 
-def _largest(values: Tensor) -> Tensor:
-    """Places of the largest values along the middle axis of three."""
-    if values.device.type != "cpu":
-        return values.argmax(1)
-    # Pooling with channels last is ten times as fast as argmax.
-    picture = values.unsqueeze(2).permute(0, 3, 1, 2)
-    window = values.shape[1], 1
-    _, places = functional.max_pool2d(picture, window, return_indices=True)
-    return places.flatten(1)
-
-
-def _root_mean(square: Tensor) -> Tensor:
-    return square.mean(2).sqrt_().clamp_min_(1e-30)
-
-
-def _repeated(codes: Tensor, n_codes: int) -> Tensor:
-    missing = n_codes - len(codes)
-    if not missing:
-        return codes
-    return torch.cat([codes, codes[:1].expand(missing, *codes.shape[1:])])
+def _picked(values: Tensor, places: Tensor) -> Tensor:
+    """Values of places of any shape; faster than indexing."""
+    picked = values.index_select(0, places.flatten())
+    return picked.view(*places.shape, *values.shape[1:])
 
 
 def columns_of(x: Tensor, features: Tensor) -> Tensor:

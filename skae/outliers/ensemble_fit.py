@@ -16,7 +16,9 @@ import torch
 from scipy import sparse
 
 from skae.outliers.calibration import Calibration
+from skae.outliers.codebooks import shared_out_again
 from skae.outliers.ensemble_training import STEPS, EnsembleSettings, train
+from skae.outliers.novelty_fit import fit_neighbours
 from skae.outliers.robust_units import RobustUnits
 from skae.outliers.scorers import EnsembleScorer
 from skae.rows.chunks import chunks
@@ -97,6 +99,7 @@ def fit_ensemble(
     rate: float | None = None,
     n_jobs: int | None = None,
     earlier: EnsembleScorer | None = None,
+    novelty: bool = False,
     noted: Callable | None = None,
 ) -> FittedEnsemble:
     """Train members on rows drawn from X and calibrate on their out-of-bag scores.
@@ -124,6 +127,8 @@ def fit_ensemble(
     n_jobs : int, optional
     earlier : EnsembleScorer, optional
         Members of an earlier fit, which come before the new ones.
+    novelty : bool, default=False
+        Whether the rows are clean: they are neighbours, and all of those calibrate.
     noted : callable, optional
         What calibrates instead of the scores: ``noted(scores, numbers of rows)``,
         scores that may lie below.
@@ -150,6 +155,14 @@ def fit_ensemble(
             earlier = earlier.on(device)
             in_bag = np.concatenate([earlier.in_bag(x), in_bag], axis=1)
             members = [*earlier.members, *members]
+    n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))
+    if novelty:
+        of_all = np.zeros((X.shape[0], len(members)), dtype=bool)
+        of_all[drawn] = in_bag
+        scorer, calibration = fit_neighbours(
+            X, weight, units, members, of_all, random, n_jobs, noted
+        )
+        return FittedEnsemble(scorer, calibration, n_iter)
     scorer = EnsembleScorer(units, members)
     n_wanted = 0 if rate is None else math.ceil(_ROWS_BELOW / rate)
     rows, scores = _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs)
@@ -158,7 +171,6 @@ def fit_ensemble(
     counted = scores if noted is None else noted(scores, rows)
     weight = None if weight is None else weight[rows]
     calibration = Calibration.robust(counted, weight, doubted=scores)
-    n_iter = settings.max_iter or max(1, math.ceil(STEPS * batch_size / n_trusted))
     return FittedEnsemble(scorer, calibration, n_iter)
 
 
@@ -175,8 +187,15 @@ def _robust_units(X, weight, random):
 
 
 def _draw_pairs(n_samples, n_drawn, n_pairs, bootstrap, random):
-    """Numbers of the rows drawn, and for each pair the shuffled places of its rows."""
-    pairs = [_draw_rows(n_samples, n_drawn, bootstrap, random) for _ in range(n_pairs)]
+    """Numbers of the rows drawn, and for each pair the shuffled places of its rows.
+
+    Two pairs at a time share out the same rows in two ways.
+    """
+    pairs = []
+    for _ in range(0, n_pairs, 2):
+        rows = _draw_rows(n_samples, n_drawn, bootstrap, random)
+        pairs += [rows, shared_out_again(rows)]
+    pairs = pairs[:n_pairs]
     used, place = np.unique(np.concatenate(pairs), return_inverse=True)
     ends = np.cumsum([len(rows) for rows in pairs])[:-1]
     return used, np.split(place, ends)

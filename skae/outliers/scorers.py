@@ -14,10 +14,16 @@ import numpy as np
 import torch
 
 from skae.outliers.ensemble import Ensemble, Member
+from skae.outliers.neighbours import Neighbours
 from skae.outliers.robust_units import RobustUnits
 from skae.rows.chunks import map_rows, product_rows
 
 __all__ = ["EnsembleScorer"]
+
+# Of so few features more rows at a time pay: operations cost more than their entries.
+_NARROW = 32
+# With neighbours: how much they and the autoencoders count, over their means.
+_NEIGHBOUR_WEIGHT, _CODEC_WEIGHT = 1.6, 0.4
 
 
 @dataclass
@@ -28,15 +34,20 @@ class EnsembleScorer:
     ----------
     units : RobustUnits
     members : list of Member
+    neighbours : Neighbours or None
+        Takes the place of the codebooks where the training rows are clean.
     """
 
     units: RobustUnits
     members: list[Member]
+    neighbours: Neighbours | None = None
 
     @cached_property
     def ensemble(self) -> Ensemble:
         """The members side by side."""
-        return Ensemble(self.members)
+        if self.neighbours is None:
+            return Ensemble(self.members)
+        return Ensemble(self.members, (_CODEC_WEIGHT, 0.0))
 
     @property
     def device(self) -> torch.device:
@@ -46,10 +57,7 @@ class EnsembleScorer:
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """Minus the error in multiples of a typical row's."""
 
-        def errors(x):
-            return self.ensemble.errors(x).unsqueeze(1)
-
-        return -self._map(X, errors, 1, n_jobs)[:, 0]
+        return -self._map(X, self._errors, 1, n_jobs)[:, 0]
 
     def model_scores(self, x, in_bag, n_jobs=None) -> np.ndarray:
         """Scores of rows in robust units by the members that did not train on them.
@@ -64,11 +72,11 @@ class EnsembleScorer:
 
         def score(rows):
             part, barred = rows[:, :width], rows[:, width:].mT > 0
-            return -self.ensemble.errors(part.contiguous(), barred).unsqueeze(1)
+            return -self._errors(part.contiguous(), barred)
 
         rows = np.concatenate([x.cpu().numpy(), in_bag], axis=1, dtype=np.float32)
         out = np.empty((len(rows), 1))
-        return map_rows(rows, torch.from_numpy, score, out, self.device, n_jobs)[:, 0]
+        return self._fill(rows, torch.from_numpy, score, out, n_jobs)[:, 0]
 
     def in_bag(self, x) -> np.ndarray:
         """Which members recognise rows in robust units, (n_rows, n_members)."""
@@ -80,7 +88,8 @@ class EnsembleScorer:
         """Each feature's part of the scores."""
 
         def contributions(x):
-            return self.ensemble.contributions(x)
+            total = self.ensemble.contributions(x)
+            return total if self.neighbours is None else total + self._of_neighbours(x)
 
         return -self._map(X, contributions, X.shape[1], n_jobs)
 
@@ -97,11 +106,30 @@ class EnsembleScorer:
         if self.device == torch.device(device):
             return self
         members = [member.to(device) for member in self.members]
-        return EnsembleScorer(self.units, members)
+        neighbours = None if self.neighbours is None else self.neighbours.to(device)
+        return EnsembleScorer(self.units, members, neighbours)
+
+    def _errors(self, x, in_bag=None):
+        error = self.ensemble.errors(x, in_bag)
+        if self.neighbours is not None:
+            # A training row that stands for a new one plays the part of its copy.
+            error += self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
+        return error.unsqueeze(1)
+
+    def _of_neighbours(self, x, most_copies=0):
+        """What each feature adds to the distance to the nearest row."""
+        difference = self.neighbours.differences(x, most_copies)
+        return difference.mul_(_NEIGHBOUR_WEIGHT / self.neighbours.typical / x.shape[1])
 
     def _map(self, X, function, width, n_jobs):
         out = np.empty((X.shape[0], width))
-        return map_rows(X, self.units.to_model, function, out, self.device, n_jobs)
+        return self._fill(X, self.units.to_model, function, out, n_jobs)
+
+    def _fill(self, X, to_model, function, out, n_jobs):
+        n_rows = product_rows(self.device)
+        if len(self.units.center) <= _NARROW:
+            n_rows *= 2
+        return map_rows(X, to_model, function, out, self.device, n_jobs, n_rows)
 
     def __getstate__(self):
         return {k: v for k, v in vars(self).items() if k != "ensemble"}

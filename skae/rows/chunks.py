@@ -43,6 +43,7 @@ def map_rows(
     out: np.ndarray,
     device: torch.device,
     n_jobs: int | None = None,
+    n_rows: int | None = None,
 ) -> np.ndarray:
     """Fill an array with a function of rows, chunk by chunk.
 
@@ -58,13 +59,15 @@ def map_rows(
         Where the function works.
     n_jobs : int, optional
         Chunks at a time, as in joblib; the result is the same.
+    n_rows : int, optional
+        Rows of every call of the function, by default `product_rows`.
 
     Returns
     -------
     out : ndarray
         The array that came.
     """
-    n_rows = product_rows(device)
+    n_rows = n_rows or product_rows(device)
 
     def fill(rows):
         block = X[rows].toarray() if sparse.issparse(X) else X[rows]

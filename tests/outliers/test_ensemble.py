@@ -100,11 +100,10 @@ def contribution_of(member, row, bias):
     u = row[features]
     residual = np.abs(np.clip(bias, low, high) - u)
     differences = (codes - u) ** 2
-    square = differences[differences.mean(1).argmin()]
-    distance = np.sqrt(square.mean())
+    nearest = differences.sum(1).argmin()
     total = np.zeros(len(row))
     total[features] = residual / len(u) / typical[0]
-    total[features] += square / distance / len(u) / typical[1]
+    total[features] += np.abs(codes[nearest] - u) / len(u) / typical[1]
     return total
 
 
@@ -172,8 +171,10 @@ class TestTraining:
             rows = u.clamp(member.low, member.high)
             rebuilt = member.codec.decode(member.codec.encode(rows))
             rebuilt = rebuilt.clamp(member.low, member.high)
-            nearest = torch.cdist(u, member.codes).amin(1) / n_features**0.5
-            by_hand = torch.stack([(rebuilt - u).abs().mean(), nearest.mean()])
+            nearest = member.codes[torch.cdist(u, member.codes).argmin(1)]
+            by_hand = torch.stack(
+                [(rebuilt - u).abs().mean(), (nearest - u).abs().mean()]
+            )
             torch.testing.assert_close(expected, by_hand, rtol=1e-4, atol=1e-4)
 
     def test_training_rebuilds_rows_better_than_the_median_does(self):
@@ -228,10 +229,9 @@ class TestLeaveOneOut:
         square = (x[:, None] - x) ** 2
         mean = square.mean(2)
         np.fill_diagonal(mean, np.inf)
-        nearest = square[np.arange(len(x)), mean.argmin(1)]
-        distance = np.sqrt(nearest.mean(1, keepdims=True))
-        of_codes = nearest / np.maximum(distance, 1e-30)
-        return (residual / residual.mean() + of_codes / distance.mean()) / x.shape[1]
+        difference = np.abs(x - x[mean.argmin(1)])
+        errors = residual / residual.mean() + difference / difference.mean()
+        return errors / x.shape[1]
 
     @pytest.mark.parametrize("n", [2, N, 31])
     def test_a_training_row_is_not_compared_with_itself(self, n):
@@ -252,11 +252,11 @@ class TestLeaveOneOut:
         members, _ = trained(x)
         step = 2 * members[0].tolerance
         new = x + step
-        distance = torch.cdist(new, x).amin(1) / D**0.5
-        assert (distance <= 1.001 * step).all()
+        assert (torch.cdist(new, x).argmin(1) == torch.arange(self.N)).all()
+        other = torch.cdist(x, x).fill_diagonal_(torch.inf).argmin(1)
+        nearest = (x - x[other]).abs().mean(1)
         apart = errors(members, x).sum(1) - errors(members, new).sum(1)
-        nearest = torch.cdist(x, x).fill_diagonal_(torch.inf).amin(1) / D**0.5
-        expected = (nearest - distance) / members[0].typical[1]
+        expected = (nearest - step) / members[0].typical[1]
         # The residual moves by the step as well.
         atol = float(step / members[0].typical[0])
         torch.testing.assert_close(apart, expected, rtol=0, atol=1.01 * atol)
@@ -410,6 +410,14 @@ class TestEnsemble:
         residual, distance = Ensemble([member]).mean_errors(x)
         expected = residual / 0.7 + distance / 0.3
         torch.testing.assert_close(errors([member], x).sum(1).mean(), expected)
+
+    @pytest.mark.parametrize("n_features", [D, 3])
+    def test_errors_are_the_sums_of_contributions(self, n_features):
+        members, _ = trained(n_members=6, n_features=n_features)
+        x = torch.cat([table(), 30 * table(20, seed=3)])
+        ensemble = Ensemble(members)
+        expected = ensemble.contributions(x).sum(1)
+        torch.testing.assert_close(ensemble.errors(x), expected)
 
     def test_expected_rows_are_the_mean_of_those_who_look(self):
         members = members_by_hand()[1:]
