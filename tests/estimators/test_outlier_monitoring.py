@@ -287,3 +287,16 @@ class TestDrift:
         ]
         assert drifts[0].p_value == drifts[1].p_value > 0.01
         np.testing.assert_array_equal(drifts[0].features, drifts[1].features)
+
+
+def test_clean_rows_are_watched_likewise():
+    detector = AEOutlierDetector(novelty=True, missing="unusual", random_state=0)
+    detector.fit(month(800, 1))
+    dead = month(20, 2)
+    dead[:, :9] = np.nan
+    assert (detector.predict(dead) == -1).all()
+    assert detector.drift(month(300, 3)).p_value > 0.01
+    drifted = month(800, 4, 1.5, 1.0)
+    assert detector.drift(drifted).p_value < 1e-6
+    flagged = share_flagged(detector.refresh(drifted), month(4000, 5, 1.5, 1.0))
+    assert flagged == pytest.approx(0.05, abs=0.03)
