@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from scipy import sparse
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
@@ -27,6 +28,7 @@ __all__ = [
     "target_rows",
     "training_rows",
     "unchanged_on_error",
+    "used_samples",
 ]
 
 # Of an end of [0, 1].
@@ -63,6 +65,25 @@ def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_ro
     X = _validated(estimator, X, allow_nan, ensure_min_samples=min_rows, reset=reset)
     if not reset:
         _check_distance(estimator, X)
+    return used_samples(X, sample_weight, min_rows)
+
+
+def used_samples(X, sample_weight, min_rows):
+    """The samples of positive weight, and their weights.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or list of arrays
+    sample_weight : array-like of shape (n_samples,) or None
+    min_rows : int
+        Of positive weight.
+
+    Returns
+    -------
+    X : as it came
+    weight : ndarray of shape (n_samples,) or None
+        Positive, of mean one; None where all are equal.
+    """
     if sample_weight is None:
         return X, None
     weight = _check_sample_weight(
@@ -75,7 +96,7 @@ def training_rows(estimator, X, sample_weight, *, reset, allow_nan=False, min_ro
             f"is for {used.sum()}."
         )
     if not used.all():
-        X, weight = X[used], weight[used]
+        X, weight = _safe_indexing(X, np.flatnonzero(used)), weight[used]
     even = np.all(weight == weight[0])
     return X, None if even else weight / weight.mean()
 

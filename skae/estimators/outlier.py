@@ -1,7 +1,9 @@
 """`AEOutlierDetector`: the drop-in for IsolationForest.
 
-This file declares the parameters, validates X and keeps thresholds and explanations.
-What judges rows is a scorer of `skae.outliers.scorers`.
+This file declares the parameters, validates X, fits and scores. Explanations are in
+`skae.estimators.outlier_explaining`, what is done with a fitted detector in
+`skae.estimators.outlier_monitoring`. What judges rows is a scorer of
+`skae.outliers.scorers`.
 """
 
 import warnings
@@ -9,16 +11,19 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 
-from skae.checks.rows import fitted_rows, training_rows, unchanged_on_error
+from skae.checks.rows import unchanged_on_error
+from skae.estimators.outlier_explaining import Explaining
+from skae.estimators.outlier_monitoring import Monitoring
+from skae.estimators.outlier_samples import Samples
 from skae.estimators.parameters import (
     AUTO,
     RunParameters,
     at_least,
+    choice,
     estimator,
     parameter,
     share,
@@ -27,8 +32,6 @@ from skae.fitting.resolve import hidden_widths
 from skae.outliers.calibration import quantile, stated_threshold
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
-from skae.outliers.estimator_fit import fit_estimator
-from skae.outliers.threshold_tuning import best_threshold
 from skae.rows.isolation import resolve_device
 
 __all__ = ["AEOutlierDetector"]
@@ -37,7 +40,9 @@ _AMOUNT = AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
 
 
 @estimator
-class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
+class AEOutlierDetector(
+    Explaining, Monitoring, Samples, RunParameters, OutlierMixin, BaseEstimator
+):
     """Outlier detector with IsolationForest's interface, made of autoencoders.
 
     Each member of the ensemble is a denoising autoencoder and a codebook of training
@@ -79,10 +84,11 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         deviations of each feature.
     estimator : estimator of this package, default=None
         Judge rows by the reconstructions of this autoencoder instead of the ensemble,
-        whose parameters are then ignored. One that is not fitted is cloned and fitted
-        to three quarters of the rows; the others set the threshold. With a fitted one,
-        which should have been trained on other rows, all of them do; wrap it in
-        ``sklearn.frozen.FrozenEstimator`` to keep it fitted in ``clone`` and searches.
+        whose parameters are then ignored; X may come in every form that it takes. One
+        that is not fitted is cloned and fitted to three quarters of the rows; the
+        others set the threshold. With a fitted one, which should have been trained on
+        other rows, all of them do; wrap it in ``sklearn.frozen.FrozenEstimator`` to
+        keep it fitted in ``clone`` and searches.
     novelty : bool, default=False
         Whether the training rows are known to be clean. Rows are then compared with all
         of up to 8,192 of them (of more than 128 features, 1,048,576 values, but at
@@ -91,6 +97,13 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         outliers are among the training rows; scoring takes longer the more rows there
         are. Unlike ``LocalOutlierFactor``'s it scores training rows too, each compared
         with the others.
+    missing : {"median", "unusual"}, default="median"
+        What NaN, a missing value, says of a row. "median": nothing; the value counts as
+        the feature's median. "unusual": the row is the more unusual the fewer training
+        rows lack the same values. It loses, for each factor of e by which they are
+        rarer, the fall of the score over which training rows become e times rarer, and
+        a typical row's part of the score for each missing value. The false-alarm rate
+        includes it, and `explain` shows it.
     max_iter : int, default=None
         Epochs of the autoencoders' training; None takes 40 steps.
     batch_size : int, default=64
@@ -161,6 +174,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         None, HasMethods(["fit", "reconstruct", "score_samples"]), None
     )
     novelty: bool = parameter(False, "boolean")
+    missing: str = parameter("median", choice("median", "unusual"))
     max_iter: Any = parameter(None, at_least(1), None)
     batch_size: int = parameter(64, at_least(1))
     learning_rate_init: float = parameter(0.015, at_least(0, Real, closed="neither"))
@@ -173,8 +187,10 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            At least two rows. NaN, a missing value, counts as the feature's median;
-            an ``estimator`` may refuse it.
+            At least two rows. NaN is a missing value, see ``missing``; an
+            ``estimator`` may refuse it. With an ``estimator`` whatever that takes:
+            images, sequences, lists of sequences of different lengths. All methods
+            then take the like.
         sample_weight : array-like of shape (n_samples,), optional
             Non-negative; rows of weight zero are left out. Autoencoders train on the
             others, and the threshold counts them, in proportion; codebooks hold rows
@@ -193,29 +209,34 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             self.warm_start and self.estimator is None and hasattr(self, "estimators_")
         )
         with unchanged_on_error(self):
-            X, weight = training_rows(
-                self, X, sample_weight, reset=not adding, allow_nan=True
-            )
-            if not adding:
-                for name in ("estimators_", "estimator_", "max_samples_"):
-                    vars(self).pop(name, None)
-            if self.estimator is None:
-                self._fit_ensemble(X, weight, adding)
-            else:
-                names = getattr(self, "feature_names_in_", None)
-                self._scorer, self._calibration = fit_estimator(
-                    self.estimator, X, weight, self.random_state, names
-                )
-                self.estimator_ = self._scorer.estimator
-                self.n_iter_ = getattr(self.estimator_, "n_iter_", 1)
-            known, rate = self._calibration, self.false_alarm_rate
-            self.calibration_scores_, self.n_left_out_ = known.scores, known.n_left_out
-            if self.contamination == "auto":
-                self.offset_ = stated_threshold(known, rate, stacklevel=3)
-            else:
-                scores = self._scorer.scores(X, self.n_jobs)
-                self.offset_ = quantile(scores, self.contamination, weight)
+            X, weight = self._training_samples(X, sample_weight, reset=not adding)
+            self._fit_to(X, weight, adding)
         return self
+
+    def _fit_to(self, X, weight, adding, rate=None):
+        """Fit to validated rows, or to samples for the estimator to validate.
+
+        A rate is the one to be kept instead of the parameter's.
+        """
+        if adding:
+            self._warn_of_other_rows(X)
+        else:
+            for name in ("estimators_", "estimator_", "max_samples_"):
+                vars(self).pop(name, None)
+        self._alert_rate = rate
+        if rate is None and self.contamination == "auto":
+            rate = self.false_alarm_rate
+        noted = self._noting(X, weight)
+        if self.estimator is None:
+            self._fit_ensemble(X, weight, adding, noted, rate)
+        else:
+            self._fit_estimator(X, weight, noted)
+        self.calibration_scores_ = self._calibration.scores
+        self.n_left_out_ = self._calibration.n_left_out
+        if rate is None:
+            self.offset_ = quantile(self._scores(X), self.contamination, weight)
+        else:
+            self.offset_ = stated_threshold(self._calibration, rate, stacklevel=4)
 
     def score_samples(self, X):
         """How normal each row is.
@@ -227,8 +248,13 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             typical row's: about -2 for typical rows, 0 at best. Those of an
             ``estimator`` are its log-likelihoods.
         """
-        rows = fitted_rows(self, X, allow_nan=True)
-        return self._scorer.scores(rows, self.n_jobs)
+        return self._scores(self._samples(X))
+
+    def _scores(self, samples):
+        scores = self._scorer.scores(samples, self.n_jobs)
+        if self._missing is not None:
+            scores -= self._missing.totals(samples)
+        return scores
 
     def decision_function(self, X):
         """``score_samples`` minus ``offset_``: negative for outliers.
@@ -263,87 +289,7 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         scores = self.score_samples(X)
         return self._calibration.p_values(scores)
 
-    def tune_threshold(self, X, y, scoring="f1"):
-        """Set ``offset_`` to where labelled rows score best; of ties, flag the most.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            New rows or training rows, which are scored out of bag.
-        y : array-like of shape (n_samples,)
-            1 for outliers and 0 for inliers, or -1 and +1 as from ``predict``; both
-            must occur.
-        scoring : str or callable, default="f1"
-            Name of a scikit-learn scorer of labels, or ``scorer(detector, X, y) ->
-            float``. It sees 1 for outliers and 0 for inliers, so that "f1", "precision"
-            and "recall" are those of the outliers.
-
-        Returns
-        -------
-        self : AEOutlierDetector
-
-        Raises
-        ------
-        ValueError
-            When y has other values, or only one kind, or when ``scoring`` cannot tell
-            thresholds apart.
-        """
-        self.offset_ = best_threshold(self.score_samples(X), X, y, scoring)
-        return self
-
-    def explain(self, X, *, top=None):
-        """Which features make a row unusual.
-
-        Parameters
-        ----------
-        top : int, default=None
-            Return so many features of each row, the most unusual first, instead.
-
-        Returns
-        -------
-        contributions : ndarray or DataFrame of shape (n_samples, n_features)
-            Each row sums to its score; the lowest entry is the feature that makes it
-            most unusual. A DataFrame when X is one.
-        table : record array or DataFrame with n_samples * top rows
-            With ``top``: columns row, feature (numbers, or labels of a DataFrame),
-            contribution, observed and expected (reconstructed) value in X's units.
-
-        Examples
-        --------
-        >>> from sklearn.datasets import load_wine
-        >>> from skae import AEOutlierDetector
-        >>> X = load_wine(as_frame=True).data
-        >>> detector = AEOutlierDetector(random_state=0).fit(X)
-        >>> row = X.iloc[[0]].assign(alcohol=25.0)
-        >>> detector.explain(row, top=1)["feature"].item()
-        'alcohol'
-        """
-        rows = fitted_rows(self, X, allow_nan=True)
-        contributions = self._scorer.contributions(rows, self.n_jobs)
-        frame = hasattr(X, "iloc")
-        if top is None:
-            if not frame:
-                return contributions
-            return type(X)(contributions, index=X.index, columns=X.columns)
-        if not isinstance(top, Integral) or top < 1:
-            raise ValueError(f"top must be a positive int or None; got {top!r}.")
-        order = np.argsort(contributions, axis=1, kind="stable")[:, :top]
-        place = np.repeat(np.arange(len(order)), order.shape[1]), order.ravel()
-        axes = (X.index, X.columns) if frame else map(np.arange, contributions.shape)
-        row, feature = (np.asarray(a)[i] for a, i in zip(axes, place, strict=True))
-        observed = rows.toarray() if sparse.issparse(rows) else rows
-        columns = {
-            "row": row,
-            "feature": feature,
-            "contribution": contributions[place],
-            "observed": observed[place],
-            "expected": self._scorer.expected(rows, self.n_jobs)[place],
-        }
-        if frame:
-            return type(X)(columns)
-        return np.rec.fromarrays(list(columns.values()), names=list(columns))
-
-    def _fit_ensemble(self, X, weight, adding):
+    def _fit_ensemble(self, X, weight, adding, noted, rate):
         """Train members, after those of an earlier fit if there are some."""
         n_earlier = len(self.estimators_) if adding else 0
         n_members = self.n_estimators - n_earlier
@@ -356,13 +302,13 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
         if n_members == 0:
             warnings.warn(
                 "Warm-start fitting without increasing n_estimators adds no members.",
-                stacklevel=4,
+                stacklevel=5,
             )
             return
         if not adding:
             self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.max_samples_ = rows_per_pair(
-            self.max_samples, X.shape[0], settings.n_features, stacklevel=5
+            self.max_samples, X.shape[0], settings.n_features, stacklevel=6
         )
         self._scorer, self._calibration, self.n_iter_ = fit_ensemble(
             X,
@@ -373,10 +319,11 @@ class AEOutlierDetector(RunParameters, OutlierMixin, BaseEstimator):
             bootstrap=self.bootstrap,
             seed=self._seed,
             device=resolve_device(self.device),
-            rate=self.false_alarm_rate if self.contamination == "auto" else None,
+            rate=rate,
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,
             novelty=self.novelty,
+            noted=noted,
         )
         self.estimators_ = self._scorer.members
 

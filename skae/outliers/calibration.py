@@ -31,6 +31,8 @@ class Calibration:
     ----------
     n_left_out : int
         Rows left out because they are outliers beyond doubt.
+    scores, weight : ndarray of shape (n_samples,)
+        Sorted by score.
     """
 
     n_left_out = 0
@@ -40,13 +42,14 @@ class Calibration:
         weight = np.ones(len(scores)) if weight is None else np.asarray(weight)
         order = np.argsort(scores, kind="stable")
         self.scores = scores[order]
+        self.weight = weight[order]
         self._count = np.r_[0.0, np.cumsum(weight[order])]
 
     @classmethod
-    def robust(cls, scores, weight=None) -> "Calibration":
-        """A calibration on all but the outliers beyond doubt."""
+    def robust(cls, scores, weight=None, doubted=None) -> "Calibration":
+        """A calibration on all but the outliers beyond doubt, by ``doubted`` if any."""
         scores = np.asarray(scores, dtype=np.float64)
-        kept = ~beyond_doubt(scores, weight)
+        kept = ~beyond_doubt(scores if doubted is None else doubted, weight)
         calibration = cls(scores[kept], None if weight is None else weight[kept])
         calibration.n_left_out = int(np.sum(~kept))
         return calibration
@@ -78,19 +81,23 @@ class Calibration:
         return float(self.scores[max(lower, 1) - 1])
 
 
-def stated_threshold(calibration: Calibration, rate: float, stacklevel: int) -> float:
+def stated_threshold(
+    calibration: Calibration,
+    rate: float,
+    stacklevel: int,
+    name: str = "false_alarm_rate",
+) -> float:
     """The threshold at a false-alarm rate; warns when the rows are too few for it.
 
-    The warning has this ``stacklevel``.
+    The warning has this ``stacklevel`` and calls the rate by this name.
     """
     smallest = calibration.p_values([-np.inf])[0]
     if smallest > rate * (1 + 1e-12):
         warnings.warn(
-            f"false_alarm_rate={rate:g} needs {math.ceil(1 / rate - 1e-9) - 1} "
+            f"{name}={rate:g} needs {math.ceil(1 / rate - 1e-9) - 1} "
             f"calibration rows; {len(calibration.scores)} resolve rates from "
             f"{smallest:.2g} on. predict flags what scores lower than all of them, and "
-            "no p-value is as small as the rate. Fit more rows, or raise "
-            "false_alarm_rate.",
+            f"no p-value is as small as the rate. Fit more rows, or raise {name}.",
             UserWarning,
             stacklevel=stacklevel + 1,
         )

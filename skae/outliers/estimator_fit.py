@@ -1,23 +1,28 @@
 """The fit of `AEOutlierDetector` around an autoencoder: fit or check, then calibrate.
 
-`AEOutlierDetector` calls this with validated rows when ``estimator`` is not None.
+`AEOutlierDetector` calls this when ``estimator`` is not None, with validated rows or
+with samples in a shape of their own, which the estimator validates.
 """
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import _safe_indexing, check_random_state, get_tags
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skae.outliers.calibration import Calibration
-from skae.outliers.scorers import ReconstructionScorer
+from skae.outliers.reconstruction_scorer import (
+    ReconstructionScorer,
+    best_score,
+    nameless,
+)
 
-__all__ = ["fit_estimator"]
+__all__ = ["fit_estimator", "is_fitted"]
 
 _VALIDATION_FRACTION = 0.25
 
 
-def fit_estimator(estimator, X, weight, random_state, feature_names):
+def fit_estimator(estimator, X, weight, random_state, feature_names, noted=None):
     """A scorer by an autoencoder, and its calibration.
 
     Parameters
@@ -25,33 +30,37 @@ def fit_estimator(estimator, X, weight, random_state, feature_names):
     estimator : estimator
         Left as it is: one that is not fitted is cloned and fitted to three quarters of
         the rows, and the others calibrate. Of a fitted one, all rows calibrate.
-    X : {ndarray, CSR matrix} of shape (n_samples, n_features)
+    X : {ndarray, CSR matrix} of shape (n_samples, n_features), or samples
     weight : ndarray of shape (n_samples,) or None
     random_state : int, RandomState or None
     feature_names : ndarray of str or None
         Those of X.
+    noted : callable, optional
+        What calibrates instead of the scores: ``noted(scores, numbers of rows)``.
 
     Returns
     -------
     scorer : ReconstructionScorer
     calibration : Calibration
     """
-    if _is_fitted(estimator):
-        _check_columns(estimator, X.shape[1], feature_names)
-        held_out = np.arange(X.shape[0])
+    if is_fitted(estimator):
+        if hasattr(X, "shape") and len(X.shape) == 2:
+            _check_columns(estimator, X.shape[1], feature_names)
+        held_out = np.arange(_num_samples(X))
     else:
         estimator, held_out = _fitted_clone(estimator, X, weight, random_state)
-    scorer = ReconstructionScorer(estimator)
-    scores = scorer.scores(X[held_out])
-    calibration = Calibration.robust(
-        scores, None if weight is None else weight[held_out]
-    )
+    scorer = ReconstructionScorer(nameless(estimator))
+    scores = scorer.scores(_safe_indexing(X, held_out))
+    scorer.best, scorer.margin = best_score(scores)
+    counted = scores if noted is None else noted(scores, held_out)
+    weight = None if weight is None else weight[held_out]
+    calibration = Calibration.robust(counted, weight, doubted=scores)
     return scorer, calibration
 
 
 def _fitted_clone(estimator, X, weight, random_state):
     """A clone fitted to some rows, and the numbers of the others."""
-    n_samples = X.shape[0]
+    n_samples = _num_samples(X)
     if n_samples < 4:
         raise ValueError(
             "estimator= needs at least 4 rows, to fit and to set the threshold; X has "
@@ -68,10 +77,15 @@ def _fitted_clone(estimator, X, weight, random_state):
     order = random.permutation(n_samples)
     n_held_out = max(1, round(_VALIDATION_FRACTION * n_samples))
     held_out, rest = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
+    if isinstance(X, list | tuple):
+        # Sequences to be scored must not be longer than those of the fit.
+        longest = max(range(n_samples), key=lambda sample: len(X[sample]))
+        if longest in held_out:
+            held_out[held_out == longest], rest[0] = rest[0], longest
     if "random_state" in estimator.get_params():
         estimator.set_params(random_state=int(random.integers(2**31)))
     weights = {} if weight is None else {"sample_weight": weight[rest]}
-    return estimator.fit(X[rest], **weights), held_out
+    return estimator.fit(_safe_indexing(X, rest), **weights), held_out
 
 
 def _check_columns(estimator, n_features, names):
@@ -90,7 +104,8 @@ def _check_columns(estimator, n_features, names):
         )
 
 
-def _is_fitted(estimator):
+def is_fitted(estimator) -> bool:
+    """Whether an estimator has been fitted."""
     try:
         check_is_fitted(estimator)
     except NotFittedError:

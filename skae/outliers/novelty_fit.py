@@ -3,7 +3,7 @@
 `skae.outliers.ensemble_fit` calls this with trained members.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ def fit_neighbours(
     in_bag: np.ndarray,
     random: np.random.Generator,
     n_jobs: int | None,
+    noted: Callable | None = None,
 ) -> tuple[EnsembleScorer, Calibration]:
     """A scorer with rows of X as neighbours, and their leave-one-out calibration.
 
@@ -45,6 +46,8 @@ def fit_neighbours(
     in_bag : bool ndarray of shape (n_samples, n_members)
     random : Generator
     n_jobs : int or None
+    noted : callable, optional
+        As in `fit_ensemble`.
     """
     n_rows = int(np.clip(_ENTRIES // X.shape[1], *_ROWS))
     kept = random.permutation(X.shape[0])[:n_rows]
@@ -57,7 +60,8 @@ def fit_neighbours(
     scorer = EnsembleScorer(units, list(members), neighbours)
     kept, x, in_bag = _judged(kept, x, in_bag[kept])
     scores = scorer.model_scores(x, in_bag, n_jobs)
-    return scorer, Calibration(scores, None if weight is None else weight[kept])
+    counted = scores if noted is None else noted(scores, kept)
+    return scorer, Calibration(counted, None if weight is None else weight[kept])
 
 
 def _judged(kept, x, in_bag):

@@ -1,27 +1,24 @@
-"""What judges rows for `AEOutlierDetector`: an ensemble, or a single autoencoder.
+"""What judges rows for `AEOutlierDetector`: the ensemble.
 
-A scorer has ``scores(X)`` of shape ``(n_samples,)``, higher for more normal rows,
-``contributions(X)`` of shape ``(n_samples, n_features)``, whose rows sum to the scores,
-and ``expected(X)``, what its autoencoders reconstruct, in X's units. X is validated
-already; thresholds are the detector's.
+The other judge is in `skae.outliers.reconstruction_scorer`. A scorer has ``scores(X)``
+of shape ``(n_samples,)``, higher for more normal rows, ``contributions(X)`` of shape
+``(n_samples, n_features)``, whose rows sum to the scores, and ``expected(X)``, what its
+autoencoders reconstruct, in X's units. X is validated already; thresholds are the
+detector's.
 """
 
-import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
-from sklearn.frozen import FrozenEstimator
 
 from skae.outliers.ensemble import Ensemble, Member
 from skae.outliers.neighbours import Neighbours
 from skae.outliers.robust_units import RobustUnits
 from skae.rows.chunks import map_rows, product_rows
 
-__all__ = ["EnsembleScorer", "ReconstructionScorer"]
+__all__ = ["EnsembleScorer"]
 
 # Of so few features more rows at a time pay: operations cost more than their entries.
 _NARROW = 32
@@ -141,54 +138,3 @@ class EnsembleScorer:
 
     def __getstate__(self):
         return {k: v for k, v in vars(self).items() if k != "ensemble"}
-
-
-@dataclass
-class ReconstructionScorer:
-    """Scores by the log-likelihood that an autoencoder gives a row.
-
-    Features share a row's score in proportion to their squared residuals, which for a
-    Gaussian likelihood is exactly what each of them adds.
-
-    Attributes
-    ----------
-    estimator : fitted estimator with ``reconstruct`` and ``score_samples``
-        Rows come to it without feature names.
-    """
-
-    estimator: Any
-
-    def __post_init__(self):
-        self.estimator = _nameless(self.estimator)
-
-    def scores(self, X, n_jobs=None) -> np.ndarray:
-        """The estimator's ``score_samples``."""
-        return np.asarray(self.estimator.score_samples(X), dtype=np.float64)
-
-    def contributions(self, X, n_jobs=None) -> np.ndarray:
-        """Each feature's part of the scores."""
-        observed = X.toarray() if sparse.issparse(X) else X
-        residual = np.abs(self.expected(X) - observed)
-        # Dividing first keeps squares of large residuals finite.
-        largest = residual.max(axis=1, keepdims=True)
-        square = (residual / np.where(largest > 0, largest, 1)) ** 2
-        square[largest[:, 0] == 0] = 1
-        share = square / square.sum(axis=1, keepdims=True)
-        return self.scores(X)[:, None] * share
-
-    def expected(self, X, n_jobs=None) -> np.ndarray:
-        """The estimator's reconstructions."""
-        return np.asarray(self.estimator.reconstruct(X), dtype=np.float64)
-
-    def on(self, device: torch.device | str) -> "ReconstructionScorer":
-        """Itself: the estimator moves when it is pickled."""
-        return self
-
-
-def _nameless(estimator):
-    """A copy that asks for no feature names; what is frozen stays frozen."""
-    estimator = copy.copy(estimator)
-    vars(estimator).pop("feature_names_in_", None)
-    if isinstance(estimator, FrozenEstimator):
-        estimator.estimator = _nameless(estimator.estimator)
-    return estimator

@@ -1,0 +1,88 @@
+"""Samples in a shape of their own: images, sequences, lists of sequences.
+
+The outlier detector hands them to its judge as they are and needs only to recognise
+them, and to do arithmetic with one number for each entry.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+__all__ = ["Entries", "entries_of", "in_own_shape", "is_list_of_arrays"]
+
+
+def in_own_shape(X) -> bool:
+    """Whether samples have more than one axis, or different lengths."""
+    if hasattr(X, "shape"):
+        return len(X.shape) > 2
+    if not isinstance(X, list | tuple):
+        return False
+    try:
+        return np.ndim(X) > 2
+    except ValueError:
+        return True
+
+
+def is_list_of_arrays(X) -> bool:
+    """Whether X is a list of arrays, which for some estimators are sequences."""
+    return isinstance(X, list | tuple) and any(
+        hasattr(x, "shape") and np.ndim(x) > 0 for x in X
+    )
+
+
+@dataclass(frozen=True)
+class Entries:
+    """One number for each entry of samples, as flat rows, and the way back.
+
+    Attributes
+    ----------
+    rows : float64 ndarray of shape (n_samples, n_entries)
+        NaN fills up samples that are shorter than others.
+    shapes : tuple of int or list of tuple of int
+        Shape of every sample, or of each in a list.
+    """
+
+    rows: np.ndarray
+    shapes: tuple | list[tuple]
+
+    def restored(self, rows):
+        """Rows of as many entries in the form of the samples."""
+        if isinstance(self.shapes, tuple):
+            return rows.reshape(len(rows), *self.shapes)
+        return [
+            row[: np.prod(shape, dtype=int)].reshape(shape)
+            for row, shape in zip(rows, self.shapes, strict=True)
+        ]
+
+    def index(self, entry: int):
+        """The place of an entry in a sample: an int, or a tuple of them."""
+        shape = self.shapes if isinstance(self.shapes, tuple) else self.shapes[0]
+        # Samples differ in the length of their first axis only.
+        first, rest = divmod(int(entry), math.prod(shape[1:]))
+        place = first, *(int(n) for n in np.unravel_index(rest, shape[1:]))
+        return place[0] if len(place) == 1 else place
+
+
+def entries_of(X, like=None) -> Entries:
+    """The entries of samples.
+
+    Parameters
+    ----------
+    X : ndarray, CSR matrix or list of arrays
+    like : ndarray or list of arrays, optional
+        What an estimator made of X, whose form counts: some take a list of equally long
+        arrays for rows.
+    """
+    form = X if like is None else like
+    if isinstance(form, list | tuple):
+        samples = [np.asarray(x, dtype=np.float64) for x in X]
+        longest = max(x.size for x in samples)
+        rows = np.full((len(samples), longest), np.nan)
+        for row, x in zip(rows, samples, strict=True):
+            row[: x.size] = x.ravel()
+        return Entries(rows, [x.shape for x in samples])
+    dense = X.toarray() if sparse.issparse(X) else X
+    dense = np.asarray(dense, dtype=np.float64)
+    return Entries(dense.reshape(len(dense), -1), np.shape(form)[1:])
