@@ -125,7 +125,7 @@ class AEOutlierDetector(
     calibration_scores_ : ndarray of shape (n_calibration,)
         Sorted out-of-bag scores of the training rows that set the threshold.
     n_left_out_ : int
-        Outliers beyond doubt that do not calibrate, at most 1.5% of the rows.
+        Outliers beyond doubt that do not calibrate: at most 1.5%, of under 19 rows 25%.
     max_samples_ : int
         Rows drawn for each pair of members.
     n_iter_ : int

@@ -16,6 +16,8 @@ __all__ = ["Calibration", "beyond_doubt", "quantile", "stated_threshold"]
 # Beyond doubt is what a tail that is a power law would hold less than 0.08% of.
 _NEAR, _FAR, _POWER = 0.2, 0.05, 3
 _MOST = 0.015
+# Fewer rows say nothing of a tail, and cannot hold a rate of 5%.
+_FEW, _DEVIATIONS, _MOST_OF_FEW = 19, 10, 0.25
 
 
 class Calibration:
@@ -113,18 +115,25 @@ def beyond_doubt(scores: np.ndarray, weight: np.ndarray | None = None) -> np.nda
     scores; where the median equals the 20% quantile there is no doubt about any. Rows
     with equal scores are left out together, and at most 1.5% of all, by weight.
 
+    Of fewer than 19 rows those may be left out, up to a quarter, that lie ten robust
+    standard deviations of the better half below the median.
+
     Returns
     -------
     mask : bool ndarray of the shape of scores
     """
-    far, near, median = (quantile(scores, q, weight) for q in (_FAR, _NEAR, 0.5))
-    if near >= median:
-        return np.zeros(len(scores), dtype=bool)
+    shares = _FAR, _NEAR, 0.5, 0.75
+    far, near, median, better = (quantile(scores, q, weight) for q in shares)
+    fence, most = -np.inf, _MOST
     with np.errstate(over="ignore", invalid="ignore"):
-        ratio = np.float64(median - far) / (median - near)
-        fence = median - (median - far) * ratio**_POWER
-    everything = Calibration(scores, weight)
-    return (scores < fence) & (everything.share(scores) <= _MOST)
+        if len(scores) < _FEW:
+            most = _MOST_OF_FEW
+            if better > median:
+                fence = median - _DEVIATIONS * (better - median) / 0.6745
+        elif near < median:
+            ratio = np.float64(median - far) / (median - near)
+            fence = median - (median - far) * ratio**_POWER
+    return (scores < fence) & (Calibration(scores, weight).share(scores) <= most)
 
 
 def quantile(scores: np.ndarray, share: float, weight: np.ndarray | None) -> float:

@@ -180,11 +180,25 @@ class TestBeyondDoubt:
         assert beyond_doubt(scores).sum() == 2
         assert beyond_doubt(scores, weight).nonzero()[0].tolist() == [201]
 
+    def test_of_few_rows_a_quarter_may_be_left_out(self):
+        scores = np.r_[-1.35, -0.96, -1.14, -0.61, -0.8, -0.99, -4.26, -5.9]
+        assert np.array_equal(beyond_doubt(scores), scores < -4)
+        assert np.array_equal(beyond_doubt(1e6 * scores + 7), scores < -4)
+        assert not beyond_doubt(np.r_[scores[:5], scores[-2:]])[:5].any()
+
+    @pytest.mark.parametrize("n", [5, 12, 18])
+    def test_of_few_gaussian_scores_hardly_any_is_left_out(self, n):
+        left_out = [
+            beyond_doubt(random(seed).standard_normal(n)).mean() for seed in range(400)
+        ]
+        assert np.mean(left_out) < 0.05
+
     @pytest.mark.parametrize("value", [0.0, -2.0, 5.0])
     def test_equal_scores_leave_no_doubt_about_any(self, value):
-        flagged = beyond_doubt(np.full(200, value))
-        assert flagged.dtype == bool
-        assert not flagged.any()
+        for n in (5, 200):
+            flagged = beyond_doubt(np.full(n, value))
+            assert flagged.dtype == bool
+            assert not flagged.any()
 
     def test_what_is_left_out_is_counted(self):
         calibration = Calibration.robust(self.far_cluster())
