@@ -249,8 +249,9 @@ class _Group:
     ) -> tuple[Tensor, Tensor]:
         """Errors in multiples of a typical row's, and which rows are recognised.
 
-        Of shapes ``(2, members, batch)`` and ``(members, batch)``. The nearest code is recognised if the row is like the
-        training row of the code and that one has so many copies, the row among them.
+        Of shapes ``(2, members, batch)`` and ``(members, batch)``. The nearest code is
+        recognised if the row is like the training row of the code and that one has so
+        many copies, the row among them.
         """
         residual, difference, places = self.mean_differences(x)
         error = torch.stack([residual, difference]).mul_(self.weights())
