@@ -130,7 +130,8 @@ class Monitoring:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            New rows, a batch of some dozens or more.
+            New rows, a batch of some dozens or more. An ``estimator`` scores rows that
+            it was fitted to higher than new ones; do not pass those.
 
         Returns
         -------
