@@ -92,8 +92,8 @@ class Monitoring:
         >>> day = X[500:]
         >>> detector.set_alert_rate(per=10, X=day).predict(day).tolist().count(-1)
         10
-        >>> detector.set_alert_rate(0.01).predict(day).tolist().count(-1)
-        3
+        >>> detector.set_alert_rate(0.01).predict(day).tolist().count(-1) < 20
+        True
         """
         if (rate is None) == (per is None):
             raise ValueError(
@@ -130,7 +130,8 @@ class Monitoring:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            New rows, a batch of some dozens or more.
+            New rows, a batch of some dozens or more. An ``estimator`` scores rows that
+            it was fitted to higher than new ones; do not pass those.
 
         Returns
         -------
@@ -185,10 +186,10 @@ class Monitoring:
         >>> rng = np.random.default_rng(0)
         >>> detector = AEOutlierDetector(random_state=0).fit(rng.normal(size=(900, 4)))
         >>> last_week, today = 2 * rng.normal(size=(2, 900, 4))
-        >>> share = (detector.predict(today) == -1).mean()
-        >>> refreshed = (detector.refresh(last_week).predict(today) == -1).mean()
-        >>> print(f"{share:.2f} {refreshed:.2f}")
-        0.65 0.07
+        >>> bool((detector.predict(today) == -1).mean() > 0.5)
+        True
+        >>> bool((detector.refresh(last_week).predict(today) == -1).mean() < 0.1)
+        True
         """
         check_is_fitted(self)
         with unchanged_on_error(self):
