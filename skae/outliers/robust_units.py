@@ -75,7 +75,7 @@ class RobustUnits:
         z = np.empty(X.shape, dtype=np.float32)
         with np.errstate(over="ignore"):
             np.divide(X - self.center, _KNEE * self.scale, out=z, casting="unsafe")
-        largest = torch.as_tensor(self.largest / _KNEE, dtype=torch.float32)
+        largest = torch.from_numpy(np.asarray(self.largest / _KNEE, dtype=np.float32))
         u = _asinh(torch.from_numpy(z).clamp_(-largest, largest)).mul_(_KNEE)
         # Adding zero turns -0.0 into 0.0.
         return u.nan_to_num_(0.0).add_(0.0)
