@@ -181,6 +181,10 @@ class _Combinator(nn.Module):
 
     def forward(self, z: Tensor, u: Tensor) -> Tensor:
         a = self.parameters_of_units
-        mu = a[0] * torch.sigmoid(a[1] * u + a[2]) + a[3] * u + a[4]
-        v = a[5] * torch.sigmoid(a[6] * u + a[7]) + a[8] * u + a[9]
-        return (z - mu) * v + mu
+        mu = _line_and_sigmoid(u, *a[:5])
+        return torch.addcmul(mu, z - mu, _line_and_sigmoid(u, *a[5:]))
+
+
+def _line_and_sigmoid(u, height, slope, shift, line_slope, line_shift):
+    step = torch.sigmoid(torch.addcmul(shift, slope, u))
+    return torch.addcmul(torch.addcmul(line_shift, line_slope, u), height, step)
