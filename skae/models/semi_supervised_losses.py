@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
+from skae.models.combinator import combined
 from skae.models.stack import Pass, normalised
 
 __all__ = [
@@ -180,11 +181,4 @@ class _Combinator(nn.Module):
         self.parameters_of_units = nn.Parameter(start[:, None].repeat(1, size))
 
     def forward(self, z: Tensor, u: Tensor) -> Tensor:
-        a = self.parameters_of_units
-        mu = _line_and_sigmoid(u, *a[:5])
-        return torch.addcmul(mu, z - mu, _line_and_sigmoid(u, *a[5:]))
-
-
-def _line_and_sigmoid(u, height, slope, shift, line_slope, line_shift):
-    step = torch.sigmoid(torch.addcmul(shift, slope, u))
-    return torch.addcmul(torch.addcmul(line_shift, line_slope, u), height, step)
+        return combined(z, u, self.parameters_of_units)
