@@ -13,6 +13,7 @@ import torch
 from skae.fitting.defaults import (
     Training,
     length_of,
+    training_before_unlabelled,
     training_of_labels,
     training_with_unlabelled,
 )
@@ -84,10 +85,11 @@ class StageTraining:
         self.stack = stack
         self.n_frozen = fitting.n_encoder - stage.n_released
         self.trained = stack.above(self.n_frozen)
-        self.is_joint = (
-            stage.is_last
-            and self.estimator.semi_supervised
-            and bool((fitting.labels < 0).any())
+        uses_all = self.estimator.semi_supervised and bool((fitting.labels < 0).any())
+        self.is_joint = uses_all and stage.is_last
+        # A stage with all rows is to follow.
+        self.is_before_all = (
+            uses_all and not stage.is_last and fitting.interrupted is None
         )
         used = (fitting.labels >= 0) | self.is_joint
         used[fitting.held_out] = False
@@ -197,6 +199,8 @@ class StageTraining:
         n_labelled = int((self.labels >= 0).sum())
         if self.is_joint:
             training = training_with_unlabelled(n_labelled, len(self.index))
+        elif self.is_before_all:
+            training = training_before_unlabelled(n_labelled)
         else:
             training = training_of_labels(n_labelled, is_whole=self.stage.is_last)
         size, (of_labelled, of_all) = self.estimator.batch_size, training.batch_sizes
