@@ -233,9 +233,9 @@ def training_of_labels(n_labelled: int, *, is_whole: bool) -> Training:
 def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:
     """For labelled rows beside all rows.
 
-    Longer trainings learn the errors of labels from a graph too.
+    Few rows are learned soon, and then the errors of labels from a graph too.
     """
-    n_steps = min(1500, 10 * n_samples, 300 + n_samples // 5)
+    n_steps = min(3000, 10 * n_samples, 300 + n_samples // 5)
     enough = training_of_labels(n_labelled, is_whole=True).n_steps
     return Training((64, 128), max(n_steps, enough), 2e-3)
 
