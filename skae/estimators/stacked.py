@@ -110,7 +110,7 @@ default="gaussian"
         Peak learning rate of AdamW after pretraining; it rises over the first 5% of the
         steps and falls as a cosine in the second half.
     pretrain_max_iter : int, default=None
-        Epochs of each layer's pretraining. None takes one, and at least 400 steps.
+        Epochs of each layer's pretraining. None takes one, and at least 200 steps.
     max_iter : int, default=None
         Epochs of the last stage, passes over all rows if those without labels take
         part; earlier stages take no more. None takes a number of steps that suits the

@@ -13,11 +13,13 @@ import torch
 from skae.fitting.defaults import (
     Training,
     length_of,
+    training_before_unlabelled,
     training_of_labels,
     training_with_unlabelled,
 )
 from skae.fitting.fit import value_or_default
 from skae.models.classifier import Classification, PartlyLabelled
+from skae.models.confidence import sharpness
 from skae.models.semi_supervised_losses import (
     Consistency,
     GraphLabels,
@@ -86,10 +88,11 @@ class StageTraining:
         self.stack = stack
         self.n_frozen = fitting.n_encoder - stage.n_released
         self.trained = stack.above(self.n_frozen)
-        self.is_joint = (
-            stage.is_last
-            and self.estimator.semi_supervised
-            and bool((fitting.labels < 0).any())
+        uses_all = self.estimator.semi_supervised and bool((fitting.labels < 0).any())
+        self.is_joint = uses_all and stage.is_last
+        # A stage with all rows is to follow.
+        self.is_before_all = (
+            uses_all and not stage.is_last and fitting.interrupted is None
         )
         used = (fitting.labels >= 0) | self.is_joint
         used[fitting.held_out] = False
@@ -99,6 +102,7 @@ class StageTraining:
         self.rows = fitting.codes_of(stack.below(self.n_frozen), self.X)
         self.training = self._training()
         self.schedule = self._schedule()
+        self.expected_error: float | None = None
 
     def run(self) -> None:
         """Train, and set the running statistics to those of these rows."""
@@ -120,13 +124,24 @@ class StageTraining:
             )
         finally:
             self.trained.calibrate(sample(self.rows))
+        self._sharpen()
+
+    @torch.no_grad()
+    def _sharpen(self):
+        """Be at least as sure of all rows as held-out labels justify."""
+        if self.expected_error is not None:
+            logits = self.trained(sample(self.rows))
+            self.trained.layers[-1].gain *= sharpness(logits, 1 - self.expected_error)
 
     def _graph(self) -> NeighbourLabels | None:
         if not self.is_joint:
             return None
         n_classes = len(self.fitting.classes)
         graph = NeighbourLabels(self.X, self.labels, n_classes, self.fitting.seed)
-        if not graph.judge():
+        is_better = graph.judge()
+        if graph.errors is not None:
+            self.expected_error = graph.errors.bound
+        if not is_better:
             return None
         self.fitting.graph_used = True
         self.batches.spread = graph.spread()
@@ -199,6 +214,8 @@ class StageTraining:
         n_labelled = int((self.labels >= 0).sum())
         if self.is_joint:
             training = training_with_unlabelled(n_labelled, len(self.index))
+        elif self.is_before_all:
+            training = training_before_unlabelled(n_labelled)
         else:
             training = training_of_labels(n_labelled, is_whole=self.stage.is_last)
         size, (of_labelled, of_all) = self.estimator.batch_size, training.batch_sizes

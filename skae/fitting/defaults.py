@@ -24,6 +24,7 @@ __all__ = [
     "defaults_for_variational",
     "defaults_from_random",
     "length_of",
+    "training_before_unlabelled",
     "training_of_labels",
     "training_with_unlabelled",
 ]
@@ -230,10 +231,19 @@ def training_of_labels(n_labelled: int, *, is_whole: bool) -> Training:
 
 
 def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:
-    """For labelled rows beside all rows."""
-    n_steps = min(3000, 10 * n_samples)
+    """For labelled rows beside all rows.
+
+    Few rows are learned soon, and then the errors of labels from a graph too.
+    """
+    n_steps = min(3000, 10 * n_samples, 300 + n_samples // 5)
     enough = training_of_labels(n_labelled, is_whole=True).n_steps
     return Training((64, 128), max(n_steps, enough), 2e-3)
+
+
+def training_before_unlabelled(n_labelled: int) -> Training:
+    """For labelled rows, in a stage before all layers learn from all rows."""
+    training = training_of_labels(n_labelled, is_whole=False)
+    return replace(training, n_steps=min(100, training.n_steps))
 
 
 @dataclass(frozen=True)

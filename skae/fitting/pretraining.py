@@ -23,7 +23,7 @@ from skae.rows.tensors import as_double
 
 __all__ = ["layers_of", "pretrain"]
 
-_STEPS = 400
+_STEPS = 200
 
 
 def pretrain(
@@ -56,7 +56,7 @@ def pretrain(
     weight : ndarray of shape (n_samples,), optional
     **parameters
         Of `AutoencoderTransformer`; ``max_iter=None`` trains for one epoch and at least
-        400 steps, fewer for fewer than 100 rows.
+        200 steps, fewer for fewer than 50 rows.
 
     Yields
     ------

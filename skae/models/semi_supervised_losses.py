@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
+from skae.models.combinator import combined
 from skae.models.stack import Pass, normalised
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.tensors import SINGLE
@@ -182,7 +183,4 @@ class _Combinator(nn.Module):
         self.parameters_of_units = nn.Parameter(start[:, None].repeat(1, size))
 
     def forward(self, z: Tensor, u: Tensor) -> Tensor:
-        a = self.parameters_of_units
-        mu = a[0] * torch.sigmoid(a[1] * u + a[2]) + a[3] * u + a[4]
-        v = a[5] * torch.sigmoid(a[6] * u + a[7]) + a[8] * u + a[9]
-        return (z - mu) * v + mu
+        return combined(z, u, self.parameters_of_units)
