@@ -127,9 +127,11 @@ class StageTraining:
     @torch.no_grad()
     def _sharpen(self):
         """Be at least as sure of all rows as held-out labels justify."""
+        factor = 1.0
         if self.expected_error is not None:
             logits = self.trained(sample(self.rows))
-            self.trained.layers[-1].gain *= sharpness(logits, 1 - self.expected_error)
+            factor = sharpness(logits, 1 - self.expected_error)
+        self.stack.sharpness.fill_(factor)
 
     def _graph(self) -> NeighbourLabels | None:
         if not self.is_joint:
