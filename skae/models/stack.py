@@ -171,22 +171,14 @@ class Stack(nn.Module):
     layers : sequence of NormalisedLayer
         Shared, not copied.
 
-    Attributes
-    ----------
-    sharpness : Tensor of shape ()
-        Factor on the output in prediction alone, one until it is set.
-
     Shape
     -----
     ``(batch, n_in)`` of the first layer to ``(batch, n_out)`` of the last.
     """
 
-    sharpness: Tensor
-
     def __init__(self, layers: Sequence[NormalisedLayer]):
         super().__init__()
         self.layers: Any = nn.ModuleList(layers)
-        self.register_buffer("sharpness", torch.ones(()))
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -203,7 +195,7 @@ class Stack(nn.Module):
         """The last layer's output, with the running statistics."""
         for layer in self.layers:
             x = layer(x)
-        return self.sharpness * x
+        return x
 
     def above(self, n_layers: int) -> "Stack":
         """The same layers without the first ``n_layers``."""

@@ -273,12 +273,3 @@ class TestRowsApart:
         with torch.no_grad():
             evaluated = stack(x)
         torch.testing.assert_close(stack.train()(x), evaluated)
-
-
-def test_sharpness_scales_predictions_and_no_training_pass():
-    stack, x = stack_of(6, 5, 3), rows()
-    before, logits = stack(x), stack.run(x).logits
-    stack.sharpness.fill_(2.0)
-    torch.testing.assert_close(stack(x), 2 * before)
-    assert torch.equal(stack.run(x).logits, logits)
-    assert stack.above(0).sharpness == 1
