@@ -19,7 +19,6 @@ from skae.fitting.defaults import (
 )
 from skae.fitting.fit import value_or_default
 from skae.models.classifier import Classification, PartlyLabelled
-from skae.models.confidence import sharpness
 from skae.models.semi_supervised_losses import (
     Consistency,
     GraphLabels,
@@ -102,7 +101,6 @@ class StageTraining:
         self.rows = fitting.codes_of(stack.below(self.n_frozen), self.X)
         self.training = self._training()
         self.schedule = self._schedule()
-        self.expected_error: float | None = None
 
     def run(self) -> None:
         """Train, and set the running statistics to those of these rows."""
@@ -124,24 +122,13 @@ class StageTraining:
             )
         finally:
             self.trained.calibrate(sample(self.rows))
-        self._sharpen()
-
-    @torch.no_grad()
-    def _sharpen(self):
-        """Be at least as sure of all rows as held-out labels justify."""
-        if self.expected_error is not None:
-            logits = self.trained(sample(self.rows))
-            self.trained.layers[-1].gain *= sharpness(logits, 1 - self.expected_error)
 
     def _graph(self) -> NeighbourLabels | None:
         if not self.is_joint:
             return None
         n_classes = len(self.fitting.classes)
         graph = NeighbourLabels(self.X, self.labels, n_classes, self.fitting.seed)
-        is_better = graph.judge()
-        if graph.errors is not None:
-            self.expected_error = graph.errors.bound
-        if not is_better:
+        if not graph.judge():
             return None
         self.fitting.graph_used = True
         self.batches.spread = graph.spread()

@@ -6,7 +6,6 @@ result by held-out labels.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -19,13 +18,7 @@ from sklearn.svm import SVC
 from skae.rows.chunks import chunks
 from skae.rows.isolation import on_all_threads
 
-__all__ = [
-    "HeldOutErrors",
-    "SpreadLabels",
-    "held_out_errors",
-    "neighbour_graph",
-    "spread",
-]
+__all__ = ["SpreadLabels", "is_better", "neighbour_graph", "spread"]
 
 # Neighbours per doubling of the rows, each row one of its own: 7 of 1,000 rows, 11 of
 # 60,000.
@@ -53,45 +46,6 @@ class SpreadLabels:
 
     target: np.ndarray
     confidence: np.ndarray
-
-
-class HeldOutErrors(NamedTuple):
-    """Share of held-out labels that are predicted wrongly.
-
-    Attributes
-    ----------
-    by_graph : float
-        By labels that spread over the graph.
-    alone : float
-        By the better of two models of the labelled rows.
-    n_labelled : int
-    """
-
-    by_graph: float
-    alone: float
-    n_labelled: int
-
-    @property
-    def bound(self) -> float:
-        """Of the better predictor, one standard error above the estimate.
-
-        Agresti and Coull's interval with one error and one success added: few labels
-        may all be predicted rightly by chance.
-        """
-        n = self.n_labelled + 2
-        share = (self.n_labelled * min(self.by_graph, self.alone) + 1) / n
-        return share + (share * (1 - share) / n) ** 0.5
-
-    @property
-    def is_graph_better(self) -> bool:
-        """Whether the graph predicts clearly better than the rows alone.
-
-        Neighbours that mislead cost more than good ones bring where the rows alone do
-        well, so the graph has to leave 10% fewer errors than the better of the models,
-        and at least one labelled row's.
-        """
-        gain = self.alone - self.by_graph
-        return self.by_graph <= _LEAD * self.alone and gain >= 1 / self.n_labelled
 
 
 def neighbour_graph(Z: np.ndarray) -> sparse.csr_array:
@@ -165,17 +119,20 @@ def spread(
     return SpreadLabels(target, confidence)
 
 
-def held_out_errors(
+def is_better(
     affinity: sparse.csr_array,
     labels: np.ndarray,
     X_labelled: np.ndarray,
     random_state: np.random.RandomState,
-) -> HeldOutErrors:
-    """How often the graph, and the rows alone, predict held-out labels wrongly.
+) -> bool:
+    """Whether the graph predicts held-out labels better than the rows alone.
 
     All predictors get the same labels in repeated cross-validation: labels that spread
     over the graph, a support vector machine and a logistic regression of the labelled
     rows.
+    Neighbours that mislead cost more than good ones bring where the rows alone do well,
+    so the graph has to leave 10% fewer errors than the better of the other two, and at
+    least one labelled row's.
 
     Parameters
     ----------
@@ -205,7 +162,7 @@ def held_out_errors(
         wrong += [(predicted != y[held_out]).sum() for predicted in predictions]
         n_held_out += len(held_out)
     by_graph, alone = wrong[0] / n_held_out, wrong[1:].min() / n_held_out
-    return HeldOutErrors(float(by_graph), float(alone), len(y))
+    return bool(by_graph <= _LEAD * alone and alone - by_graph >= 1 / len(y))
 
 
 def _splits(y, random_state):

@@ -14,13 +14,7 @@ from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from skae.rows.chunks import Rows, chunks
-from skae.statistics.label_graph import (
-    HeldOutErrors,
-    SpreadLabels,
-    held_out_errors,
-    neighbour_graph,
-    spread,
-)
+from skae.statistics.label_graph import SpreadLabels, is_better, neighbour_graph, spread
 from skae.statistics.linear_algebra import product
 from skae.statistics.pca import principal
 
@@ -44,11 +38,6 @@ class NeighbourLabels:
     n_classes : int
     seed : int
     max_rows : int, default=65536
-
-    Attributes
-    ----------
-    errors : HeldOutErrors or None
-        What `judge` found; None where it had nothing to compare by.
     """
 
     def __init__(
@@ -71,7 +60,6 @@ class NeighbourLabels:
             X = X[self.index]
         self.X = X
         self.labels = labels[self.index]
-        self.errors: HeldOutErrors | None = None
 
     def judge(self) -> bool:
         """Whether neighbours predict labels better than models of the labelled rows.
@@ -88,8 +76,7 @@ class NeighbourLabels:
         X = self.X[is_judged]
         X = X.toarray() if sparse.issparse(X) else X
         X = (X - X.mean(axis=0)) / (np.sqrt(X.var(axis=0).mean()) or 1)
-        self.errors = held_out_errors(self.affinity, labels, X, self.state)
-        return self.errors.is_graph_better
+        return is_better(self.affinity, labels, X, self.state)
 
     @torch.no_grad()
     def spread(
