@@ -233,11 +233,14 @@ def training_of_labels(n_labelled: int, *, is_whole: bool) -> Training:
 def training_with_unlabelled(n_labelled: int, n_samples: int) -> Training:
     """For labelled rows beside all rows.
 
-    Few rows are learned soon, and then the errors of labels from a graph too.
+    Few rows are learned soon, and then the errors of labels from a graph too. Fewer
+    steps are larger, and weights are averaged over a sixth of them.
     """
     n_steps = min(3000, 10 * n_samples, 300 + n_samples // 5)
     enough = training_of_labels(n_labelled, is_whole=True).n_steps
-    return Training((64, 128), max(n_steps, enough), 2e-3)
+    n_steps = max(n_steps, enough)
+    rate = 2e-3 * min(3, max(1, 3000 / n_steps) ** 0.5)
+    return Training((64, 128), n_steps, rate, min(0.998, 1 - 6 / n_steps))
 
 
 def training_before_unlabelled(n_labelled: int) -> Training:
