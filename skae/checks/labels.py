@@ -152,7 +152,9 @@ def _are_missing(y) -> np.ndarray:
     """Which entries are None, NaN, NaT or pandas.NA."""
     if y.dtype.kind == "O":
         return np.array([_is_missing(entry) for entry in y], dtype=bool)
-    return np.asarray(y != y) if y.dtype.kind == "f" else np.zeros(len(y), dtype=bool)
+    if y.dtype.kind in "fmM":
+        return np.asarray(y != y)
+    return np.zeros(len(y), dtype=bool)
 
 
 def _is_missing(entry) -> bool:
@@ -178,13 +180,13 @@ def _distinct(y) -> set:
 
 
 def _of_one_type(y, missing) -> np.ndarray:
-    """y as numbers or booleans where its objects are, with zeros where missing."""
+    """y as strings, numbers or booleans; where missing they are None or zero."""
     if y.dtype.kind != "O":
         return y
     known = y[~missing].tolist()
     n_strings = sum(isinstance(label, str) for label in known)
     if n_strings == len(known):
-        return y
+        return np.where(missing, None, y)
     if n_strings:
         some = next(label for label in known if not isinstance(label, str))
         raise ValueError(
@@ -257,6 +259,10 @@ def check_classes(classes, fitted: np.ndarray | None) -> np.ndarray:
         raise ValueError("The first call of partial_fit needs classes.")
     if classes is None:
         return fitted
+    if _are_missing(array_of(classes).ravel()).any():
+        raise ValueError(
+            "classes must not contain NaN or None, which mark rows without a label."
+        )
     classes = np.unique(typed(classes))
     if fitted is not None and not np.array_equal(classes, fitted):
         raise ValueError(

@@ -112,7 +112,8 @@ class AEOutlierDetector(
         Peak learning rate of Adam; it rises over the first 5% of the steps and falls as
         a cosine.
     warm_start : bool, default=False
-        Keep the members of the previous fit and add new ones up to n_estimators.
+        Keep the members of the previous fit and add new ones up to n_estimators. The
+        earlier ones stay as they were trained, also where ``novelty`` has changed.
 
     Attributes
     ----------

@@ -234,3 +234,25 @@ class TestClasses:
         y = np.array(["a", "c", "d"], dtype=object)
         with pytest.raises(ValueError, match=r"labels \['c', 'd'\], which are not"):
             class_numbers(y, np.zeros(3, dtype=bool), np.array(["a", "b"]))
+
+
+@pytest.mark.parametrize("kind", ["M8[ns]", "M8[D]", "m8[s]"])
+def test_no_time_is_no_label(kind):
+    y = np.array([3, 5, "NaT", 3], dtype=kind)
+    labels, missing = labels_of(y)
+    np.testing.assert_array_equal(missing, [False, False, True, False])
+    np.testing.assert_array_equal(labels[~missing], y[[0, 1, 3]])
+    with pytest.raises(ValueError, match="y must not contain NaN or None"):
+        typed(y)
+
+
+@pytest.mark.parametrize("mark", [None, np.nan, pd.NA, pd.NaT])
+def test_strings_can_be_compared_beside_marks(mark):
+    labels, missing = labels_of(pd.Series(["a", mark, "b"], dtype=object))
+    np.testing.assert_array_equal(np.isin(labels, ["a", "b"]), ~missing)
+
+
+@pytest.mark.parametrize("mark", [None, np.nan, pd.NA])
+def test_marks_are_no_classes(mark):
+    with pytest.raises(ValueError, match="classes must not contain NaN or None"):
+        check_classes(["a", "b", mark], None)

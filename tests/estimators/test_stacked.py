@@ -834,3 +834,12 @@ class TestGPU:
     def test_the_same_seed_gives_the_same_bits(self, partly):
         one, two = (small(device="cuda").fit(*partly) for _ in range(2))
         assert alike(weights(one), weights(two))
+
+
+def test_strings_of_pandas_may_be_missing():
+    pd = pytest.importorskip("pandas")
+    X = np.eye(2)[[0, 1] * 20] + np.random.default_rng(0).normal(0, 0.1, (40, 2))
+    y = pd.Series(["a", "b"] * 20, dtype="string").mask(np.arange(40) % 3 == 0)
+    model = StackedAEClassifier((4,), max_iter=3, random_state=0).fit(X, y)
+    assert set(model.transduction_) <= {"a", "b"}
+    assert 0 <= model.score(X, y) <= 1
