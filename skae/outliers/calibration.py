@@ -114,7 +114,7 @@ def extreme_outliers(
     With a and b the distances of the 20% and the 5% quantile below the median, those
     whose distance exceeds b (b / a)^3. A tail that falls as a power law holds the share
     0.05 / 4^3 beyond, a lighter one hardly any, whatever the unit and the sign of the
-    scores; where the median equals the 20% quantile there is no doubt about any. Rows
+    scores; where the median equals the 20% quantile none is extreme. Rows
     with equal scores are left out together, and at most 1.5% of all, by weight.
 
     Of fewer than 19 rows those may be left out, up to a quarter, that lie ten robust

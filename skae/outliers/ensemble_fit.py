@@ -131,8 +131,8 @@ def fit_ensemble(
     novelty : bool, default=False
         Whether the rows are clean: they are neighbours, and all of those calibrate.
     adjust : callable, optional
-        What calibrates instead of the scores: ``adjust(scores, numbers of rows)``,
-        scores that may lie below.
+        ``adjust(scores, row_numbers)`` returns the scores of the calibration, which
+        may be lower.
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
     random = np.random.default_rng([seed, n_earlier])

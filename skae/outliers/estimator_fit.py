@@ -36,7 +36,7 @@ def fit_estimator(estimator, X, weight, random_state, feature_names, adjust=None
     feature_names : ndarray of str or None
         Those of X.
     adjust : callable, optional
-        What calibrates instead of the scores: ``adjust(scores, numbers of rows)``.
+        ``adjust(scores, row_numbers)`` returns the scores of the calibration.
 
     Returns
     -------

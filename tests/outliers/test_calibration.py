@@ -153,7 +153,7 @@ class TestBeyondDoubt:
             lambda r: -np.abs(r.standard_cauchy(100_000)),
         ],
     )
-    def test_no_tail_of_one_law_is_in_doubt(self, tail):
+    def test_no_tail_of_one_law_is_left_out(self, tail):
         assert extreme_outliers(tail(random())).mean() < 1e-3
 
     @pytest.mark.parametrize("seed", range(20))
@@ -195,7 +195,7 @@ class TestBeyondDoubt:
         assert np.mean(left_out) < 0.05
 
     @pytest.mark.parametrize("value", [0.0, -2.0, 5.0])
-    def test_equal_scores_leave_no_doubt_about_any(self, value):
+    def test_none_of_equal_scores_is_left_out(self, value):
         for n in (5, 200):
             flagged = extreme_outliers(np.full(n, value))
             assert flagged.dtype == bool
