@@ -126,7 +126,8 @@ class AEOutlierDetector(
     calibration_scores_ : ndarray of shape (n_calibration,)
         Sorted out-of-bag scores of the training rows that set the threshold.
     n_left_out_ : int
-        Outliers beyond doubt that do not calibrate: at most 1.5%, of under 19 rows 25%.
+        Extreme outliers left out of the calibration: at most 1.5% of the rows, 25% of
+        fewer than 19.
     max_samples_ : int
         Rows drawn for each pair of members.
     n_iter_ : int
@@ -227,11 +228,11 @@ class AEOutlierDetector(
         self._alert_rate = rate
         if rate is None and self.contamination == "auto":
             rate = self.false_alarm_rate
-        noted = self._noting(X, weight)
+        adjust = self._adjustment(X, weight)
         if self.estimator is None:
-            self._fit_ensemble(X, weight, adding, noted, rate)
+            self._fit_ensemble(X, weight, adding, adjust, rate)
         else:
-            self._fit_estimator(X, weight, noted)
+            self._fit_estimator(X, weight, adjust)
         self.calibration_scores_ = self._calibration.scores
         self.n_left_out_ = self._calibration.n_left_out
         if rate is None:
@@ -290,7 +291,7 @@ class AEOutlierDetector(
         scores = self.score_samples(X)
         return self._calibration.p_values(scores)
 
-    def _fit_ensemble(self, X, weight, adding, noted, rate):
+    def _fit_ensemble(self, X, weight, adding, adjust, rate):
         """Train members, after those of an earlier fit if there are some."""
         n_earlier = len(self.estimators_) if adding else 0
         n_members = self.n_estimators - n_earlier
@@ -324,7 +325,7 @@ class AEOutlierDetector(
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,
             novelty=self.novelty,
-            noted=noted,
+            adjust=adjust,
         )
         self.estimators_ = self._scorer.members
 

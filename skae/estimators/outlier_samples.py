@@ -51,8 +51,10 @@ class Samples:
             )
         return False
 
-    def _noting(self, X, weight):
-        """What takes missing values off calibration scores and keeps some of them."""
+    def _adjustment(self, X, weight):
+        """A function that penalises missing values in calibration scores.
+
+        It also stores the reference rows of `drift`."""
         self._missing = penalty = None
         if self.missing == "unusual":
             if not hasattr(X, "shape"):
@@ -63,16 +65,16 @@ class Samples:
                 )
             penalty = MissingPenalty.of(X, weight)
 
-        def noted(scores, numbers):
+        def adjust(scores, numbers):
             if penalty is not None:
                 self._missing = penalty.in_units_of(scores)
                 scores = scores - self._missing.totals(X[numbers], training=True)
             self._reference = Reference.of(X, numbers, scores, weight)
             return scores
 
-        return noted
+        return adjust
 
-    def _fit_estimator(self, X, weight, noted):
+    def _fit_estimator(self, X, weight, adjust):
         """Fit or take over the autoencoder, and its features."""
         names = getattr(self, "feature_names_in_", None)
         own_shape = self._is_for_judge(X, self.estimator)
@@ -81,7 +83,7 @@ class Samples:
             vars(self).pop("feature_names_in_", None)
         try:
             self._scorer, self._calibration = fit_estimator(
-                self.estimator, X, weight, self.random_state, names, noted
+                self.estimator, X, weight, self.random_state, names, adjust
             )
         except (TypeError, ValueError) as error:
             if own_shape:

@@ -11,9 +11,9 @@ import warnings
 
 import numpy as np
 
-__all__ = ["Calibration", "beyond_doubt", "quantile", "stated_threshold"]
+__all__ = ["Calibration", "extreme_outliers", "quantile", "stated_threshold"]
 
-# Beyond doubt is what a tail that is a power law would hold less than 0.08% of.
+# Extreme is what a power-law tail would exceed with a probability below 0.08%.
 _NEAR, _FAR, _POWER = 0.2, 0.05, 3
 _MOST = 0.015
 # Fewer rows say nothing of a tail, and cannot hold a rate of 5%.
@@ -32,7 +32,7 @@ class Calibration:
     Attributes
     ----------
     n_left_out : int
-        Rows left out because they are outliers beyond doubt.
+        Extreme outliers, which are left out of the calibration.
     scores, weight : ndarray of shape (n_samples,)
         Sorted by score.
     """
@@ -48,10 +48,10 @@ class Calibration:
         self._count = np.r_[0.0, np.cumsum(weight[order])]
 
     @classmethod
-    def robust(cls, scores, weight=None, doubted=None) -> "Calibration":
-        """A calibration on all but the outliers beyond doubt, by ``doubted`` if any."""
+    def robust(cls, scores, weight=None, screened=None) -> "Calibration":
+        """A calibration without extreme outliers of ``screened``, or of the scores."""
         scores = np.asarray(scores, dtype=np.float64)
-        kept = ~beyond_doubt(scores if doubted is None else doubted, weight)
+        kept = ~extreme_outliers(scores if screened is None else screened, weight)
         calibration = cls(scores[kept], None if weight is None else weight[kept])
         calibration.n_left_out = int(np.sum(~kept))
         return calibration
@@ -106,13 +106,15 @@ def stated_threshold(
     return calibration.threshold(rate)
 
 
-def beyond_doubt(scores: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+def extreme_outliers(
+    scores: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray:
     """Rows so far below the others that they say nothing about normal ones.
 
     With a and b the distances of the 20% and the 5% quantile below the median, those
     whose distance exceeds b (b / a)^3. A tail that falls as a power law holds the share
     0.05 / 4^3 beyond, a lighter one hardly any, whatever the unit and the sign of the
-    scores; where the median equals the 20% quantile there is no doubt about any. Rows
+    scores; where the median equals the 20% quantile none is extreme. Rows
     with equal scores are left out together, and at most 1.5% of all, by weight.
 
     Of fewer than 19 rows those may be left out, up to a quarter, that lie ten robust

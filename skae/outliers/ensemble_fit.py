@@ -101,7 +101,7 @@ def fit_ensemble(
     n_jobs: int | None = None,
     earlier: EnsembleScorer | None = None,
     novelty: bool = False,
-    noted: Callable | None = None,
+    adjust: Callable | None = None,
 ) -> FittedEnsemble:
     """Train members on rows drawn from X and calibrate on their out-of-bag scores.
 
@@ -130,9 +130,9 @@ def fit_ensemble(
         Members of an earlier fit, which come before the new ones.
     novelty : bool, default=False
         Whether the rows are clean: they are neighbours, and all of those calibrate.
-    noted : callable, optional
-        What calibrates instead of the scores: ``noted(scores, numbers of rows)``,
-        scores that may lie below.
+    adjust : callable, optional
+        ``adjust(scores, row_numbers)`` returns the scores of the calibration, which
+        may be lower.
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
     random = np.random.default_rng([seed, n_earlier])
@@ -160,7 +160,7 @@ def fit_ensemble(
         of_all = np.zeros((X.shape[0], len(members)), dtype=bool)
         of_all[drawn] = in_bag
         scorer, calibration = fit_neighbours(
-            X, weight, units, members, of_all, random, n_jobs, noted
+            X, weight, units, members, of_all, random, n_jobs, adjust
         )
         return FittedEnsemble(scorer, calibration, n_iter)
     scorer = EnsembleScorer(units, members)
@@ -168,9 +168,9 @@ def fit_ensemble(
     rows, scores = _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs)
     new, of_new = _new_scores(scorer, X, drawn, n_wanted - len(rows), random, n_jobs)
     rows, scores = np.r_[drawn[rows], new], np.r_[scores, of_new]
-    counted = scores if noted is None else noted(scores, rows)
+    counted = scores if adjust is None else adjust(scores, rows)
     weight = None if weight is None else weight[rows]
-    calibration = Calibration.robust(counted, weight, doubted=scores)
+    calibration = Calibration.robust(counted, weight, screened=scores)
     return FittedEnsemble(scorer, calibration, n_iter)
 
 

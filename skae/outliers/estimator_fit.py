@@ -22,7 +22,7 @@ __all__ = ["fit_estimator", "is_fitted"]
 _VALIDATION_FRACTION = 0.25
 
 
-def fit_estimator(estimator, X, weight, random_state, feature_names, noted=None):
+def fit_estimator(estimator, X, weight, random_state, feature_names, adjust=None):
     """A scorer by an autoencoder, and its calibration.
 
     Parameters
@@ -35,8 +35,8 @@ def fit_estimator(estimator, X, weight, random_state, feature_names, noted=None)
     random_state : int, RandomState or None
     feature_names : ndarray of str or None
         Those of X.
-    noted : callable, optional
-        What calibrates instead of the scores: ``noted(scores, numbers of rows)``.
+    adjust : callable, optional
+        ``adjust(scores, row_numbers)`` returns the scores of the calibration.
 
     Returns
     -------
@@ -52,9 +52,9 @@ def fit_estimator(estimator, X, weight, random_state, feature_names, noted=None)
     scorer = ReconstructionScorer(nameless(estimator))
     scores = scorer.scores(_safe_indexing(X, held_out))
     scorer.best, scorer.margin = best_score(scores)
-    counted = scores if noted is None else noted(scores, held_out)
+    counted = scores if adjust is None else adjust(scores, held_out)
     weight = None if weight is None else weight[held_out]
-    calibration = Calibration.robust(counted, weight, doubted=scores)
+    calibration = Calibration.robust(counted, weight, screened=scores)
     return scorer, calibration
 
 

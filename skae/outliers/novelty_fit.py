@@ -33,7 +33,7 @@ def fit_neighbours(
     in_bag: np.ndarray,
     random: np.random.Generator,
     n_jobs: int | None,
-    noted: Callable | None = None,
+    adjust: Callable | None = None,
 ) -> tuple[EnsembleScorer, Calibration]:
     """A scorer with rows of X as neighbours, and their leave-one-out calibration.
 
@@ -46,7 +46,7 @@ def fit_neighbours(
     in_bag : bool ndarray of shape (n_samples, n_members)
     random : Generator
     n_jobs : int or None
-    noted : callable, optional
+    adjust : callable, optional
         As in `fit_ensemble`.
     """
     n_rows = int(np.clip(_ENTRIES // X.shape[1], *_ROWS))
@@ -60,7 +60,7 @@ def fit_neighbours(
     scorer = EnsembleScorer(units, list(members), neighbours)
     kept, x, in_bag = _judged(kept, x, in_bag[kept])
     scores = scorer.model_scores(x, in_bag, n_jobs)
-    counted = scores if noted is None else noted(scores, kept)
+    counted = scores if adjust is None else adjust(scores, kept)
     return scorer, Calibration(counted, None if weight is None else weight[kept])
 
 

@@ -433,7 +433,7 @@ class TestRepeatedRows:
         fitted = AEOutlierDetector(random_state=0).fit(doubled)
         assert (fitted.predict(rng.normal(size=(4000, 5))) == -1).mean() < 0.1
 
-    def test_equally_likely_values_are_no_outliers_beyond_doubt(self):
+    def test_equally_likely_values_are_not_left_out(self):
         flagged = []
         for seed in range(4):
             rng = np.random.default_rng(seed)

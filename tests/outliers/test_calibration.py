@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skae.outliers.calibration import Calibration, beyond_doubt
+from skae.outliers.calibration import Calibration, extreme_outliers
 
 RATES = (0.01, 0.05, 0.1, 0.15, 0.3, 0.35, 0.5, 0.7, 0.95)
 
@@ -129,19 +129,19 @@ class TestBeyondDoubt:
 
     def test_a_far_cluster_is_left_out_and_nothing_else(self):
         far = np.r_[np.zeros(2000, dtype=bool), np.ones(20, dtype=bool)]
-        assert np.array_equal(beyond_doubt(self.far_cluster()), far)
+        assert np.array_equal(extreme_outliers(self.far_cluster()), far)
 
     def test_of_a_large_far_cluster_the_lowest_are_left_out(self):
         scores = self.far_cluster(60)
         lowest = scores <= np.sort(scores)[int(0.015 * len(scores)) - 1]
-        assert np.array_equal(beyond_doubt(scores), lowest)
+        assert np.array_equal(extreme_outliers(scores), lowest)
 
     @pytest.mark.parametrize("unit", [1.0, 1e-9, 1e6])
     @pytest.mark.parametrize("shift", [0.0, 2.0, 1e3])
     def test_neither_unit_nor_sign_of_the_scores_matters(self, unit, shift):
         scores = self.far_cluster()
         moved = unit * (scores + shift)
-        assert np.array_equal(beyond_doubt(moved), beyond_doubt(scores))
+        assert np.array_equal(extreme_outliers(moved), extreme_outliers(scores))
 
     @pytest.mark.parametrize(
         "tail",
@@ -153,8 +153,8 @@ class TestBeyondDoubt:
             lambda r: -np.abs(r.standard_cauchy(100_000)),
         ],
     )
-    def test_no_tail_of_one_law_is_in_doubt(self, tail):
-        assert beyond_doubt(tail(random())).mean() < 1e-3
+    def test_no_tail_of_one_law_is_left_out(self, tail):
+        assert extreme_outliers(tail(random())).mean() < 1e-3
 
     @pytest.mark.parametrize("seed", range(20))
     @pytest.mark.parametrize("rare", [0.02, 0.1, 0.3, 0.45])
@@ -163,40 +163,41 @@ class TestBeyondDoubt:
         exact = np.where(is_rare, -50.0, 0.0)
         noisy = exact + 1e-9 * random(seed).standard_normal(1000)
         for scores in (exact, noisy, exact + 7):
-            assert beyond_doubt(scores).mean() <= 0.015
+            assert extreme_outliers(scores).mean() <= 0.015
 
     def test_equal_scores_are_left_out_together(self):
         body = self.scores(1000)
-        few, many = (beyond_doubt(np.r_[body, np.full(n, -1e3)]) for n in (15, 16))
+        few, many = (extreme_outliers(np.r_[body, np.full(n, -1e3)]) for n in (15, 16))
         assert few.sum() == 15
         assert many.sum() == 0
 
     def test_a_weight_stands_for_repeated_rows(self):
         scores = np.r_[self.scores(200), -100.0, -101.0]
         weight = np.r_[np.full(200, 3), 2, 9]
-        repeated = beyond_doubt(np.repeat(scores, weight))
-        expected = np.repeat(beyond_doubt(scores, weight), weight)
+        repeated = extreme_outliers(np.repeat(scores, weight))
+        expected = np.repeat(extreme_outliers(scores, weight), weight)
         assert np.array_equal(expected, repeated)
-        assert beyond_doubt(scores).sum() == 2
-        assert beyond_doubt(scores, weight).nonzero()[0].tolist() == [201]
+        assert extreme_outliers(scores).sum() == 2
+        assert extreme_outliers(scores, weight).nonzero()[0].tolist() == [201]
 
     def test_of_few_rows_a_quarter_may_be_left_out(self):
         scores = np.r_[-1.35, -0.96, -1.14, -0.61, -0.8, -0.99, -4.26, -5.9]
-        assert np.array_equal(beyond_doubt(scores), scores < -4)
-        assert np.array_equal(beyond_doubt(1e6 * scores + 7), scores < -4)
-        assert not beyond_doubt(np.r_[scores[:5], scores[-2:]])[:5].any()
+        assert np.array_equal(extreme_outliers(scores), scores < -4)
+        assert np.array_equal(extreme_outliers(1e6 * scores + 7), scores < -4)
+        assert not extreme_outliers(np.r_[scores[:5], scores[-2:]])[:5].any()
 
     @pytest.mark.parametrize("n", [5, 12, 18])
     def test_of_few_gaussian_scores_hardly_any_is_left_out(self, n):
         left_out = [
-            beyond_doubt(random(seed).standard_normal(n)).mean() for seed in range(400)
+            extreme_outliers(random(seed).standard_normal(n)).mean()
+            for seed in range(400)
         ]
         assert np.mean(left_out) < 0.05
 
     @pytest.mark.parametrize("value", [0.0, -2.0, 5.0])
-    def test_equal_scores_leave_no_doubt_about_any(self, value):
+    def test_none_of_equal_scores_is_left_out(self, value):
         for n in (5, 200):
-            flagged = beyond_doubt(np.full(n, value))
+            flagged = extreme_outliers(np.full(n, value))
             assert flagged.dtype == bool
             assert not flagged.any()
 
