@@ -53,10 +53,10 @@ def _curve(u, a):
 def _curve_slope(slope, u, a, sigmoid, slope_a):
     """Fill the slopes of a curve's parameters and return that of u."""
     product = slope * sigmoid
-    slope_a[0] = product.sum(0)
-    slope_a[3] = (slope * u).sum(0)
-    slope_a[4] = slope.sum(0)
+    torch.sum(product, 0, out=slope_a[0])
+    torch.sum(slope * u, 0, out=slope_a[3])
+    torch.sum(slope, 0, out=slope_a[4])
     inner = product.addcmul_(product, sigmoid, value=-1).mul_(a[0])
-    slope_a[1] = (inner * u).sum(0)
-    slope_a[2] = inner.sum(0)
+    torch.sum(inner * u, 0, out=slope_a[1])
+    torch.sum(inner, 0, out=slope_a[2])
     return inner.mul_(a[1]).addcmul_(slope, a[3])

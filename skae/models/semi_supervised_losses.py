@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
 from skae.models.combinator import combined
 from skae.models.stack import Pass, normalised
@@ -80,7 +81,8 @@ class LadderReconstruction:
         weights = [self.input, self.first] + [self.rest] * (len(targets) - 2)
         loss = targets[0].new_zeros(())
         for weight, z_hat, z in zip(weights, estimates, targets, strict=True):
-            loss = loss + weight * (z_hat - z).square().mean(1)
+            squares = functional.mse_loss(z_hat, z, reduction="none")
+            loss = loss + weight * squares.mean(1)
         return loss
 
 

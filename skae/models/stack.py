@@ -111,7 +111,8 @@ class NormalisedLayer(nn.Module):
         return normalised(pre)
 
     def activate(self, z: Tensor) -> Tensor:
-        return ACTIVATIONS[self.activation].forward(self.gain * (z + self.shift))
+        a = torch.addcmul(self.gain * self.shift, self.gain, z)
+        return ACTIVATIONS[self.activation].forward(a)
 
     @torch.no_grad()
     def calibrate(self, x: Tensor, *, preserve_output: bool = False) -> Tensor:
@@ -220,7 +221,7 @@ class Stack(nn.Module):
         for layer in self.layers:
             z = layer.normalised(h, uses_running_statistics=uses_running_statistics)
             if noise:
-                z = z + noise * normal(z, generator)
+                z = torch.add(z, normal(z, generator), alpha=noise)
             zs.append(z)
             h = layer.activate(z)
         return Pass(x, zs, h)

@@ -19,7 +19,7 @@ from torch import _C
 # The public ones are written in Python, where a signal can come in between.
 from torch._C import _DisableAutocast, _InferenceMode
 
-__all__ = ["isolated", "on_all_threads", "resolve_device"]
+__all__ = ["isolated", "on_all_threads", "own_threads", "resolve_device"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -102,6 +102,11 @@ def on_all_threads() -> Iterator[None]:
         for library, number in zip(libraries, found, strict=True):
             library.set_num_threads(number)
         raise
+
+
+def own_threads() -> int:
+    """Threads that this Python thread's work may use, outside `isolated`."""
+    return _own.openmp_threads or torch.get_num_threads()
 
 
 class _Own(threading.local):

@@ -1,8 +1,8 @@
 """Labels that spread over a graph of nearest neighbours.
 
-Zhou et al. (2004), *Learning with local and global consistency*, NeurIPS 16. Neighbours
-are scikit-learn's; the functions here weigh them, spread labels over them and judge the
-result by held-out labels.
+Zhou et al. (2004), *Learning with local and global consistency*, NeurIPS 16. `nearest`
+finds the neighbours; the functions here weigh them, spread labels over them and judge
+the result by held-out labels.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,10 @@ from scipy import sparse
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedShuffleSplit
-from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
 
 from skae.rows.chunks import chunks
-from skae.rows.isolation import on_all_threads
+from skae.statistics.nearest import nearest
 
 __all__ = ["SpreadLabels", "is_better", "neighbour_graph", "spread"]
 
@@ -66,10 +65,8 @@ def neighbour_graph(Z: np.ndarray) -> sparse.csr_array:
     """
     n_samples = len(Z)
     n_neighbors = min(max(3, round(_DENSITY * np.log2(n_samples))), n_samples)
-    search = NearestNeighbors(n_neighbors=n_neighbors - 1).fit(Z)
-    with on_all_threads():
-        index = search.kneighbors(return_distance=False)
-    index = np.hstack([np.arange(n_samples)[:, None], index])
+    own = np.arange(n_samples)[:, None]
+    index = np.hstack([own, nearest(Z, n_neighbors - 1)])
     common = np.concatenate(
         [
             # Neighbours that a row and each of its neighbours share.

@@ -11,7 +11,12 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skae.rows.isolation import isolated, on_all_threads, resolve_device
+from skae.rows.isolation import (
+    isolated,
+    on_all_threads,
+    own_threads,
+    resolve_device,
+)
 
 CPU = torch.device("cpu")
 
@@ -52,6 +57,11 @@ def three_threads():
 
 @pytest.mark.usefixtures("three_threads")
 class TestThreads:
+    def test_own_threads_are_those_outside(self):
+        assert own_threads() == 3
+        assert run(own_threads) == 3
+        assert run(lambda: run(own_threads)) == 3
+
     def test_one_thread_inside_and_the_old_numbers_afterwards(self):
         before = numbers()
 
