@@ -7,13 +7,20 @@ attributes; a stage itself is `StageTraining`'s.
 import copy
 import math
 import warnings
+from functools import cached_property
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skae.checks.rows import feature_ranges
 from skae.fitting.callbacks import FitProgress
-from skae.fitting.classifier_stage import Stage, StageTraining, sample, stream
+from skae.fitting.classifier_stage import (
+    Stage,
+    StageTraining,
+    neighbours_of,
+    sample,
+    stream,
+)
 from skae.fitting.fit import (
     BaseFit,
     finished_rounds,
@@ -198,9 +205,9 @@ class StackedFit(BaseFit):
         if trainer.evaluate is not None:
             self.validation_scores = [-row["valid_loss"] for row in rounds]
         if trainer.interrupted_:
-            self._note_interruption(f"the stage '{name}'")
+            self.note_interruption(f"the stage '{name}'")
 
-    def _note_interruption(self, stage: str) -> None:
+    def note_interruption(self, stage: str) -> None:
         self.interrupted = self.interrupted or stage
 
     def attributes(self, stack: Stack) -> dict:
@@ -257,7 +264,7 @@ class StackedFit(BaseFit):
             try:
                 self._pretrain(estimator.pretrain_max_iter or max_iter)
             except KeyboardInterrupt:
-                self._note_interruption(
+                self.note_interruption(
                     f"pretraining of layer {len(self.autoencoders) + 1}"
                 )
         for autoencoder in self.autoencoders:
@@ -307,7 +314,7 @@ class StackedFit(BaseFit):
             name = f"layer {len(self.autoencoders)}"
             self.stages.append((name, len(autoencoder.loss_curve_)))
             if autoencoder.interrupted_:
-                self._note_interruption(f"pretraining of {name}")
+                self.note_interruption(f"pretraining of {name}")
                 break
 
     def _taken_over(self, fitted, widths, first) -> Stack:
@@ -350,6 +357,11 @@ class StackedFit(BaseFit):
     def _moments(self):
         return moments(self.X, self.weight, covariance=False)
 
+    @cached_property
+    def graph(self):
+        """Neighbours over which labels spread, or None: see `neighbours_of`."""
+        return neighbours_of(self)
+
     # The stages
 
     def _n_released(self, n_layers):
@@ -377,7 +389,7 @@ class StackedFit(BaseFit):
         try:
             StageTraining(self, stage, stack).run()
         except KeyboardInterrupt:
-            self._note_interruption(f"the stage '{stage.name}'")
+            self.note_interruption(f"the stage '{stage.name}'")
 
     def _finished(self, stack) -> dict:
         if self.interrupted is not None:

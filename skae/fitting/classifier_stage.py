@@ -31,7 +31,7 @@ from skae.rows.chunks import Rows
 from skae.statistics.neighbours import NeighbourLabels
 from skae.training.schedule import Schedule
 
-__all__ = ["Stage", "StageTraining", "sample", "stream"]
+__all__ = ["Stage", "StageTraining", "neighbours_of", "sample", "stream"]
 
 _ROUNDS = 20
 _CALIBRATION_ROWS = 10_000
@@ -87,7 +87,8 @@ class StageTraining:
         self.stack = stack
         self.n_frozen = fitting.n_encoder - stage.n_released
         self.trained = stack.above(self.n_frozen)
-        uses_all = self.estimator.semi_supervised and bool((fitting.labels < 0).any())
+        # Where neighbours mislead, so do other uses of rows without labels.
+        uses_all = fitting.graph is not None
         self.is_joint = uses_all and stage.is_last
         # A stage with all rows is to follow.
         self.is_before_all = (
@@ -107,7 +108,10 @@ class StageTraining:
         self.trained.calibrate(sample(self.rows), preserve_output=True)
         sizes, n_steps = self.training.batch_sizes, self.schedule.n_steps
         self.batches = batches_of(self.fitting, self.rows, self.index, sizes, n_steps)
-        graph = self._graph()
+        graph = self.fitting.graph if self.is_joint else None
+        if graph is not None:
+            self.fitting.graph_used = True
+            self.batches.spread = graph.spread()
         loss, judge = self._loss(), self._judge()
         try:
             self.fitting.train(
@@ -122,17 +126,6 @@ class StageTraining:
             )
         finally:
             self.trained.calibrate(sample(self.rows))
-
-    def _graph(self) -> NeighbourLabels | None:
-        if not self.is_joint:
-            return None
-        n_classes = len(self.fitting.classes)
-        graph = NeighbourLabels(self.X, self.labels, n_classes, self.fitting.seed)
-        if not graph.judge():
-            return None
-        self.fitting.graph_used = True
-        self.batches.spread = graph.spread()
-        return graph
 
     def _after_round(self, number, graph):
         n_rounds = self.schedule.n_rounds
@@ -248,6 +241,26 @@ class StageTraining:
             if self.n_frozen <= number < fitting.n_encoder
             for parameter in layer.parameters()
         }
+
+
+def neighbours_of(fitting) -> NeighbourLabels | None:
+    """Neighbours of the rows to learn from, over which labels spread.
+
+    None where all rows have labels, or where held-out labels show that neighbours
+    mislead.
+    """
+    if not fitting.estimator.semi_supervised or (fitting.labels >= 0).all():
+        return None
+    used = np.ones(len(fitting.labels), dtype=bool)
+    used[fitting.held_out] = False
+    X = fitting.X if used.all() else fitting.X[used]
+    labels, n_classes = fitting.labels[used], len(fitting.classes)
+    graph = NeighbourLabels(X, labels, n_classes, fitting.seed)
+    try:
+        return graph if graph.judge() else None
+    except KeyboardInterrupt:
+        fitting.note_interruption("the search for neighbours")
+        return None
 
 
 def stream(fitting, stack: Stack, n_released: int) -> None:

@@ -555,10 +555,23 @@ class TestLearning:
         seen = np.where(np.arange(len(y)) < 60, y, -1)
         order = np.r_[:60, 60 + np.random.default_rng(0).permutation(60)]
         parameters = {"noise": None, "hidden_noise_level": 0, "pretrain": False}
-        model = small(**parameters, batch_size=len(y), max_iter=20)
+        parameters |= {"batch_size": len(y), "learning_rate_init": 2e-3}
+        model = small(**parameters, max_iter=20)
         one = clone(model).fit(X, seen).predict_proba(X)
         two = clone(model).fit(X[order], seen[order]).predict_proba(X)
         np.testing.assert_allclose(one, two, atol=0.02)
+
+    def test_labels_alone_are_learned_where_neighbours_mislead(self):
+        rng = np.random.default_rng(0)
+        X, y = rng.normal(size=(400, 10)), np.arange(400) % 10 == 0
+        X[:, 0] += 6 * y
+        labelled = np.r_[np.flatnonzero(y)[:15], np.flatnonzero(~y)[:15]]
+        seen = np.full(400, -1)
+        seen[labelled] = y[labelled]
+        semi = small(max_iter=None).fit(X, seen)
+        alone = small(max_iter=None, semi_supervised=False).fit(X, seen)
+        assert not semi.graph_used_
+        assert semi.score(X, y.astype(int)) >= alone.score(X, y.astype(int))
 
     def test_the_same_seed_gives_the_same_bits(self, partly):
         one, two = small().fit(*partly), small().fit(*partly)
@@ -812,7 +825,7 @@ class TestInterruption:
 
         monkeypatch.setattr(NeighbourLabels, "judge", stopped)
         X, y = partly
-        with pytest.warns(ConvergenceWarning, match="'fine-tuning'"):
+        with pytest.warns(ConvergenceWarning, match="search for neighbours"):
             model = small().fit(X, y)
         assert np.isfinite(model.predict_proba(X)).all()
 
@@ -830,6 +843,18 @@ class TestGPU:
             here.predict_proba(X), model.predict_proba(X), atol=1e-4
         )
         assert alike(weights(here), weights(pickle.loads(pickle.dumps(here))))
+
+    def test_labels_alone_are_learned_where_neighbours_mislead(self):
+        rng = np.random.default_rng(0)
+        X, y = rng.normal(size=(400, 10)), np.arange(400) % 10 == 0
+        X[:, 0] += 6 * y
+        labelled = np.r_[np.flatnonzero(y)[:15], np.flatnonzero(~y)[:15]]
+        seen = np.full(400, -1)
+        seen[labelled] = y[labelled]
+        semi = small(max_iter=None).fit(X, seen)
+        alone = small(max_iter=None, semi_supervised=False).fit(X, seen)
+        assert not semi.graph_used_
+        assert semi.score(X, y.astype(int)) >= alone.score(X, y.astype(int))
 
     def test_the_same_seed_gives_the_same_bits(self, partly):
         one, two = (small(device="cuda").fit(*partly) for _ in range(2))
