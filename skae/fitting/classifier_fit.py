@@ -357,10 +357,7 @@ class StackedFit(BaseFit):
     def _moments(self):
         return moments(self.X, self.weight, covariance=False)
 
-    @cached_property
-    def graph(self):
-        """Neighbours over which labels spread, or None: see `neighbours_of`."""
-        return neighbours_of(self)
+    graph = cached_property(neighbours_of)
 
     # The stages
 

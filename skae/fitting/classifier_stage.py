@@ -36,8 +36,8 @@ __all__ = ["Stage", "StageTraining", "neighbours_of", "sample", "stream"]
 _ROUNDS = 20
 _CALIBRATION_ROWS = 10_000
 _CALIBRATION_ENTRIES = 10_000_000
-# Shares of the last stage after which neighbours are searched again.
-_REBUILDS = (0.35, 0.65)
+# Share of the last stage after which neighbours are searched again.
+_REBUILD = 0.5
 # Of a layer to the one above it, so that few labels do not undo the pretraining. Not
 # where rows without labels take part: they are many.
 _RATE_RATIO = 0.5
@@ -129,8 +129,8 @@ class StageTraining:
 
     def _after_round(self, number, graph):
         n_rounds = self.schedule.n_rounds
-        rebuilds = {max(1, round(at * n_rounds)) for at in _REBUILDS}
-        if graph is not None and number in rebuilds and number < n_rounds:
+        is_due = number == max(1, round(_REBUILD * n_rounds)) < n_rounds
+        if graph is not None and is_due:
             self.trained.calibrate(sample(self.rows))
             hidden = self.trained.below(len(self.trained) - 1)
             self.batches.spread = graph.spread(hidden, self.rows)
