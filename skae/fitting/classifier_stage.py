@@ -109,7 +109,7 @@ class StageTraining:
         sizes, n_steps = self.training.batch_sizes, self.schedule.n_steps
         self.batches = batches_of(self.fitting, self.rows, self.index, sizes, n_steps)
         graph = self.fitting.graph if self.is_joint else None
-        if graph is not None:
+        if graph is not None and graph.can_spread:
             self.fitting.graph_used = True
             self.batches.spread = graph.spread()
         loss, judge = self._loss(), self._judge()
@@ -130,7 +130,7 @@ class StageTraining:
     def _after_round(self, number, graph):
         n_rounds = self.schedule.n_rounds
         is_due = number == max(1, round(_REBUILD * n_rounds)) < n_rounds
-        if graph is not None and is_due:
+        if is_due and graph is not None and graph.can_spread:
             self.trained.calibrate(sample(self.rows))
             hidden = self.trained.below(len(self.trained) - 1)
             self.batches.spread = graph.spread(hidden, self.rows)
@@ -244,10 +244,10 @@ class StageTraining:
 
 
 def neighbours_of(fitting) -> NeighbourLabels | None:
-    """Neighbours of the rows to learn from, over which labels spread.
+    """Neighbours of the rows to learn from.
 
     None where all rows have labels, or where held-out labels show that neighbours
-    mislead.
+    mislead, and so rows without labels.
     """
     if not fitting.estimator.semi_supervised or (fitting.labels >= 0).all():
         return None

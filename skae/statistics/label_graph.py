@@ -6,6 +6,7 @@ the result by held-out labels.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -17,7 +18,13 @@ from sklearn.svm import SVC
 from skae.rows.chunks import chunks
 from skae.statistics.nearest import nearest
 
-__all__ = ["SpreadLabels", "is_better", "neighbour_graph", "spread"]
+__all__ = [
+    "HeldOutErrors",
+    "SpreadLabels",
+    "held_out_errors",
+    "neighbour_graph",
+    "spread",
+]
 
 # Neighbours per doubling of the rows, each row one of its own: 7 of 1,000 rows, 11 of
 # 60,000.
@@ -116,20 +123,49 @@ def spread(
     return SpreadLabels(target, confidence)
 
 
-def is_better(
+class HeldOutErrors(NamedTuple):
+    """Shares of held-out labels that are predicted wrongly.
+
+    Attributes
+    ----------
+    graph : float
+        By labels that spread over the graph.
+    alone : float
+        By the better of two models of the labelled rows.
+    n_labelled : int
+    """
+
+    graph: float
+    alone: float
+    n_labelled: int
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether neighbours share their class: 10% fewer errors by the graph."""
+        return bool(self.graph <= _LEAD * self.alone > 0)
+
+    @property
+    def is_graph_better(self) -> bool:
+        """Whether these are at least one labelled row's too.
+
+        Neighbours that mislead cost more than good ones bring where the rows alone do
+        well.
+        """
+        gain = self.alone - self.graph
+        return self.is_clustered and bool(gain >= 1 / self.n_labelled)
+
+
+def held_out_errors(
     affinity: sparse.csr_array,
     labels: np.ndarray,
     X_labelled: np.ndarray,
     random_state: np.random.RandomState,
-) -> bool:
-    """Whether the graph predicts held-out labels better than the rows alone.
+) -> HeldOutErrors:
+    """How well the graph and the rows alone predict held-out labels.
 
     All predictors get the same labels in repeated cross-validation: labels that spread
     over the graph, a support vector machine and a logistic regression of the labelled
     rows.
-    Neighbours that mislead cost more than good ones bring where the rows alone do well,
-    so the graph has to leave 10% fewer errors than the better of the other two, and at
-    least one labelled row's.
 
     Parameters
     ----------
@@ -158,8 +194,8 @@ def is_better(
             predictions.append(model.predict(X_labelled[held_out]))
         wrong += [(predicted != y[held_out]).sum() for predicted in predictions]
         n_held_out += len(held_out)
-    by_graph, alone = wrong[0] / n_held_out, wrong[1:].min() / n_held_out
-    return bool(by_graph <= _LEAD * alone and alone - by_graph >= 1 / len(y))
+    errors = wrong / n_held_out
+    return HeldOutErrors(errors[0], errors[1:].min(), len(y))
 
 
 def _splits(y, random_state):

@@ -14,7 +14,12 @@ from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from skae.rows.chunks import Rows, chunks
-from skae.statistics.label_graph import SpreadLabels, is_better, neighbour_graph, spread
+from skae.statistics.label_graph import (
+    SpreadLabels,
+    held_out_errors,
+    neighbour_graph,
+    spread,
+)
 from skae.statistics.linear_algebra import product
 from skae.statistics.pca import principal
 
@@ -62,21 +67,26 @@ class NeighbourLabels:
         self.labels = labels[self.index]
 
     def judge(self) -> bool:
-        """Whether neighbours predict labels better than models of the labelled rows.
+        """Whether rows without labels help, and set ``can_spread``.
 
-        False where most rows are labelled, or where fewer than two classes have two
-        labels; the label of a class of one takes no part.
+        Neighbours have to predict held-out labels better than models of the labelled
+        rows. Nothing is held out, and nothing spreads, where most rows are labelled, or
+        where fewer than two classes have two labels; the label of a class of one takes
+        no part.
         """
+        self.can_spread = False
         counts = np.bincount(self.labels[self.labels >= 0], minlength=self.n_classes)
         if counts.sum() > len(self.labels) / 2 or (counts > 1).sum() < 2:
-            return False
+            return True
         self.affinity = neighbour_graph(self._comparable())
         is_judged = (self.labels >= 0) & (counts[self.labels] > 1)
         labels = np.where(is_judged, self.labels, -1)
         X = self.X[is_judged]
         X = X.toarray() if sparse.issparse(X) else X
         X = (X - X.mean(axis=0)) / (np.sqrt(X.var(axis=0).mean()) or 1)
-        return is_better(self.affinity, labels, X, self.state)
+        errors = held_out_errors(self.affinity, labels, X, self.state)
+        self.can_spread = errors.is_graph_better
+        return errors.is_clustered
 
     @torch.no_grad()
     def spread(

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.datasets import make_moons
 
 from skae.statistics import label_graph as graph
-from skae.statistics.label_graph import is_better, neighbour_graph, spread
+from skae.statistics.label_graph import held_out_errors, neighbour_graph, spread
 
 
 def rng(seed=0):
@@ -207,7 +207,8 @@ class TestIsBetter:
     def judge(self, Z, labels, X, seed=0):
         labelled = labels >= 0
         state = np.random.RandomState(seed)
-        return is_better(neighbour_graph(Z), labels, X[labelled], state)
+        errors = held_out_errors(neighbour_graph(Z), labels, X[labelled], state)
+        return errors.is_graph_better
 
     @pytest.fixture(params=[0, 1, 2])
     def moons(self, request):
@@ -248,4 +249,5 @@ def test_two_labels_a_class_are_enough_to_judge():
     labels = partly(y, 2)
     state = np.random.RandomState(0)
     blind = np.zeros((4, 2))
-    assert is_better(neighbour_graph(Z), labels, blind, state) is True
+    errors = held_out_errors(neighbour_graph(Z), labels, blind, state)
+    assert errors.is_graph_better

@@ -54,7 +54,9 @@ def test_rows_without_negative_values_are_compared_by_direction(digits):
 
 def test_nobody_is_asked_where_most_rows_are_labelled(digits):
     X, y = digits
-    assert not NeighbourLabels(X, partly(y, 301), 10, 0).judge()
+    graph = NeighbourLabels(X, partly(y, 301), 10, 0)
+    graph.judge()
+    assert not graph.can_spread
 
 
 def test_a_class_of_one_label_takes_no_part_in_the_judgement(digits):
@@ -80,7 +82,9 @@ def test_nobody_is_asked_where_only_one_class_has_two_labels(digits, n_each):
     labels[np.flatnonzero(y == 0)[:2]] = 0
     for number in range(1, 10):
         labels[np.flatnonzero(y == number)[:n_each]] = number
-    assert NeighbourLabels(X, labels, 10, 0).judge() == (n_each == 2)
+    graph = NeighbourLabels(X, labels, 10, 0)
+    graph.judge()
+    assert graph.can_spread == (n_each == 2)
 
 
 def test_what_was_learned_adds_neighbours(digits):
