@@ -51,7 +51,7 @@ class Monitoring:
         Raises
         ------
         ValueError
-            When y has other values, or only one kind, or when ``scoring`` cannot tell
+            When y has other values, or only one class, or when ``scoring`` cannot tell
             thresholds apart.
         """
         self.offset_ = best_threshold(self.score_samples(X), X, y, scoring)
