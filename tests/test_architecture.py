@@ -30,6 +30,7 @@ FLOORS = [
     "statistics",
     "checks",
     "rows",
+    "state",
 ]
 GLOBAL_SEEDS = {
     "random.seed",

@@ -4,8 +4,6 @@ Parameters of the training, rows in model units, chunks on the device and pickli
 Nothing here knows what the module computes.
 """
 
-import copy
-
 import numpy as np
 import torch
 from scipy import sparse
@@ -14,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae.checks.rows import fitted_rows
 from skae.estimators.parameters import TrainingParameters
+from skae.estimators.stored import StoredState
 from skae.fitting.callbacks import CallbackSupport
 from skae.rows.chunks import map_rows
 from skae.training.callbacks import named_callbacks
@@ -21,7 +20,7 @@ from skae.training.callbacks import named_callbacks
 __all__ = ["SingleTraining", "TrainedEstimator"]
 
 
-class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
+class TrainedEstimator(TrainingParameters, CallbackSupport, StoredState, BaseEstimator):
     """Estimators with a trained module ``net_``, which sees (X - center) / scale.
 
     Attributes
@@ -174,13 +173,6 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
             return torch.from_numpy(scaled).to(model.dtype)
 
         return map_rows(X, to_model, apply, out, model.device)
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        net = state.get("net_")
-        if net is not None and self._device.type != "cpu":
-            state = {**state, "net_": copy.deepcopy(net).cpu()}
-        return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
