@@ -96,7 +96,7 @@ def from_plain(
 
 def deep_copy(value: Any, memo: dict) -> Any:
     """A deep copy of an object by its ``__dict__``, on the device where it is."""
-    duplicate = type(value).__new__(type(value))
+    duplicate = object.__new__(type(value))
     memo[id(value)] = duplicate
     vars(duplicate).update(copy.deepcopy(vars(value), memo))
     return duplicate
