@@ -172,7 +172,7 @@ def _checksum(content: dict, arrays: dict[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         checksum.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        checksum.update(array.reshape(-1).view(np.uint8))
+        checksum.update(array.reshape(-1).view(np.uint8).data)
     return checksum.hexdigest()
 
 
