@@ -50,8 +50,8 @@ _LONG = 256
 _FLOAT = 32
 # Levels of a tree that say nothing in the name of an array.
 _SILENT = {"state", "_modules", "_parameters", "_buffers", "data", "items", "fields"}
-# What safetensors holds, and as what other arrays are written: complex numbers, strings,
-# dates and spans of time.
+# What safetensors holds, and as what other arrays are written: complex numbers,
+# strings, dates and spans of time.
 _STORED = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 _WRITTEN_AS = {"c8": "f4", "c16": "f8", "U": "u4", "S": "u1", "M": "i8", "m": "i8"}
 _DTYPE = r"[<|]([biufcUSmM])[1-9]\d{0,8}(\[\w+\])?"
@@ -90,8 +90,8 @@ def write(path: str | os.PathLike, tree: Any, header: dict | None = None) -> Non
     cost = writer.cost + _cost(metadata)
     if cost > allowance(n_bytes) or 2 * len(metadata) > _MOST_HEADER:
         raise ValueError(
-            f"What the state holds beside its arrays, {len(metadata)} characters, is too "
-            "much to be read again."
+            f"What the state holds beside its arrays, {len(metadata)} characters, is "
+            "too much to be read again."
         )
     with _replaced(path) as draft:
         save_file(writer.arrays, draft, metadata={_ENTRY: metadata})
@@ -254,7 +254,7 @@ def _checksum_of_arrays(arrays: dict[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         checksum.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        checksum.update(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+        checksum.update(array.reshape(-1).view(np.uint8).data)
     return checksum.hexdigest()
 
 
@@ -359,7 +359,7 @@ class _TreeReader:
             return array
         if array.ndim == 0 or array.shape[-1] * written.itemsize != dtype.itemsize:
             raise ModelFileError(
-                f"The array {entry['name']!r} of shape {array.shape} is none of {text!r}."
+                f"The array {entry['name']!r} of shape {array.shape} is no {text!r}."
             )
         if dtype.kind == "U" and array.size and array.max() > _LAST_CHARACTER:
             raise ModelFileError(f"The array {entry['name']!r} holds no text.")
