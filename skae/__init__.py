@@ -15,6 +15,7 @@ from skae.estimators.recurrent import RecurrentAE
 from skae.estimators.regularized import ContractiveAE, SparseAE
 from skae.estimators.stacked import StackedAEClassifier
 from skae.estimators.variational import VariationalAE
+from skae.persistence import ModelFileError, describe, load, save
 from skae.state.version import __version__
 
 __all__ = [
@@ -26,9 +27,13 @@ __all__ = [
     "ContractiveAE",
     "ConvAE",
     "DenoisingAE",
+    "ModelFileError",
     "RecurrentAE",
     "SparseAE",
     "StackedAEClassifier",
     "VariationalAE",
     "__version__",
+    "describe",
+    "load",
+    "save",
 ]
