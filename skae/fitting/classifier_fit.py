@@ -60,6 +60,7 @@ class StackedFit(BaseFit):
     class_weight : ndarray of shape (n_classes,)
     layer_class : type
         Of the pretrained layers, `AutoencoderTransformer`.
+    recording : Recording, optional
 
     Raises
     ------
@@ -68,9 +69,19 @@ class StackedFit(BaseFit):
     """
 
     def __init__(
-        self, estimator, X, labels, classes, weight, class_weight, layer_class
+        self,
+        estimator,
+        X,
+        labels,
+        classes,
+        weight,
+        class_weight,
+        layer_class,
+        recording=None,
     ):
-        super().__init__(estimator, X, weight, notifies=False)
+        learned = {"y": labels, "classes": classes, "class_weights": class_weight}
+        options = {"notifies": False, "recording": recording, **learned}
+        super().__init__(estimator, X, weight, **options)
         self.labels = labels
         self.classes = classes
         self.class_weight = class_weight
@@ -184,6 +195,7 @@ class StackedFit(BaseFit):
             loss,
             schedule=schedule,
             generator=self.noise,
+            recording=self.recording,
             callbacks=self.estimator.callbacks,
             verbose=self.estimator.verbose,
             **options,
@@ -209,6 +221,8 @@ class StackedFit(BaseFit):
 
     def note_interruption(self, stage: str) -> None:
         self.interrupted = self.interrupted or stage
+        if self.recording is not None:
+            self.recording.stop()
 
     def attributes(self, stack: Stack) -> dict:
         """Fitted attributes of a stack."""
@@ -308,6 +322,7 @@ class StackedFit(BaseFit):
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
             random_state=self.seed,
+            recording=self.recording,
         )
         for autoencoder in fits:
             self.autoencoders.append(autoencoder)

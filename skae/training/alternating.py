@@ -117,12 +117,14 @@ class AlternatingTrainer(Trainer):
             )
         return self
 
+    def _new_sums(self) -> dict[str, Tensor]:
+        return {name: self.flat_.data.new_zeros(()) for name in ("", *self._groups)}
+
     def _run_steps(self, batches: Iterable) -> int:
-        self._totals = {name: self.flat_.data.new_zeros(()) for name in self._groups}
         n_steps = super()._run_steps(batches)
         order = self.module_.update_order
-        for name, total in self._totals.items():
-            loss = total.item() / (n_steps * order.count(name))
+        for name in self._groups:
+            loss = self._sums[name].item() / (n_steps * order.count(name))
             self.history.record(f"{name}_loss", loss)
         self.history.record("train_loss", self.history[-1, f"{order[-1]}_loss"])
         return n_steps
@@ -137,7 +139,7 @@ class AlternatingTrainer(Trainer):
             named = self.module_.named_parameters()
             self._notify_of_gradient(notify, (n for n in named if id(n[1]) in members))
             self.optimizer_[name].step()
-            self._totals[name] += loss.detach()
+            self._sums[name] += loss.detach()
         return loss.detach()
 
     def _pass(self, batch, generator):
