@@ -41,7 +41,7 @@ from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.isolation import isolated
 from skae.rows.tensors import as_double
-from skae.training.checkpoint import recording_of
+from skae.training.recording import recording_of
 
 __all__ = ["BaseAutoencoder"]
 

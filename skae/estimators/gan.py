@@ -33,6 +33,7 @@ from skae.parts.generators import ConvGenerator, DenseGenerator
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.isolation import isolated
 from skae.statistics.energy import energy_distance
+from skae.training.recording import recording_of
 
 __all__ = ["GAN"]
 
@@ -47,7 +48,6 @@ _NETWORK = (
     "stride",
     "minibatch_discrimination",
 )
-from skae.training.checkpoint import recording_of
 
 
 @estimator

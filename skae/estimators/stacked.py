@@ -37,7 +37,7 @@ from skae.fitting.classifier_fit import StackedFit
 from skae.fitting.pretraining import layers_of
 from skae.parts.corruption import CORRUPTIONS
 from skae.rows.isolation import isolated
-from skae.training.checkpoint import recording_of
+from skae.training.recording import recording_of
 
 __all__ = ["StackedAEClassifier"]
 
@@ -304,8 +304,8 @@ default="gaussian"
             self._check_encoder()
         labels = class_numbers(y, missing, classes)
         balance = weights_of_classes(self.class_weight, classes, y[~missing])
-        balanced = weight, balance, AutoencoderTransformer, recording
-        fitting = StackedFit(self, rows, labels, classes, *balanced)
+        learned = labels, classes, weight, balance, AutoencoderTransformer
+        fitting = StackedFit(self, rows, *learned, recording=recording)
         self._check_released(fitting)
         return fitting
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skae.training.optimizer import FlatAdamW, FlatParameters
 from skae.training.trainer import Trainer
+from skae.training.weights import Weights
 
 __all__ = ["AlternatingTrainer", "OptimizerSettings"]
 
@@ -92,6 +93,7 @@ class AlternatingTrainer(Trainer):
         self.flat_ = FlatParameters(
             module, module.decayed_parameters(), list(self._groups.values())
         )
+        self.weights_ = Weights(module, self.flat_.data)
         self._flat_groups = dict(zip(self._groups, self.flat_.groups, strict=True))
         self._LOSSES = (*Trainer._LOSSES, *(f"{name}_loss" for name in self._groups))
         return self

@@ -37,6 +37,10 @@ class Batches:
         Condition of each row.
     """
 
+    _drawn: np.ndarray
+    _n_used: int
+    _n_yielded: int
+
     def __init__(
         self,
         rows,

@@ -32,6 +32,7 @@ __all__ = [
     "is_print_log",
     "load_callbacks",
     "named_callbacks",
+    "watch_batches",
 ]
 
 _SCORING = (
@@ -158,6 +159,16 @@ def _is_harmless(value) -> bool:
         return all(map(_is_harmless, [*value, *value.values()]))
     plain = (type(None), bool, int, float, str, bytes)
     return callable(value) or isinstance(value, (*plain, tqdm_base, NeuralNet))
+
+
+def watch_batches(callbacks) -> bool:
+    """Whether one of these named callbacks has a hook of batches."""
+    return any(
+        getattr(type(callback), hook, None) is not getattr(Callback, hook)
+        for _, callback in callbacks
+        if not isinstance(callback, PassthroughScoring)
+        for hook in ("on_batch_begin", "on_grad_computed", "on_batch_end")
+    )
 
 
 def is_print_log(entry) -> bool:

@@ -1,5 +1,6 @@
-"""A training as plain values, and back: the half of `Trainer` that checkpoints need.
+"""A training as plain values, and back: the part of `Trainer` that goes on.
 
+``state`` is for a training that continues one that has ended. For checkpoints,
 ``_middle`` is all that a training needs to go on after a step, ``_end`` what it leaves
 behind. What runs before and after a training is repeated when a fit is resumed.
 """
@@ -42,6 +43,27 @@ class Resumable:
     _norms: Any
     _patience: Any
     _sums: dict[str, Tensor]
+
+    def state(self) -> dict:
+        """What a training that goes on from here needs beside the weights.
+
+        Returns
+        -------
+        state : dict
+            Arrays and plain values: the optimiser's and the generator's.
+        """
+        return {
+            "optimizer": self.optimizer_.state(),
+            "generator": self.generator.get_state().numpy(),
+            "device": self.generator.device.type,
+        }
+
+    def _continue(self, state: dict) -> None:
+        """Go on from the `state` of an earlier training."""
+        self.optimizer_.load(state["optimizer"])
+        # Devices have generators of their own.
+        if state["device"] == self.generator.device.type:
+            self.generator.set_state(torch.from_numpy(state["generator"].copy()))
 
     def _is_taken_up(self) -> bool:
         """Go on from the file where there is one; True for a training that is over."""
@@ -203,7 +225,7 @@ def _in_places(stored: dict, device: torch.device) -> list:
     batches = from_plain(stored["batches"], device)
     for batch, places in zip(batches, stored["places"], strict=True):
         for tensor, place in zip(_tensors(batch), places, strict=True):
-            tensor.set_(_placed(tensor, place))
+            tensor.data = _placed(tensor, place)
     return batches
 
 

@@ -17,21 +17,26 @@ from typing import Any
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback, PassthroughScoring
 from torch import Generator, Tensor, nn
 
 from skae.training.batch_norms import BatchNorms
-from skae.training.callbacks import ProgressBar, is_print_log
-from skae.training.checkpoint import Recording, split_callbacks
+from skae.training.callbacks import ProgressBar, is_print_log, watch_batches
+from skae.training.checkpoint import split_callbacks
 from skae.training.global_numbers import GlobalNumbers
 from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.recording import Recording
 from skae.training.resumption import Resumable
 from skae.training.schedule import Patience, Schedule, StopTraining
+from skae.training.weights import Weights
 
 __all__ = ["Trainer"]
 
 _BACK_OFF = 0.1
 _RETRIES = 3
+# Of skorch's net, which moves modules itself: that would leave the flat buffers.
+_UNUSED: dict = dict.fromkeys(("criterion", "train_split", "device")) | {
+    "batch_size": 1
+}
 
 
 class Trainer(Resumable, NeuralNet):
@@ -130,15 +135,11 @@ class Trainer(Resumable, NeuralNet):
         callbacks = bar + split_callbacks(callbacks)[1]
         super().__init__(
             module,
-            criterion=None,
-            train_split=None,
             max_epochs=schedule.n_rounds,
-            batch_size=1,
             callbacks=callbacks,
-            # skorch moves modules by itself, which would leave the flat buffers.
-            device=None,
             # A log that is asked for is printed whatever the estimator's verbosity.
             verbose=int(any(is_print_log(entry) for entry in callbacks)),
+            **_UNUSED,
         )
 
     # What the history records of a round and has to be finite.
@@ -153,6 +154,7 @@ class Trainer(Resumable, NeuralNet):
         self.module_ = self.module
         decayed = self.module_.decayed_parameters()
         self.flat_ = FlatParameters(self.module_, decayed)
+        self.weights_ = Weights(self.module_, self.flat_.data)
         explicit = None if self.autograd else self.module_.gradient(self.generator)
         self.gradient_ = explicit or self._autograd_step
         return self
@@ -198,20 +200,6 @@ class Trainer(Resumable, NeuralNet):
         for parameter in self.module.parameters():
             parameter.data, parameter.grad = parameter.data.clone(), None
 
-    def state(self) -> dict:
-        """What a training that goes on from here needs beside the weights.
-
-        Returns
-        -------
-        state : dict
-            Arrays and plain values: the optimiser's and the generator's.
-        """
-        return {
-            "optimizer": self.optimizer_.state(),
-            "generator": self.generator.get_state().numpy(),
-            "device": self.generator.device.type,
-        }
-
     # The loop
 
     def _train(self, batches):
@@ -228,7 +216,7 @@ class Trainer(Resumable, NeuralNet):
         except KeyboardInterrupt:
             self._note_interruption()
         finally:
-            self._restore(self._best_values)
+            self.weights_.restore(self._best_values)
         try:
             self.notify("on_train_end", X=batches, y=None)
             self._record_end()
@@ -243,15 +231,11 @@ class Trainer(Resumable, NeuralNet):
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
         if self.start_state is not None:
-            self.optimizer_.load(self.start_state["optimizer"])
-            # Devices have generators of their own.
-            if self.start_state["device"] == self.generator.device.type:
-                state = torch.from_numpy(self.start_state["generator"].copy())
-                self.generator.set_state(state)
+            self._continue(self.start_state)
 
     def _begin_anew(self):
         self.module_.eval()
-        self._best_values = self._values()
+        self._best_values = self.weights_.values()
         self.start_loss_ = None
         if self.evaluate is not None:
             self.start_loss_ = self.evaluate(self.module_)
@@ -291,7 +275,7 @@ class Trainer(Resumable, NeuralNet):
     def _begin_round(self, datasets: dict) -> None:
         self.notify("on_epoch_begin", **datasets)
         self._n_in_round, self._sums = 0, self._new_sums()
-        if not self._watches_batches():
+        if not watch_batches(self.callbacks_):
             # Checkpoints name their files by the last batch, so there has to be one.
             self.history.new_batch()
 
@@ -301,7 +285,7 @@ class Trainer(Resumable, NeuralNet):
 
     def _run_steps(self, batches: Iterable) -> int:
         """Train on some batches; how many steps the round then has."""
-        notify = self.notify if self._watches_batches() else None
+        notify = self.notify if watch_batches(self.callbacks_) else None
         was_stopping, recording = self.stop_training, self.recording
         self.module_.train()
         for batch in batches:
@@ -343,14 +327,6 @@ class Trainer(Resumable, NeuralNet):
         loss.backward(torch.ones_like(loss))
         return loss.detach().sum()
 
-    def _watches_batches(self) -> bool:
-        return any(
-            getattr(type(callback), hook, None) is not getattr(Callback, hook)
-            for _, callback in self.callbacks_
-            if not isinstance(callback, PassthroughScoring)
-            for hook in ("on_batch_begin", "on_grad_computed", "on_batch_end")
-        )
-
     # The end of a round
 
     def _judge(self, number: int) -> bool:
@@ -367,7 +343,7 @@ class Trainer(Resumable, NeuralNet):
         self._n_finite += 1
         if self._is_kept(loss):
             self._best = loss if self.keep_last else min(loss, self._best)
-            self._best_values = self._values()
+            self._best_values = self.weights_.values()
             self.kept_round_ = number
         if self.on_round is not None and self.on_round(number, self.module_):
             self.stop_training = True
@@ -380,7 +356,7 @@ class Trainer(Resumable, NeuralNet):
     def _back_off(self):
         if self._n_lost > _RETRIES:
             raise StopTraining("stopped by infinite or NaN losses")
-        self._restore(self._best_values)
+        self.weights_.restore(self._best_values)
         self.optimizer_.restart(_BACK_OFF**self._n_lost)
 
     def _raise_if_lost(self):
@@ -402,35 +378,19 @@ class Trainer(Resumable, NeuralNet):
 
     # Weights and what belongs to them
 
-    def _values(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Copies of the parameters and of the buffers as they are now."""
-        buffers = self.module_.named_buffers()
-        return self.flat_.data.clone(), {name: b.clone() for name, b in buffers}
-
-    def _restore(self, values) -> None:
-        parameters, buffers = values
-        self.flat_.data.copy_(parameters)
-        for name, buffer in self.module_.named_buffers():
-            if name in buffers:
-                buffer.copy_(buffers[name])
-
     @contextmanager
     def _averaged(self):
         """Averaged weights, and batch-norm statistics of them, for a with block."""
         if not self.optimizer_.averages:
             yield
             return
-        own = self._values()
-        self.flat_.data.copy_(self.optimizer_.average)
-        try:
+        with self.weights_.replaced(self.optimizer_.average):
             if self._norms.layers:
                 # Noise from a copy of the generator: evaluations change no training.
                 generator = Generator(self.generator.device)
                 generator.set_state(self.generator.get_state())
                 self._norms.renew(lambda batch: self._pass(batch, generator))
             yield
-        finally:
-            self._restore(own)
 
     def _pass(self, batch, generator):
         with torch.no_grad():
