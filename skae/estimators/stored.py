@@ -43,6 +43,7 @@ from skae.state.container import FORMAT, check_format
 from skae.state.plain import deep_copy, from_plain, register, to_plain
 from skae.state.version import __version__
 from skae.statistics.code_density import CodeDensity, FittedMixture
+from skae.training.checkpoint import Checkpoint
 
 __all__ = ["StoredState"]
 
@@ -101,6 +102,7 @@ register(
     AdversarialAutoencoder,
     Autoencoder,
     Calibration,
+    Checkpoint,
     Classes,
     CodeDensity,
     EnsembleScorer,

@@ -82,6 +82,9 @@ class Checkpoint(BaseEstimator):
     False
     """
 
+    # Of an estimator around the one that is fitted.
+    outer_seed: int | None = None
+
     def __init__(self, path, every=60.0, keep=False):
         self.path = path
         self.every = every
@@ -103,11 +106,11 @@ class Checkpoint(BaseEstimator):
                 f"Checkpoint(path={self.path!r}) needs random_state to be an int: the "
                 f"rows, and with them {PLACEHOLDER!r}, depend on the seed."
             )
-        self._outer_seed = drawn
+        self.outer_seed = drawn
         if Path(self.path).exists():
             header = header_of(Path(self.path), container.read_header)
-            self._outer_seed = header.get("outer_seed") or drawn
-        return self._outer_seed
+            self.outer_seed = header.get("outer_seed") or drawn
+        return self.outer_seed
 
 
 class Joined(BaseEstimator):

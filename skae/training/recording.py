@@ -125,7 +125,7 @@ class Recording:
         random_state : int, RandomState or None
         device : str
         callbacks : list
-            Their names and parameters, of those that may change the result.
+            Name, class and parameters of those that may change the result.
         **data : array, CSR matrix or None
             What the fit learns from.
 
@@ -145,8 +145,8 @@ class Recording:
             return check_random_state(random_state)
         self._facts |= facts_of_data(**data)
         self._facts["device"] = [device, ""]
-        self._facts["callbacks"] = [str([name for name, _ in callbacks]), ""]
-        self._facts["callbacks"][1] = digest(callbacks)
+        names = [name for name, *_ in callbacks]
+        self._facts["callbacks"] = [str(names), digest(callbacks)]
         self.path = self._place()
         self._claim = self._claimed()
         self._delete_drafts()
@@ -161,10 +161,20 @@ class Recording:
         self._current = tree["current"]
         self._is_written = True
         self._due = time.monotonic() + self._checkpoint.every
+        self._tell_of_resumption()
+        return self._as_it_was(random_state)
+
+    def _tell_of_resumption(self):
         if self._estimator.verbose:
             name = type(self._estimator).__name__
             print(f"{name}: resumed from {self.path}", file=sys.stderr)
-        return self._as_it_was(random_state)
+        if getattr(self._estimator, "_skl_callbacks", None):
+            warnings.warn(
+                "scikit-learn's callbacks are notified of the rounds after the one "
+                f"that {self.path} has reached; what they noted before is lost.",
+                UserWarning,
+                stacklevel=7,
+            )
 
     def _as_it_was(self, given) -> np.random.RandomState:
         if isinstance(given, Integral):
@@ -292,7 +302,7 @@ class Recording:
             "kind": KIND,
             "facts": self._facts,
             "versions": {"skae": __version__, **_versions()},
-            "outer_seed": getattr(self._checkpoint, "_outer_seed", None),
+            "outer_seed": self._checkpoint.outer_seed,
         }
         container.write(self.path, tree, header)
         self._due = time.monotonic() + self._checkpoint.every

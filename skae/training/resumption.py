@@ -113,8 +113,8 @@ class Resumable:
             self.recording.warn(
                 name,
                 f"The callback's attribute {name} is not in the checkpoint: it is no "
-                "plain value. A fit that is resumed has that of a new callback. Give "
-                "it methods state() and load(state).",
+                "plain value. A fit that is resumed has that of a new callback, unless "
+                "the object in it has methods state() and load(state).",
             )
         buffers = self.module_.named_buffers()
         return {
