@@ -150,8 +150,9 @@ def header_of(path: Path, read: Callable, *, with_tree: bool = False) -> Any:
     try:
         first, second = read(path)
         header = second if with_tree else first
-        if header.get("kind") != KIND:
-            raise ModelFileError(f"{path} is no checkpoint, but holds a model.")
+        parts = [header.get(name) for name in ("facts", "versions")]
+        if header.get("kind") != KIND or not all(isinstance(p, dict) for p in parts):
+            raise ModelFileError(f"{path} is no checkpoint, but another file of skae.")
     except ModelFileError as error:
         raise ModelFileError(f"{error} {WAYS_OUT}") from error
     return (first, header) if with_tree else header

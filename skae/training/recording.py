@@ -187,7 +187,8 @@ class Recording:
     def _place(self) -> Path:
         digests = [self._facts[name] for name in sorted(self._facts)]
         name = sha256(repr(digests).encode()).hexdigest()[:16]
-        return Path(os.fspath(self._checkpoint.path).replace(PLACEHOLDER, name))
+        path = os.fspath(self._checkpoint.path).replace(PLACEHOLDER, name)
+        return Path(path).absolute()
 
     def _claimed(self) -> Claim:
         if self.path.is_dir():

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skae.state.container import ModelFileError
 from skae.state.plain import from_plain, to_plain
 from skae.training.attributes import attributes_of_module, load_module
 from skae.training.callbacks import callback_states, load_callbacks
+from skae.training.checkpoint import WAYS_OUT
 
 __all__ = ["Resumable"]
 
@@ -67,32 +69,28 @@ class Resumable:
 
     def _is_taken_up(self) -> bool:
         """Go on from the file where there is one; True for a training that is over."""
-        self._is_resumed = False
-        stored, is_over = None, False
+        self._stored: dict | None = None
+        is_over = False
         if self.recording is not None:
-            stored, is_over = self.recording.take()
-        if stored is None:
+            self._stored, is_over = self.recording.take()
+        if self._stored is None:
             self._begin_anew()
             return False
-        self._load(stored)
+        self._load(self._stored, is_over)
         if is_over:
             self.module_.eval()
-            load_callbacks(self.callbacks_, stored["callbacks"])
-            self.recording.finish(stored)
-            return True
-        self._load_middle(stored)
-        self._is_resumed = True
-        self._stored_callbacks = stored["callbacks"]
-        return False
+            load_callbacks(self.callbacks_, self._stored["callbacks"])
+            self.recording.finish(self._stored)
+        return is_over
 
     def _begin_anew(self) -> None:
         raise NotImplementedError
 
     def _record_start(self) -> None:
-        """After ``on_train_begin``: the first file, or callbacks as they were."""
+        """After ``on_train_begin``: the first file, or all as it was in the file."""
         if self.recording is None:
             return
-        if not self._is_resumed:
+        if self._stored is None:
             self.recording.begin(self._middle)
             return
         if len(self.history):
@@ -100,7 +98,10 @@ class Resumable:
             datasets = {"dataset_train": range(n_steps), "dataset_valid": None}
             for _, callback in self.callbacks_:
                 callback.on_epoch_begin(self, **datasets)
-        load_callbacks(self.callbacks_, self._stored_callbacks)
+        # Again, as callbacks may have changed the weights at these two events.
+        self._load(self._stored, is_over=False)
+        load_callbacks(self.callbacks_, self._stored["callbacks"])
+        self._stored = None
 
     def _record_end(self) -> None:
         if self.recording is not None:
@@ -147,7 +148,17 @@ class Resumable:
             "numbers": None if self.numbers is None else self.numbers.state(),
         }
 
-    def _load(self, stored: dict) -> None:
+    def _load(self, stored: dict, is_over: bool) -> None:
+        try:
+            self._load_end(stored)
+            if not is_over:
+                self._load_middle(stored)
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            raise ModelFileError(
+                f"{self.recording.path} does not fit this training: {error}. {WAYS_OUT}"
+            ) from error
+
+    def _load_end(self, stored: dict) -> None:
         _fill(self.flat_.data, stored["weights"])
         for parameter, values in zip(self._fixed(), stored["fixed"], strict=True):
             _fill(parameter.data, values)
@@ -179,6 +190,7 @@ class Resumable:
             name: self.flat_.data.new_tensor(total)
             for name, total in stored["sums"].items()
         }
+        self._norms.batches.clear()
         self._norms.batches.extend(_in_places(stored["norms"], device))
         if self.numbers is not None:
             self.numbers.load(stored["numbers"])
