@@ -84,8 +84,7 @@ def differences(stored: Facts, facts: Facts) -> list[str]:
 
 def digest(value: Any) -> str:
     """A digest of what a value holds, the same in every process."""
-    tree = to_plain(value, _Description().of)
-    text = json.dumps(tree, sort_keys=True, default=_digest_of_array)
+    text = json.dumps(_Description().of(to_plain(value)), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -98,9 +97,7 @@ def _text(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _digest_of_array(array: Any) -> list:
-    if not isinstance(array, np.ndarray):
-        return [type(array).__name__]
+def _digest_of_array(array: np.ndarray) -> list:
     if array.dtype.hasobject:
         return [array.shape, [str(entry) for entry in array.ravel()]]
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
@@ -108,20 +105,31 @@ def _digest_of_array(array: Any) -> list:
 
 
 class _Description:
-    """Plain values for what `to_plain` does not know: functions, other objects."""
+    """Trees in which nothing depends on the process, nor is any array."""
 
     def __init__(self) -> None:
         self._open: list[Any] = []
 
-    def of(self, thing: Any) -> Any:
-        """A tree in which nothing depends on the process."""
-        if isinstance(thing, type):
-            return f"{thing.__module__}.{thing.__qualname__}"
+    def of(self, tree: Any) -> Any:
+        """The description of a tree in which there may be functions and objects."""
+        if isinstance(tree, dict):
+            return {key: self.of(each) for key, each in tree.items()}
+        if isinstance(tree, list):
+            return [self.of(each) for each in tree]
+        if isinstance(tree, np.ndarray):
+            return _digest_of_array(tree)
+        if tree is None or isinstance(tree, bool | int | float | str):
+            return tree
+        if isinstance(tree, type):
+            return f"{tree.__module__}.{tree.__qualname__}"
+        return self._of_object(tree)
+
+    def _of_object(self, thing: Any) -> Any:
         if any(thing is each for each in self._open):
             return "itself"
         self._open.append(thing)
         try:
-            return [self.of(type(thing)), to_plain(self._content(thing), self.of)]
+            return [self.of(type(thing)), self.of(to_plain(self._content(thing)))]
         finally:
             self._open.pop()
 

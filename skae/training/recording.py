@@ -268,7 +268,7 @@ class Recording:
             return
         try:
             self._write(state)
-        except OSError as error:
+        except (OSError, TypeError, ValueError) as error:
             self.warn(
                 "write",
                 f"{self.path} could not be written: {error}. The training goes on; "

@@ -214,16 +214,30 @@ def _fill(tensor: Tensor, values: np.ndarray) -> Tensor:
 
 
 def _packed(row: dict) -> dict:
-    """A row of the history; batches without entries are counted."""
+    """A row of the history; entries that all batches have are columns."""
     batches = row.get("batches", [])
     own = {key: value for key, value in row.items() if key != "batches"}
-    held: Any = to_plain(batches) if any(batches) else len(batches)
-    return {"row": to_plain(own), "batches": held}
+    columns = {
+        name: [batch[name] for batch in batches]
+        for name in (batches[0] if batches else ())
+        if all(name in batch for batch in batches)
+    }
+    rest = [{k: v for k, v in batch.items() if k not in columns} for batch in batches]
+    return {
+        "row": to_plain(own),
+        "n_batches": len(batches),
+        "columns": to_plain(columns),
+        "rest": to_plain(rest if any(rest) else None),
+    }
 
 
 def _unpacked(stored: dict) -> dict:
-    held = stored["batches"]
-    batches = [{} for _ in range(held)] if isinstance(held, int) else from_plain(held)
+    batches: list[dict] = [{} for _ in range(stored["n_batches"])]
+    for name, column in from_plain(stored["columns"]).items():
+        for batch, value in zip(batches, column, strict=True):
+            batch[name] = value
+    for batch, rest in zip(batches, from_plain(stored["rest"]) or (), strict=False):
+        batch.update(rest)
     return {"batches": batches, **from_plain(stored["row"])}
 
 
