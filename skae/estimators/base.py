@@ -41,6 +41,7 @@ from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.isolation import isolated
 from skae.rows.tensors import as_double
+from skae.training.recording import recording_of
 
 __all__ = ["BaseAutoencoder"]
 
@@ -112,8 +113,10 @@ default="gaussian"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        with unchanged_on_error(self):
-            fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
+        recording = recording_of(self, continues=resuming)
+        with unchanged_on_error(self), recording as own:
+            options = {"reset": not resuming, "recording": own}
+            fitting = self._fit_of(X, y, sample_weight, **options)
             fitted = fitting.resume(self) if resuming else fitting.run()
             self._take_over({"optimizer_state_": None, "interrupted_": False, **fitted})
             self._after(fitting)
@@ -147,25 +150,20 @@ default="gaussian"
             self._after(fitting)
         return self
 
-    def _fit_of(self, X, y, sample_weight, *, reset, min_rows=2) -> Fit:
+    def _fit_of(self, X, y, sample_weight, *, reset, min_rows=2, recording=None) -> Fit:
         """A fit of validated rows."""
         rows = self._flattened(X, reset=reset)
         n_samples = _num_samples(rows)
+        options = {"reset": reset, "min_rows": min_rows, "balanced": False}
         rows, weight = training_rows(
-            self,
-            rows,
-            sample_weight,
-            reset=reset,
-            allow_nan=self._allows_nan,
-            min_rows=min_rows,
-            balanced=False,
+            self, rows, sample_weight, allow_nan=self._allows_nan, **options
         )
         clean = self._targets(y, (n_samples, rows.shape[1]))
         if clean is not None and sample_weight is not None:
             clean = clean[_check_sample_weight(sample_weight, clean) > 0]
         context = self._context_of(y, n_samples, sample_weight, reset=reset)
         parts = self._parts(rows if clean is None else clean)
-        return self._fit_class(self, rows, weight, parts, clean, context)
+        return self._fit_class(self, rows, weight, parts, clean, context, recording)
 
     _fit_class = Fit
 

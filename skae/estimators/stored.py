@@ -50,6 +50,7 @@ from skae.state.container import FORMAT, ModelFileError, check_format
 from skae.state.plain import deep_copy, from_plain, register, to_plain
 from skae.state.version import __version__
 from skae.statistics.code_density import CodeDensity, FittedMixture
+from skae.training.checkpoint import Checkpoint
 
 __all__ = ["StoredState", "made_on", "refused", "warn_of_newer"]
 
@@ -108,6 +109,7 @@ register(
     AdversarialAutoencoder,
     Autoencoder,
     Calibration,
+    Checkpoint,
     Classes,
     CodeDensity,
     EnsembleScorer,

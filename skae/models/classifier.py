@@ -18,6 +18,7 @@ from skae.models.semi_supervised_losses import LadderDecoder, TwoPasses
 from skae.models.stack import Stack
 from skae.rows.chunks import Rows
 from skae.rows.tensors import permutation
+from skae.state.plain import register
 from skae.statistics.label_graph import SpreadLabels
 
 __all__ = ["Classification", "Labelled", "PartlyLabelled", "Unlabelled"]
@@ -179,6 +180,8 @@ class PartlyLabelled:
         self.label_weight = label_weight
         self.n_batches = n_batches
         self.spread: SpreadLabels | None = None
+        self.generator = generator
+        self._n_yielded, self._is_loaded = 0, False
         labelled = np.flatnonzero(labels >= 0)
         self._labelled = _Permutations(labelled, sizes[0], generator)
         self._all = None
@@ -189,10 +192,36 @@ class PartlyLabelled:
         return self.n_batches
 
     def __iter__(self) -> Iterator[tuple[Labelled, Unlabelled | None]]:
-        for _ in range(self.n_batches):
+        self._n_yielded = self._n_yielded if self._is_loaded else 0
+        self._is_loaded = False
+        while self._n_yielded < self.n_batches:
+            self._n_yielded += 1
             index = self._labelled.draw()
             y, weight = self._at(index, self.labels, self.label_weight)
             yield Labelled(self.rows[index], y, weight), self._unlabelled()
+
+    def state(self) -> dict:
+        """What batches that go on after the last one drawn need beside the rows."""
+        spread = self.spread
+        return {
+            "labelled": self._labelled.left,
+            "all": None if self._all is None else self._all.left,
+            "n_yielded": self._n_yielded,
+            "spread": None if spread is None else [spread.target, spread.confidence],
+            "generator": self.generator.get_state().numpy(),
+        }
+
+    def load(self, state: dict) -> None:
+        """Go on from a state: the next round is the rest of its round."""
+        self._labelled.left = state["labelled"]
+        if self._all is not None:
+            self._all.left = state["all"]
+        self._n_yielded = state["n_yielded"]
+        self.spread = (
+            None if state["spread"] is None else SpreadLabels(*state["spread"])
+        )
+        self.generator.set_state(torch.from_numpy(state["generator"]))
+        self._is_loaded = True
 
     def _unlabelled(self):
         if self._all is None:
@@ -206,6 +235,9 @@ class PartlyLabelled:
         """Values of the rows of these numbers, on the device."""
         device = self.rows.device
         return [torch.as_tensor(value[index], device=device) for value in values]
+
+
+register(Labelled, Unlabelled)
 
 
 class _Permutations:
