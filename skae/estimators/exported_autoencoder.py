@@ -7,7 +7,7 @@ of it; `GAN` shares the ends.
 import torch
 
 from skae.estimators.trained import SingleTraining
-from skae.exporting.ends import CodeUnits, RowUnits, Scores
+from skae.exporting.ends import CodeUnits, Scores
 from skae.exporting.fitted_function import FittedFunction
 from skae.exporting.functions import (
     Code,
