@@ -117,7 +117,7 @@ def onnx_model(functions: Mapping[str, nn.Module], inputs, opset: int, class_nam
             verbose=False,
         )
         model = program.model_proto
-    for (method, function), result in zip(functions.items(), results, strict=True):
+    for function, result in zip(functions.values(), results, strict=True):
         if isinstance(function.output, Labels) and function.output.values is None:
             _name_labels(onnx, model, result, function.output.classes)
     condition = first.condition
