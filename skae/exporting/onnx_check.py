@@ -98,7 +98,7 @@ def _check_numbers(method, result, expected, unit) -> None:
     worst = np.argmax(np.where(is_close, -1, np.nan_to_num(difference, nan=np.inf)))
     place = np.unravel_index(worst, expected.shape)
     raise ExportError(
-        f"{method} in ONNX Runtime gives {result[place]!r}, in skae {expected[place]!r}"
+        f"{method} in ONNX Runtime gives {result[place]:.9g}, in skae {expected[place]:.9g}"
         f" for sample {place[0]}; {np.count_nonzero(~is_close)} of {expected.size} "
         f"values differ by more than {SPREAD_TOLERANCE:g} of their spread. Pass X, "
         "samples like those that will come, or dtype='float64'; a module of your own "
@@ -114,6 +114,6 @@ def _check_labels(method, result, expected, inputs, reference) -> None:
     if (differs & ~is_tie).any():
         number = int(np.flatnonzero(differs & ~is_tie)[0])
         raise ExportError(
-            f"{method} in ONNX Runtime gives {result[number]!r}, in skae "
-            f"{expected[number]!r} for sample {number}, which is no tie."
+            f"{method} in ONNX Runtime gives {result[number]}, in skae "
+            f"{expected[number]} for sample {number}, which is no tie."
         )

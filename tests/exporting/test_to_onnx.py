@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits, load_iris
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
@@ -56,7 +57,8 @@ def settings():
         {
             name: (logger.level, logger.disabled, len(logger.handlers))
             for name, logger in logging.root.manager.loggerDict.items()
-            if isinstance(logger, logging.Logger)
+            # torch takes the handler of this one off when it first traces.
+            if isinstance(logger, logging.Logger) and name != "torch.__trace"
         },
         list(warnings.filters),
         warnings.showwarning,
@@ -118,10 +120,9 @@ def test_float64_keeps_the_digits_of_large_offsets():
             ),
             "score_samples",
         ),
-        (skae.SparseAE(20, **SHORT), "transform"),
         (skae.VariationalAE(3, likelihood="bernoulli", **SHORT), "score_samples"),
     ],
-    ids=["anchored", "linear", "tied", "sparse", "bound"],
+    ids=["anchored", "linear", "tied", "bound"],
 )
 def test_rows(estimator, method):
     X = DIGITS / 16
@@ -289,12 +290,8 @@ def test_wrong_parameters_are_named(encoder):
         to_onnx(encoder, X=IRIS[:, :3])
     with pytest.raises(ValueError, match="fitted without a condition"):
         to_onnx(encoder, with_y=True)
-    with pytest.raises(
-        ValueError, match=r"one of skae's; got LinearRegression.*skl2onnx"
-    ):
-        from sklearn.linear_model import LinearRegression
-
-        to_onnx(LinearRegression())
+    with pytest.raises(ValueError, match=r"one of skae's; got PCA.*skl2onnx"):
+        to_onnx(PCA())
 
 
 def test_conditions_that_do_not_fit_are_named():
