@@ -98,9 +98,9 @@ def _check_numbers(method, result, expected, unit) -> None:
     worst = np.argmax(np.where(is_close, -1, np.nan_to_num(difference, nan=np.inf)))
     place = np.unravel_index(worst, expected.shape)
     raise ExportError(
-        f"{method} in ONNX Runtime gives {result[place]:.9g}, in skae {expected[place]:.9g}"
-        f" for sample {place[0]}; {np.count_nonzero(~is_close)} of {expected.size} "
-        f"values differ by more than {SPREAD_TOLERANCE:g} of their spread. Pass X, "
+        f"{method} in ONNX Runtime gives {result[place]:.9g}, in skae "
+        f"{expected[place]:.9g} for sample {place[0]}; "
+        f"{np.count_nonzero(~is_close)} of {expected.size} values differ by more than {SPREAD_TOLERANCE:g} of their spread. Pass X, "
         "samples like those that will come, or dtype='float64'; a module of your own "
         "may have no faithful ONNX form."
     )
