@@ -18,15 +18,15 @@ from report import one_thread, print_table, progress, save, seconds
 # This script is not the package of its name.
 sys.path.remove(str(Path(__file__).parent))
 
-import onnxruntime  # noqa: E402
-import torch  # noqa: E402
-from sklearn.datasets import load_digits  # noqa: E402
-from sklearn.linear_model import LogisticRegression  # noqa: E402
-from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import StandardScaler  # noqa: E402
+import onnxruntime
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-import skae  # noqa: E402
-from skae.export import to_onnx  # noqa: E402
+import skae
+from skae.export import to_onnx
 
 N_ROWS, N_TURNS, N_SINGLE = 1000, 5, 100
 GOAL = 1e-5

@@ -97,12 +97,13 @@ def _check_numbers(method, result, expected, unit) -> None:
         return
     worst = np.argmax(np.where(is_close, -1, np.nan_to_num(difference, nan=np.inf)))
     place = np.unravel_index(worst, expected.shape)
+    n_different = np.count_nonzero(~is_close)
     raise ExportError(
         f"{method} in ONNX Runtime gives {result[place]:.9g}, in skae "
-        f"{expected[place]:.9g} for sample {place[0]}; "
-        f"{np.count_nonzero(~is_close)} of {expected.size} values differ by more than {SPREAD_TOLERANCE:g} of their spread. Pass X, "
-        "samples like those that will come, or dtype='float64'; a module of your own "
-        "may have no faithful ONNX form."
+        f"{expected[place]:.9g} for sample {place[0]}; {n_different} of "
+        f"{expected.size} values differ by more than {SPREAD_TOLERANCE:g} of their "
+        "spread. Pass X, samples like those that will come, or dtype='float64'; a "
+        "module of your own may have no faithful ONNX form."
     )
 
 
