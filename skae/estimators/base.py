@@ -33,7 +33,7 @@ from skae.estimators.parameters import (
     estimator,
     parameter,
 )
-from skae.estimators.trained import SingleTraining
+from skae.estimators.torch_methods import TorchMethods
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.resolve import Parts, part_of
@@ -56,7 +56,7 @@ _PCA_ATTRIBUTES = (
 
 @estimator
 class BaseAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, SingleTraining, DecayParameters
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchMethods, DecayParameters
 ):
     """What all autoencoders share.
 

@@ -11,8 +11,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skae.checks.rows import fitted_rows
+from skae.estimators.exportable import Exportable
 from skae.estimators.parameters import TrainingParameters
 from skae.estimators.stored import StoredState
+from skae.exporting.ends import RowUnits
 from skae.fitting.callbacks import CallbackSupport
 from skae.rows.chunks import map_rows
 from skae.training.callbacks import named_callbacks
@@ -20,7 +22,9 @@ from skae.training.callbacks import named_callbacks
 __all__ = ["SingleTraining", "TrainedEstimator"]
 
 
-class TrainedEstimator(TrainingParameters, CallbackSupport, StoredState, BaseEstimator):
+class TrainedEstimator(
+    Exportable, TrainingParameters, CallbackSupport, StoredState, BaseEstimator
+):
     """Estimators with a trained module ``net_``, which sees (X - center) / scale.
 
     Attributes
@@ -173,6 +177,19 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, StoredState, BaseEst
             return torch.from_numpy(scaled).to(model.dtype)
 
         return map_rows(X, to_model, apply, out, model.device)
+
+    def _row_units(self, **options) -> RowUnits:
+        """The end where rows of X enter or leave a module."""
+        units = self.units_
+        known_shape = getattr(self, "sample_shape_", None)
+        return RowUnits(
+            units.center,
+            units.scale,
+            units.constant,
+            shape=self._input_shape,
+            known_shape=known_shape or self._input_shape,
+            **options,
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
