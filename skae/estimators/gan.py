@@ -13,6 +13,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from skae.checks.conditions import context_of, encode_conditions, used_entries
 from skae.checks.rows import training_rows, unchanged_on_error
 from skae.estimators.architectures import Images, channel_widths
+from skae.estimators.exported_gan import ExportedGAN
 from skae.estimators.generative import Augmenting, check_n_samples, seeded
 from skae.estimators.parameters import (
     AUTO,
@@ -23,7 +24,6 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
-from skae.estimators.trained import SingleTraining
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.gan_fit import GANFit
 from skae.fitting.resolve import hidden_widths
@@ -50,7 +50,7 @@ _NETWORK = (
 
 
 @estimator
-class GAN(Augmenting, Images, SingleTraining):
+class GAN(Augmenting, Images, ExportedGAN):
     """Generative adversarial network: samples that a critic cannot tell from rows.
 
     A generator maps noise to rows, a critic learns to tell them from those of X, and

@@ -21,7 +21,7 @@ from skae.checks.labels import (
 )
 from skae.checks.rows import training_rows, unchanged_on_error
 from skae.estimators.autoencoder import AutoencoderTransformer
-from skae.estimators.classifying import Classifying
+from skae.estimators.exported_classifier import ExportedClassifier
 from skae.estimators.parameters import (
     AUTO,
     WIDTHS,
@@ -44,7 +44,7 @@ __all__ = ["StackedAEClassifier"]
 @estimator
 class StackedAEClassifier(
     ClassNamePrefixFeaturesOutMixin,
-    Classifying,
+    ExportedClassifier,
     TransformerMixin,
     TrainedEstimator,
     DecayParameters,
@@ -357,8 +357,8 @@ default="gaussian"
             When no layer was pretrained.
         """
         X = self._rows(X)
-        path = [each for each in (self._first, *self.autoencoders_) if each is not None]
-        if not path or not all(hasattr(each, "inverse_transform") for each in path):
+        path = self._pretrained_path()
+        if not path:
             raise ValueError(
                 "reconstruct needs pretrained layers with a decoder; this "
                 "StackedAEClassifier was fitted with pretrain=False, or on the encoder "

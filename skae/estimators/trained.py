@@ -13,7 +13,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skae.checks.rows import fitted_rows
+from skae.estimators.exportable import Exportable
 from skae.estimators.parameters import TrainingParameters
+from skae.exporting.ends import RowUnits
 from skae.fitting.callbacks import CallbackSupport
 from skae.rows.chunks import map_rows
 from skae.training.callbacks import named_callbacks
@@ -21,7 +23,7 @@ from skae.training.callbacks import named_callbacks
 __all__ = ["SingleTraining", "TrainedEstimator"]
 
 
-class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
+class TrainedEstimator(Exportable, TrainingParameters, CallbackSupport, BaseEstimator):
     """Estimators with a trained module ``net_``, which sees (X - center) / scale.
 
     Attributes
@@ -174,6 +176,19 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, BaseEstimator):
             return torch.from_numpy(scaled).to(model.dtype)
 
         return map_rows(X, to_model, apply, out, model.device)
+
+    def _row_units(self, **options) -> RowUnits:
+        """The end where rows of X enter or leave a module."""
+        units = self.units_
+        known_shape = getattr(self, "sample_shape_", None)
+        return RowUnits(
+            units.center,
+            units.scale,
+            units.constant,
+            shape=self._input_shape,
+            known_shape=known_shape or self._input_shape,
+            **options,
+        )
 
     def __getstate__(self):
         state = super().__getstate__()
