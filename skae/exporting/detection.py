@@ -21,7 +21,7 @@ __all__ = ["Detection", "EnsembleScore", "Inlier", "Offset", "Penalty", "PValue"
 
 # Of a score: what its rounding may change. A training row sets the threshold, and must
 # not be flagged by rounding.
-_ROUNDING = 2e-6
+_ROUNDING = 1e-6
 
 
 class Detection(nn.Module):
@@ -68,7 +68,7 @@ class Detection(nn.Module):
         scores = self.scores(X).double()
         if self.penalty is not None:
             scores = scores - self.penalty(X.flatten(1).isnan())
-        return self.verdict(scores)
+        return self.output.to_user(self.verdict(scores), X.dtype)
 
 
 class EnsembleScore(nn.Module):
@@ -81,7 +81,7 @@ class EnsembleScore(nn.Module):
 
     def __init__(self, scorer: EnsembleScorer):
         super().__init__()
-        self.scorer = scorer
+        self._stack(scorer)
         self.register_buffer("limit", scorer.units.linear_limit.to(scorer.device))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -89,8 +89,17 @@ class EnsembleScore(nn.Module):
 
     def _apply(self, fn, recurse=True):
         module = super()._apply(fn, recurse)
-        self.scorer = self.scorer.on(self.limit.device)
+        self._stack(self.scorer.on(self.limit.device))
         return module
+
+    def _stack(self, scorer):
+        """Take a scorer over with its members side by side, not first when exported."""
+        scorer.ensemble  # noqa: B018
+        self.scorer = scorer
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._stack(self.scorer)
 
 
 class Penalty(nn.Module):
@@ -131,9 +140,9 @@ class Offset(nn.Module):
 
 
 class Inlier(nn.Module):
-    """+1 for scores from the threshold on, -1 below.
+    """One for scores from the threshold on; zero below, and for NaN.
 
-    Scores that only rounding may have put below it are not flagged.
+    Scores that only rounding may have put below it count as one.
     """
 
     def __init__(self, threshold: float, calibration: Calibration):
@@ -141,7 +150,7 @@ class Inlier(nn.Module):
         self.lowest = threshold - _rounding(calibration, threshold)
 
     def forward(self, scores: Tensor) -> Tensor:
-        return 1 - 2 * (scores < self.lowest).long()
+        return (scores >= self.lowest).long()
 
 
 class PValue(nn.Module):
