@@ -1,7 +1,7 @@
 """`Exportable`: fitted methods as torch modules, for any estimator.
 
 A subclass says in ``_exports`` which methods it has as `FittedFunction`, by name; the
-first is the one that people want most. `ExportedAutoencoder` does so for everything
+first is the one that people want most. `TorchMethods` does so for everything
 that `BaseAutoencoder` has; conditional and generative estimators and the classifier add
 theirs. What modules compute is in ``skae/exporting``.
 """

@@ -1,6 +1,6 @@
 """What every autoencoder offers as torch modules: codes, reconstructions, scores.
 
-`BaseAutoencoder` inherits from `ExportedAutoencoder`, so that a new autoencoder has all
+`BaseAutoencoder` inherits from `TorchMethods`, so that a new autoencoder has all
 of it; `GAN` shares the ends.
 """
 
@@ -17,10 +17,10 @@ from skae.exporting.functions import (
     without_training,
 )
 
-__all__ = ["ExportedAutoencoder"]
+__all__ = ["TorchMethods"]
 
 
-class ExportedAutoencoder(SingleTraining):
+class TorchMethods(SingleTraining):
     """Methods of an autoencoder as modules."""
 
     def _exports(self):

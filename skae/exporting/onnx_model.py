@@ -1,0 +1,207 @@
+"""Torch modules of fitted methods as ONNX graphs.
+
+`onnx_model` traces modules and gives the graph names, labels that are strings, and
+metadata. Whether the graph computes the right numbers is `onnx_check`'s. Nothing here
+imports ONNX before it is called, and tracing leaves loggers, warning filters and
+torch's settings as they were.
+"""
+
+import json
+import logging
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import skae
+from skae.exporting.ends import Labels
+from skae.rows.isolation import isolated
+
+__all__ = ["FROM_CODES", "OUTPUT_NAMES", "onnx_model", "required_packages"]
+
+# What the result of a method is called in the graph.
+OUTPUT_NAMES = {
+    "transform": "Z",
+    "inverse_transform": "X",
+    "sample": "X",
+    "reconstruct": "X_hat",
+    "denoise": "X_clean",
+    "score_samples": "scores",
+    "decision_function": "decision",
+    "predict": "label",
+    "predict_proba": "probabilities",
+    "predict_log_proba": "log_probabilities",
+    "discriminate": "values",
+}
+# Methods whose input is called Z; that of the others is X.
+FROM_CODES = ("inverse_transform", "sample")
+_OLDEST_TORCH = (2, 6)
+# Warning filters and levels of loggers belong to the process.
+_lock = threading.Lock()
+
+
+class _Together(nn.Module):
+    """Several functions of the same samples."""
+
+    def __init__(self, functions):
+        super().__init__()
+        self.functions: Any = nn.ModuleList(functions)
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(function(*inputs) for function in self.functions)
+
+
+def required_packages() -> tuple:
+    """onnx and onnxruntime, where all that an export needs is installed.
+
+    Raises
+    ------
+    ImportError
+        When something is missing or torch is too old.
+    """
+    version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    if version < _OLDEST_TORCH:
+        raise ImportError(
+            f"Exporting to ONNX needs torch>=2.6; {torch.__version__} is installed. "
+            "pip install -U torch 'skae[onnx]'"
+        )
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"Exporting to ONNX needs onnx, onnxscript and onnxruntime ({error}): "
+            "pip install 'skae[onnx]'"
+        ) from error
+    return onnx, onnxruntime
+
+
+@isolated
+def onnx_model(functions: Mapping[str, nn.Module], inputs, opset: int, class_name: str):
+    """The graph of one method or several of the same inputs.
+
+    Parameters
+    ----------
+    functions : mapping of str to FittedFunction
+        By the names of the methods; on the CPU.
+    inputs : tuple of Tensor
+        Examples of the samples, and of y for graphs that take it; more than one each.
+    opset : int
+    class_name : str
+        Of the estimator, for the metadata.
+
+    Returns
+    -------
+    model : onnx.ModelProto
+    """
+    onnx, _ = required_packages()
+    first = next(iter(functions.values()))
+    names = ["Z" if next(iter(functions)) in FROM_CODES else "X", "y"][: len(inputs)]
+    results = [OUTPUT_NAMES[method] for method in functions]
+    batch = {0: torch.export.Dim("batch")}
+    with _lock, _quiet():
+        program = torch.onnx.export(
+            _Together(functions.values()).eval(),
+            tuple(inputs),
+            dynamo=True,
+            # Of the variable positional parameter.
+            dynamic_shapes=(tuple(batch for _ in inputs),),
+            opset_version=opset,
+            input_names=names,
+            output_names=results,
+            verbose=False,
+        )
+        model = program.model_proto
+    for (method, function), result in zip(functions.items(), results, strict=True):
+        if isinstance(function.output, Labels) and function.output.values is None:
+            _name_labels(onnx, model, result, function.output.classes)
+    condition = first.condition
+    if len(inputs) > 1 and condition.classes is not None:
+        if condition.labels.values is None:
+            _take_labels(onnx, model, condition.classes)
+    _describe(onnx, model, functions, class_name)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _name_labels(onnx, model, result, classes) -> None:
+    """Give strings out instead of their numbers."""
+    graph = model.graph
+    number = f"{result}_number"
+    _rename(graph, result, number)
+    values = [str(label).encode() for label in classes]
+    table = onnx.helper.make_tensor(
+        f"{result}_classes", onnx.TensorProto.STRING, [len(values)], values
+    )
+    graph.initializer.append(table)
+    graph.node.append(onnx.helper.make_node("Gather", [table.name, number], [result]))
+    output = next(each for each in graph.output if each.name == result)
+    output.type.tensor_type.elem_type = onnx.TensorProto.STRING
+
+
+def _take_labels(onnx, model, classes) -> None:
+    """Take strings for y instead of their numbers; -1 stands for no class."""
+    graph = model.graph
+    _rename(graph, "y", "y_number")
+    encoder = onnx.helper.make_node(
+        "LabelEncoder",
+        ["y"],
+        ["y_number"],
+        domain="ai.onnx.ml",
+        keys_strings=[str(label) for label in classes],
+        values_int64s=list(range(len(classes))),
+        default_int64=-1,
+    )
+    graph.node.insert(0, encoder)
+    given = next(each for each in graph.input if each.name == "y")
+    given.type.tensor_type.elem_type = onnx.TensorProto.STRING
+    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 3))
+
+
+def _rename(graph, old, new) -> None:
+    """Rename a value inside the graph, not among its inputs and outputs."""
+    for node in graph.node:
+        for values in (node.input, node.output):
+            for place, name in enumerate(values):
+                if name == old:
+                    values[place] = new
+
+
+def _describe(onnx, model, functions, class_name) -> None:
+    """Say in the metadata what the model is."""
+    model.producer_name, model.producer_version = "skae", skae.__version__
+    model.doc_string = f"{', '.join(functions)} of a fitted skae.{class_name}"
+    metadata = {
+        "skae_version": skae.__version__,
+        "skae_class": class_name,
+        "skae_method": ",".join(functions),
+    }
+    for function in functions.values():
+        if isinstance(function.output, Labels):
+            metadata["skae_classes"] = json.dumps(function.output.classes.tolist())
+    onnx.helper.set_model_props(model, metadata)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what torch's exporter logs and warns of.
+
+    Its loggers get back the levels that they had.
+    """
+    names = [name for name in logging.root.manager.loggerDict if name[:5] == "torch"]
+    loggers = [logging.getLogger(name) for name in {*names, "torch.onnx", "onnxscript"}]
+    levels = [logger.level for logger in loggers]
+    try:
+        for name in ("torch.onnx", "onnxscript", "torch.export"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
