@@ -81,9 +81,9 @@ def to_onnx(
         int64 or string labels of shape (batch,) or numbers. Outputs, in the order of
         ``method``: ``Z`` (``transform``), ``X`` (``inverse_transform``, ``sample``),
         ``X_hat`` (``reconstruct``), ``X_clean`` (``denoise``), ``scores``
-        (``score_samples``), ``decision`` (``decision_function``), ``values``
-        (``discriminate``), ``label``, ``probabilities``, ``log_probabilities``. Rows
-        and codes have X's dtype, scores and probabilities float64, labels are int64 or
+        (``score_samples``), ``decision`` (``decision_function``), ``p_values``,
+        ``values`` (``discriminate``), ``label``, ``probabilities``,
+        ``log_probabilities``. Rows and codes have X's dtype, scores and probabilities float64, labels are int64 or
         strings. The metadata has ``skae_version``, ``skae_class``, ``skae_method`` and
         ``skae_classes``.
 

@@ -75,7 +75,7 @@ default="score_samples"
             "score_samples": (Offset(0.0), Scores()),
             "decision_function": (Offset(self.offset_), Scores()),
             "predict": (Inlier(self.offset_, calibration), Labels(_LABELS)),
-            "p_values": (PValue(calibration), Scores()),
+            "p_values": (PValue(calibration), Scores(step=calibration.largest_step)),
         }
         return {
             name: Detection(scores, penalty, *verdict)

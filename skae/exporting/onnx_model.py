@@ -32,6 +32,7 @@ OUTPUT_NAMES = {
     "denoise": "X_clean",
     "score_samples": "scores",
     "decision_function": "decision",
+    "p_values": "p_values",
     "predict": "label",
     "predict_proba": "probabilities",
     "predict_log_proba": "log_probabilities",
