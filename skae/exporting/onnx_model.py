@@ -117,6 +117,8 @@ def onnx_model(functions: Mapping[str, nn.Module], inputs, opset: int, class_nam
             output_names=results,
             verbose=False,
         )
+        if len(functions) > 1:
+            _share(program.model)
         model = program.model_proto
     for (method, function), result in zip(functions.items(), results, strict=True):
         if isinstance(function.output, Labels) and function.output.values is None:
@@ -128,6 +130,17 @@ def onnx_model(functions: Mapping[str, nn.Module], inputs, opset: int, class_nam
     _describe(onnx, model, functions, class_name)
     onnx.checker.check_model(model)
     return model
+
+
+def _share(model) -> None:
+    """Compute once what several functions have in common."""
+    from onnx_ir.passes import Sequential, common
+
+    Sequential(
+        common.DeduplicateInitializersPass(size_limit=2**31),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+    )(model)
 
 
 def _name_labels(onnx, model, result, classes) -> None:
