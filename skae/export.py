@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from sklearn.base import is_classifier, is_outlier_detector
 
-from skae.exporting.onnx_check import SPREAD_TOLERANCE, ExportError, check_model
+from skae.exporting.onnx_check import SPREAD_TOLERANCE, check_model
 from skae.exporting.onnx_model import (
     FROM_CODES,
     OUTPUT_NAMES,
+    ExportError,
     onnx_model,
     required_packages,
 )
@@ -90,9 +91,9 @@ def to_onnx(
     Raises
     ------
     ExportError
-        When a result in ONNX Runtime differs from the estimator's by more than 1e-5 of
-        the spread of the results (of each column for rows) and 1e-6 of the value, or a
-        label that is no tie differs.
+        When a module of yours cannot be traced, or a result in ONNX Runtime differs
+        from the estimator's by more than 1e-5 of the spread of the results (of each
+        column for rows) and 1e-6 of the value, or a label that is no tie differs.
     ImportError
         When ``skae[onnx]`` is not installed or torch is older than 2.6.
     ValueError

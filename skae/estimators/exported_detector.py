@@ -105,4 +105,8 @@ default="score_samples"
     @property
     def _device(self):
         judge = self._judge
-        return self._scorer.device if judge is None else next(judge.net_.parameters()).device
+        return (
+            self._scorer.device
+            if judge is None
+            else next(judge.net_.parameters()).device
+        )

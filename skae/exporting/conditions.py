@@ -149,7 +149,7 @@ class Unconditioned(nn.Module):
         self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x, x.new_zeros(len(x), self.width))
+        return self.body(x, x.new_zeros(x.shape[0], self.width))
 
 
 class Joint(nn.Module):
@@ -171,7 +171,7 @@ class Joint(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hot = torch.eye(len(self.log_shares), dtype=x.dtype, device=x.device)
-        bounds = [self.bound(x, one.expand(len(x), -1)) for one in hot.unbind()]
+        bounds = [self.bound(x, one.expand(x.shape[0], -1)) for one in hot.unbind()]
         return torch.stack(bounds, 1) + self.log_shares
 
 

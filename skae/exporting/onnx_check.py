@@ -10,19 +10,15 @@ import numpy as np
 from torch import nn
 
 from skae.exporting.ends import RowUnits, Scores
-from skae.exporting.onnx_model import OUTPUT_NAMES, required_packages
+from skae.exporting.onnx_model import OUTPUT_NAMES, ExportError, required_packages
 
-__all__ = ["SPREAD_TOLERANCE", "ExportError", "check_model"]
+__all__ = ["SPREAD_TOLERANCE", "check_model"]
 
 # Of the spread of the results, and of each value: rounding of single precision.
 SPREAD_TOLERANCE = 1e-5
 _VALUE_TOLERANCE = 1e-6
 _TINY = 1e-30
 _BATCHES = (1, 2, 7)
-
-
-class ExportError(RuntimeError):
-    """An exported model does not compute what the estimator does."""
 
 
 def check_model(model, functions: Mapping[str, nn.Module], inputs, reference) -> None:

@@ -21,7 +21,13 @@ import skae
 from skae.exporting.ends import Labels
 from skae.rows.isolation import isolated
 
-__all__ = ["FROM_CODES", "OUTPUT_NAMES", "onnx_model", "required_packages"]
+__all__ = [
+    "FROM_CODES",
+    "OUTPUT_NAMES",
+    "ExportError",
+    "onnx_model",
+    "required_packages",
+]
 
 # What the result of a method is called in the graph.
 OUTPUT_NAMES = {
@@ -43,6 +49,10 @@ FROM_CODES = ("inverse_transform", "sample")
 _OLDEST_TORCH = (2, 6)
 # Warning filters and levels of loggers belong to the process.
 _lock = threading.Lock()
+
+
+class ExportError(RuntimeError):
+    """An exported model cannot be made, or does not compute what the estimator does."""
 
 
 class _Together(nn.Module):
@@ -99,28 +109,22 @@ def onnx_model(functions: Mapping[str, nn.Module], inputs, opset: int, class_nam
     Returns
     -------
     model : onnx.ModelProto
+
+    Raises
+    ------
+    ExportError
+        When a module cannot be traced for batches of any size.
     """
     onnx, _ = required_packages()
     first = next(iter(functions.values()))
     names = ["Z" if next(iter(functions)) in FROM_CODES else "X", "y"][: len(inputs)]
     results = [OUTPUT_NAMES[method] for method in functions]
-    batch = {0: torch.export.Dim("batch")}
     with _lock, _quiet():
-        program = torch.onnx.export(
-            _Together(functions.values()).eval(),
-            tuple(inputs),
-            dynamo=True,
-            # Of the variable positional parameter.
-            dynamic_shapes=(tuple(batch for _ in inputs),),
-            opset_version=opset,
-            input_names=names,
-            output_names=results,
-            verbose=False,
+        model = _traced(
+            _Together(functions.values()), tuple(inputs), names, results, opset
         )
-        if len(functions) > 1:
-            _share(program.model)
-        model = program.model_proto
-    for (method, function), result in zip(functions.items(), results, strict=True):
+    _clean(model)
+    for function, result in zip(functions.values(), results, strict=True):
         if isinstance(function.output, Labels) and function.output.values is None:
             _name_labels(onnx, model, result, function.output.classes)
     condition = first.condition
@@ -130,6 +134,60 @@ def onnx_model(functions: Mapping[str, nn.Module], inputs, opset: int, class_nam
     _describe(onnx, model, functions, class_name)
     onnx.checker.check_model(model)
     return model
+
+
+def _traced(module, inputs, names, results, opset):
+    """The graph of a module for batches of any size."""
+    module.eval()
+    options = {
+        "dynamo": True,
+        "opset_version": opset,
+        "input_names": names,
+        "output_names": results,
+        "verbose": False,
+    }
+    # Of one positional parameter that takes any number of inputs.
+    batch = torch.export.Dim("batch")
+    shapes = (tuple({0: batch} for _ in inputs),)
+    try:
+        program = torch.onnx.export(module, inputs, dynamic_shapes=shapes, **options)
+        if _has_fixed_batch(program.model_proto):
+            # A module that asks Python for the number of rows.
+            traced = torch.export.export(
+                module, inputs, dynamic_shapes=shapes, strict=True
+            )
+            program = torch.onnx.export(traced, **options)
+    except Exception as error:
+        raise ExportError(
+            "torch.export cannot trace the modules of this estimator. Rewrite what "
+            "depends on the values of tensors, or on the number of rows as a number "
+            "of Python's: x.shape[0] for len(x), no branches by values."
+        ) from error
+    if _has_fixed_batch(program.model_proto):
+        raise ExportError(
+            "A module of this estimator works for one number of rows only, by what "
+            "torch.export says; use x.shape[0] for the number of rows."
+        )
+    _share(program.model)
+    return program.model_proto
+
+
+def _has_fixed_batch(model) -> bool:
+    shapes = [each.type.tensor_type.shape for each in model.graph.input]
+    return not all(shape.dim[0].dim_param for shape in shapes)
+
+
+def _clean(model) -> None:
+    """Take out where nodes come from, and call the number of rows by its name."""
+    graph = model.graph
+    free = graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    values = [*graph.input, *graph.output, *graph.value_info]
+    for each in (model, graph, *graph.node, *graph.initializer, *values):
+        del each.metadata_props[:]
+        each.doc_string = ""
+    for value in values:
+        for dim in value.type.tensor_type.shape.dim:
+            dim.dim_param = dim.dim_param.replace(free, "batch")
 
 
 def _share(model) -> None:

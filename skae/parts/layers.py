@@ -194,7 +194,7 @@ class Up(Layer):
             patches = torch.addmm(bias, rows, self.weight.flatten(1))
             shape = (high.output, wide.output, n_out, high.kernel, wide.kernel)
             x = patches.view(-1, *shape).permute(0, 3, 1, 4, 2, 5)
-            x = x.reshape(len(h), n_out, high.size + high.extra, -1)
+            x = x.reshape(h.shape[0], n_out, high.size + high.extra, -1)
         else:
             stride = [window.stride for window in self.windows]
             padding = [window.padding for window in self.windows]
