@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from sklearn.base import is_classifier, is_outlier_detector
 
+import skae
+from skae.exporting.converters import register_converters
 from skae.exporting.onnx_check import SPREAD_TOLERANCE, check_model
 from skae.exporting.onnx_model import (
     FROM_CODES,
@@ -84,9 +86,9 @@ def to_onnx(
         ``X_hat`` (``reconstruct``), ``X_clean`` (``denoise``), ``scores``
         (``score_samples``), ``decision`` (``decision_function``), ``p_values``,
         ``values`` (``discriminate``), ``label``, ``probabilities``,
-        ``log_probabilities``. Rows and codes have X's dtype, scores and probabilities float64, labels are int64 or
-        strings. The metadata has ``skae_version``, ``skae_class``, ``skae_method`` and
-        ``skae_classes``.
+        ``log_probabilities``. Rows and codes have X's dtype, scores and probabilities
+        float64, labels are int64 or strings. The metadata has ``skae_version``,
+        ``skae_class``, ``skae_method`` and ``skae_classes``.
 
     Raises
     ------
@@ -292,3 +294,6 @@ def _write(model, path) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+register_converters([getattr(skae, name) for name in skae.__all__[:-1]], to_onnx)

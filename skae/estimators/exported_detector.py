@@ -91,8 +91,8 @@ default="score_samples"
             return FittedFunction(rows, EnsembleScore(self._scorer), Scores())
         if not isinstance(judge, Exportable):
             raise ValueError(
-                f"estimator={type(judge).__name__}() has no to_torch: only autoencoders "
-                "of skae can be modules."
+                f"estimator={type(judge).__name__}() has no to_torch: only "
+                "autoencoders of skae can be modules."
             )
         return judge.to_torch("score_samples")
 

@@ -7,7 +7,6 @@ formulas are those of ``skae/outliers``; nothing here knows an estimator.
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from skae.outliers.calibration import Calibration
