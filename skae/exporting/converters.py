@@ -83,31 +83,31 @@ def _row_shapes(operator) -> None:
     operator.outputs[0].type.shape = [n_rows, width] if has_codes else [n_rows]
 
 
+def _convert(to_onnx, methods, scope, operator, container) -> None:
+    """An operator of as many of the methods as it has outputs."""
+    methods = methods[: len(operator.outputs)]
+    _insert(to_onnx, methods, scope, operator, container, operator.outputs)
+
+
 def _convert_classifier(to_onnx, scope, operator, container) -> None:
     """Labels and probabilities; numbers of classes by the option ``nocl``."""
+    outputs = label, probabilities = operator.outputs
     methods: tuple[str, ...] = ("predict", "predict_proba")
     options = scope.get_options(operator.raw_operator, {"nocl": False})
-    if not options["nocl"]:
-        _convert(to_onnx, methods, scope, operator, container)
-        return
-    label, probabilities = operator.outputs
-    _convert(to_onnx, methods[1:], scope, operator, container, [probabilities])
-    container.add_node(
-        "ArgMax", probabilities.onnx_name, label.onnx_name, axis=1, keepdims=0
-    )
+    if options["nocl"]:
+        methods, outputs = methods[1:], [probabilities]
+        names = probabilities.onnx_name, label.onnx_name
+        container.add_node("ArgMax", *names, axis=1, keepdims=0)
+    _insert(to_onnx, methods, scope, operator, container, outputs)
 
 
-def _convert(to_onnx, methods, scope, operator, container, outputs=None) -> None:
-    """Put the graph of an estimator's methods between an operator's ends.
-
-    Outputs are those of the operator, of as many methods, unless others are given.
-    """
+def _insert(to_onnx, methods, scope, operator, container, outputs) -> None:
+    """Put the graph of methods between an operator's inputs and some outputs."""
     from onnx import TensorProto
     from onnx.compose import add_prefix
     from skl2onnx.common.data_types import FloatTensorType, guess_proto_type
 
     estimator = operator.raw_operator
-    outputs = operator.outputs if outputs is None else outputs
     if container.target_opset < _OLDEST_OPSET:
         raise ValueError(
             f"target_opset must be at least {_OLDEST_OPSET} for "
@@ -116,7 +116,7 @@ def _convert(to_onnx, methods, scope, operator, container, outputs=None) -> None
     is_single = all(isinstance(each.type, FloatTensorType) for each in operator.inputs)
     model = to_onnx(
         estimator,
-        method=methods[: len(outputs)],
+        method=methods,
         # Integers may have more digits than float32.
         dtype="float32" if is_single else "float64",
         opset=container.target_opset,
