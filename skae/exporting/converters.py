@@ -11,6 +11,9 @@ from functools import partial
 __all__ = ["register_converters"]
 
 _OLDEST_OPSET = 18
+_RECURRENT = "LSTM", "GRU", "RNN"
+# Place of the sequences' lengths among their inputs.
+_LENGTHS = 4
 
 
 def register_converters(classes: Sequence[type], to_onnx: Callable) -> None:
@@ -43,7 +46,12 @@ def register_converters(classes: Sequence[type], to_onnx: Callable) -> None:
                 "zipmap": [True, False, "columns"],
                 "output_class_labels": [False, True],
             }
-            register(classifier_shapes, convert, options=options)
+            register(
+                partial(_classifier_shapes, classifier_shapes),
+                convert,
+                parser=_parse_classifier,
+                options=options,
+            )
         elif hasattr(each, "decision_function"):
             methods = "predict", "decision_function", "score_samples"
             convert = partial(_convert, to_onnx, methods)
@@ -52,6 +60,30 @@ def register_converters(classes: Sequence[type], to_onnx: Callable) -> None:
         else:
             method = "transform" if hasattr(each, "transform") else "score_samples"
             register(_row_shapes, partial(_convert, to_onnx, (method,)))
+
+
+def _parse_classifier(scope, model, inputs, custom_parsers=None):
+    """Outputs of a classifier; dictionaries have probabilities in single precision."""
+    from skl2onnx._parse import _parse_sklearn_classifier
+    from skl2onnx.common.data_types import FloatTensorType, SequenceType
+
+    outputs = _parse_sklearn_classifier(scope, model, inputs, custom_parsers)
+    for output in outputs:
+        if isinstance(output.type, SequenceType):
+            output.type.element_type.value_type = FloatTensorType()
+    return outputs
+
+
+def _classifier_shapes(shapes, operator) -> None:
+    """As skl2onnx says; only tensors of single precision become dictionaries."""
+    from skl2onnx.common.data_types import FloatTensorType
+
+    shapes(operator)
+    probabilities = operator.outputs[1]
+    options = {"zipmap": True}
+    options = operator.scope_inst.get_options(operator.raw_operator, options)
+    if options["zipmap"] is True:
+        probabilities.type = FloatTensorType(probabilities.type.shape)
 
 
 def _parse_detector(scope, model, inputs, custom_parsers=None):
@@ -122,6 +154,7 @@ def _insert(to_onnx, methods, scope, operator, container, outputs) -> None:
         opset=container.target_opset,
         with_y=False,
     )
+    _name_gaps(model.graph)
     model = add_prefix(model, f"{scope.get_unique_operator_name('skae')}_")
     graph = model.graph
     names = [each.onnx_name for each in operator.inputs]
@@ -145,3 +178,31 @@ def _connect(container, inner, outer: str, kind: int) -> None:
         container.add_node("Identity", inner.name, outer)
     else:
         container.add_node("Cast", inner.name, outer, to=kind)
+
+
+def _name_gaps(graph) -> None:
+    """Name what recurrent nodes leave out, which skl2onnx takes for missing.
+
+    Sequences are as long as the rows say.
+    """
+    from onnx import TensorProto, helper
+
+    for number, node in enumerate(list(graph.node)):
+        lengths = f"lengths_{number}"
+        for place, name in enumerate(node.output):
+            node.output[place] = name or f"unused_{number}_{place}"
+        if node.op_type not in _RECURRENT or not node.input[_LENGTHS:]:
+            continue
+        if node.input[_LENGTHS]:
+            continue
+        node.input[_LENGTHS] = lengths
+        shape, n_steps, n_rows, one = (f"{lengths}_{k}" for k in range(4))
+        make = helper.make_node
+        graph.node.extend(
+            [
+                make("Shape", [node.input[0]], [shape], end=2),
+                make("Split", [shape], [n_steps, n_rows], num_outputs=2),
+                make("Cast", [n_steps], [one], to=TensorProto.INT32),
+                make("Expand", [one, n_rows], [lengths]),
+            ]
+        )
