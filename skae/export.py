@@ -5,7 +5,7 @@ does not.
 """
 
 import os
-import tempfile
+import secrets
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -115,7 +115,9 @@ def to_onnx(
     >>> from skae.export import to_onnx
     >>> X = load_iris().data
     >>> ae = AutoencoderTransformer(2, max_iter=2, random_state=0).fit(X)
-    >>> model = to_onnx(ae)  # doctest: +SKIP
+    >>> model = to_onnx(ae)
+    >>> [value.name for value in (*model.graph.input, *model.graph.output)]
+    ['X', 'Z']
     """
     methods = _methods(estimator, method)
     _check_options(dtype, opset)
@@ -284,16 +286,15 @@ def _is_tie(estimator, labels, X) -> np.ndarray:
 def _write(model, path) -> None:
     """Replace the file in one step, or leave it as it was."""
     path = Path(path)
-    number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(number, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(model.SerializeToString())
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 register_converters([getattr(skae, name) for name in skae.__all__[:-1]], to_onnx)

@@ -9,9 +9,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.checks.conditions import Classes
-from skae.exporting.ends import Labels
+from skae.exporting.ends import Labels, own, standard_normal
 from skae.exporting.fitted_function import FittedFunction
-from skae.rows.tensors import as_double
 
 __all__ = [
     "Joint",
@@ -93,16 +92,13 @@ class NumberCondition(nn.Module):
         super().__init__()
         self.value_shape = context.value_shape
         self.width = context.width
-        self.register_buffer("mean", as_double(context.mean).clone())
-        self.register_buffer("scale", as_double(context.scale).clone())
+        self.register_buffer("mean", own(context.mean))
+        self.register_buffer("scale", own(context.scale))
 
     def examples(self, n_samples: int, generator: Generator) -> Tensor:
         """Numbers around their mean."""
         shape = n_samples, len(self.mean)
-        draw = torch.randn(
-            shape, generator=generator, dtype=torch.float64, device="cpu"
-        )
-        y = draw.to(self.mean) * self.scale + self.mean
+        y = standard_normal(shape, generator).to(self.mean) * self.scale + self.mean
         return y if self.value_shape else y[:, 0]
 
     def forward(self, y: Tensor) -> Tensor:
@@ -167,7 +163,7 @@ class Joint(nn.Module):
     def __init__(self, bound: nn.Module, context: Classes):
         super().__init__()
         self.bound = bound
-        self.register_buffer("log_shares", as_double(context.shares).log())
+        self.register_buffer("log_shares", own(context.shares).log())
 
     def forward(self, x: Tensor) -> Tensor:
         hot = torch.eye(len(self.log_shares), dtype=x.dtype, device=x.device)

@@ -10,9 +10,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-from skae.rows.tensors import as_double
-
-__all__ = ["CodeUnits", "Labels", "RowUnits", "Scores"]
+__all__ = ["CodeUnits", "Labels", "RowUnits", "Scores", "own", "standard_normal"]
 
 
 class RowUnits(nn.Module):
@@ -52,11 +50,11 @@ class RowUnits(nn.Module):
         is_share: bool = False,
     ):
         super().__init__()
-        center = as_double(center).clone()
-        columns = as_double(scale).expand(len(center)).clone()
+        center = own(center)
+        columns = own(scale).expand(len(center)).clone()
         self.register_buffer("center", center)
         self.register_buffer("columns", columns)
-        constant = None if constant is None else as_double(constant).clone()
+        constant = None if constant is None else own(constant)
         self.register_buffer("constant", constant)
         self.sample_shape = shape or (len(center),)
         self.known_shape = known_shape or self.sample_shape
@@ -65,7 +63,9 @@ class RowUnits(nn.Module):
     def examples(self, n_samples: int, generator: Generator) -> Tensor:
         """Samples around the centre, on the end's device."""
         shape = n_samples, len(self.center)
-        return self.to_user(_normal(shape, generator).to(self.center), torch.float64)
+        return self.to_user(
+            standard_normal(shape, generator).to(self.center), torch.float64
+        )
 
     def to_model(self, X: Tensor) -> Tensor:
         """Rows of the model.
@@ -108,12 +108,12 @@ class CodeUnits(nn.Module):
     def __init__(self, n_components: int, scale: float = 1.0):
         super().__init__()
         self.sample_shape = (n_components,)
-        self.register_buffer("scale", as_double(scale).clone())
+        self.register_buffer("scale", own(scale))
 
     def examples(self, n_samples: int, generator: Generator) -> Tensor:
         """Standard normal codes of the model, on the end's device."""
         shape = n_samples, *self.sample_shape
-        return _normal(shape, generator).to(self.scale) * self.scale
+        return standard_normal(shape, generator).to(self.scale) * self.scale
 
     def to_model(self, Z: Tensor) -> Tensor:
         """Codes of the model.
@@ -169,7 +169,7 @@ class Labels(nn.Module):
     def __init__(self, classes: np.ndarray):
         super().__init__()
         self.classes = classes
-        values = None if is_text(classes) else torch.as_tensor(classes, device="cpu")
+        values = None if is_text(classes) else torch.tensor(classes, device="cpu")
         if values is not None and not (values.is_floating_point() or is_bool(classes)):
             values = values.long()
         self.register_buffer("values", values)
@@ -187,7 +187,13 @@ def is_bool(classes: np.ndarray) -> bool:
     return classes.dtype.kind == "b"
 
 
-def _normal(shape, generator) -> Tensor:
+def own(values) -> Tensor:
+    """A copy in float64 on the CPU."""
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
+
+
+def standard_normal(shape, generator: Generator) -> Tensor:
+    """Independent numbers in float64 on the CPU."""
     return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
 
 

@@ -100,12 +100,13 @@ def _check_numbers(method, result, expected, unit, step) -> None:
         return
     worst = np.argmax(np.where(is_close, -1, np.nan_to_num(difference, nan=np.inf)))
     place = np.unravel_index(worst, expected.shape)
+    n_different = np.count_nonzero(~is_close)
     raise ExportError(
-        f"{method} in ONNX Runtime gives {result[place]!r}, in skae {expected[place]!r}"
-        f" for sample {place[0]}; {np.count_nonzero(~is_close)} of {expected.size} "
-        f"values differ by more than {SPREAD_TOLERANCE:g} of their spread. Pass X, "
-        "samples like those that will come, or dtype='float64'; a module of your own "
-        "may have no faithful ONNX form."
+        f"{method} in ONNX Runtime gives {result[place]:.9g}, in skae "
+        f"{expected[place]:.9g} for sample {place[0]}; {n_different} of "
+        f"{expected.size} values differ by more than {SPREAD_TOLERANCE:g} of their "
+        "spread. Pass X, samples like those that will come, or dtype='float64'; a "
+        "module of your own may have no faithful ONNX form."
     )
 
 
@@ -117,6 +118,6 @@ def _check_labels(method, result, expected, inputs, reference) -> None:
     if (differs & ~is_tie).any():
         number = int(np.flatnonzero(differs & ~is_tie)[0])
         raise ExportError(
-            f"{method} in ONNX Runtime gives {result[number]!r}, in skae "
-            f"{expected[number]!r} for sample {number}, which is no tie."
+            f"{method} in ONNX Runtime gives {result[number]}, in skae "
+            f"{expected[number]} for sample {number}, which is no tie."
         )

@@ -47,6 +47,7 @@ OUTPUT_NAMES = {
 # Methods whose input is called Z; that of the others is X.
 FROM_CODES = ("inverse_transform", "sample")
 _OLDEST_TORCH = (2, 6)
+_NOISY = ("torch.onnx", "torch.export", "onnxscript")
 # Warning filters and levels of loggers belong to the process.
 _lock = threading.Lock()
 
@@ -261,16 +262,12 @@ def _describe(onnx, model, functions, class_name) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what torch's exporter logs and warns of.
-
-    Its loggers get back the levels that they had.
-    """
-    names = [name for name in logging.root.manager.loggerDict if name[:5] == "torch"]
-    loggers = [logging.getLogger(name) for name in {*names, "torch.onnx", "onnxscript"}]
+    """Hold back what torch's exporter logs and warns of."""
+    loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [logger.level for logger in loggers]
     try:
-        for name in ("torch.onnx", "onnxscript", "torch.export"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
