@@ -24,6 +24,7 @@ from skae.exporting.onnx_model import (
     onnx_model,
     required_packages,
 )
+from skae.exporting.pipeline import pipeline_model
 
 __all__ = ["ExportError", "to_onnx"]
 
@@ -51,8 +52,9 @@ def to_onnx(
 
     Parameters
     ----------
-    estimator : estimator of skae
-        Fitted.
+    estimator : estimator of skae, Pipeline, ColumnTransformer or search
+        Fitted. What has skae's as steps goes through skl2onnx; its model has one input
+        for each column where X is a DataFrame, and no labels but int64 and strings.
     path : str or path-like, default=None
         File to write; an existing one is replaced in one step, once the model has
         passed its check.
@@ -122,10 +124,8 @@ def to_onnx(
     methods = _methods(estimator, method)
     _check_options(dtype, opset)
     if not hasattr(estimator, "to_torch"):
-        raise ValueError(
-            f"estimator must be one of skae's; got {type(estimator).__name__}. For a "
-            "Pipeline that has one use skl2onnx.to_onnx, after import skae.export."
-        )
+        _check_without_condition(estimator, y, with_y)
+        return _of_pipeline(estimator, path, method and methods, X, dtype, opset)
     functions = {name: estimator.to_torch(name).cpu() for name in methods}
     _check_inputs(functions)
     required_packages()
@@ -137,6 +137,22 @@ def to_onnx(
     model = onnx_model(functions, [each[:2] for each in examples], opset, name)
     reference = partial(_reference, estimator, functions)
     check_model(model, functions, _as_user_has(first, examples), reference)
+    if path is not None:
+        _write(model, path)
+    return model
+
+
+def _of_pipeline(estimator, path, methods, X, dtype, opset):
+    """The model of a Pipeline or the like, written where there is a path."""
+    if not hasattr(estimator, "fit"):
+        raise ValueError(
+            f"estimator must be one of skae's, or a Pipeline or search with one; got "
+            f"{type(estimator).__name__}."
+        )
+    required_packages()
+    n_rows = _FEWEST_ROWS, _MOST_ROWS
+    options = {"dtype": dtype, "opset": opset, "n_rows": n_rows, "is_tie": _is_tie}
+    model = pipeline_model(estimator, methods, X, **options)
     if path is not None:
         _write(model, path)
     return model
@@ -179,14 +195,18 @@ def _check_inputs(functions) -> None:
         )
 
 
+def _check_without_condition(estimator, y, with_y) -> None:
+    if with_y or y is not None:
+        raise ValueError(
+            f"This {type(estimator).__name__} was fitted without a condition; "
+            "leave out y and with_y."
+        )
+
+
 def _takes_y(estimator, functions, with_y, y) -> bool:
     is_conditional = any(each.condition is not None for each in functions.values())
     if not is_conditional:
-        if with_y or y is not None:
-            raise ValueError(
-                f"This {type(estimator).__name__} was fitted without a condition; "
-                "leave out y and with_y."
-            )
+        _check_without_condition(estimator, y, with_y)
         return False
     if with_y is None or with_y:
         return True

@@ -25,6 +25,7 @@ __all__ = [
     "FROM_CODES",
     "OUTPUT_NAMES",
     "ExportError",
+    "describe",
     "onnx_model",
     "required_packages",
 ]
@@ -132,7 +133,7 @@ def onnx_model(functions: Mapping[str, nn.Module], inputs, opset: int, class_nam
     if len(inputs) > 1 and condition.classes is not None:
         if condition.labels.values is None:
             _take_labels(onnx, model, condition.classes)
-    _describe(onnx, model, functions, class_name)
+    describe(model, functions, class_name)
     onnx.checker.check_model(model)
     return model
 
@@ -245,8 +246,9 @@ def _rename(graph, old, new) -> None:
                     values[place] = new
 
 
-def _describe(onnx, model, functions, class_name) -> None:
-    """Say in the metadata what the model is."""
+def describe(model, functions: Mapping[str, Any], class_name: str) -> None:
+    """Say in the metadata what a model is."""
+    onnx, _ = required_packages()
     model.producer_name, model.producer_version = "skae", skae.__version__
     model.doc_string = f"{', '.join(functions)} of a fitted skae.{class_name}"
     metadata = {
