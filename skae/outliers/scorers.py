@@ -74,7 +74,8 @@ class EnsembleScorer:
         error = self.ensemble.errors(x, in_bag)
         if self.neighbours is not None:
             # A training row that stands for a new one plays the part of its copy.
-            error += self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
+            part = self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
+            error = error + part
         return error
 
     def model_scores(self, x, in_bag, n_jobs=None) -> np.ndarray:
