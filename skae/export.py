@@ -121,6 +121,11 @@ def to_onnx(
     >>> [value.name for value in (*model.graph.input, *model.graph.output)]
     ['X', 'Z']
     """
+    if not hasattr(estimator, "get_params"):
+        raise ValueError(
+            f"estimator must be one of skae's, or a Pipeline or search with one; got "
+            f"{type(estimator).__name__}."
+        )
     methods = _methods(estimator, method)
     _check_options(dtype, opset)
     if not hasattr(estimator, "to_torch"):
@@ -144,11 +149,6 @@ def to_onnx(
 
 def _of_pipeline(estimator, path, methods, X, dtype, opset):
     """The model of a Pipeline or the like, written where there is a path."""
-    if not hasattr(estimator, "fit"):
-        raise ValueError(
-            f"estimator must be one of skae's, or a Pipeline or search with one; got "
-            f"{type(estimator).__name__}."
-        )
     required_packages()
     n_rows = _FEWEST_ROWS, _MOST_ROWS
     options = {"dtype": dtype, "opset": opset, "n_rows": n_rows, "is_tie": _is_tie}
