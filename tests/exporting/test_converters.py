@@ -21,7 +21,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 SHORT = {"max_iter": 3, "random_state": 0}
 X, Y = load_breast_cancer(return_X_y=True)
-NAMES = np.array(["bad", "good"])[Y]
+NAMES_OF = np.array(["bad", "good"])
+NAMES = NAMES_OF[Y]
 SINGLE = X.astype(np.float32)
 TENSORS = {"zipmap": False}
 
@@ -83,11 +84,9 @@ def test_columns_of_their_own():
 
 
 class TestClassifier:
-    @pytest.mark.parametrize("options", [None, TENSORS], ids=["zipmap", "tensors"])
     @pytest.mark.parametrize("rows", [SINGLE, X], ids=["float32", "float64"])
-    def test_names_as_labels(self, rows, options):
-        pipeline = scaled(StackedAEClassifier((8,), **SHORT)).fit(X, NAMES)
-        agree(pipeline, rows, options)
+    def test_names_as_labels(self, rows):
+        agree(scaled(StackedAEClassifier((8,), **SHORT)).fit(X, NAMES), rows)
 
     def test_other_labels(self):
         pipeline = scaled(StackedAEClassifier((8,), **SHORT))
@@ -104,21 +103,19 @@ class TestClassifier:
             return dict(zip(names, run(model, SINGLE), strict=True))
 
         numbers = result(nocl=True, **TENSORS)["label"]
-        assert (np.array(["bad", "good"])[numbers] == pipeline.predict(X)).all()
-        assert {"sbad", "sgood"} < {*result(zipmap="columns")}
+        assert (NAMES_OF[numbers] == pipeline.predict(X)).all()
         labels = result(output_class_labels=True, **TENSORS)["class_labels"]
-        assert labels.tolist() == ["bad", "good"]
+        assert (labels == NAMES_OF).all()
 
 
 class TestDetector:
     METHODS = "predict", "decision_function"
 
-    @pytest.mark.parametrize("rows", [SINGLE, X], ids=["float32", "float64"])
-    def test_labels_and_decisions(self, rows):
+    def test_labels_and_decisions(self):
         pipeline = scaled(AEOutlierDetector(random_state=0)).fit(X)
-        agree(pipeline, rows, methods=self.METHODS)
+        agree(pipeline, SINGLE, methods=self.METHODS)
 
-    def test_scores_by_an_option(self):
+    def test_scores_of_doubles_by_an_option(self):
         detector = AEOutlierDetector(estimator=AutoencoderTransformer(2, **SHORT))
         options = {AEOutlierDetector: {"score_samples": True}}
         agree(detector.fit(X), X, options, (*self.METHODS, "score_samples"))

@@ -61,7 +61,8 @@ def test_some_methods_and_double_precision():
 
 
 def test_other_last_steps():
-    detector = make_pipeline(StandardScaler(), AEOutlierDetector(random_state=0)).fit(X)
+    judge = AEOutlierDetector(estimator=encoder(), random_state=0)
+    detector = make_pipeline(StandardScaler(), judge).fit(X)
     found = results(to_onnx(detector, X=X, dtype="float64"), X)
     assert list(found) == ["label", "decision"]
     assert found["label"].tolist() == detector.predict(X).tolist()
