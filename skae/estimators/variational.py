@@ -211,7 +211,8 @@ default="relu"
             bounds = importance_weighted_bound(self.net_, x, epsilon, *condition)
             return bounds.cpu().double()[:, None] - change
 
-        return self._map_rows(rows, bound, 1, condition, dtype=np.float64)[:, 0]
+        bounds = self._map_rows(rows, bound, 1, condition, dtype=np.float64, draws=True)
+        return bounds[:, 0]
 
     def score(self, X, y=None, sample_weight=None):
         """Mean bound of the log-likelihood, see ``score_samples``.

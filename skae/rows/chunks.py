@@ -5,6 +5,8 @@ on the device; `map_rows` fills an array with a function of rows.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from joblib import Parallel, delayed
 from scipy import sparse
 from torch import Tensor
 
+from skae.rows.few_rows import FEW_ROWS, fewest_rows
 from skae.rows.isolation import isolated
 
 __all__ = ["Rows", "chunks", "map_rows", "product_rows"]
@@ -44,6 +47,7 @@ def map_rows(
     device: torch.device,
     n_jobs: int | None = None,
     n_rows: int | None = None,
+    owner: Any = None,
 ) -> np.ndarray:
     """Fill an array with a function of rows, chunk by chunk.
 
@@ -61,6 +65,9 @@ def map_rows(
         Chunks at a time, as in joblib; the result is the same.
     n_rows : int, optional
         Rows of every call of the function, by default `product_rows`.
+    owner : object, optional
+        Has the weights of the function, where that draws nothing: few rows then go
+        through smaller products, see `fewest_rows`.
 
     Returns
     -------
@@ -68,25 +75,35 @@ def map_rows(
         The array that came.
     """
     n_rows = n_rows or product_rows(device)
-
-    @isolated
-    @torch.no_grad()
-    def fill(rows):
-        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-        x = to_model(block).to(device)
-        parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
-        out[rows] = torch.cat(parts).cpu().numpy()
-
+    fill = partial(_fill, X, to_model, function, out, device)
+    if X.shape[0] <= FEW_ROWS and owner is not None and device.type == "cpu":
+        fill(slice(None), partial(fewest_rows, owner, function, n_rows=n_rows))
+        return out
     # Whole products, and no more of them than the processor's cache takes.
     step = n_rows * max(1, _CACHE_BYTES // (8 * X.shape[1] * n_rows))
     if X.shape[0] <= step:
-        fill(slice(None))
+        fill(slice(None), n_rows)
         return out
     Parallel(n_jobs, require="sharedmem")(
-        delayed(fill)(slice(start, start + step))
+        delayed(fill)(slice(start, start + step), n_rows)
         for start in range(0, X.shape[0], step)
     )
     return out
+
+
+@isolated
+@torch.no_grad()
+def _fill(X, to_model, function, out, device, rows, n_rows):
+    """Fill some rows; ``n_rows`` may be a function of them."""
+    block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+    x = to_model(block).to(device)
+    if callable(n_rows):
+        n_rows = n_rows(x) if len(x) else FEW_ROWS
+    if len(x) <= n_rows:
+        out[rows] = function(_padded(x, n_rows))[: len(x)].cpu().numpy()
+        return
+    parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
+    out[rows] = torch.cat(parts).cpu().numpy()
 
 
 def _padded(x: Tensor, n_rows: int) -> Tensor:
