@@ -253,6 +253,8 @@ def feature_ranges(X):
     """Smallest and largest value of each feature, NaN only where all values are."""
     if sparse.issparse(X):
         return tuple(part.toarray().ravel() for part in (X.nanmin(0), X.nanmax(0)))
+    if X.shape[0] == 1:
+        return X[0], X[0]
     return np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
 
 

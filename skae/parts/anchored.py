@@ -160,14 +160,14 @@ class AnchoredCodec(Codec):
         """h for rows x in model units; missing entries count as their mean."""
         scaled = x * self.input_scale
         h = self.codec.encode(self.bounded(scaled), context)
-        centred, sigma = self.centred(x), self._row(self.scale)
+        centred, sigma, guard = self.centred(x), self._row(self.scale), self.guard
         h = self.moved(h, product(centred, self.encoder_path) / sigma)
-        if self.guard is not None and not self.training:
+        if guard is not None and not self.training:
             start = product(centred, _shrunk(self.axes, self.shrinkage)) / sigma
             if self.n_components < h.shape[-1]:
                 start = self.moved(torch.zeros_like(h), start)
             scaled = scaled.nan_to_num() if self.allows_missing else scaled
-            h = torch.lerp(start, h, self.guard.input_trust(scaled))
+            h = torch.lerp(start, h, guard.input_trust(scaled))
         return h * sigma if self.keeps_units else h
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -175,9 +175,10 @@ class AnchoredCodec(Codec):
         code, z = (z / sigma, z) if self.keeps_units else (z, z * sigma)
         raw = self.codec.decode(self.bounded(code), context)
         raw = (raw + product(z, self.decoder_axes())) * self.output_scale
-        if self.guard is not None and not self.training:
+        guard = self.guard
+        if guard is not None and not self.training:
             start = product(z, self.anchor().decoder())
-            raw = torch.lerp(start, raw, self.guard.code_trust(code))
+            raw = torch.lerp(start, raw, guard.code_trust(code))
         return raw + self._row(self.raw_center)
 
     def magnitudes(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -75,17 +75,16 @@ def map_rows(
         The array that came.
     """
     n_rows = n_rows or product_rows(device)
-    fill = partial(_fill, X, to_model, function, out, device)
     if X.shape[0] <= FEW_ROWS and owner is not None and device.type == "cpu":
-        fill(slice(None), partial(fewest_rows, owner, function, n_rows=n_rows))
-        return out
+        return _fill_few(X, to_model, function, out, n_rows, owner)
+    fill = partial(_fill, X, to_model, function, out, device, n_rows)
     # Whole products, and no more of them than the processor's cache takes.
     step = n_rows * max(1, _CACHE_BYTES // (8 * X.shape[1] * n_rows))
     if X.shape[0] <= step:
-        fill(slice(None), n_rows)
+        fill(slice(None))
         return out
     Parallel(n_jobs, require="sharedmem")(
-        delayed(fill)(slice(start, start + step), n_rows)
+        delayed(fill)(slice(start, start + step))
         for start in range(0, X.shape[0], step)
     )
     return out
@@ -93,21 +92,27 @@ def map_rows(
 
 @isolated
 @torch.no_grad()
-def _fill(X, to_model, function, out, device, rows, n_rows):
-    """Fill some rows; ``n_rows`` may be a function of them."""
+def _fill(X, to_model, function, out, device, n_rows, rows):
     block = X[rows].toarray() if sparse.issparse(X) else X[rows]
     x = to_model(block).to(device)
-    if callable(n_rows):
-        n_rows = n_rows(x) if len(x) else FEW_ROWS
-    if len(x) <= n_rows:
-        out[rows] = function(_padded(x, n_rows))[: len(x)].cpu().numpy()
-        return
     parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
     out[rows] = torch.cat(parts).cpu().numpy()
 
 
+@isolated
+@torch.no_grad()
+def _fill_few(X, to_model, function, out, n_rows, owner):
+    """Fill ``out`` on the CPU."""
+    n_here = X.shape[0]
+    if n_here:
+        x = to_model(X.toarray() if sparse.issparse(X) else X[:])
+        n_rows = fewest_rows(owner, function, x, n_rows)
+        out[:] = function(_padded(x, n_rows))[:n_here].numpy()
+    return out
+
+
 def _padded(x: Tensor, n_rows: int) -> Tensor:
-    missing = n_rows - len(x)
+    missing = n_rows - x.size(0)
     return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
 
 

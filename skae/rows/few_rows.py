@@ -51,9 +51,11 @@ def fewest_rows(
     int
         `FEW_ROWS` after eight trials without a difference, else ``n_rows``.
     """
-    passed = _passed.setdefault(owner, {})
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    key = name, x.shape[1], x.dtype, n_rows
+    passed = _passed.get(owner)
+    if passed is None:
+        passed = _passed.setdefault(owner, {})
+    name = getattr(function, "__qualname__", None)
+    key = name, x.size(1), x.dtype, n_rows
     n_trials = passed.get(key, 0)
     if n_trials == _N_TRIALS:
         return FEW_ROWS
