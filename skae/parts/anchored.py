@@ -99,6 +99,7 @@ class AnchoredCodec(Codec):
     scale: Tensor
     center: Tensor
     raw_center: Tensor
+    raw_slope: Tensor
     input_scale: Tensor
     output_scale: Tensor
     start: Tensor | None
@@ -177,7 +178,8 @@ class AnchoredCodec(Codec):
         raw = (raw + product(z, self.decoder_axes())) * self.output_scale
         guard = self.guard
         if guard is not None and not self.training:
-            start = product(z, self.anchor().decoder())
+            axes = _shrunk(self.axes, self.shrinkage).mT
+            start = product(z, axes * self.raw_slope.unsqueeze(-2))
             raw = torch.lerp(start, raw, guard.code_trust(code))
         return raw + self._row(self.raw_center)
 
