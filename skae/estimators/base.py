@@ -15,12 +15,12 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import (
     _check_sample_weight,
     _num_samples,
-    check_array,
-    check_is_fitted,
 )
 
 from skae.checks.rows import (
+    check_fitted,
     check_padding,
+    code_rows,
     feature_ranges,
     training_rows,
     unchanged_on_error,
@@ -242,19 +242,16 @@ default="gaussian"
             return self.units_.to_x(x)
 
         units, width = (0.0, self.code_scale_), self.n_features_in_
-        out = self._map_rows(Z, decode, width, condition, units=units, dtype=dtype)
+        draws = generator is not None
+        out = self._map_rows(
+            Z, decode, width, condition, units=units, dtype=dtype, draws=draws
+        )
         return self._restored(out, None)
 
     def _codes(self, Z):
         """Validated codes."""
-        check_is_fitted(self)
-        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        if Z.shape[1] != self.n_components_:
-            raise ValueError(
-                f"Z has {Z.shape[1]} columns, but the codes of this "
-                f"{type(self).__name__} have n_components_={self.n_components_}."
-            )
-        return Z
+        check_fitted(self)
+        return code_rows(self, Z, self.n_components_)
 
     def reconstruct(self, X):
         """Encode and decode rows.
@@ -298,7 +295,7 @@ default="gaussian"
             # Not `to_x`, which would take the noise off constant columns.
             return x_tilde * scale + center
 
-        out = self._map_rows(rows, corrupted, self.n_features_in_)
+        out = self._map_rows(rows, corrupted, self.n_features_in_, draws=True)
         return self._restored(out, X)
 
     def score_samples(self, X):

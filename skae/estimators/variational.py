@@ -212,7 +212,8 @@ default="relu"
             bounds = importance_weighted_bound(self.net_, x, epsilon, *condition)
             return bounds.cpu().double()[:, None] - change
 
-        return self._map_rows(rows, bound, 1, condition, dtype=np.float64)[:, 0]
+        bounds = self._map_rows(rows, bound, 1, condition, dtype=np.float64, draws=True)
+        return bounds[:, 0]
 
     def _bound_draws(self):
         """Standard normal numbers, the same for all rows and in every call."""

@@ -134,16 +134,16 @@ class EnsembleScorer:
         return difference.mul_(_NEIGHBOUR_WEIGHT / self.neighbours.typical / x.shape[1])
 
     def _map(self, X, function, width, n_jobs):
-        out = np.empty((X.shape[0], width))
-        return self._fill(X, self.units.to_model, function, out, n_jobs)
+        out, owner = np.empty((X.shape[0], width)), self.ensemble
+        return self._fill(X, self.units.to_model, function, out, n_jobs, owner)
 
-    def _fill(self, X, to_model, function, out, n_jobs):
+    def _fill(self, X, to_model, function, out, n_jobs, owner=None):
         n_rows = product_rows(self.device)
         if self.neighbours is not None:
             n_rows //= 4
         elif len(self.units.center) <= _NARROW:
             n_rows *= 2
-        return map_rows(X, to_model, function, out, self.device, n_jobs, n_rows)
+        return map_rows(X, to_model, function, out, self.device, n_jobs, n_rows, owner)
 
     def __getstate__(self):
         return {k: v for k, v in vars(self).items() if k != "ensemble"}
