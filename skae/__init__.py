@@ -2,19 +2,26 @@
 
 Swap ``PCA`` for `AutoencoderTransformer`, or ``IsolationForest`` for
 `AEOutlierDetector`, and nothing else in the script changes.
+
+Classes are imported when they are first used (PEP 562): a program that serves a
+detector does not wait for the classifiers.
 """
 
-from skae.estimators.adversarial import AdversarialAE
-from skae.estimators.autoencoder import AutoencoderTransformer
-from skae.estimators.conditional import ConditionalVAE
-from skae.estimators.convolutional import ConvAE
-from skae.estimators.denoising import DenoisingAE
-from skae.estimators.gan import GAN
-from skae.estimators.outlier import AEOutlierDetector
-from skae.estimators.recurrent import RecurrentAE
-from skae.estimators.regularized import ContractiveAE, SparseAE
-from skae.estimators.stacked import StackedAEClassifier
-from skae.estimators.variational import VariationalAE
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skae.estimators.adversarial import AdversarialAE
+    from skae.estimators.autoencoder import AutoencoderTransformer
+    from skae.estimators.conditional import ConditionalVAE
+    from skae.estimators.convolutional import ConvAE
+    from skae.estimators.denoising import DenoisingAE
+    from skae.estimators.gan import GAN
+    from skae.estimators.outlier import AEOutlierDetector
+    from skae.estimators.recurrent import RecurrentAE
+    from skae.estimators.regularized import ContractiveAE, SparseAE
+    from skae.estimators.stacked import StackedAEClassifier
+    from skae.estimators.variational import VariationalAE
 
 __all__ = [
     "GAN",
@@ -33,3 +40,29 @@ __all__ = [
 ]
 
 __version__ = "0.2.0.dev0"
+
+_HOMES = {
+    "GAN": "skae.estimators.gan",
+    "AEOutlierDetector": "skae.estimators.outlier",
+    "AdversarialAE": "skae.estimators.adversarial",
+    "AutoencoderTransformer": "skae.estimators.autoencoder",
+    "ConditionalVAE": "skae.estimators.conditional",
+    "ContractiveAE": "skae.estimators.regularized",
+    "ConvAE": "skae.estimators.convolutional",
+    "DenoisingAE": "skae.estimators.denoising",
+    "RecurrentAE": "skae.estimators.recurrent",
+    "SparseAE": "skae.estimators.regularized",
+    "StackedAEClassifier": "skae.estimators.stacked",
+    "VariationalAE": "skae.estimators.variational",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
