@@ -15,7 +15,7 @@ import torch
 from scipy import sparse
 from sklearn.base import is_classifier, is_outlier_detector
 
-import skae
+from skae.estimators import estimator_classes
 from skae.exporting.converters import register_converters
 from skae.exporting.onnx_check import SPREAD_TOLERANCE, check_model
 from skae.exporting.onnx_model import (
@@ -337,4 +337,4 @@ def _write(model, path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-register_converters([getattr(skae, name) for name in skae.__all__[:-1]], to_onnx)
+register_converters(estimator_classes(), to_onnx)

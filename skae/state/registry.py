@@ -3,12 +3,15 @@
 Whoever defines what is stored registers it; modules of torch are there from the start.
 """
 
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 from torch import nn
 
 __all__ = [
     "register",
+    "register_homes",
     "registered",
     "registered_class_names",
     "registered_name",
@@ -23,6 +26,7 @@ _CLASSES: dict[str, Any] = {
     if isinstance(value, type) and issubclass(value, nn.Module)
     if not name.startswith(_LEFT_OUT)
 }
+_HOMES: dict[str, str] = {}
 _NAMES: dict[Any, str] = {value: name for name, value in _CLASSES.items()}
 
 
@@ -41,8 +45,15 @@ def register(*things: Any) -> None:
         _NAMES[thing] = name
 
 
+def register_homes(homes: Mapping[str, str]) -> None:
+    """Say which modules register a class of a name, once they are imported."""
+    _HOMES.update(homes)
+
+
 def registered(name: str) -> Any:
     """The class or function of a name, or None."""
+    if name in _HOMES:
+        import_module(_HOMES[name])
     return _CLASSES.get(name)
 
 
@@ -53,11 +64,12 @@ def registered_name(thing: Any) -> str | None:
 
 def registered_class_names() -> set[str]:
     """Registered classes that store themselves as plain values, by module and name."""
-    return {
+    names = {
         f"{thing.__module__}.{thing.__qualname__}"
         for thing in _NAMES
         if hasattr(thing, "__plain__")
     }
+    return names | {f"{module}.{name}" for name, module in _HOMES.items()}
 
 
 def strange_names(tree: Any) -> set[str]:
@@ -72,6 +84,6 @@ def strange_names(tree: Any) -> set[str]:
             waiting.extend(each.values())
             key = {"object": "class", "name": "name"}.get(str(each.get("$")))
             name = each.get(key)
-            if isinstance(name, str) and name not in _CLASSES:
+            if isinstance(name, str) and not (name in _CLASSES or name in _HOMES):
                 names.add(name)
     return names
