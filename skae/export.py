@@ -105,8 +105,9 @@ def to_onnx(
 
     Notes
     -----
-    A row whose y is no class of the fit gives NaN. Sequences come padded with NaN;
-    sparse matrices are made dense before they reach the model.
+    A row with NaN or infinity, or whose y is no class of the fit, gives NaN, but for
+    labels. Sequences come padded with NaN; sparse matrices are made dense before they
+    reach the model.
 
     Examples
     --------

@@ -148,7 +148,12 @@ def test_sequences_of_different_lengths(cell):
     X = X.astype(np.float32)
     X[::3, 7:] = np.nan
     ae = skae.RecurrentAE(2, cell=cell, frame_size=2, **SHORT).fit(X)
-    agree(to_onnx(ae, method="reconstruct"), ae.reconstruct(X), X)
+    model = to_onnx(ae, method="reconstruct")
+    agree(model, ae.reconstruct(X), X)
+    X[1, 3], X[2, 0] = np.nan, np.inf
+    (result,) = run(model, X[:4])
+    whole = np.isnan(result).all(axis=(1, 2)).tolist()
+    assert whole == [False, True, True, False]
 
 
 def test_strings_as_condition():
