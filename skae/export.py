@@ -15,6 +15,8 @@ import torch
 from scipy import sparse
 from sklearn.base import is_classifier, is_outlier_detector
 
+import skae
+from skae.exporting.converters import register_converters
 from skae.exporting.onnx_check import SPREAD_TOLERANCE, check_model
 from skae.exporting.onnx_model import (
     FROM_CODES,
@@ -24,6 +26,7 @@ from skae.exporting.onnx_model import (
     quiet,
     required_packages,
 )
+from skae.exporting.pipeline import pipeline_model
 
 __all__ = ["ExportError", "to_onnx"]
 
@@ -51,8 +54,9 @@ def to_onnx(
 
     Parameters
     ----------
-    estimator : estimator of skae
-        Fitted.
+    estimator : estimator of skae, Pipeline, ColumnTransformer or search
+        Fitted. What has skae's as steps goes through skl2onnx; its model has one input
+        for each column where X is a DataFrame, and no labels but int64 and strings.
     path : str or path-like, default=None
         File to write; an existing one is replaced in one step, once the model has
         passed its check.
@@ -84,11 +88,11 @@ def to_onnx(
         int64 or string labels of shape (batch,) or numbers. Outputs, in the order of
         ``method``: ``Z`` (``transform``), ``X`` (``inverse_transform``, ``sample``),
         ``X_hat`` (``reconstruct``), ``X_clean`` (``denoise``), ``scores``
-        (``score_samples``), ``decision`` (``decision_function``), ``values``
-        (``discriminate``), ``label``, ``probabilities``, ``log_probabilities``. Rows
-        and codes have X's dtype, scores and probabilities float64, labels are int64 or
-        strings. The metadata has ``skae_version``, ``skae_class``, ``skae_method`` and
-        ``skae_classes``.
+        (``score_samples``), ``decision`` (``decision_function``), ``p_values``,
+        ``values`` (``discriminate``), ``label``, ``probabilities``,
+        ``log_probabilities``. Rows and codes have X's dtype, scores and probabilities
+        float64, labels are int64 or strings. The metadata has ``skae_version``,
+        ``skae_class``, ``skae_method`` and ``skae_classes``.
 
     Raises
     ------
@@ -120,13 +124,16 @@ def to_onnx(
     >>> [value.name for value in (*model.graph.input, *model.graph.output)]
     ['X', 'Z']
     """
+    if not hasattr(estimator, "get_params"):
+        raise ValueError(
+            f"estimator must be one of skae's, or a Pipeline or search with one; got "
+            f"{type(estimator).__name__}."
+        )
     methods = _methods(estimator, method)
     _check_options(dtype, opset)
     if not hasattr(estimator, "to_torch"):
-        raise ValueError(
-            f"estimator must be one of skae's; got {type(estimator).__name__}. For a "
-            "Pipeline that has one use skl2onnx.to_onnx, after import skae.export."
-        )
+        _check_without_condition(estimator, y, with_y)
+        return _of_pipeline(estimator, path, method and methods, X, dtype, opset)
     functions = {name: estimator.to_torch(name).cpu() for name in methods}
     _check_inputs(functions)
     required_packages()
@@ -140,6 +147,17 @@ def to_onnx(
     with quiet():
         model = onnx_model(functions, few, opset, name)
         check_model(model, functions, _as_user_has(first, examples), reference)
+    if path is not None:
+        _write(model, path)
+    return model
+
+
+def _of_pipeline(estimator, path, methods, X, dtype, opset):
+    """The model of a Pipeline or the like, written where there is a path."""
+    required_packages()
+    n_rows = _FEWEST_ROWS, _MOST_ROWS
+    options = {"dtype": dtype, "opset": opset, "n_rows": n_rows, "is_tie": _is_tie}
+    model = pipeline_model(estimator, methods, X, **options)
     if path is not None:
         _write(model, path)
     return model
@@ -182,14 +200,18 @@ def _check_inputs(functions) -> None:
         )
 
 
+def _check_without_condition(estimator, y, with_y) -> None:
+    if with_y or y is not None:
+        raise ValueError(
+            f"This {type(estimator).__name__} was fitted without a condition; "
+            "leave out y and with_y."
+        )
+
+
 def _takes_y(estimator, functions, with_y, y) -> bool:
     is_conditional = any(each.condition is not None for each in functions.values())
     if not is_conditional:
-        if with_y or y is not None:
-            raise ValueError(
-                f"This {type(estimator).__name__} was fitted without a condition; "
-                "leave out y and with_y."
-            )
+        _check_without_condition(estimator, y, with_y)
         return False
     if with_y is None or with_y:
         return True
@@ -314,3 +336,7 @@ def _write(model, path) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_public = [getattr(skae, name) for name in skae.__all__]
+register_converters([each for each in _public if isinstance(each, type)], to_onnx)

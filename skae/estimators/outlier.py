@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 
 from skae.checks.rows import unchanged_on_error
+from skae.estimators.exported_detector import ExportedDetector
 from skae.estimators.outlier_explaining import Explaining
 from skae.estimators.outlier_monitoring import Monitoring
 from skae.estimators.outlier_samples import Samples
@@ -41,7 +42,13 @@ _AMOUNT = AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
 
 @estimator
 class AEOutlierDetector(
-    Explaining, Monitoring, Samples, RunParameters, OutlierMixin, BaseEstimator
+    Explaining,
+    Monitoring,
+    ExportedDetector,
+    Samples,
+    RunParameters,
+    OutlierMixin,
+    BaseEstimator,
 ):
     """Outlier detector with IsolationForest's interface, made of autoencoders.
 

@@ -160,11 +160,19 @@ class CodeUnits(nn.Module):
 
 
 class Scores(nn.Module):
-    """Numbers in float64, whatever the dtype of X, as scores and probabilities are."""
+    """Numbers in float64, whatever the dtype of X, as scores and probabilities are.
 
-    def __init__(self, *sample_shape: int):
+    Parameters
+    ----------
+    *sample_shape : int
+    step : float, default=0.0
+        By which results jump where rounding changes what they come from.
+    """
+
+    def __init__(self, *sample_shape: int, step: float = 0.0):
         super().__init__()
         self.sample_shape = sample_shape
+        self.step = step
 
     def to_user(self, out: Tensor, dtype: torch.dtype, shape=None) -> Tensor:
         return out.double()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from torch import nn
 
-from skae.exporting.ends import Labels, RowUnits
+from skae.exporting.ends import Labels, RowUnits, Scores
 from skae.exporting.onnx_model import OUTPUT_NAMES, ExportError, required_packages
 
 __all__ = ["SPREAD_TOLERANCE", "check_model"]
@@ -53,10 +53,12 @@ def check_model(model, functions: Mapping[str, nn.Module], inputs, reference) ->
         if isinstance(function.output, Labels):
             _check_labels(method, result, expected, inputs, reference)
         else:
-            unit = None
+            unit, step = None, 0.0
             if isinstance(function.output, RowUnits):
                 unit = function.output.columns.numpy().reshape(expected.shape[1:])
-            _check_numbers(method, result, expected, unit)
+            elif isinstance(function.output, Scores):
+                step = function.output.step
+            _check_numbers(method, result, expected, unit, step)
 
 
 def _run(model, inputs) -> dict[str, np.ndarray]:
@@ -80,7 +82,7 @@ def _run(model, inputs) -> dict[str, np.ndarray]:
     return dict(zip(outputs, joined, strict=True))
 
 
-def _check_numbers(method, result, expected, unit) -> None:
+def _check_numbers(method, result, expected, unit, step) -> None:
     expected = expected.astype(np.float64)
     finite = np.where(np.isfinite(expected), expected, np.nan)
     if unit is None:
@@ -89,6 +91,7 @@ def _check_numbers(method, result, expected, unit) -> None:
         low, high = np.fmin.reduce(finite, axis=0), np.fmax.reduce(finite, axis=0)
         spread = np.fmax(high - low, unit)
     tolerance = SPREAD_TOLERANCE * spread + _VALUE_TOLERANCE * np.abs(expected) + _TINY
+    tolerance += step
     with np.errstate(invalid="ignore"):
         difference = np.abs(result.astype(np.float64) - expected)
         is_same = (result == expected) | (np.isnan(result) & np.isnan(expected))

@@ -25,6 +25,7 @@ __all__ = [
     "FROM_CODES",
     "OUTPUT_NAMES",
     "ExportError",
+    "describe",
     "onnx_model",
     "quiet",
     "required_packages",
@@ -39,6 +40,7 @@ OUTPUT_NAMES = {
     "denoise": "X_clean",
     "score_samples": "scores",
     "decision_function": "decision",
+    "p_values": "p_values",
     "predict": "label",
     "predict_proba": "probabilities",
     "predict_log_proba": "log_probabilities",
@@ -130,7 +132,7 @@ def onnx_model(functions: Mapping[str, nn.Module], inputs, opset: int, class_nam
     if len(inputs) > 1 and condition.classes is not None:
         if condition.labels.values is None:
             _take_labels(onnx, model, condition.classes)
-    _describe(onnx, model, functions, class_name)
+    describe(model, functions, class_name)
     onnx.checker.check_model(model)
     return model
 
@@ -167,6 +169,7 @@ def _traced(module, inputs, names, results, opset):
             "A module of this estimator works for one number of rows only, by what "
             "torch.export says; use x.shape[0] for the number of rows."
         )
+    _share(program.model)
     return program.model_proto
 
 
@@ -186,6 +189,17 @@ def _clean(model) -> None:
     for value in values:
         for dim in value.type.tensor_type.shape.dim:
             dim.dim_param = dim.dim_param.replace(free, "batch")
+
+
+def _share(model) -> None:
+    """Compute once what several functions have in common."""
+    from onnx_ir.passes import Sequential, common
+
+    Sequential(
+        common.DeduplicateInitializersPass(size_limit=2**31),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+    )(model)
 
 
 def _name_labels(onnx, model, result, classes) -> None:
@@ -231,8 +245,9 @@ def _rename(graph, old, new) -> None:
                     values[place] = new
 
 
-def _describe(onnx, model, functions, class_name) -> None:
-    """Say in the metadata what the model is."""
+def describe(model, functions: Mapping[str, Any], class_name: str) -> None:
+    """Say in the metadata what a model is."""
+    onnx, _ = required_packages()
     model.producer_name, model.producer_version = "skae", skae.__version__
     model.doc_string = f"{', '.join(functions)} of a fitted skae.{class_name}"
     metadata = {

@@ -60,7 +60,23 @@ class EnsembleScorer:
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """Minus the error in multiples of a typical row's."""
 
-        return -self._map(X, self._errors, 1, n_jobs)[:, 0]
+        def errors(x):
+            return self.errors(x).unsqueeze(1)
+
+        return -self._map(X, errors, 1, n_jobs)[:, 0]
+
+    def errors(self, x: torch.Tensor, in_bag=None) -> torch.Tensor:
+        """Minus the scores of rows in robust units, ``(batch, n_features)``.
+
+        With ``in_bag``, bool Tensor of shape (n_members, batch), those of training rows
+        that stand for new ones.
+        """
+        error = self.ensemble.errors(x, in_bag)
+        if self.neighbours is not None:
+            # A training row that stands for a new one plays the part of its copy.
+            part = self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
+            error = error + part
+        return error
 
     def model_scores(self, x, in_bag, n_jobs=None) -> np.ndarray:
         """Scores of rows in robust units by the members that did not train on them.
@@ -75,7 +91,7 @@ class EnsembleScorer:
 
         def score(rows):
             part, barred = rows[:, :width], rows[:, width:].mT > 0
-            return -self._errors(part.contiguous(), barred)
+            return -self.errors(part.contiguous(), barred).unsqueeze(1)
 
         rows = np.concatenate([x.cpu().numpy(), in_bag], axis=1, dtype=np.float32)
         out = np.empty((len(rows), 1))
@@ -111,13 +127,6 @@ class EnsembleScorer:
         members = [member.to(device) for member in self.members]
         neighbours = None if self.neighbours is None else self.neighbours.to(device)
         return EnsembleScorer(self.units, members, neighbours)
-
-    def _errors(self, x, in_bag=None):
-        error = self.ensemble.errors(x, in_bag)
-        if self.neighbours is not None:
-            # A training row that stands for a new one plays the part of its copy.
-            error += self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
-        return error.unsqueeze(1)
 
     def _of_neighbours(self, x, most_copies=0):
         """What each feature adds to the distance to the nearest row."""

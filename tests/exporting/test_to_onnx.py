@@ -310,7 +310,9 @@ def test_wrong_parameters_are_named(encoder):
         to_onnx(encoder, X=IRIS[:0])
     with pytest.raises(ValueError, match="fitted without a condition"):
         to_onnx(encoder, with_y=True)
-    with pytest.raises(ValueError, match=r"one of skae's; got PCA.*skl2onnx"):
+    with pytest.raises(ValueError, match=r"one of skae's, or a Pipeline.*; got str"):
+        to_onnx("encoder")
+    with pytest.raises(NotFittedError):
         to_onnx(PCA())
 
 
