@@ -7,6 +7,7 @@ formulas are those of ``skae/outliers``; nothing here knows an estimator.
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from skae.outliers.calibration import Calibration
@@ -64,9 +65,11 @@ class Detection(nn.Module):
         return self.scores.input
 
     def forward(self, X: Tensor) -> Tensor:
-        scores = self.scores(X).double()
+        scores, entries = self.scores(X).double(), X.flatten(1)
         if self.penalty is not None:
-            scores = scores - self.penalty(X.flatten(1).isnan())
+            scores = scores - self.penalty(entries.isnan())
+        # Detectors refuse infinity.
+        scores = scores.masked_fill(entries.isinf().any(1), torch.nan)
         return self.output.to_user(self.verdict(scores), X.dtype)
 
 
@@ -153,7 +156,10 @@ class Inlier(nn.Module):
 
 
 class PValue(nn.Module):
-    """Share of calibration scores, the new one included, that are no higher."""
+    """Share of calibration scores, the new one included, that are no higher.
+
+    NaN for NaN.
+    """
 
     scores: Tensor
     values: Tensor
@@ -167,7 +173,7 @@ class PValue(nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         rank = n_below(self.scores, scores + self.rounding, or_equal=True)
-        return self.values[rank]
+        return self.values[rank].masked_fill(scores.isnan(), torch.nan)
 
 
 def _rounding(calibration: Calibration, threshold: float = 0.0) -> float:

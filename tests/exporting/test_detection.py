@@ -133,11 +133,19 @@ def test_rounding_flags_nobody():
     assert PValue(calibration)(scores[:3]).tolist() == expected.tolist()
 
 
-def test_missing_values_that_an_autoencoder_refuses_are_outliers():
-    X = table()
-    X[0, 0] = np.nan
-    detector = fitted("estimator")
-    assert detector.to_torch("predict")(torch.from_numpy(X[:1])).tolist() == [-1]
+@pytest.mark.parametrize(
+    ("case", "value"), [("estimator", np.nan), ("default", np.inf)]
+)
+def test_rows_that_the_detector_refuses_are_outliers(case, value):
+    X = table(2)
+    X[0, 0] = value
+    detector = fitted(case)
+    label, score, p = (
+        detector.to_torch(method)(torch.from_numpy(X)).tolist()
+        for method in ("predict", "score_samples", "p_values")
+    )
+    assert label[0] == -1
+    assert np.isnan([score, p]).tolist() == [[True, False], [True, False]]
 
 
 class Mean(BaseEstimator):
