@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import is_classifier, is_outlier_detector
 
 import skae
@@ -22,6 +23,7 @@ from skae.exporting.onnx_model import (
     OUTPUT_NAMES,
     ExportError,
     onnx_model,
+    quiet,
     required_packages,
 )
 from skae.exporting.pipeline import pipeline_model
@@ -107,8 +109,9 @@ def to_onnx(
 
     Notes
     -----
-    A row whose y is no class of the fit gives NaN. Sequences come padded with NaN;
-    sparse matrices are made dense before they reach the model.
+    A row with NaN or infinity, or whose y is no class of the fit, gives NaN, but for
+    labels. Sequences come padded with NaN; sparse matrices are made dense before they
+    reach the model.
 
     Examples
     --------
@@ -139,9 +142,11 @@ def to_onnx(
     examples = _examples(first, X, y, takes_y, dtype)
     name = type(estimator).__name__
     # Two samples: a batch of one would be taken for a fixed size.
-    model = onnx_model(functions, [each[:2] for each in examples], opset, name)
+    few = [each[:2] for each in examples]
     reference = partial(_reference, estimator, functions)
-    check_model(model, functions, _as_user_has(first, examples), reference)
+    with quiet():
+        model = onnx_model(functions, few, opset, name)
+        check_model(model, functions, _as_user_has(first, examples), reference)
     if path is not None:
         _write(model, path)
     return model
@@ -225,7 +230,7 @@ def _examples(function, X, y, takes_y, dtype) -> list[torch.Tensor]:
     """Samples for the check as tensors, and their y."""
     samples, *conditions = function.example_inputs
     if X is not None:
-        samples = torch.from_numpy(np.array(X, dtype=np.float64))
+        samples = _samples(X)
         function.input.to_model(samples)
         conditions = [each[_cycle(len(samples), len(each))] for each in conditions]
     if y is not None:
@@ -241,6 +246,22 @@ def _examples(function, X, y, takes_y, dtype) -> list[torch.Tensor]:
     is_number = takes_y and function.condition.classes is None
     wide = len(inputs) if is_number else 1
     return [each.to(_DTYPES[dtype]) for each in inputs[:wide]] + inputs[wide:]
+
+
+def _samples(X) -> torch.Tensor:
+    """Samples of the user as a tensor."""
+    X = X.toarray() if sparse.issparse(X) else X
+    try:
+        samples = np.array(X, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"X must be an array of numbers, sequences padded with NaN: {error}"
+        ) from error
+    if samples.ndim < 2 or not len(samples):
+        raise ValueError(
+            f"X must hold at least one sample; got an array of shape {samples.shape}."
+        )
+    return torch.from_numpy(samples)
 
 
 def _cycle(n_rows, period) -> torch.Tensor:
@@ -317,4 +338,5 @@ def _write(model, path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-register_converters([getattr(skae, name) for name in skae.__all__[:-1]], to_onnx)
+_public = [getattr(skae, name) for name in skae.__all__]
+register_converters([each for each in _public if isinstance(each, type)], to_onnx)

@@ -187,6 +187,7 @@ class TrainedEstimator(Exportable, TrainingParameters, CallbackSupport, BaseEsti
             units.constant,
             shape=self._input_shape,
             known_shape=known_shape or self._input_shape,
+            is_complete=True,
             **options,
         )
 

@@ -24,6 +24,9 @@ __all__ = [
     "without_training",
 ]
 
+# Draws that are decoded together, whatever the number of rows.
+_AT_ONCE = 64
+
 
 def without_training(net: Autoencoder) -> Autoencoder:
     """The model without what only its training needs; weights are shared."""
@@ -102,9 +105,8 @@ class Bound(nn.Module):
         self.register_buffer("change", columns.log().sum())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        n_draws = len(self.epsilon)
         bound = importance_weighted_bound(
-            self.net, x, self.epsilon, context, at_once=n_draws
+            self.net, x, self.epsilon, context, at_once=_AT_ONCE
         )
         return bound.double() - self.change
 

@@ -2,8 +2,8 @@
 
 `onnx_model` traces modules and gives the graph names, labels that are strings, and
 metadata. Whether the graph computes the right numbers is `onnx_check`'s. Nothing here
-imports ONNX before it is called, and tracing leaves loggers, warning filters and
-torch's settings as they were.
+imports ONNX before it is called; exports run inside `quiet`, which puts loggers and
+warning filters back as they were.
 """
 
 import json
@@ -27,6 +27,7 @@ __all__ = [
     "ExportError",
     "describe",
     "onnx_model",
+    "quiet",
     "required_packages",
 ]
 
@@ -50,7 +51,7 @@ FROM_CODES = ("inverse_transform", "sample")
 _OLDEST_TORCH = (2, 6)
 _NOISY = ("torch.onnx", "torch.export", "onnxscript")
 # Warning filters and levels of loggers belong to the process.
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 class ExportError(RuntimeError):
@@ -121,10 +122,8 @@ def onnx_model(functions: Mapping[str, nn.Module], inputs, opset: int, class_nam
     first = next(iter(functions.values()))
     names = ["Z" if next(iter(functions)) in FROM_CODES else "X", "y"][: len(inputs)]
     results = [OUTPUT_NAMES[method] for method in functions]
-    with _lock, _quiet():
-        model = _traced(
-            _Together(functions.values()), tuple(inputs), names, results, opset
-        )
+    module = _Together(functions.values())
+    model = _traced(module, tuple(inputs), names, results, opset)
     _clean(model)
     for function, result in zip(functions.values(), results, strict=True):
         if isinstance(function.output, Labels) and function.output.values is None:
@@ -263,16 +262,17 @@ def describe(model, functions: Mapping[str, Any], class_name: str) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what torch's exporter logs and warns of."""
+def quiet() -> Iterator[None]:
+    """Hold back what torch's exporter logs, and warnings; one export at a time."""
     loggers = [logging.getLogger(name) for name in _NOISY]
-    levels = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with _lock:
+        levels = [logger.level for logger in loggers]
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

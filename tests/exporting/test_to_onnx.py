@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits, load_iris
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
@@ -147,7 +148,12 @@ def test_sequences_of_different_lengths(cell):
     X = X.astype(np.float32)
     X[::3, 7:] = np.nan
     ae = skae.RecurrentAE(2, cell=cell, frame_size=2, **SHORT).fit(X)
-    agree(to_onnx(ae, method="reconstruct"), ae.reconstruct(X), X)
+    model = to_onnx(ae, method="reconstruct")
+    agree(model, ae.reconstruct(X), X)
+    X[1, 3], X[2, 0] = np.nan, np.inf
+    (result,) = run(model, X[:4])
+    whole = np.isnan(result).all(axis=(1, 2)).tolist()
+    assert whole == [False, True, True, False]
 
 
 def test_strings_as_condition():
@@ -182,7 +188,7 @@ def test_noise_of_a_gan():
     agree(model, expected.numpy(), Z, y)
 
 
-@pytest.mark.parametrize("y", [SPECIES * 10, NAMES], ids=["int", "str"])
+@pytest.mark.parametrize("y", [SPECIES * 10.0, NAMES], ids=["float", "str"])
 def test_labels_and_probabilities(y):
     model = skae.StackedAEClassifier(
         (6, 4), pretrain_max_iter=1, max_iter=2, random_state=0
@@ -228,6 +234,16 @@ def test_modules_of_the_user(tmp_path):
     with pytest.raises(ExportError, match="cannot trace the modules"):
         to_onnx(ae.fit(IRIS), path)
     assert not path.exists()
+
+
+def test_frames_and_their_names(tmp_path):
+    frame = load_iris(as_frame=True).data
+    ae = skae.AutoencoderTransformer(2, **SHORT).set_output(transform="pandas")
+    ae.fit(frame)
+    for X in (None, frame, csr_matrix(IRIS)):
+        model = to_onnx(ae, X=X)
+    expected = ae.transform(frame).to_numpy()
+    agree(model, expected, IRIS.astype(np.float32))
 
 
 # What is wrong is refused
@@ -288,6 +304,10 @@ def test_wrong_parameters_are_named(encoder):
         to_onnx(encoder, dtype="float16")
     with pytest.raises(ValueError, match=r"X must have the shape \(batch, 4\)"):
         to_onnx(encoder, X=IRIS[:, :3])
+    with pytest.raises(ValueError, match="sequences padded with NaN"):
+        to_onnx(encoder, X=[[1, 2], [1, 2, 3]])
+    with pytest.raises(ValueError, match="at least one sample"):
+        to_onnx(encoder, X=IRIS[:0])
     with pytest.raises(ValueError, match="fitted without a condition"):
         to_onnx(encoder, with_y=True)
     with pytest.raises(ValueError, match=r"one of skae's, or a Pipeline.*; got str"):

@@ -261,6 +261,35 @@ def test_rows_of_no_class_are_not_a_number():
         plain(tensor(IRIS[:4]), y)
 
 
+def test_rows_that_are_no_numbers_come_back_as_none():
+    X = tensor(IRIS[:4])
+    X[1, 2], X[3, 0] = torch.nan, torch.inf
+    for estimator in (
+        skae.AutoencoderTransformer(2, max_iter=20, random_state=0),
+        skae.VariationalAE(2, n_importance_samples=3, **SHORT),
+    ):
+        estimator.fit(IRIS)
+        for method in AUTOENCODER:
+            out = estimator.to_torch(method)(X).reshape(4, -1)
+            assert out.isnan().all(1).tolist() == [False, True, False, True]
+            assert out[[0, 2]].isfinite().all()
+    codes = torch.tensor([[0.0, 1], [torch.nan, 0]])
+    rows = estimator.to_torch("sample")(codes)
+    assert rows.isnan().all(1).tolist() == [False, True]
+
+
+def test_sequences_with_gaps_come_back_as_none():
+    X = sequences()
+    ae = skae.RecurrentAE(2, **SHORT).fit(X)
+    rows = tensor(X[:6])
+    rows[:] = rows[:, :1]
+    rows[1, 5:] = rows[2, 3] = rows[3, 2:, 0] = rows[4] = torch.nan
+    rows[5, 0, 0] = torch.inf
+    for method in AUTOENCODER:
+        out = ae.to_torch(method)(rows).reshape(6, -1)
+        assert out.isnan().all(1).tolist() == [False, False, True, True, True, True]
+
+
 # Samples
 
 
