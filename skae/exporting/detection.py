@@ -76,7 +76,9 @@ class Detection(nn.Module):
 class EnsembleScore(nn.Module):
     """The ensemble's scores of rows (X - center) / linear_scale of its robust units.
 
-    The weights are the scorer's own and follow the buffers from device to device.
+    The weights are the scorer's own, follow the buffers from device to device and stay
+    in single precision. They are not in the ``state_dict``, which fits this ensemble
+    only.
     """
 
     limit: Tensor
@@ -87,7 +89,26 @@ class EnsembleScore(nn.Module):
         self.register_buffer("limit", scorer.units.linear_limit.to(scorer.device))
 
     def forward(self, z: Tensor) -> Tensor:
-        return -self.scorer.errors(logarithmic(z, self.limit))
+        return -self.scorer.errors(logarithmic(z, self.limit).float())
+
+    def get_extra_state(self) -> Tensor:
+        """By which another ensemble is recognised: the members' typical errors."""
+        return torch.cat([member.typical for member in self.scorer.members])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse the state of another ensemble.
+
+        Raises
+        ------
+        ValueError
+            When it is not this one's.
+        """
+        own = self.get_extra_state()
+        if not torch.equal(own, state.to(own)):
+            raise ValueError(
+                "The state_dict is of another detector, and has no weights of its "
+                "members. Pickle the module, or make it anew with to_torch."
+            )
 
     def _apply(self, fn, recurse=True):
         module = super()._apply(fn, recurse)
