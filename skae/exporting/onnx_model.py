@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import skae
 from skae.exporting.ends import Labels
 from skae.rows.isolation import isolated
 
@@ -248,10 +247,8 @@ def _rename(graph, old, new) -> None:
 def describe(model, functions: Mapping[str, Any], class_name: str) -> None:
     """Say in the metadata what a model is."""
     onnx, _ = required_packages()
-    model.producer_name, model.producer_version = "skae", skae.__version__
     model.doc_string = f"{', '.join(functions)} of a fitted skae.{class_name}"
     metadata = {
-        "skae_version": skae.__version__,
         "skae_class": class_name,
         "skae_method": ",".join(functions),
     }
