@@ -65,12 +65,19 @@ class Detection(nn.Module):
         return self.scores.input
 
     def forward(self, X: Tensor) -> Tensor:
+        return self.judged(self.scored(X), X.dtype)
+
+    def scored(self, X: Tensor) -> Tensor:
+        """Scores, float64, the same for all verdicts of a detector."""
         scores, entries = self.scores(X).double(), X.flatten(1)
         if self.penalty is not None:
             scores = scores - self.penalty(entries.isnan())
         # Detectors refuse infinity.
-        scores = scores.masked_fill(entries.isinf().any(1), torch.nan)
-        return self.output.to_user(self.verdict(scores), X.dtype)
+        return scores.masked_fill(entries.isinf().any(1), torch.nan)
+
+    def judged(self, scores: Tensor, dtype: torch.dtype) -> Tensor:
+        """The verdict on scores of samples in this dtype."""
+        return self.output.to_user(self.verdict(scores), dtype)
 
 
 class EnsembleScore(nn.Module):
