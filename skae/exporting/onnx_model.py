@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skae.exporting.detection import Detection
 from skae.exporting.ends import Labels
 from skae.rows.isolation import isolated
 
@@ -58,13 +59,17 @@ class ExportError(RuntimeError):
 
 
 class _Together(nn.Module):
-    """Several functions of the same samples."""
+    """Several functions of the same samples and estimator."""
 
     def __init__(self, functions):
         super().__init__()
         self.functions: Any = nn.ModuleList(functions)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        if all(isinstance(function, Detection) for function in self.functions):
+            # Traced once, which takes most of the time of an export.
+            scores, dtype = self.functions[0].scored(*inputs), inputs[0].dtype
+            return tuple(each.judged(scores, dtype) for each in self.functions)
         return tuple(function(*inputs) for function in self.functions)
 
 
