@@ -15,6 +15,7 @@ from skae.estimators.recurrent import RecurrentAE
 from skae.estimators.regularized import ContractiveAE, SparseAE
 from skae.estimators.stacked import StackedAEClassifier
 from skae.estimators.variational import VariationalAE
+from skae.state.version import __version__
 
 __all__ = [
     "GAN",
@@ -31,5 +32,3 @@ __all__ = [
     "VariationalAE",
     "__version__",
 ]
-
-__version__ = "0.2.0.dev0"

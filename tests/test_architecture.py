@@ -31,6 +31,7 @@ FLOORS = [
     "statistics",
     "checks",
     "rows",
+    "state",
 ]
 GLOBAL_SEEDS = {
     "random.seed",

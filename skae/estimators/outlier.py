@@ -29,6 +29,7 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
+from skae.estimators.stored import StoredState
 from skae.fitting.resolve import hidden_widths
 from skae.outliers.calibration import quantile, stated_threshold
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
@@ -48,6 +49,7 @@ class AEOutlierDetector(
     Samples,
     RunParameters,
     OutlierMixin,
+    StoredState,
     BaseEstimator,
 ):
     """Outlier detector with IsolationForest's interface, made of autoencoders.
@@ -350,15 +352,6 @@ class AEOutlierDetector(
             learning_rate_init=self.learning_rate_init,
             verbose=self.verbose,
         )
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        if "_scorer" in state:
-            scorer = state["_scorer"].on("cpu")
-            state = {**state, "_scorer": scorer}
-            if "estimators_" in state:
-                state["estimators_"] = scorer.members
-        return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -25,6 +25,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from skae.fitting.resolve import hidden_widths
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.dense import Dense
+from skae.state.plain import register
 
 __all__ = [
     "AUTO",
@@ -125,6 +126,7 @@ def estimator(cls):
             texts = [*(base.__doc__ for base in bases), _COMMON]
             order = list(inspect.signature(method).parameters)
             method.__doc__ = completed(texts, order)
+    register(cls)
     return cls
 
 

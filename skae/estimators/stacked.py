@@ -374,13 +374,6 @@ default="gaussian"
     def _n_features_out(self):
         return self.n_components_
 
-    def __getstate__(self):
-        state = super().__getstate__()
-        if "net_" in state:
-            encoder = state["net_"].below(len(state["encoder_"]))
-            state = {**state, "encoder_": encoder}
-        return state
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]

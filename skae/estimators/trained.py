@@ -4,8 +4,6 @@ Parameters of the training, rows in model units, chunks on the device and pickli
 Nothing here knows what the module computes.
 """
 
-import copy
-
 import numpy as np
 import torch
 from scipy import sparse
@@ -15,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae.checks.rows import fitted_rows
 from skae.estimators.exportable import Exportable
 from skae.estimators.parameters import TrainingParameters
+from skae.estimators.stored import StoredState
 from skae.exporting.ends import RowUnits
 from skae.fitting.callbacks import CallbackSupport
 from skae.rows.chunks import map_rows
@@ -23,7 +22,9 @@ from skae.training.callbacks import named_callbacks
 __all__ = ["SingleTraining", "TrainedEstimator"]
 
 
-class TrainedEstimator(Exportable, TrainingParameters, CallbackSupport, BaseEstimator):
+class TrainedEstimator(
+    Exportable, TrainingParameters, CallbackSupport, StoredState, BaseEstimator
+):
     """Estimators with a trained module ``net_``, which sees (X - center) / scale.
 
     Attributes
@@ -190,13 +191,6 @@ class TrainedEstimator(Exportable, TrainingParameters, CallbackSupport, BaseEsti
             is_complete=True,
             **options,
         )
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        net = state.get("net_")
-        if net is not None and self._device.type != "cpu":
-            state = {**state, "net_": copy.deepcopy(net).cpu()}
-        return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

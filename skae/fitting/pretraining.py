@@ -151,7 +151,7 @@ def _into(own, units, input_scale):
     return slope, offset
 
 
-class _Encoder(torch.nn.Module):
+class FrozenEncoder(torch.nn.Module):
     """The codes of any codec, in evaluation mode also where its layer is trained."""
 
     def __init__(self, codec, scale: float):
@@ -172,6 +172,6 @@ class _Encoder(torch.nn.Module):
 
 def _whole(autoencoder) -> NormalisedLayer:
     codec = autoencoder.net_.codec
-    encoder = _Encoder(codec, autoencoder.code_scale_).float().requires_grad_(True)
+    encoder = FrozenEncoder(codec, autoencoder.code_scale_).float().requires_grad_(True)
     n_in, n_out = autoencoder.n_features_in_, autoencoder.n_components_
     return NormalisedLayer(encoder, n_in, n_out, "identity")

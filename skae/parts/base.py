@@ -34,6 +34,7 @@ from skae.parts.codec import Architecture, Codec, built
 from skae.parts.records import Batch, Features, State
 
 __all__ = [
+    "COMPLETED",
     "Architecture",
     "Batch",
     "Codec",
@@ -250,7 +251,7 @@ def as_part(value, base: type):
     ValueError
         When the object lacks what the axis needs.
     """
-    return value if isinstance(value, base) else _COMPLETED[base](value)
+    return value if isinstance(value, base) else COMPLETED[base](value)
 
 
 class _Completed:
@@ -274,6 +275,13 @@ class _Completed:
     def __call__(self, *args):
         return self.part(*args)
 
+    # Its other attributes are methods of the part.
+    def __getstate__(self):
+        return {"part": self.part}
+
+    def __setstate__(self, state):
+        self.__init__(state["part"])
+
 
 class _CompletedArchitecture(_Completed, Architecture):
     base, required = Architecture, ("build",)
@@ -295,4 +303,4 @@ class _CompletedPenalty(_Completed, Penalty):
     base, required = Penalty, ("__call__",)
 
 
-_COMPLETED = {completed.base: completed for completed in _Completed.__subclasses__()}
+COMPLETED = {completed.base: completed for completed in _Completed.__subclasses__()}

@@ -63,7 +63,7 @@ class GaussianNoise(Corruption):
 
     def __call__(self, x: Tensor, generator: Generator | None) -> Tensor:
         """Return x plus noise; ``level`` and ``clip`` are in the units of x."""
-        return _noisy(x, generator, self.level, *(self.clip or ()))
+        return noisy(x, generator, self.level, *(self.clip or ()))
 
     def bind(self, features: Features) -> nn.Module:
         """The noise for rows in model units.
@@ -81,7 +81,7 @@ class GaussianNoise(Corruption):
             clip = {"low": low, "high": high}
         std = features.std if self.relative else torch.ones_like(features.std)
         std = features.shaped(self.level * std / features.scale)
-        return _Bound(_noisy, std=std, **clip)
+        return BoundCorruption(noisy, std=std, **clip)
 
 
 class MaskingNoise(Corruption):
@@ -106,7 +106,7 @@ class MaskingNoise(Corruption):
         """
         mean = isinstance(self.fill_value, str)
         fill = x.mean(-2, keepdim=True) if mean else self.fill_value
-        return _masked(x, generator, self.level, fill)
+        return masked(x, generator, self.level, fill)
 
     def bind(self, features: Features) -> nn.Module:
         mean = isinstance(self.fill_value, str)
@@ -116,7 +116,7 @@ class MaskingNoise(Corruption):
             )
         fill = features.center if mean else self.fill_value
         fill = features.to_model(fill)
-        return _Bound(_masked, level=_share(self.level), fill=fill)
+        return BoundCorruption(masked, level=_share(self.level), fill=fill)
 
 
 class SaltAndPepperNoise(Corruption):
@@ -143,7 +143,7 @@ class SaltAndPepperNoise(Corruption):
         """
         low = x.amin(-2, keepdim=True) if self.low is None else self.low
         high = x.amax(-2, keepdim=True) if self.high is None else self.high
-        return _peppered(x, generator, self.level, low, high)
+        return peppered(x, generator, self.level, low, high)
 
     def bind(self, features: Features) -> nn.Module:
         low = features.range[0] if self.low is None else self.low
@@ -151,7 +151,7 @@ class SaltAndPepperNoise(Corruption):
         if not (as_double(low) <= as_double(high)).all():
             raise ValueError(f"low={self.low} must not exceed high={self.high}.")
         low, high = map(features.to_model, (low, high))
-        return _Bound(_peppered, level=_share(self.level), low=low, high=high)
+        return BoundCorruption(peppered, level=_share(self.level), low=low, high=high)
 
 
 class KeepMissing(nn.Module):
@@ -179,7 +179,7 @@ CORRUPTIONS = {
 }
 
 
-class _Bound(nn.Module):
+class BoundCorruption(nn.Module):
     """A corruption in model units, whose settings move to a device with the model."""
 
     is_identity = False
@@ -196,17 +196,17 @@ class _Bound(nn.Module):
         return self.corrupt(x, generator, **self._buffers)
 
 
-def _noisy(x: Tensor, generator, std, low=None, high=None) -> Tensor:
+def noisy(x: Tensor, generator, std, low=None, high=None) -> Tensor:
     std = torch.as_tensor(std, dtype=x.dtype, device=x.device)
     x_tilde = torch.addcmul(x, normal(x, generator), std)
     return x_tilde if low is None else x_tilde.clamp_(low, high)
 
 
-def _masked(x: Tensor, generator, level, fill) -> Tensor:
+def masked(x: Tensor, generator, level, fill) -> Tensor:
     return torch.where(uniform(x, generator) < level, fill, x)
 
 
-def _peppered(x: Tensor, generator, level, low, high) -> Tensor:
+def peppered(x: Tensor, generator, level, low, high) -> Tensor:
     draw = uniform(x, generator)
     x_tilde = torch.where(draw < level / 2, low, x)
     return torch.where(draw >= 1 - level / 2, high, x_tilde)

@@ -236,8 +236,18 @@ class Masked(nn.Module, Likelihood):
     def __init__(self, likelihood):
         super().__init__()
         self.likelihood = likelihood
+        self._take_over()
+
+    def _take_over(self):
         for name in _OF_ENTRIES:
-            setattr(self, name, getattr(likelihood, name))
+            setattr(self, name, getattr(self.likelihood, name))
+
+    def __getstate__(self):
+        return {k: v for k, v in vars(self).items() if k not in _OF_ENTRIES}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._take_over()
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         missing = x.isnan()

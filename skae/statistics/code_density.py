@@ -6,8 +6,8 @@ mixture of Gaussians fitted to the codes afterwards has little mass there (Ghosh
 """
 
 import warnings
-from copy import copy
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -15,7 +15,7 @@ from sklearn.mixture import GaussianMixture
 
 from skae.rows.isolation import isolated
 
-__all__ = ["CodeDensity"]
+__all__ = ["CodeDensity", "FittedMixture"]
 
 _MOST_COMPONENTS = 5
 _MOST_ROWS = 3000
@@ -24,13 +24,35 @@ _ROWS_PER_ENTRY = 10
 _SMALLEST_VARIANCE = 1e-3
 
 
+class FittedMixture(NamedTuple):
+    """What is kept of a mixture of Gaussians.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_components,)
+    means : ndarray of shape (n_components, width)
+    covariances : ndarray of shape (n_components, width, width)
+    """
+
+    weights: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
+
+    def sample(self, n_samples: int, random_state) -> np.ndarray:
+        """Codes, ordered by component."""
+        mixture = GaussianMixture(len(self.weights), random_state=random_state)
+        mixture.weights_, mixture.means_, mixture.covariances_ = self
+        mixture.precisions_cholesky_ = np.empty_like(self.covariances)
+        return mixture.sample(n_samples)[0]
+
+
 @dataclass(frozen=True)
 class CodeDensity:
     """One mixture of Gaussians, or one for each class.
 
     Attributes
     ----------
-    mixtures : list of GaussianMixture or None
+    mixtures : list of FittedMixture or None
         None where a class has too few rows: its codes are standard normal.
     n_components : int
         Width of the code.
@@ -80,13 +102,10 @@ class CodeDensity:
     def _sample(self, mixture, n_samples, random_state):
         if mixture is None:
             return random_state.normal(size=(n_samples, self.n_components))
-        mixture = copy(mixture).set_params(random_state=random_state)
-        codes, _ = mixture.sample(n_samples)
-        # Samples are ordered by component.
-        return random_state.permutation(codes)
+        return random_state.permutation(mixture.sample(n_samples, random_state))
 
 
-def _mixture(codes, random_state) -> GaussianMixture | None:
+def _mixture(codes, random_state) -> FittedMixture | None:
     n_rows, width = codes.shape
     if n_rows <= 2 * width:
         return None
@@ -99,4 +118,5 @@ def _mixture(codes, random_state) -> GaussianMixture | None:
     with warnings.catch_warnings():
         # Fitted well enough without convergence.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return mixture.fit(codes)
+        mixture.fit(codes)
+    return FittedMixture(mixture.weights_, mixture.means_, mixture.covariances_)

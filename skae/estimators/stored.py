@@ -1,0 +1,153 @@
+"""The state of estimators as arrays and plain values.
+
+`StoredState` pickles an estimator as a tree of them, from which skops can read it too,
+and the list below is the whole of the classes and functions that such a tree, or a
+file, may name. The tree itself is made in `skae.state.plain`.
+"""
+
+from skae.checks.conditions import Classes, Numbers
+from skae.fitting.pca_start import Units
+from skae.fitting.pretraining import FrozenEncoder
+from skae.models.adversarial import AdversarialAutoencoder
+from skae.models.autoencoder import Autoencoder
+from skae.models.gan import GANModule
+from skae.models.stack import NormalisedLayer, Product, Stack
+from skae.outliers.calibration import Calibration
+from skae.outliers.drift import Reference
+from skae.outliers.ensemble import Member
+from skae.outliers.missing_values import MissingPenalty
+from skae.outliers.neighbours import Neighbours
+from skae.outliers.reconstruction_scorer import ReconstructionScorer
+from skae.outliers.robust_units import RobustUnits
+from skae.outliers.scorers import EnsembleScorer
+from skae.parts import (
+    anchored,
+    categorical,
+    conv,
+    corruption,
+    critics,
+    dense,
+    generators,
+    guard,
+    layers,
+    likelihoods,
+    modules,
+    penalties,
+    priors,
+    recurrent,
+    student_t,
+    targets,
+)
+from skae.parts.base import COMPLETED
+from skae.state.container import FORMAT, check_format
+from skae.state.plain import deep_copy, from_plain, register, to_plain
+from skae.state.version import __version__
+from skae.statistics.code_density import CodeDensity, FittedMixture
+
+__all__ = ["StoredState"]
+
+_PARTS = (
+    anchored.AnchoredCodec,
+    categorical.Categorical,
+    conv.Conv,
+    conv.ConvCodec,
+    corruption.BoundCorruption,
+    corruption.GaussianNoise,
+    corruption.KeepMissing,
+    corruption.MaskingNoise,
+    corruption.NoCorruption,
+    corruption.SaltAndPepperNoise,
+    corruption.masked,
+    corruption.noisy,
+    corruption.peppered,
+    critics.ConvCritic,
+    critics.Critic,
+    critics.DenseCritic,
+    critics.MinibatchDiscrimination,
+    dense.Dense,
+    dense.DenseCodec,
+    generators.ConvGenerator,
+    generators.DenseGenerator,
+    generators.GeneratorNet,
+    guard.Guard,
+    layers.Affine,
+    layers.Down,
+    layers.Same,
+    layers.Up,
+    layers.Window,
+    likelihoods.Bernoulli,
+    likelihoods.BoundGaussian,
+    likelihoods.Gaussian,
+    likelihoods.LearnedGaussian,
+    likelihoods.Masked,
+    modules.ModulePair,
+    modules.PairCodec,
+    penalties.Contraction,
+    penalties.KLSparsity,
+    penalties.L1Sparsity,
+    priors.Deterministic,
+    priors.NoPrior,
+    priors.StandardNormal,
+    recurrent.Recurrent,
+    recurrent.RecurrentCodec,
+    student_t.BoundStudentT,
+    student_t.StudentT,
+    targets.Custom,
+    targets.Mixture,
+    targets.Normal,
+    targets.SwissRoll,
+)
+register(
+    AdversarialAutoencoder,
+    Autoencoder,
+    Calibration,
+    Classes,
+    CodeDensity,
+    EnsembleScorer,
+    FittedMixture,
+    FrozenEncoder,
+    GANModule,
+    Member,
+    MissingPenalty,
+    Neighbours,
+    NormalisedLayer,
+    Numbers,
+    Product,
+    ReconstructionScorer,
+    Reference,
+    RobustUnits,
+    Stack,
+    Units,
+    *COMPLETED.values(),
+    *_PARTS,
+)
+
+
+class StoredState:
+    """Pickled as plain values and arrays, and copied on the device where it is.
+
+    It comes before scikit-learn's ``BaseEstimator`` among the base classes.
+    """
+
+    def _own_state(self) -> dict:
+        """What is kept of the attributes."""
+        return super().__getstate__()
+
+    def __getstate__(self):
+        return {
+            "format": FORMAT,
+            "skae_version": __version__,
+            "state": to_plain(self._own_state()),
+        }
+
+    def __setstate__(self, stored):
+        check_format(stored.get("format"), f"This {type(self).__name__}")
+        vars(self).update(from_plain(stored["state"]))
+
+    def __copy__(self):
+        duplicate = type(self).__new__(type(self))
+        vars(duplicate).update(vars(self))
+        return duplicate
+
+    def __deepcopy__(self, memo):
+        return deep_copy(self, memo)
