@@ -198,7 +198,6 @@ class TestONNX:
             ("subsets", ["score_samples"]),
             ("one member", ["score_samples"]),
             ("novelty", ["predict"]),
-            ("estimator", ["predict", "decision_function"]),
         ],
     )
     def test_models_agree_for_batches_of_all_sizes(self, case, methods):
