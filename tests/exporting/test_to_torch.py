@@ -1,6 +1,7 @@
 """Modules of fitted methods compute what the methods do, in X's own units."""
 
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -376,6 +377,20 @@ def test_modules_need_no_gradients_and_stay_as_they_are():
     ae.partial_fit(IRIS)
     assert torch.equal(module(tensor(IRIS)), before)
     assert all(p.requires_grad for p in ae.net_.codec.encoder_weights)
+
+
+def test_modules_of_pickled_estimators_and_pickled_modules():
+    for estimator, method in (
+        (skae.AutoencoderTransformer(2, **SHORT), "reconstruct"),
+        (skae.ConditionalVAE(2, n_importance_samples=3, **SHORT), "score_samples"),
+        (skae.GAN(**SHORT), "discriminate"),
+        (skae.StackedAEClassifier((4,), pretrain_max_iter=1, **SHORT), "reconstruct"),
+    ):
+        estimator.fit(IRIS, SPECIES)
+        expected = estimator.to_torch(method)(tensor(IRIS))
+        copied = pickle.loads(pickle.dumps(estimator)).to_torch(method)
+        assert torch.equal(copied(tensor(IRIS)), expected)
+        assert torch.equal(pickle.loads(pickle.dumps(copied))(tensor(IRIS)), expected)
 
 
 def test_torch_export_takes_any_number_of_rows():
