@@ -88,9 +88,11 @@ def required_packages() -> tuple:
             "pip install -U torch 'skae[onnx]'"
         )
     try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401
+        # Some of what they import adds warning filters.
+        with quiet():
+            import onnx
+            import onnxruntime
+            import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(
             f"Exporting to ONNX needs onnx, onnxscript and onnxruntime ({error}): "
