@@ -16,7 +16,14 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import check_random_state
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog, ProgressBar
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochTimer,
+    Initializer,
+    PrintLog,
+    ProgressBar,
+)
 from torch import nn
 
 import skae
@@ -359,7 +366,8 @@ class TestTheFile:
         else:
             container.write(path, {}, {"class": "DenoisingAE"})
         before = path.read_bytes()
-        with pytest.raises(ModelFileError, match="Delete the file to start"):
+        way_out = "Choose another" if damage == "model" else "Delete the file to start"
+        with pytest.raises(ModelFileError, match=way_out):
             autoencoder(path).fit(X)
         assert path.read_bytes() == before
 
@@ -590,3 +598,69 @@ class TestOtherCallbacks:
         own = [Checkpoint(tmp_path / "fit.ckpt", 0), ("keeps", Keeps())]
         with pytest.warns(UserWarning, match="keeps.record is not in the checkpoint"):
             autoencoder(tmp_path).set_params(callbacks=own).fit(X)
+
+
+class TestTheCallback:
+    def test_parameters(self):
+        checkpoint = Checkpoint("a.ckpt", every=5)
+        assert clone(checkpoint).get_params() == {
+            "path": "a.ckpt",
+            "every": 5,
+            "keep": False,
+        }
+        assert repr(checkpoint) == "Checkpoint(every=5, path='a.ckpt')"
+        estimator = skae.GAN(callbacks=[checkpoint])
+        assert clone(estimator).callbacks[0].every == 5
+        estimator.set_params(callbacks__Checkpoint__every=7)
+        assert estimator.get_params()["callbacks__Checkpoint__every"] == 7
+        again = pickle.loads(pickle.dumps(estimator))
+        assert again.get_params()["callbacks__Checkpoint__path"] == "a.ckpt"
+        assert Checkpoint.__module__ == "skae.callbacks"
+
+    @pytest.mark.parametrize(
+        ("callbacks", "message"),
+        [
+            ([Checkpoint("a", every=-1)], "every must be seconds, at least 0; got -1"),
+            ([Checkpoint("a", every=np.nan)], "every must be seconds"),
+            ([Checkpoint("a", every="1")], "every must be seconds"),
+            ([Checkpoint("a", keep=None)], "keep must be a bool; got None"),
+            ([Checkpoint(None)], "path must be a file's path; got None"),
+            ([Checkpoint("")], "path must be a file's path"),
+            ([Checkpoint], "needs a path; got the class"),
+            ([Checkpoint("a"), ("two", Checkpoint("b"))], "one Checkpoint; got 2"),
+        ],
+    )
+    def test_what_is_refused(self, callbacks, message, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for estimator in (skae.DenoisingAE(), skae.GAN(), skae.StackedAEClassifier()):
+            with pytest.raises(ValueError, match=message):
+                estimator.set_params(callbacks=callbacks).fit(X, Y)
+        assert os.listdir(tmp_path) == []
+
+    def test_the_fitted_estimator_goes_through_a_pickle(self, tmp_path):
+        estimator, arguments = FAMILIES["classifier"]
+        fitted = with_checkpoint(estimator, tmp_path / "fit.ckpt").fit(*arguments)
+        again = pickle.loads(pickle.dumps(fitted))
+        assert_equal(outputs(fitted, X), outputs(again, X))
+        assert isinstance(again.autoencoders_[0].callbacks[0], Checkpoint)
+
+    def test_callbacks_that_change_weights_at_the_beginning(self, kill, tmp_path):
+        own = {"others": [Initializer("*", fn=_halve)]}
+        estimator, path = FAMILIES["denoising"][0], tmp_path / "fit.ckpt"
+        whole = clone(estimator).set_params(callbacks=own["others"]).fit(X)
+        kill(with_checkpoint(estimator, path, **own), X)
+        assert_equal(whole.net_, with_checkpoint(estimator, path, **own).fit(X).net_)
+
+    def test_a_file_that_does_not_fit_the_training(self, kill, tmp_path):
+        path = tmp_path / "fit.ckpt"
+        kill(autoencoder(path), X)
+        tree, header = container.read(path)
+        tree["current"]["weights"] = tree["current"]["weights"][:-1]
+        container.write(path, tree, header)
+        with pytest.raises(ModelFileError, match="does not fit this training"):
+            autoencoder(path).fit(X)
+
+
+def _halve(weight):
+    with torch.no_grad():
+        weight.mul_(0.5)
