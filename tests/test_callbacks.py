@@ -1,14 +1,11 @@
 """A fit that is killed at any moment and run again is the fit that was not killed."""
 
 import copy
-import hashlib
 import itertools
 import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -85,9 +82,14 @@ FAMILIES = {
         ),
         (X,),
     ),
-    "classifier": (skae.StackedAEClassifier((8, 4), **BRIEF), (X, PARTLY)),
+    "classifier": (
+        skae.StackedAEClassifier((8, 4), pretrain_max_iter=5, **BRIEF),
+        (X, PARTLY),
+    ),
     "labels only": (
-        skae.StackedAEClassifier((6,), unfreeze_layers=1, early_stopping=True, **BRIEF),
+        skae.StackedAEClassifier(
+            (6,), pretrain_max_iter=5, unfreeze_layers=1, early_stopping=True, **BRIEF
+        ),
         (X, Y),
     ),
     "detector": (
@@ -219,43 +221,39 @@ def test_a_fit_may_be_killed_again_and_again(name, kill, tmp_path):
     assert_equal(whole, with_checkpoint(estimator, path).fit(*arguments))
 
 
-SCRIPT = """
-import hashlib, os, signal, sys
-import numpy as np
-from skorch.callbacks import Callback
-from skae import DenoisingAE
-from skae.callbacks import Checkpoint
-
 class Kill(Callback):
-    n_batches = 0
+    """Kills its process after some batches; the number is no parameter."""
+
+    after = 0
+
+    def on_train_begin(self, net, **kwargs):
+        self.n_batches = 0
+
     def on_batch_end(self, net, **kwargs):
         self.n_batches += 1
-        if self.n_batches == int(sys.argv[2]):
+        if self.n_batches == Kill.after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-X = np.random.default_rng(0).normal(size=(300, 10))
-callbacks = [Checkpoint(sys.argv[1], every=0), Kill()]
-ae = DenoisingAE(4, max_iter=4, callbacks=callbacks, random_state=0).fit(X)
-print(hashlib.sha256(ae.transform(X).tobytes()).hexdigest())
-"""
 
-
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_sigkill(tmp_path):
-    """In processes of their own; the first leaves a lock and perhaps a draft."""
-
-    def run(n_batches):
-        command = [sys.executable, "-c", SCRIPT, path, str(n_batches)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout.strip()
-
-    path = tmp_path / "fit.ckpt"
-    assert run(9) == (-signal.SIGKILL, "")
-    assert path.exists()
+    """Of a process of its own, which leaves a lock and may leave a draft."""
+    path, estimator = tmp_path / "fit.ckpt", FAMILIES["denoising"][0]
+    killed = with_checkpoint(estimator, path, others=[Kill()])
+    child = os.fork()
+    if child == 0:
+        try:
+            Kill.after = 5
+            killed.fit(X)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert sorted(os.listdir(tmp_path)) == [".fit.ckpt.lock", "fit.ckpt"]
     (tmp_path / ".fit.ckpt.0123abcd.part").touch()
-    resumed = run(-1)
-    Z = np.random.default_rng(0).normal(size=(300, 10))
-    whole = skae.DenoisingAE(4, max_iter=4, random_state=0).fit(Z).transform(Z)
-    assert resumed == (0, hashlib.sha256(whole.tobytes()).hexdigest())
+    resumed = with_checkpoint(estimator, path, others=[Kill()]).fit(X)
+    assert resumed.callbacks[0].n_batches > 5
+    assert_equal(clone(estimator).fit(X), resumed)
     assert os.listdir(tmp_path) == []
 
 
@@ -433,7 +431,7 @@ class TestTheFile:
         grid = {"noise_level": [0.1, 0.3]}
         estimator = autoencoder(path, 60)
         estimator.callbacks[0].keep = True
-        search = GridSearchCV(estimator, grid, cv=2, n_jobs=2).fit(X)
+        search = GridSearchCV(estimator, grid, cv=2).fit(X)
         assert len(os.listdir(tmp_path)) == 5
         again = GridSearchCV(estimator, grid, cv=2).fit(X)
         assert_equal(search.best_estimator_.net_, again.best_estimator_.net_)
@@ -502,6 +500,47 @@ class TestContinuedFits:
         linear = skae.AutoencoderTransformer(2, hidden_layer_sizes=())
         linear.set_params(activation="identity", callbacks=callbacks).fit(X)
         assert os.listdir(tmp_path) == []
+
+
+def test_parameters_may_be_numbers_of_numpy(kill, tmp_path):
+    path, own = tmp_path / "fit.ckpt", {"tol": np.float32(1e-4)}
+    own |= {"learning_rate_init": np.float64(1e-3), "batch_size": np.int64(32)}
+    for estimator in (skae.DenoisingAE(3), skae.AdversarialAE(2), skae.GAN(2)):
+        estimator.set_params(max_iter=np.int64(3), random_state=np.int64(0), **own)
+        kill(with_checkpoint(estimator, path, np.float64(0)), X)
+        resumed = with_checkpoint(estimator, path).fit(X)
+        assert_equal(clone(estimator).fit(X), resumed)
+
+
+def test_scikit_learns_callbacks_are_warned_of(kill, tmp_path):
+    callback = pytest.importorskip("sklearn.callback")
+    path, monitor = tmp_path / "fit.ckpt", callback.ScoringMonitor(scoring=_loss)
+    kill(autoencoder(path).set_callbacks(monitor), X)
+    with pytest.warns(UserWarning, match="notified of the rounds after the one"):
+        autoencoder(path).set_callbacks(monitor).fit(X)
+
+
+def test_after_ctrl_c_a_resumed_fit_takes_nothing_more_from_the_file(
+    kill, tmp_path, monkeypatch
+):
+    """Ctrl-C comes between two trainings that the file holds."""
+    estimator, arguments = FAMILIES["classifier"]
+    path = tmp_path / "fit.ckpt"
+    kill(with_checkpoint(estimator, path), *arguments, after=40)
+    assert len(container.read(path)[0]["finished"]) > 2
+    before, original = path.read_bytes(), Recording.finish
+
+    def interrupt(self, state):
+        original(self, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recording, "finish", interrupt)
+    stopped = with_checkpoint(estimator, path).fit(*arguments)
+    assert stopped.interrupted_
+    assert path.read_bytes() == before
+    monkeypatch.setattr(Recording, "finish", original)
+    resumed = with_checkpoint(estimator, path).fit(*arguments)
+    assert_equal(clone(estimator).fit(*arguments), resumed)
 
 
 class Raising(Callback):
@@ -659,6 +698,10 @@ class TestTheCallback:
         container.write(path, tree, header)
         with pytest.raises(ModelFileError, match="does not fit this training"):
             autoencoder(path).fit(X)
+
+
+def _loss(estimator, X, y=None):
+    return {"loss": float(np.square(estimator.reconstruct(X) - X).mean())}
 
 
 def _halve(weight):

@@ -271,14 +271,16 @@ class Recording:
         except (OSError, TypeError, ValueError) as error:
             self.warn(
                 "write",
-                f"{self.path} could not be written: {error}. The training goes on; "
-                "what was written before stays.",
+                f"{self.path} could not be written: {error} The training goes on; what "
+                "was written before stays.",
             )
             self._due = time.monotonic() + self._checkpoint.every
 
     def stop(self) -> None:
         """Leave the file as it is from here on: the fit is interrupted."""
         self._is_stopped, self._due = True, math.inf
+        # What comes now is another sequence of trainings.
+        self._ahead, self._current = [], None
 
     def warn(self, key: str, message: str) -> None:
         """Warn once a key."""
