@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -406,6 +407,18 @@ class TestTheFile:
         assert len([w for w in caught if "No space" in str(w.message)]) == 1
         assert_equal(skae.DenoisingAE(4, **BRIEF).fit(X).net_, fitted.net_)
 
+    def test_a_file_that_cannot_be_deleted_ends_no_fit(self, tmp_path, monkeypatch):
+        path, original = tmp_path / "fit.ckpt", Path.unlink
+
+        def unlink(self, missing_ok=False):
+            if self.name == "fit.ckpt":
+                raise PermissionError(13, "Permission denied")
+            original(self, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", unlink)
+        with pytest.warns(UserWarning, match="could not be deleted"):
+            assert autoencoder(path).fit(X).net_ is not None
+
     def test_a_full_disk_at_the_beginning(self, tmp_path, monkeypatch):
         def write(*arguments):
             raise OSError(28, "No space left on device")
@@ -491,9 +504,16 @@ class TestContinuedFits:
             other.fit(*arguments)
         assert_equal(whole, copies[1].fit(*arguments))
 
-    def test_partial_fit_writes_nothing(self, tmp_path):
-        autoencoder(tmp_path / "fit.ckpt").partial_fit(X)
-        assert os.listdir(tmp_path) == []
+    @pytest.mark.parametrize("name", ["denoising", "labels only"])
+    def test_partial_fit_takes_no_notice(self, name, tmp_path):
+        path = tmp_path / "fit.ckpt"
+        path.write_text("mine")
+        stream = with_checkpoint(FAMILIES[name][0], path)
+        options = {"classes": [0, 1]} if name == "labels only" else {}
+        for _ in range(2):
+            stream.partial_fit(X, Y if options else None, **options)
+        assert os.listdir(tmp_path) == ["fit.ckpt"]
+        assert path.read_text() == "mine"
 
     def test_what_was_not_trained_leaves_no_file(self, tmp_path):
         callbacks = [Checkpoint(tmp_path / "fit.ckpt", 0)]

@@ -25,6 +25,7 @@ __all__ = [
     "Joined",
     "check_checkpoint",
     "header_of",
+    "joined",
     "split_callbacks",
 ]
 
@@ -161,6 +162,12 @@ def header_of(path: Path, read: Callable, *, with_tree: bool = False) -> Any:
             f"{path} is no checkpoint, but another file of skae. Choose another path."
         )
     return (first, header) if with_tree else header
+
+
+def joined(callbacks, recording) -> list:
+    """Callbacks for a fit inside another one, which shares its recording if any."""
+    _, others = split_callbacks(callbacks)
+    return others if recording is None else [*others, Joined(recording)]
 
 
 def check_checkpoint(checkpoint: Checkpoint) -> None:

@@ -111,9 +111,15 @@ class Recording:
             if is_over and self._checkpoint.keep:
                 self.write(None)
             elif is_over or (kind is FloatingPointError and not self._checkpoint.keep):
-                self.path.unlink(missing_ok=True)
+                self._delete()
         finally:
             self._claim.release()
+
+    def _delete(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            self.warn("delete", f"{self.path} could not be deleted: {error}")
 
     # The beginning
 
@@ -288,16 +294,9 @@ class Recording:
             self._warned.add(key)
             warnings.warn(message, UserWarning, stacklevel=2)
 
-    def joined(self, callbacks) -> list | None:
-        """Callbacks for a fit inside this one."""
-        if callbacks is None:
-            return None
-        return [*split_callbacks(callbacks)[1], Joined(self)]
-
     def _write(self, state: dict | None) -> None:
-        # Trainings of the file that are not reached again are still to come.
         tree = {
-            "finished": [*self._finished, *self._ahead],
+            "finished": self._finished,
             "current": state,
             "random_state": to_plain(self._random_state),
         }
