@@ -133,8 +133,7 @@ class Resumable:
             "fixed": [_array(p) for p in self._fixed()],
             "buffers": {name: _array(buffer) for name, buffer in buffers},
             "attributes": attributes_of_module(self.module_),
-            "generator": self.generator.get_state().numpy(),
-            "batches": to_plain(self._batches.state()),
+            "generators": [each.get_state().numpy() for each in self._generators()],
             "callbacks": callbacks,
             "history": [_packed(row) for row in self.history],
             "numbers": to_plain([getattr(self, name) for name in _NUMBERS]),
@@ -145,6 +144,7 @@ class Resumable:
         weights, buffers = self._best_values
         return {
             **self._end(),
+            "batches": to_plain(self._batches.state()),
             "optimizer": to_plain(self.optimizer_.state()),
             "average": _array(self.optimizer_.average),
             "best": _array(weights),
@@ -176,8 +176,8 @@ class Resumable:
         load_module(self.module_, stored["attributes"])
         for name, buffer in self.module_.named_buffers():
             _fill(buffer, stored["buffers"][name])
-        self.generator.set_state(torch.from_numpy(stored["generator"]))
-        self._batches.load(from_plain(stored["batches"]))
+        for own, state in zip(self._generators(), stored["generators"], strict=True):
+            own.set_state(torch.from_numpy(state))
         self.history.clear()
         self.history.extend(map(_unpacked, stored["history"]))
         numbers = from_plain(stored["numbers"])
@@ -185,6 +185,7 @@ class Resumable:
             setattr(self, name, value)
 
     def _load_middle(self, stored: dict) -> None:
+        self._batches.load(from_plain(stored["batches"]))
         self.optimizer_.load(from_plain(stored["optimizer"]))
         _fill(self.optimizer_.average, stored["average"])
         device = self.flat_.data.device
@@ -205,6 +206,9 @@ class Resumable:
         self._norms.batches.extend(_in_places(stored["norms"], device))
         if self.numbers is not None:
             self.numbers.load(stored["global"])
+
+    def _generators(self) -> list[torch.Generator]:
+        return [self.generator, self._batches.generator]
 
     def _name_of_training(self) -> list:
         """What tells the trainings of a fit apart."""
