@@ -630,6 +630,10 @@ class Counter(Callback):
     def on_batch_end(self, net, loss=None, **kwargs):
         self.losses.append(float(loss))
         self.drawn[str(len(self.losses))] = self.generator.random()
+        net.history.record_batch("own", float(loss))
+        if len(self.losses) % 2:
+            net.history.record_batch("odd", len(self.losses))
+        self.recorded = [dict(row) for row in net.history[-1, "batches"]]
         if len(self.losses) == 9:
             net.stop_training = True
 
@@ -645,7 +649,7 @@ class TestOtherCallbacks:
             shutil.move(each, path)
             resumed = with_checkpoint(estimator, path, others=others).fit(X)
             assert_equal(watched.net_, resumed.net_)
-            for name in ("losses", "drawn"):
+            for name in ("losses", "drawn", "recorded"):
                 own = getattr(resumed.callbacks[0], name)
                 assert own == getattr(counter, name)
 
