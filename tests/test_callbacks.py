@@ -724,6 +724,36 @@ class TestTheCallback:
             autoencoder(path).fit(X)
 
 
+class Memory:
+    def __init__(self):
+        self.n_calls = 0
+
+
+class Remembering(nn.Linear):
+    def __init__(self, changes):
+        super().__init__(8, 3)
+        self.memory, self.settings = Memory(), Memory()
+        self.changes = changes
+
+    def forward(self, x):
+        self.memory.n_calls += self.changes
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("changes", [0, 1])
+def test_state_of_a_module_that_is_not_stored_is_named(changes, tmp_path):
+    estimator = skae.AutoencoderTransformer(
+        architecture=(Remembering(changes), nn.Linear(3, 8)), init="random", **BRIEF
+    )
+    own = with_checkpoint(estimator, tmp_path / "fit.ckpt")
+    if not changes:
+        own.fit(X)
+        return
+    with pytest.warns(UserWarning, match=r"Remembering\.memory of your module") as seen:
+        own.fit(X)
+    assert not [w for w in seen if "settings" in str(w.message)]
+
+
 def _loss(estimator, X, y=None):
     return {"loss": float(np.square(estimator.reconstruct(X) - X).mean())}
 

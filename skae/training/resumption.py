@@ -13,7 +13,11 @@ from torch import Tensor
 
 from skae.state.container import ModelFileError
 from skae.state.plain import from_plain, to_plain
-from skae.training.attributes import attributes_of_module, load_module
+from skae.training.attributes import (
+    attributes_of_module,
+    digests_of_others,
+    load_module,
+)
 from skae.training.callbacks import callback_states, load_callbacks
 from skae.training.checkpoint import WAYS_OUT
 
@@ -54,6 +58,7 @@ class Resumable:
     _norms: Any
     _patience: Any
     _sums: dict[str, Tensor]
+    _others: dict[str, str]
 
     def state(self) -> dict:
         """What a training that goes on from here needs beside the weights.
@@ -99,6 +104,7 @@ class Resumable:
         """After ``on_train_begin``: the first file, or all as it was in the file."""
         if self.recording is None:
             return
+        self._others = digests_of_others(self.module_)
         if self._stored is None:
             self.recording.begin(self._middle)
             return
@@ -141,6 +147,14 @@ class Resumable:
 
     def _middle(self) -> dict:
         """What a training needs to go on after this step."""
+        for name, own in digests_of_others(self.module_).items():
+            if self._others.get(name, own) != own:
+                self.recording.warn(
+                    name,
+                    f"The attribute {name} of your module changes in the training and "
+                    "is not in the checkpoint: a fit that is resumed may differ. Give "
+                    "the object in it methods state() and load(state).",
+                )
         weights, buffers = self._best_values
         return {
             **self._end(),
