@@ -3,7 +3,7 @@
     python benchmarks/latency.py [--quick]
 
 Digits, on one thread. Models and what they are compared with take turns: a few calls to
-warm up, a few that are timed, the next model. A figure is the median over the turns; a
+warm up, one that is timed, the next model. A figure is the median over the turns; a
 ratio that of the ratios within a turn, so that other work on the machine hits both.
 Imports are timed in fresh processes, which take turns as well. A second table has the
 main methods of every estimator, for one row and for 1,000 at once.
@@ -26,8 +26,8 @@ from sklearn.neural_network import MLPClassifier
 import skae
 
 # Of which the trials with the first rows that come are some.
-N_FIRST, N_WARM, N_TIMED = 10, 2, 3
-N_TURNS, N_PROCESSES, N_MANY = 200, 9, 1000
+N_FIRST, N_WARM, N_TIMED = 10, 2, 1
+N_TURNS, N_PROCESSES, N_MANY = 500, 9, 1000
 HIDDEN = (100, 50)
 EPOCHS = {"max_iter": 2, "random_state": 0, "device": "cpu"}
 IMPORTS = {

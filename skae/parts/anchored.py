@@ -158,14 +158,18 @@ class AnchoredCodec(Codec):
         scaled = x * self.input_scale
         h = self.codec.encode(self.bounded(scaled), context)
         centred, sigma, guard = self.centred(x), self._row(self.scale), self.guard
-        h = self.moved(h, product(centred, self.encoder_path) / sigma)
+        # In the units of the rows or of whitened codes, as z is.
+        path = product(centred, self.encoder_path)
+        h, path = (h * sigma, path) if self.keeps_units else (h, path / sigma)
+        h = self.moved(h, path)
         if guard is not None and not self.training:
-            start = product(centred, self.axes) * (self._kept() / sigma)
+            kept = self._kept() if self.keeps_units else self._kept() / sigma
+            start = product(centred, self.axes) * kept
             if self.n_components < h.shape[-1]:
                 start = self.moved(torch.zeros_like(h), start)
             scaled = scaled.nan_to_num() if self.allows_missing else scaled
             h = torch.lerp(start, h, guard.input_trust(scaled))
-        return h * sigma if self.keeps_units else h
+        return h
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         sigma = self._row(self.scale)
