@@ -27,7 +27,7 @@ import skae
 
 # Of which the trials with the first rows that come are some.
 N_FIRST, N_WARM, N_TIMED = 10, 2, 1
-N_TURNS, N_PROCESSES, N_MANY = 500, 9, 1000
+N_TURNS, N_PROCESSES, N_MANY = 500, 5, 1000
 HIDDEN = (100, 50)
 EPOCHS = {"max_iter": 2, "random_state": 0, "device": "cpu"}
 IMPORTS = {
