@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from sklearn.frozen import FrozenEstimator
+
 from skae.checks.conditions import Classes, Numbers
 from skae.estimators import HOMES
 from skae.fitting.pca_start import Units
@@ -117,6 +119,7 @@ register(
     EnsembleScorer,
     FittedMixture,
     FrozenEncoder,
+    FrozenEstimator,
     GANModule,
     Member,
     MissingPenalty,
