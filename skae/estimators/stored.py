@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from sklearn.frozen import FrozenEstimator
+
 from skae.checks.conditions import Classes, Numbers
 from skae.fitting.pca_start import Units
 from skae.fitting.pretraining import FrozenEncoder
@@ -113,6 +115,7 @@ register(
     EnsembleScorer,
     FittedMixture,
     FrozenEncoder,
+    FrozenEstimator,
     GANModule,
     Member,
     MissingPenalty,
