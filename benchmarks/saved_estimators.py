@@ -1,8 +1,9 @@
 """Small fitted estimators of every kind, what they say of rows, and how they go on.
 
-tests/test_persistence.py saves and loads them. Run with a folder, `python benchmarks/saved_estimators.py FOLDER`, it
-loads each file in it, writes what the estimator says to NAME.npz, trains it a bit more
-and writes what it says then to NAME.more.npz: a process that has fitted nothing.
+tests/test_persistence.py saves and loads them. Run with a folder,
+`python benchmarks/saved_estimators.py FOLDER`, it loads each file in it, writes what
+the estimator says to NAME.npz, trains it a bit more and writes what it says then to
+NAME.more.npz: a process that has fitted nothing.
 """
 
 import inspect
@@ -238,7 +239,7 @@ def answers(estimator, name):
     if hasattr(estimator, "sample"):
         found["sample"] = np.asarray(estimator.sample(4, random_state=1))
     if hasattr(estimator, "corrupt"):
-        found["corrupt"] = np.asarray(estimator.corrupt(X, random_state=1))
+        found["corrupt"] = _array(estimator.corrupt(X, random_state=1))
     for attribute, value in sorted(vars(estimator).items()):
         is_shown = attribute.endswith("_") and not attribute.startswith("_")
         if is_shown and isinstance(value, np.ndarray | list | float | int | str):
