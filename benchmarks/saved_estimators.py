@@ -3,7 +3,7 @@
 `benchmarks/fuzz_files.py`, `benchmarks/versions.py` and tests/test_persistence.py save
 and load them. Run with a folder, `python benchmarks/saved_estimators.py FOLDER`, it
 loads each file in it, writes what the estimator says to NAME.npz, trains it a bit more
-and writes what it says then to NAME.more.npz: a fresh process, which has fitted nothing.
+and writes what it says then to NAME.more.npz: a fresh process, fitted to nothing.
 """
 
 import inspect
