@@ -77,6 +77,7 @@ _PARTS = (
     critics.MinibatchDiscrimination,
     dense.Dense,
     dense.DenseCodec,
+    dense.Parameters,
     generators.ConvGenerator,
     generators.DenseGenerator,
     generators.GeneratorNet,
