@@ -1,9 +1,9 @@
 """Small fitted estimators of every kind, what they say of rows, and how they go on.
 
-tests/test_persistence.py saves and loads them. Run with a folder,
-`python benchmarks/saved_estimators.py FOLDER`, it loads each file in it, writes what
-the estimator says to NAME.npz, trains it a bit more and writes what it says then to
-NAME.more.npz: a process that has fitted nothing.
+`benchmarks/fuzz_files.py`, `benchmarks/versions.py` and tests/test_persistence.py save
+and load them. Run with a folder, `python benchmarks/saved_estimators.py FOLDER`, it
+loads each file in it, writes what the estimator says to NAME.npz, trains it a bit more
+and writes what it says then to NAME.more.npz: a fresh process, fitted to nothing.
 """
 
 import inspect
