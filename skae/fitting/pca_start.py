@@ -49,6 +49,9 @@ class Units:
         NaN for the others.
     """
 
+    # What is read of a file has no more: rows would broadcast to any size.
+    most_axes = 1
+
     center: np.ndarray
     scale: float | np.ndarray
     constant: np.ndarray | None = None

@@ -45,6 +45,9 @@ class RobustUnits:
         among n rows can be away: a new value is no farther out than one of theirs.
     """
 
+    # What is read of a file has no more: rows would broadcast to any size.
+    most_axes = 1
+
     center: np.ndarray
     scale: np.ndarray
     largest: np.ndarray | float = _LARGEST
