@@ -39,6 +39,7 @@ from skae.fitting.callbacks import with_callbacks
 from skae.fitting.resolve import Parts, part_of
 from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
+from skae.rows.devices import place_of_doubles
 from skae.rows.isolation import isolated
 from skae.rows.tensors import as_double
 
@@ -316,7 +317,7 @@ default="gaussian"
             Higher is better reconstructed.
         """
         X = self._judged_rows(X)
-        scale = self.units_.columns.to(self._device)
+        scale = self.units_.columns.to(place_of_doubles(self._device))
 
         def log_likelihood(x):
             return self.net_.log_likelihood(x, scale).cpu()[:, None]

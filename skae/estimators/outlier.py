@@ -33,7 +33,7 @@ from skae.fitting.resolve import hidden_widths
 from skae.outliers.calibration import quantile, stated_threshold
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
-from skae.rows.isolation import resolve_device
+from skae.rows.devices import resolve_device
 
 __all__ = ["AEOutlierDetector"]
 

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
-from skae.rows.isolation import resolve_device
+from skae.rows.devices import resolve_device
 from skae.rows.tensors import permutation
 from skae.training.callbacks import check_callbacks
 from skae.training.schedule import Schedule

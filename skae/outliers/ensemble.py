@@ -15,7 +15,7 @@ from torch import Tensor
 from skae.outliers.codebooks import Codebooks
 from skae.outliers.recognition import are_alike, signatures
 from skae.parts.dense import DenseCodec
-from skae.rows.chunks import product_rows
+from skae.rows.devices import product_rows
 
 __all__ = ["Ensemble", "Member", "columns_of"]
 

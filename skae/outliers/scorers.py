@@ -16,7 +16,8 @@ import torch
 from skae.outliers.ensemble import Ensemble, Member
 from skae.outliers.neighbours import Neighbours
 from skae.outliers.robust_units import RobustUnits
-from skae.rows.chunks import map_rows, product_rows
+from skae.rows.chunks import map_rows
+from skae.rows.devices import product_rows
 
 __all__ = ["EnsembleScorer"]
 

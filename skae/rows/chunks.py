@@ -12,16 +12,19 @@ from joblib import Parallel, delayed
 from scipy import sparse
 from torch import Tensor
 
+from skae.rows.devices import (
+    full_precision,
+    is_out_of_memory,
+    out_of_memory,
+    product_rows,
+    resident_bytes,
+)
 from skae.rows.isolation import isolated
 
-__all__ = ["Rows", "chunks", "map_rows", "product_rows"]
+__all__ = ["Rows", "chunks", "map_rows"]
 
-_RESIDENT_BYTES = 128 * 2**20
 _BLOCK_BYTES = 16 * 2**20
 _CACHE_BYTES = 2**20
-# Every product has this many rows, padded if need be, so that a row's result does not
-# depend on which rows it came with.
-_PRODUCT_ROWS = {"cpu": 256, "cuda": 8192, "mps": 8192}
 
 
 def chunks(n_rows: int, n_features: int) -> Iterator[slice]:
@@ -29,11 +32,6 @@ def chunks(n_rows: int, n_features: int) -> Iterator[slice]:
     size = max(1, _BLOCK_BYTES // (8 * max(1, n_features)))
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
-
-
-def product_rows(device: torch.device) -> int:
-    """Rows of every product of `map_rows` on a device."""
-    return _PRODUCT_ROWS.get(device.type, 256)
 
 
 def map_rows(
@@ -66,6 +64,12 @@ def map_rows(
     -------
     out : ndarray
         The array that came.
+
+    Raises
+    ------
+    MemoryError
+        When a device has no memory for a single row. Where it has none for ``n_rows``,
+        it gets fewer at a time.
     """
     n_rows = n_rows or product_rows(device)
 
@@ -73,9 +77,8 @@ def map_rows(
     @torch.no_grad()
     def fill(rows):
         block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-        x = to_model(block).to(device)
-        parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
-        out[rows] = torch.cat(parts).cpu().numpy()
+        with full_precision(device):
+            out[rows] = _mapped(to_model(block), function, device, n_rows)
 
     # Whole products, and no more of them than the processor's cache takes.
     step = n_rows * max(1, _CACHE_BYTES // (8 * X.shape[1] * n_rows))
@@ -89,6 +92,26 @@ def map_rows(
     return out
 
 
+def _mapped(x: Tensor, function, device: torch.device, n_rows: int) -> np.ndarray:
+    """The function of rows on the CPU, so many at a time, or fewer."""
+    try:
+        on_device = x.to(device)
+        parts = [
+            function(_padded(part, n_rows))[: len(part)]
+            for part in on_device.split(n_rows)
+        ]
+        return torch.cat(parts).cpu().numpy()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        if n_rows == 1:
+            raise out_of_memory(
+                device, "it has no room for a single row. Set device='cpu'."
+            ) from error
+    # Outside the block, where nothing holds on to the memory.
+    return _mapped(x, function, device, n_rows // 2)
+
+
 def _padded(x: Tensor, n_rows: int) -> Tensor:
     missing = n_rows - len(x)
     return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
@@ -97,8 +120,8 @@ def _padded(x: Tensor, n_rows: int) -> Tensor:
 class Rows:
     """Scaled rows of X as tensors: (X - center) / scale.
 
-    Data of up to 128 MiB move to the device once; larger ones stay where they are and
-    are read as they are drawn.
+    Data that fit move to the device once: up to 128 MiB on the CPU, half of the free
+    memory elsewhere. Larger ones stay where they are and are read as they are drawn.
 
     Parameters
     ----------
@@ -117,9 +140,8 @@ class Rows:
         self.dtype = dtype
         self._resident: Tensor | None = None
         itemsize = torch.finfo(dtype).bits // 8
-        if X.shape[0] * X.shape[1] * itemsize <= _RESIDENT_BYTES:
-            parts = [self[rows] for rows in chunks(*X.shape)]
-            self._resident = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if X.shape[0] * X.shape[1] * itemsize <= resident_bytes(device):
+            self._resident = self._on_device()
 
     def __len__(self) -> int:
         return self._X.shape[0]
@@ -129,8 +151,16 @@ class Rows:
         """Width of the rows."""
         return self._X.shape[1]
 
+    @property
+    def is_resident(self) -> bool:
+        """Whether all rows are on the device."""
+        return self._resident is not None
+
     def __getitem__(self, rows) -> Tensor:
-        """Rows by slice or integer array, on the device."""
+        """Rows by slice or integer array, on the device.
+
+        Those that are resident also by an integer tensor on the device.
+        """
         if self._resident is not None:
             if isinstance(rows, slice):
                 return self._resident[rows]
@@ -140,3 +170,14 @@ class Rows:
             block = block.toarray()
         block = (block - self._center) / self._scale
         return torch.as_tensor(block, dtype=self.dtype, device=self.device)
+
+    def _on_device(self) -> Tensor:
+        """All rows; never twice, as some parts and the whole would be."""
+        slices = list(chunks(*self._X.shape))
+        if len(slices) == 1:
+            return self[slices[0]]
+        shape, device = self._X.shape, self.device
+        resident = torch.empty(shape, dtype=self.dtype, device=device)
+        for rows in slices:
+            resident[rows] = self[rows]
+        return resident

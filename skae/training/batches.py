@@ -67,16 +67,16 @@ class Batches:
         block = max(1, _BLOCK_BYTES // (row_bytes * size))
         while left:
             drawn = self._draw(min(left, block))
-            x = self.rows[drawn]
+            # To the device once, for all that is taken by it.
+            index = torch.as_tensor(drawn, device=self.rows.device)
+            x = self._at(self.rows, drawn, index)
             extras = [
-                None if rows is None else rows[drawn]
+                None if rows is None else self._at(rows, drawn, index)
                 for rows in (self.inputs, self.context)
             ]
             while extras and extras[-1] is None:
                 extras.pop()
-            w = None
-            if self.weight is not None:
-                w = self.weight[..., torch.as_tensor(drawn, device=self.rows.device)]
+            w = None if self.weight is None else self.weight[..., index]
             for start in range(0, len(drawn), size):
                 part = slice(start, start + size)
                 yield (
@@ -86,11 +86,20 @@ class Batches:
                 )
             left -= len(drawn) // size
 
+    @staticmethod
+    def _at(rows, drawn: np.ndarray, index: Tensor) -> Tensor:
+        """Rows of these numbers, which are on the CPU and on the device."""
+        return rows[index if rows.is_resident else drawn]
+
     def _draw(self, n_batches: int) -> np.ndarray:
-        """Row numbers of up to n_batches batches, from one permutation."""
-        if len(self._order) < self.batch_size:
-            order = permutation(len(self.index), self.generator)
-            self._order = self.index[order]
-        taken = min(n_batches, len(self._order) // self.batch_size) * self.batch_size
-        drawn, self._order = self._order[:taken], self._order[taken:]
-        return drawn
+        """Row numbers of so many batches, from one permutation after the other."""
+        parts = []
+        while n_batches:
+            if len(self._order) < self.batch_size:
+                order = permutation(len(self.index), self.generator)
+                self._order = self.index[order]
+            taken = min(n_batches, len(self._order) // self.batch_size)
+            parts.append(self._order[: taken * self.batch_size])
+            self._order = self._order[taken * self.batch_size :]
+            n_batches -= taken
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

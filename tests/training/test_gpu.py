@@ -10,7 +10,7 @@ from skae.parts.dense import Dense
 from skae.parts.likelihoods import Bernoulli, Gaussian
 from skae.parts.priors import NoPrior
 from skae.rows.chunks import Rows
-from skae.rows.isolation import resolve_device
+from skae.rows.devices import resolve_device
 from skae.training.batches import Batches
 from skae.training.held_out import Folds, HoldOut
 from skae.training.schedule import Schedule
