@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from skae.models.scaling import scaled
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.layers import product
 from skae.parts.random_numbers import normal, normal_numbers
@@ -111,7 +112,7 @@ class NormalisedLayer(nn.Module):
         return normalised(pre)
 
     def activate(self, z: Tensor) -> Tensor:
-        a = torch.addcmul(self.gain * self.shift, self.gain, z)
+        a = scaled(z, self.gain, self.shift)
         return ACTIVATIONS[self.activation].forward(a)
 
     @torch.no_grad()

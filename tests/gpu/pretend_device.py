@@ -58,6 +58,8 @@ _WAITING = {
 _INDEXING = {"_index_put_impl_", "_unsafe_index", "index", "index_put", "index_put_"}
 # Without a generator of their own they draw from the device's.
 _RANDOM = {"bernoulli_", "exponential_", "normal_", "random_", "uniform_"}
+# What may differ between two launches.
+_DATA = torch.Tensor, torch.Generator
 # Of DLPack, for devices that are an extension.
 _EXTENSION = 12
 
@@ -96,7 +98,7 @@ class Log:
                 self.waits[name] += 1
             if self.trace is not None:
                 # Scalars of the CPU become part of the launch, as numbers do.
-                fixed = [v for v in leaves if not isinstance(v, torch.Tensor)]
+                fixed = [v for v in leaves if not isinstance(v, _DATA)]
                 fixed += [t.item() for t in leaves if _is_host_scalar(t)]
                 self.trace.append((name, repr(fixed)))
 
