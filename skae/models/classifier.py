@@ -15,12 +15,15 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.models.semi_supervised_losses import LadderDecoder, TwoPasses
-from skae.models.stack import Stack
+from skae.models.stack import Pass, Stack
 from skae.rows.chunks import Rows
 from skae.rows.tensors import permutation
 from skae.statistics.label_graph import SpreadLabels
 
 __all__ = ["Classification", "Labelled", "PartlyLabelled", "Unlabelled"]
+
+# Batches whose rows are drawn at a time.
+_DRAWN = 256
 
 
 class Labelled(NamedTuple):
@@ -104,26 +107,23 @@ class Classification(nn.Module):
 
         Labelled rows are normalised apart from the others.
         """
-        logits = self._noisy(labelled.x, generator).logits
-        nats = F.cross_entropy(logits, labelled.y, reduction="none")
-        loss = (nats * labelled.weight).mean()
         if unlabelled is None or not self.terms:
-            return loss
+            return self._of_labelled(self._noisy(labelled.x, generator), labelled)
         progress = self._step / self.n_steps
         self._step += 1
-        passes = self.two_passes(unlabelled, generator)
+        drawn = [self._drawn(rows.x, generator) for rows in (labelled, unlabelled)]
+        of_labelled, noisy = self.stack.run_together(drawn, self.noise)
+        passes = self.two_passes(unlabelled, noisy)
+        of_rows: Any = 0.0
         for term in self.terms:
-            mean = (term(passes) * unlabelled.weight).mean()
-            loss = loss + term.weight(progress) * mean
-        return loss
+            of_rows = torch.add(of_rows, term(passes), alpha=term.weight(progress))
+        mean = (of_rows * unlabelled.weight).mean()
+        return self._of_labelled(of_labelled, labelled) + mean
 
-    def two_passes(self, rows: Unlabelled, generator: Generator | None) -> TwoPasses:
-        """A noisy and a clean pass of the same rows, the latter without gradient."""
-        noisy = self._noisy(rows.x, generator)
+    def two_passes(self, rows: Unlabelled, noisy: Pass) -> TwoPasses:
+        """A noisy pass of rows with a clean one, the latter without gradient."""
         with torch.no_grad():
-            clean = self.stack.run(
-                rows.x, uses_running_statistics=self.uses_running_statistics
-            )
+            clean = self.stack.run(rows.x)
         return TwoPasses(
             clean, noisy, self.decoder, rows.x, rows.target, rows.confidence
         )
@@ -131,6 +131,14 @@ class Classification(nn.Module):
     def nll(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of each row as the stack predicts, shape ``(batch,)``."""
         return F.cross_entropy(self.stack(x), y, reduction="none")
+
+    def _of_labelled(self, noisy: Pass, labelled: Labelled) -> Tensor:
+        """Weighted mean of the cross-entropy."""
+        nats = F.cross_entropy(noisy.logits, labelled.y, reduction="none")
+        return (nats * labelled.weight).mean()
+
+    def _drawn(self, x, generator):
+        return self.stack.draw(self.corruption(x, generator), self.noise, generator)
 
     def _noisy(self, x, generator):
         x_tilde = self.corruption(x, generator)
@@ -178,7 +186,7 @@ class PartlyLabelled:
         self.weight = weight
         self.label_weight = label_weight
         self.n_batches = n_batches
-        self.spread: SpreadLabels | None = None
+        self.spread = None
         labelled = np.flatnonzero(labels >= 0)
         self._labelled = _Permutations(labelled, sizes[0], generator)
         self._all = None
@@ -188,24 +196,45 @@ class PartlyLabelled:
     def __len__(self) -> int:
         return self.n_batches
 
+    @property
+    def spread(self) -> SpreadLabels | None:
+        return self._spread
+
+    @spread.setter
+    def spread(self, spread: SpreadLabels | None):
+        self._spread = spread
+        self._graph: list[Tensor] = []
+        if spread is not None:
+            values = spread.target, spread.confidence
+            device = self.rows.device
+            self._graph = [torch.as_tensor(value, device=device) for value in values]
+
     def __iter__(self) -> Iterator[tuple[Labelled, Unlabelled | None]]:
-        for _ in range(self.n_batches):
-            index = self._labelled.draw()
-            y, weight = self._at(index, self.labels, self.label_weight)
-            yield Labelled(self.rows[index], y, weight), self._unlabelled()
+        left, device = self.n_batches, self.rows.device
+        while left:
+            drawn = [self._draw() for _ in range(min(left, _DRAWN))]
+            left -= len(drawn)
+            # To the device once, not batch by batch.
+            places = [
+                torch.as_tensor(np.stack(numbers), device=device)
+                for numbers in zip(*drawn, strict=True)
+            ]
+            for number, numbers in enumerate(drawn):
+                yield self._batch(numbers, [each[number] for each in places])
 
-    def _unlabelled(self):
-        if self._all is None:
-            return None
-        index, graph = self._all.draw(), ()
-        if self.spread is not None:
-            graph = self.spread.target, self.spread.confidence
-        return Unlabelled(self.rows[index], *self._at(index, self.weight, *graph))
+    def _draw(self) -> list[np.ndarray]:
+        """Row numbers: labelled ones and, where they take part, others."""
+        return [each.draw() for each in (self._labelled, self._all) if each]
 
-    def _at(self, index, *values):
-        """Values of the rows of these numbers, on the device."""
-        device = self.rows.device
-        return [torch.as_tensor(value[index], device=device) for value in values]
+    def _batch(self, numbers, places) -> tuple[Labelled, Unlabelled | None]:
+        """A batch of rows of these numbers, which are on the device as places."""
+        x, *others = map(self.rows.at, numbers, places)
+        of_labelled = (values[places[0]] for values in (self.labels, self.label_weight))
+        labelled = Labelled(x, *of_labelled)
+        if not others:
+            return labelled, None
+        of_all = (values[places[1]] for values in (self.weight, *self._graph))
+        return labelled, Unlabelled(others[0], *of_all)
 
 
 class _Permutations:

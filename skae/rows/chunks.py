@@ -151,20 +151,16 @@ class Rows:
         """Width of the rows."""
         return self._X.shape[1]
 
-    @property
-    def is_resident(self) -> bool:
-        """Whether all rows are on the device."""
-        return self._resident is not None
+    def at(self, numbers: np.ndarray, places: Tensor) -> Tensor:
+        """Rows of these numbers, which are on the device as ``places``."""
+        return self[numbers] if self._resident is None else self._resident[places]
 
     def __getitem__(self, rows) -> Tensor:
-        """Rows by slice or integer array, on the device.
-
-        Those that are resident also by an integer tensor on the device.
-        """
+        """Rows by slice or integer array, on the device."""
         if self._resident is not None:
             if isinstance(rows, slice):
                 return self._resident[rows]
-            return self._resident[torch.as_tensor(rows, device=self.device)]
+            return self.at(rows, torch.as_tensor(rows, device=self.device))
         block = self._X[rows]
         if sparse.issparse(block):
             block = block.toarray()

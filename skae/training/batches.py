@@ -69,9 +69,9 @@ class Batches:
             drawn = self._draw(min(left, block))
             # To the device once, for all that is taken by it.
             index = torch.as_tensor(drawn, device=self.rows.device)
-            x = self._at(self.rows, drawn, index)
+            x = self.rows.at(drawn, index)
             extras = [
-                None if rows is None else self._at(rows, drawn, index)
+                None if rows is None else rows.at(drawn, index)
                 for rows in (self.inputs, self.context)
             ]
             while extras and extras[-1] is None:
@@ -85,11 +85,6 @@ class Batches:
                     *(None if rows is None else rows[part] for rows in extras),
                 )
             left -= len(drawn) // size
-
-    @staticmethod
-    def _at(rows, drawn: np.ndarray, index: Tensor) -> Tensor:
-        """Rows of these numbers, which are on the CPU and on the device."""
-        return rows[index if rows.is_resident else drawn]
 
     def _draw(self, n_batches: int) -> np.ndarray:
         """Row numbers of so many batches, from one permutation after the other."""

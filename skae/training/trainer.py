@@ -300,9 +300,11 @@ class Trainer(NeuralNet):
             notify("on_grad_computed", named_parameters=list(named), training=True)
 
     def _autograd_step(self, *batch) -> Tensor:
-        self.flat_.grad.zero_()
         loss = self.module_.batch_loss(*batch, generator=self.generator)
-        loss.backward(torch.ones_like(loss))
+        slopes = torch.autograd.grad(
+            loss, self.flat_.parameters, torch.ones_like(loss), materialize_grads=True
+        )
+        self.flat_.take(slopes)
         return loss.detach().sum()
 
     def _watches_batches(self) -> bool:

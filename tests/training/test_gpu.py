@@ -30,7 +30,9 @@ def trained(device, likelihood, *, members=None, autograd=False):
     rows = Rows(X, np.zeros(D), 1.0, device, torch.float64)
     generator = torch.Generator().manual_seed(0)
     codec = Dense((8,)).build(D, K, generator=generator, members=members)
-    model = Autoencoder(codec.to(device).double(), likelihood, NoCorruption(), NoPrior())
+    model = Autoencoder(
+        codec.to(device).double(), likelihood, NoCorruption(), NoPrior()
+    )
     weight = None
     if members is None:
         judge = HoldOut(rows[:20])
