@@ -197,7 +197,8 @@ class BoundCorruption(nn.Module):
 
 
 def noisy(x: Tensor, generator, std, low=None, high=None) -> Tensor:
-    std = torch.as_tensor(std, dtype=x.dtype, device=x.device)
+    if not isinstance(std, Tensor):
+        std = x.new_full((), std)  # Filled on the device, not uploaded.
     x_tilde = torch.addcmul(x, normal(x, generator), std)
     return x_tilde if low is None else x_tilde.clamp_(low, high)
 

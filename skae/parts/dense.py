@@ -269,7 +269,12 @@ class DenseCodec(Codec):
             n_raw=self.n_raw,
             n_context=self.n_context,
             members=members,
-        ).to(self.input_scale)
+        ).to(self.input_scale.dtype)
+        if self.input_scale.device.type != "cpu":
+            # Zeros are made there: each upload would have the host wait.
+            codec.to_empty(device=self.input_scale.device)
+            for parameter in codec.parameters():
+                parameter.detach().zero_()
         codec.input_scale.copy_(self.input_scale)
         return codec
 
