@@ -127,7 +127,8 @@ def test_the_detector_waits_for_neither_members_nor_steps():
         log.reset()
         detector.fit(X)
         waits.append(log.waits.total())
-    assert waits[2] == waits[1] <= 18
+    assert waits[1] <= 18
+    assert waits[2] <= waits[1] + 4
     log.reset()
     detector.score_samples(X[:200])
     assert log.waits.total() == 2
