@@ -22,6 +22,7 @@ TREES = {
 FLOORS = [
     "inspection",
     "estimators",
+    "exporting",
     "fitting",
     "outliers",
     "models",

@@ -4,6 +4,7 @@ import re
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "docs" / "examples").glob("*.py"))
@@ -45,6 +46,10 @@ CHECKS = {
     ),
     "plot_linear_is_pca": lambda left: (
         abs(left["lost"] / left["least"] - 1) < 1e-6 and left["angle"] < 1e-3
+    ),
+    "plot_serve_rows": lambda left: (
+        left["status"] == 422
+        and np.array_equal(left["scores"], left["detector"].score_samples(left["rows"]))
     ),
 }
 

@@ -16,7 +16,7 @@ import skae
 
 ESTIMATORS = {
     name: value()
-    for name, value in vars(skae).items()
+    for name, value in ((name, getattr(skae, name)) for name in skae.__all__)
     if inspect.isclass(value) and issubclass(value, BaseEstimator)
 }
 VARIANTS = {

@@ -46,7 +46,7 @@ def encode_conditions(context, y, n_samples, *, single=False) -> np.ndarray:
     """
     y = typed(y)
     if single and y.shape == (1, *context.value_shape):
-        y = y[0]
+        y = y.reshape(context.value_shape)
     if single and y.shape == context.value_shape:
         y = np.broadcast_to(y, (n_samples, *y.shape))
     _check_one_each(y, n_samples)

@@ -13,8 +13,10 @@ from skae.checks.weights import check_balance, training_weights
 from skae.rows.chunks import chunks
 
 __all__ = [
+    "check_fitted",
     "check_magnitude",
     "check_padding",
+    "code_rows",
     "feature_ranges",
     "fills_unit_interval",
     "fitted_rows",
@@ -105,14 +107,51 @@ def used_samples(X, sample_weight, min_rows, *, balanced=True):
     return X, weight
 
 
+def check_fitted(estimator) -> None:
+    """As scikit-learn's, without a look at all attributes where the fit set its own."""
+    if "n_features_in_" not in vars(estimator):
+        check_is_fitted(estimator)
+
+
 def fitted_rows(estimator, X, *, allow_nan=False):
     """X for a fitted estimator, as float array or CSR matrix."""
-    check_is_fitted(estimator)
+    check_fitted(estimator)
+    fitted = vars(estimator)
     # Ensembles take any magnitude.
-    has_units = hasattr(estimator, "units_")
-    X = _validated(estimator, X, allow_nan, bounded=has_units, reset=False)
+    bounded = "units_" in fitted
+    is_nameless = "feature_names_in_" not in fitted
+    width = fitted.get("n_features_in_")
+    if not (is_nameless and _is_valid(X, width, allow_nan, bounded)):
+        X = _validated(estimator, X, allow_nan, bounded, reset=False)
     _check_distance(estimator, X)
     return X
+
+
+def code_rows(estimator, Z, width) -> np.ndarray:
+    """Codes of this width for a fitted estimator, as float array."""
+    if _is_valid(Z, width):
+        return Z
+    Z = check_array(Z, dtype=_FLOATS, input_name="Z")
+    if Z.shape[1] != width:
+        raise ValueError(
+            f"Z has {Z.shape[1]} columns, but the codes of this "
+            f"{type(estimator).__name__} have n_components_={width}."
+        )
+    return Z
+
+
+def _is_valid(X, width, allow_nan=False, bounded=False) -> bool:
+    """Whether X is an array that validation, which takes long, would give back."""
+    if type(X) is not np.ndarray or X.dtype not in _LARGEST or not X.size:
+        return False
+    if X.ndim != 2 or X.shape[1] != width:
+        return False
+    if allow_nan:
+        largest = max(np.fmax.reduce(X, axis=None), -np.fmin.reduce(X, axis=None))
+        largest = 0 if np.isnan(largest) else largest
+    else:
+        largest = max(X.max(), -X.min())
+    return bool(largest <= _LARGEST[X.dtype] if bounded else largest < np.inf)
 
 
 def _validated(estimator, X, allow_nan, bounded=True, **options):
@@ -214,6 +253,8 @@ def feature_ranges(X):
     """Smallest and largest value of each feature, NaN only where all values are."""
     if sparse.issparse(X):
         return tuple(part.toarray().ravel() for part in (X.nanmin(0), X.nanmax(0)))
+    if X.shape[0] == 1:
+        return X[0], X[0]
     return np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)
 
 

@@ -15,12 +15,12 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import (
     _check_sample_weight,
     _num_samples,
-    check_array,
-    check_is_fitted,
 )
 
 from skae.checks.rows import (
+    check_fitted,
     check_padding,
+    code_rows,
     feature_ranges,
     training_rows,
     unchanged_on_error,
@@ -33,7 +33,7 @@ from skae.estimators.parameters import (
     estimator,
     parameter,
 )
-from skae.estimators.trained import SingleTraining
+from skae.estimators.torch_methods import TorchMethods
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.resolve import Parts, part_of
@@ -42,6 +42,7 @@ from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.devices import place_of_doubles
 from skae.rows.isolation import isolated
 from skae.rows.tensors import as_double
+from skae.training.recording import recording_of
 
 __all__ = ["BaseAutoencoder"]
 
@@ -56,7 +57,7 @@ _PCA_ATTRIBUTES = (
 
 @estimator
 class BaseAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, SingleTraining, DecayParameters
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchMethods, DecayParameters
 ):
     """What all autoencoders share.
 
@@ -113,8 +114,10 @@ default="gaussian"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        with unchanged_on_error(self):
-            fitting = self._fit_of(X, y, sample_weight, reset=not resuming)
+        recording = recording_of(self, continues=resuming)
+        with unchanged_on_error(self), recording as own:
+            options = {"reset": not resuming, "recording": own}
+            fitting = self._fit_of(X, y, sample_weight, **options)
             fitted = fitting.resume(self) if resuming else fitting.run()
             self._take_over({"optimizer_state_": None, "interrupted_": False, **fitted})
             self._after(fitting)
@@ -148,25 +151,20 @@ default="gaussian"
             self._after(fitting)
         return self
 
-    def _fit_of(self, X, y, sample_weight, *, reset, min_rows=2) -> Fit:
+    def _fit_of(self, X, y, sample_weight, *, reset, min_rows=2, recording=None) -> Fit:
         """A fit of validated rows."""
         rows = self._flattened(X, reset=reset)
         n_samples = _num_samples(rows)
+        options = {"reset": reset, "min_rows": min_rows, "balanced": False}
         rows, weight = training_rows(
-            self,
-            rows,
-            sample_weight,
-            reset=reset,
-            allow_nan=self._allows_nan,
-            min_rows=min_rows,
-            balanced=False,
+            self, rows, sample_weight, allow_nan=self._allows_nan, **options
         )
         clean = self._targets(y, (n_samples, rows.shape[1]))
         if clean is not None and sample_weight is not None:
             clean = clean[_check_sample_weight(sample_weight, clean) > 0]
         context = self._context_of(y, n_samples, sample_weight, reset=reset)
         parts = self._parts(rows if clean is None else clean)
-        return self._fit_class(self, rows, weight, parts, clean, context)
+        return self._fit_class(self, rows, weight, parts, clean, context, recording)
 
     _fit_class = Fit
 
@@ -245,19 +243,16 @@ default="gaussian"
             return self.units_.to_x(x)
 
         units, width = (0.0, self.code_scale_), self.n_features_in_
-        out = self._map_rows(Z, decode, width, condition, units=units, dtype=dtype)
+        draws = generator is not None
+        out = self._map_rows(
+            Z, decode, width, condition, units=units, dtype=dtype, draws=draws
+        )
         return self._restored(out, None)
 
     def _codes(self, Z):
         """Validated codes."""
-        check_is_fitted(self)
-        Z = check_array(Z, dtype=[np.float64, np.float32], input_name="Z")
-        if Z.shape[1] != self.n_components_:
-            raise ValueError(
-                f"Z has {Z.shape[1]} columns, but the codes of this "
-                f"{type(self).__name__} have n_components_={self.n_components_}."
-            )
-        return Z
+        check_fitted(self)
+        return code_rows(self, Z, self.n_components_)
 
     def reconstruct(self, X):
         """Encode and decode rows.
@@ -301,7 +296,7 @@ default="gaussian"
             # Not `to_x`, which would take the noise off constant columns.
             return x_tilde * scale + center
 
-        out = self._map_rows(rows, corrupted, self.n_features_in_)
+        out = self._map_rows(rows, corrupted, self.n_features_in_, draws=True)
         return self._restored(out, X)
 
     def score_samples(self, X):

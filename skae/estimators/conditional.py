@@ -9,6 +9,13 @@ from skae.checks.conditions import Classes, context_of, encode_conditions, used_
 from skae.estimators.generative import Augmenting
 from skae.estimators.parameters import choice, estimator, parameter
 from skae.estimators.variational import Variational
+from skae.exporting.conditions import (
+    Joint,
+    Marginal,
+    OfLikeliest,
+    Unconditioned,
+    conditional,
+)
 
 __all__ = ["ConditionalVAE"]
 
@@ -278,6 +285,26 @@ default=None
             for each in classes
         ]
         return np.stack(bounds, axis=1) + np.log(self._context.shares)
+
+    def _exports(self):
+        functions = super()._exports()
+        bound = functions["score_samples"].body
+        joint = Joint(bound, self._context) if hasattr(self, "classes_") else None
+        width = self._context.width
+
+        def without(name, body):
+            if name == "transform":
+                return Unconditioned(body, width)
+            if name == "reconstruct" and joint is not None:
+                return OfLikeliest(body, joint)
+            if name == "score_samples" and joint is not None:
+                return Marginal(joint)
+            return None
+
+        return {
+            name: conditional(function, self._context, without(name, function.body))
+            for name, function in functions.items()
+        }
 
     def _synthetic(self, X, y, labels, random_state):
         random = self._random(random_state)

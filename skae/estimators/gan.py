@@ -13,6 +13,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from skae.checks.conditions import context_of, encode_conditions, used_entries
 from skae.checks.rows import training_rows, unchanged_on_error
 from skae.estimators.architectures import Images, channel_widths
+from skae.estimators.exported_gan import ExportedGAN
 from skae.estimators.generative import Augmenting, check_n_samples, seeded
 from skae.estimators.parameters import (
     AUTO,
@@ -23,7 +24,6 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
-from skae.estimators.trained import SingleTraining
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.gan_fit import GANFit
 from skae.fitting.resolve import hidden_widths
@@ -33,6 +33,7 @@ from skae.parts.generators import ConvGenerator, DenseGenerator
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.isolation import isolated
 from skae.statistics.energy import energy_distance
+from skae.training.recording import recording_of
 
 __all__ = ["GAN"]
 
@@ -50,7 +51,7 @@ _NETWORK = (
 
 
 @estimator
-class GAN(Augmenting, Images, SingleTraining):
+class GAN(Augmenting, Images, ExportedGAN):
     """Generative adversarial network: samples that a critic cannot tell from rows.
 
     A generator maps noise to rows, a critic learns to tell them from those of X, and
@@ -188,7 +189,8 @@ class GAN(Augmenting, Images, SingleTraining):
             When training diverges at every learning rate tried.
         """
         fitted = self if self.warm_start and hasattr(self, "net_") else None
-        with unchanged_on_error(self):
+        recording = recording_of(self, continues=fitted is not None)
+        with unchanged_on_error(self), recording as own:
             rows = self._flattened(X, reset=fitted is None)
             n_samples = _num_samples(rows)
             rows, weight = training_rows(
@@ -197,7 +199,7 @@ class GAN(Augmenting, Images, SingleTraining):
             context = self._context_for(y, n_samples, sample_weight, fitted)
             if fitted is not None:
                 self._check_same_network()
-            fitting = GANFit(self, rows, weight, context, self._parts())
+            fitting = GANFit(self, rows, weight, context, self._parts(), own)
             attributes = fitting.run(fitted)
             network = {name: getattr(self, name) for name in _NETWORK}
             vars(self).update(attributes, network_=network)

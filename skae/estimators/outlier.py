@@ -16,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt
 
 from skae.checks.rows import unchanged_on_error
+from skae.estimators.exported_detector import ExportedDetector
 from skae.estimators.outlier_explaining import Explaining
 from skae.estimators.outlier_monitoring import Monitoring
 from skae.estimators.outlier_samples import Samples
@@ -44,6 +45,7 @@ _AMOUNT = AUTO, at_least(1), Interval(RealNotInt, 0, 1, closed="right")
 class AEOutlierDetector(
     Explaining,
     Monitoring,
+    ExportedDetector,
     Samples,
     RunParameters,
     OutlierMixin,

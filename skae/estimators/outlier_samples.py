@@ -5,9 +5,7 @@ of a table are validated here; samples in a shape of their own, images and seque
 to the autoencoder as they are.
 """
 
-from sklearn.utils.validation import check_is_fitted
-
-from skae.checks.rows import fitted_rows, training_rows, used_samples
+from skae.checks.rows import check_fitted, fitted_rows, training_rows, used_samples
 from skae.checks.samples import in_own_shape, is_list_of_arrays
 from skae.outliers.drift import Reference
 from skae.outliers.estimator_fit import fit_estimator
@@ -27,7 +25,7 @@ class Samples:
 
     def _samples(self, X):
         """Validated rows, or samples for the fitted estimator to validate."""
-        check_is_fitted(self)
+        check_fitted(self)
         if self._is_for_judge(X, getattr(self, "estimator_", None)):
             return X
         return fitted_rows(self, X, allow_nan=True)

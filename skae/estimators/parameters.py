@@ -25,7 +25,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from skae.fitting.resolve import hidden_widths
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.dense import Dense
-from skae.state.plain import register
+from skae.state.registry import register
 
 __all__ = [
     "AUTO",

@@ -21,7 +21,7 @@ from skae.checks.labels import (
 )
 from skae.checks.rows import training_rows, unchanged_on_error
 from skae.estimators.autoencoder import AutoencoderTransformer
-from skae.estimators.classifying import Classifying
+from skae.estimators.exported_classifier import ExportedClassifier
 from skae.estimators.parameters import (
     AUTO,
     WIDTHS,
@@ -37,6 +37,7 @@ from skae.fitting.classifier_fit import StackedFit
 from skae.fitting.pretraining import layers_of
 from skae.parts.corruption import CORRUPTIONS
 from skae.rows.isolation import isolated
+from skae.training.recording import recording_of
 
 __all__ = ["StackedAEClassifier"]
 
@@ -44,7 +45,7 @@ __all__ = ["StackedAEClassifier"]
 @estimator
 class StackedAEClassifier(
     ClassNamePrefixFeaturesOutMixin,
-    Classifying,
+    ExportedClassifier,
     TransformerMixin,
     TrainedEstimator,
     DecayParameters,
@@ -222,9 +223,11 @@ default="gaussian"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        with unchanged_on_error(self):
+        recording = recording_of(self, continues=resuming)
+        with unchanged_on_error(self), recording as own:
             y, missing = labels_of(y)
-            fitting = self._fit_of(X, y, missing, sample_weight, reset=not resuming)
+            options = {"reset": not resuming, "recording": own}
+            fitting = self._fit_of(X, y, missing, sample_weight, **options)
             if resuming and not np.array_equal(fitting.classes, self.classes_):
                 raise ValueError(
                     f"y has the classes {fitting.classes.tolist()}, but the fitted "
@@ -285,7 +288,7 @@ default="gaussian"
         return self
 
     def _fit_of(
-        self, X, y, missing, sample_weight, classes=None, *, reset
+        self, X, y, missing, sample_weight, classes=None, *, reset, recording=None
     ) -> StackedFit:
         """A fit of validated rows and labels; without classes, of those in y."""
         rows, weight = training_rows(
@@ -301,8 +304,8 @@ default="gaussian"
             self._check_encoder()
         labels = class_numbers(y, missing, classes)
         balance = weights_of_classes(self.class_weight, classes, y[~missing])
-        layer_class = AutoencoderTransformer
-        fitting = StackedFit(self, rows, labels, classes, weight, balance, layer_class)
+        learned = labels, classes, weight, balance, AutoencoderTransformer
+        fitting = StackedFit(self, rows, *learned, recording=recording)
         self._check_released(fitting)
         return fitting
 
@@ -357,8 +360,8 @@ default="gaussian"
             When no layer was pretrained.
         """
         X = self._rows(X)
-        path = [each for each in (self._first, *self.autoencoders_) if each is not None]
-        if not path or not all(hasattr(each, "inverse_transform") for each in path):
+        path = self._pretrained_path()
+        if not path:
             raise ValueError(
                 "reconstruct needs pretrained layers with a decoder; this "
                 "StackedAEClassifier was fitted with pretrain=False, or on the encoder "

@@ -5,6 +5,13 @@ and the list below is the whole of the classes and functions that such a tree, o
 file, may name. The tree itself is made in `skae.state.plain`.
 """
 
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
 from skae.checks.conditions import Classes, Numbers
 from skae.fitting.pca_start import Units
 from skae.fitting.pretraining import FrozenEncoder
@@ -39,12 +46,13 @@ from skae.parts import (
     targets,
 )
 from skae.parts.base import COMPLETED
-from skae.state.container import FORMAT, check_format
+from skae.state.container import FORMAT, ModelFileError, check_format
 from skae.state.plain import deep_copy, from_plain, register, to_plain
 from skae.state.version import __version__
 from skae.statistics.code_density import CodeDensity, FittedMixture
+from skae.training.checkpoint import Checkpoint
 
-__all__ = ["StoredState"]
+__all__ = ["StoredState", "made_on", "refused", "warn_of_newer"]
 
 _PARTS = (
     anchored.AnchoredCodec,
@@ -101,6 +109,7 @@ register(
     AdversarialAutoencoder,
     Autoencoder,
     Calibration,
+    Checkpoint,
     Classes,
     CodeDensity,
     EnsembleScorer,
@@ -122,6 +131,9 @@ register(
     *_PARTS,
 )
 
+_DEVICE: ContextVar[Any] = ContextVar("device", default="cpu")
+_MADE: ContextVar[list | None] = ContextVar("made", default=None)
+
 
 class StoredState:
     """Pickled as plain values and arrays, and copied on the device where it is.
@@ -133,6 +145,12 @@ class StoredState:
         """What is kept of the attributes."""
         return super().__getstate__()
 
+    def __plain__(self) -> dict:
+        return self._own_state()
+
+    def __from_plain__(self, state: dict) -> None:
+        vars(self).update(state)
+
     def __getstate__(self):
         return {
             "format": FORMAT,
@@ -141,8 +159,19 @@ class StoredState:
         }
 
     def __setstate__(self, stored):
-        check_format(stored.get("format"), f"This {type(self).__name__}")
-        vars(self).update(from_plain(stored["state"]))
+        name = f"This {type(self).__name__}"
+        if "format" not in stored:
+            raise ModelFileError(
+                f"{name} was pickled before skae had a format that later versions "
+                "read; fit it anew."
+            )
+        check_format(stored["format"], name)
+        warn_of_newer(stored.get("skae_version"), name)
+        with refused(name):
+            vars(self).update(from_plain(stored["state"], _DEVICE.get()))
+        made = _MADE.get()
+        if made is not None:
+            made.append(self)
 
     def __copy__(self):
         duplicate = type(self).__new__(type(self))
@@ -151,3 +180,43 @@ class StoredState:
 
     def __deepcopy__(self, memo):
         return deep_copy(self, memo)
+
+
+@contextmanager
+def made_on(device) -> Iterator[list]:
+    """Where estimators that are unpickled here go, and those that were."""
+    made: list = []
+    before = _DEVICE.set(device), _MADE.set(made)
+    try:
+        yield made
+    finally:
+        _DEVICE.reset(before[0])
+        _MADE.reset(before[1])
+
+
+@contextmanager
+def refused(what: object) -> Iterator[None]:
+    """Whatever goes wrong while an object is made is a `ModelFileError`."""
+    try:
+        yield
+    except ModelFileError:
+        raise
+    except Exception as error:
+        raise ModelFileError(
+            f"{what} does not hold together: {type(error).__name__}: {error}"
+        ) from error
+
+
+def warn_of_newer(version: object, what: object) -> None:
+    """Warn where a later version of skae wrote what is read."""
+    if _numbers(version) > _numbers(__version__):
+        warnings.warn(
+            f"{what} comes from skae {version}, which is newer than the installed "
+            f"{__version__}. Results may differ; update skae.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _numbers(version: object) -> list[int]:
+    return [int(number) for number in re.findall(r"\d{1,9}", str(version))[:3]]

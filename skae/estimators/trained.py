@@ -4,15 +4,19 @@ Parameters of the training, rows in model units, chunks on the device and pickli
 Nothing here knows what the module computes.
 """
 
+from functools import wraps
+
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from torch.nn import Module
 
-from skae.checks.rows import fitted_rows
+from skae.checks.rows import check_fitted, fitted_rows
+from skae.estimators.exportable import Exportable
 from skae.estimators.parameters import TrainingParameters
 from skae.estimators.stored import StoredState
+from skae.exporting.ends import RowUnits
 from skae.fitting.callbacks import CallbackSupport
 from skae.rows.chunks import map_rows
 from skae.training.callbacks import named_callbacks
@@ -20,7 +24,9 @@ from skae.training.callbacks import named_callbacks
 __all__ = ["SingleTraining", "TrainedEstimator"]
 
 
-class TrainedEstimator(TrainingParameters, CallbackSupport, StoredState, BaseEstimator):
+class TrainedEstimator(
+    Exportable, TrainingParameters, CallbackSupport, StoredState, BaseEstimator
+):
     """Estimators with a trained module ``net_``, which sees (X - center) / scale.
 
     Attributes
@@ -122,7 +128,7 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, StoredState, BaseEst
 
     def _rows(self, X):
         """X for the fitted estimator, as float array or CSR matrix of rows."""
-        check_is_fitted(self)
+        check_fitted(self)
         rows = self._flattened(X, reset=False)
         return fitted_rows(self, rows, allow_nan=self._allows_nan)
 
@@ -131,7 +137,16 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, StoredState, BaseEst
         return next(self.net_.parameters()).device
 
     def _map_rows(
-        self, X, function, width, condition=None, *, units=None, dtype=None, out=None
+        self,
+        X,
+        function,
+        width,
+        condition=None,
+        *,
+        units=None,
+        dtype=None,
+        out=None,
+        draws=False,
     ):
         """Apply a function of scaled rows, and of their conditions, to chunks of X.
 
@@ -149,6 +164,8 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, StoredState, BaseEst
             Of the result; X's when left out.
         out : ndarray of shape (n_samples, width), optional
             Where the result goes.
+        draws : bool, default=False
+            Whether the function draws random numbers, which follow the batch's shape.
         """
         own = self.units_.center, self.units_.scale
         center, scale = own if units is None else units
@@ -164,6 +181,7 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, StoredState, BaseEst
             )
             X = _Joined(X, condition)
 
+            @wraps(function)
             def apply(rows):
                 return function(*(part.contiguous() for part in rows.split(widths, 1)))
 
@@ -172,7 +190,22 @@ class TrainedEstimator(TrainingParameters, CallbackSupport, StoredState, BaseEst
             scaled = np.ascontiguousarray((block - center) / scale)
             return torch.from_numpy(scaled).to(model.dtype)
 
-        return map_rows(X, to_model, apply, out, model.device)
+        owner = function if isinstance(function, Module) else self.net_
+        owner = None if draws else owner
+        return map_rows(X, to_model, apply, out, model.device, owner=owner)
+
+    def _row_units(self, **options) -> RowUnits:
+        """The end where rows of X enter or leave a module."""
+        units = self.units_
+        known_shape = getattr(self, "sample_shape_", None)
+        return RowUnits(
+            units.center,
+            units.scale,
+            units.constant,
+            shape=self._input_shape,
+            known_shape=known_shape or self._input_shape,
+            **options,
+        )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -25,6 +25,9 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
+from skae.exporting.ends import Scores
+from skae.exporting.fitted_function import FittedFunction
+from skae.exporting.functions import Bound
 from skae.fitting.defaults import defaults_for_variational
 from skae.fitting.resolve import Parts, hidden_widths
 from skae.models.elbo import importance_weighted_bound
@@ -202,16 +205,28 @@ default="relu"
 
     def _bounds(self, rows, condition=None):
         """Importance-weighted bound of each validated row, in nats of X's units."""
-        shape = self.n_importance_samples, self.n_components_
-        generator = torch.Generator("cpu").manual_seed(self._bound_seed)
-        epsilon = normal_numbers(shape, generator).to(self._device)
+        epsilon = self._bound_draws().to(self._device)
         change = self.units_.columns.log().sum()
 
         def bound(x, *condition):
             bounds = importance_weighted_bound(self.net_, x, epsilon, *condition)
             return bounds.cpu().double()[:, None] - change
 
-        return self._map_rows(rows, bound, 1, condition, dtype=np.float64)[:, 0]
+        bounds = self._map_rows(rows, bound, 1, condition, dtype=np.float64, draws=True)
+        return bounds[:, 0]
+
+    def _bound_draws(self):
+        """Standard normal numbers, the same for all rows and in every call."""
+        shape = self.n_importance_samples, self.n_components_
+        generator = torch.Generator("cpu").manual_seed(self._bound_seed)
+        return normal_numbers(shape, generator)
+
+    def _exports(self):
+        functions = super()._exports()
+        rows, body = functions["score_samples"].input, functions["score_samples"].body
+        bound = Bound(body.net, self._bound_draws(), rows.columns)
+        judge = FittedFunction(rows, bound, Scores())
+        return {**functions, "score_samples": judge}
 
     def score(self, X, y=None, sample_weight=None):
         """Mean bound of the log-likelihood, see ``score_samples``.

@@ -22,6 +22,7 @@ from skae.parts.dense import Dense, DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
 from skae.statistics.pca import PCAResult, moments
 from skae.training.batches import Batches
+from skae.training.global_numbers import GlobalNumbers
 from skae.training.held_out import HoldOut
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
@@ -273,6 +274,11 @@ class Fit(InitialModelFit):
             keep_last=judge is None and self.parts.kl_warmup > 0,
             on_round=on_round if self.progress.context is not None else None,
             state=state,
+            recording=self.recording,
+            # Dropout in users' modules draws from torch's global generator only.
+            numbers=GlobalNumbers(self.generator, self.device)
+            if self.architecture.draws_globally
+            else None,
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
         )
@@ -286,13 +292,7 @@ class Fit(InitialModelFit):
             start.noisy,
             self.conditions,
         )
-        # Dropout in users' modules draws from torch's global generator only.
-        own = self.architecture.draws_globally
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices, enabled=own):
-            if own:
-                torch.set_rng_state(self.generator.get_state())
-            trainer.train(batches)
+        trainer.train(batches)
         trainer.release()
         return trainer
 

@@ -17,7 +17,9 @@ from skae.fitting.callbacks import FitProgress
 from skae.fitting.classifier_stage import (
     Stage,
     StageTraining,
+    held_out_rows,
     neighbours_of,
+    planned,
     sample,
     stream,
 )
@@ -60,6 +62,8 @@ class StackedFit(BaseFit):
     class_weight : ndarray of shape (n_classes,)
     layer_class : type
         Of the pretrained layers, `AutoencoderTransformer`.
+    **options
+        Of `BaseFit`.
 
     Raises
     ------
@@ -68,9 +72,18 @@ class StackedFit(BaseFit):
     """
 
     def __init__(
-        self, estimator, X, labels, classes, weight, class_weight, layer_class
+        self,
+        estimator,
+        X,
+        labels,
+        classes,
+        weight,
+        class_weight,
+        layer_class,
+        **options,
     ):
-        super().__init__(estimator, X, weight, notifies=False)
+        options |= {"y": labels, "classes": classes, "class_weights": class_weight}
+        super().__init__(estimator, X, weight, notifies=False, **options)
         self.labels = labels
         self.classes = classes
         self.class_weight = class_weight
@@ -102,7 +115,7 @@ class StackedFit(BaseFit):
         """Fit from scratch."""
         self._begin()
         stack, n_pretrained = self._pretrained()
-        for stage in self._planned(n_pretrained):
+        for stage in planned(self, n_pretrained):
             if self.interrupted is None or stage.is_head:
                 self._run(stage, stack)
             if self.is_stopped:
@@ -122,7 +135,7 @@ class StackedFit(BaseFit):
         """
         self._begin()
         stack = self._taken_over(fitted, widths, first)
-        n_released = self._n_released(self.n_encoder)
+        n_released = self.n_released(self.n_encoder)
         self._run(Stage("fine-tuning", n_released, is_last=True), stack)
         return self._finished(stack)
 
@@ -132,7 +145,7 @@ class StackedFit(BaseFit):
         if self.interrupted is not None:
             raise interrupted_chunk()
         stack.calibrate(sample(self.rows_of(self.X)), preserve_output=True)
-        stream(self, stack, self._n_released(self.n_encoder))
+        stream(self, stack, self.n_released(self.n_encoder))
         if self.interrupted is not None:
             raise interrupted_chunk()
         return self._finished(stack)
@@ -145,7 +158,7 @@ class StackedFit(BaseFit):
         # Each chunk has noise and an order of its own.
         for generator in (self.generator, self.noise):
             generator.manual_seed(self.seed + len(self.loss_curve))
-        stream(self, stack, self._n_released(self.n_encoder))
+        stream(self, stack, self.n_released(self.n_encoder))
         if self.interrupted is not None:
             raise interrupted_chunk()
         self.n_iter += fitted.n_iter_
@@ -184,6 +197,7 @@ class StackedFit(BaseFit):
             loss,
             schedule=schedule,
             generator=self.noise,
+            recording=self.recording,
             callbacks=self.estimator.callbacks,
             verbose=self.estimator.verbose,
             **options,
@@ -209,6 +223,8 @@ class StackedFit(BaseFit):
 
     def note_interruption(self, stage: str) -> None:
         self.interrupted = self.interrupted or stage
+        if self.recording is not None:
+            self.recording.stop()
 
     def attributes(self, stack: Stack) -> dict:
         """Fitted attributes of a stack."""
@@ -239,19 +255,10 @@ class StackedFit(BaseFit):
         y = self.classes[self.labels[labelled]]
         self.progress = FitProgress(self.estimator, self.X[labelled], y)
         if self.estimator.early_stopping:
-            self._hold_out()
+            share = self.estimator.validation_fraction
+            self.held_out = held_out_rows(self.labels, share, self.seed)
 
     # The network before its labels
-
-    def _hold_out(self):
-        """Hold labelled rows out, class by class, but never all of a class."""
-        state = np.random.RandomState(self.seed)
-        share, held_out = self.estimator.validation_fraction, []
-        for number in range(len(self.classes)):
-            members = state.permutation(np.flatnonzero(self.labels == number))
-            size = min(max(1, round(share * len(members))), len(members) - 1)
-            held_out.append(members[:size])
-        self.held_out = np.sort(np.concatenate(held_out))
 
     def _pretrained(self, max_iter=None):
         """The whole stack, and how many of its layers are pretrained."""
@@ -308,6 +315,7 @@ class StackedFit(BaseFit):
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
             random_state=self.seed,
+            recording=self.recording,
         )
         for autoencoder in fits:
             self.autoencoders.append(autoencoder)
@@ -361,26 +369,10 @@ class StackedFit(BaseFit):
 
     # The stages
 
-    def _n_released(self, n_layers):
+    def n_released(self, n_layers: int) -> int:
+        """How many of so many encoder layers are trained in the end."""
         unfreeze = self.estimator.unfreeze_layers
         return n_layers if unfreeze == "all" else min(unfreeze, n_layers)
-
-    def _planned(self, n_pretrained):
-        n_new = max(0, self.n_encoder - n_pretrained)
-        if n_new:
-            # Untrained layers cannot be frozen.
-            n_released = n_new + self._n_released(n_pretrained)
-            if self.interrupted is None:
-                return [Stage("fine-tuning", n_released, is_last=True)]
-            return [Stage("head", n_new, is_head=True)]
-        n_released = self._n_released(self.n_encoder)
-        if n_released == 0:
-            return [Stage("head", 0, is_head=True, is_last=self.interrupted is None)]
-        between = [
-            Stage(f"{n} layer{'s' * (n > 1)} released", n) for n in range(1, n_released)
-        ]
-        last = Stage("fine-tuning", n_released, is_last=True)
-        return [Stage("head", 0, is_head=True), *between, last]
 
     def _run(self, stage: Stage, stack: Stack) -> None:
         try:

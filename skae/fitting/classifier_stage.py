@@ -31,7 +31,15 @@ from skae.rows.chunks import Rows
 from skae.statistics.neighbours import NeighbourLabels
 from skae.training.schedule import Schedule
 
-__all__ = ["Stage", "StageTraining", "neighbours_of", "sample", "stream"]
+__all__ = [
+    "Stage",
+    "StageTraining",
+    "held_out_rows",
+    "neighbours_of",
+    "planned",
+    "sample",
+    "stream",
+]
 
 _ROUNDS = 20
 _CALIBRATION_ROWS = 10_000
@@ -243,6 +251,25 @@ class StageTraining:
         }
 
 
+def planned(fitting, n_pretrained: int) -> list[Stage]:
+    """The stages of a fit of which so many layers are pretrained."""
+    n_new = max(0, fitting.n_encoder - n_pretrained)
+    if n_new:
+        # Untrained layers cannot be frozen.
+        n_released = n_new + fitting.n_released(n_pretrained)
+        if fitting.interrupted is None:
+            return [Stage("fine-tuning", n_released, is_last=True)]
+        return [Stage("head", n_new, is_head=True)]
+    n_released = fitting.n_released(fitting.n_encoder)
+    if n_released == 0:
+        return [Stage("head", 0, is_head=True, is_last=fitting.interrupted is None)]
+    between = [
+        Stage(f"{n} layer{'s' * (n > 1)} released", n) for n in range(1, n_released)
+    ]
+    last = Stage("fine-tuning", n_released, is_last=True)
+    return [Stage("head", 0, is_head=True), *between, last]
+
+
 def neighbours_of(fitting) -> NeighbourLabels | None:
     """Neighbours of the rows to learn from.
 
@@ -282,7 +309,7 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         n_batches,
         fitting.generator,
         uses_running_statistics=True,
-    )
+    ).to(fitting.device)
     batches = batches_of(fitting, rows, index, (size, 0), n_batches)
     fitting.train("epoch", loss, batches, schedule, keep_last=True)
 
@@ -303,6 +330,16 @@ def batches_of(fitting, rows, index, sizes, n_batches) -> PartlyLabelled:
         n_batches,
         fitting.generator,
     )
+
+
+def held_out_rows(labels, share: float, seed: int) -> np.ndarray:
+    """Numbers of labelled rows to hold out, of each class a share but never all."""
+    state, held_out = np.random.RandomState(seed), []
+    for number in range(labels.max() + 1):
+        members = state.permutation(np.flatnonzero(labels == number))
+        size = min(max(1, round(share * len(members))), len(members) - 1)
+        held_out.append(members[:size])
+    return np.sort(np.concatenate(held_out))
 
 
 def sample(rows: Rows, max_rows: int = _CALIBRATION_ROWS) -> torch.Tensor:

@@ -16,7 +16,7 @@ from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
 from skae.rows.devices import resolve_device
 from skae.rows.tensors import permutation
-from skae.training.callbacks import check_callbacks
+from skae.training.callbacks import acting, check_callbacks
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
 
@@ -49,26 +49,56 @@ class BaseFit:
         The condition of each row.
     notifies : bool, default=True
         Whether scikit-learn's callbacks are notified from here on.
+    recording : Recording, optional
+        Of a fit with a checkpoint.
+    **data : array, CSR matrix or None
+        What else the fit learns from, under its name.
     """
 
     # Whether the model starts as PCA.
     is_anchored = False
 
-    def __init__(self, estimator, X, weight, context=None, *, notifies=True):
+    def __init__(
+        self,
+        estimator,
+        X,
+        weight,
+        context=None,
+        *,
+        notifies=True,
+        recording=None,
+        **data,
+    ):
+        check_callbacks(estimator.callbacks)
         self.estimator = estimator
         self.X = X
         self.weight = weight
         self.context = context
         self.n_samples, self.n_features = X.shape
-        self.random_state = check_random_state(estimator.random_state)
+        self.device = resolve_device(estimator.device)
+        self.recording = recording
+        self.random_state = self._at_start(**data)
         self.seed = self.random_state.randint(np.iinfo(np.int32).max)
         if notifies:
             self.progress = FitProgress(estimator, X)
-        self.device = resolve_device(estimator.device)
         # Weights and batches are drawn on the CPU: the same on every device.
         self.generator = torch.Generator("cpu").manual_seed(self.seed)
         self.noise = torch.Generator(self.device).manual_seed(self.seed)
-        check_callbacks(estimator.callbacks)
+
+    def _at_start(self, **data) -> np.random.RandomState:
+        """The estimator's random state, or that of the fit that is taken up again."""
+        given = self.estimator.random_state
+        if self.recording is None:
+            return check_random_state(given)
+        return self.recording.open(
+            given,
+            self.device.type,
+            acting(self.estimator.callbacks),
+            X=self.X,
+            sample_weight=self.weight,
+            condition=self.context,
+            **data,
+        )
 
     def end(self, fitted: dict) -> None:
         """Notify scikit-learn's callbacks, and report how the fit went."""

@@ -54,15 +54,15 @@ class GANFit(BaseFit):
     context : ndarray of shape (n_samples, n_context) or None
     parts : tuple
         What builds the generator, and what builds the critic.
+    recording : Recording, optional
     """
 
-    def __init__(self, estimator, X, weight, context, parts):
-        super().__init__(estimator, X, weight, context)
+    def __init__(self, estimator, X, weight, context, parts, recording=None):
+        super().__init__(estimator, X, weight, context, recording=recording)
         self.generator_part, self.critic_part = parts
         self.is_conv = estimator.architecture == "conv"
         n_components = min(self.n_features, _MAX_COMPONENTS)
         self.n_components = int(value_or_default(estimator.n_components, n_components))
-        self.coverages: list[float] = []
         n_modes = estimator.n_modes
         if n_modes is not None and n_modes > self.n_samples:
             raise ValueError(
@@ -164,6 +164,7 @@ class GANFit(BaseFit):
             self._tensor(self.weight),
             context=None if context is None else Rows(context, 0.0, 1.0, self.device),
         )
+        self.trainer = trainer
         trainer.train(batches)
         trainer.release()
         return trainer
@@ -179,7 +180,8 @@ class GANFit(BaseFit):
     def _trainer(self, module, schedule, judge, modes) -> AlternatingTrainer:
         def on_round(_, module):
             if modes is not None:
-                self.coverages.append(self._collapse_check(module, modes).coverage)
+                coverage = self._collapse_check(module, modes).coverage
+                self.trainer.history.record("mode_coverage", coverage)
             return self.progress.round(
                 lambda: self._attributes(copy_without_replay(module))
             )
@@ -195,6 +197,7 @@ class GANFit(BaseFit):
             # The losses of generator and critic say nothing of the samples.
             keep_last=judge is None,
             on_round=on_round if is_used else None,
+            recording=self.recording,
             callbacks=self.estimator.callbacks,
             verbose=self.estimator.verbose,
         )
@@ -222,7 +225,8 @@ class GANFit(BaseFit):
         }
 
     def _curves(self, trainer, earlier=None) -> dict:
-        coverages = self.coverages
+        rounds = finished_rounds(trainer)
+        coverages = [r["mode_coverage"] for r in rounds if "mode_coverage" in r]
         if earlier is not None:
             coverages = [*(earlier.mode_coverage_curve_ or ()), *coverages]
         return {

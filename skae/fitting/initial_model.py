@@ -89,10 +89,22 @@ class InitialModelFit(BaseFit):
         The targets, where X is not its own.
     context : ndarray of shape (n_samples, n_context), optional
         The condition of each row.
+    recording : Recording, optional
     """
 
-    def __init__(self, estimator, X, weight, parts: Parts, clean=None, context=None):
-        super().__init__(estimator, X, weight, context)
+    def __init__(
+        self,
+        estimator,
+        X,
+        weight,
+        parts: Parts,
+        clean=None,
+        context=None,
+        recording=None,
+    ):
+        super().__init__(
+            estimator, X, weight, context, recording=recording, targets=clean
+        )
         self.clean = clean
         self.targets = X if clean is None else clean
         self.conditions = None

@@ -61,7 +61,8 @@ class Units:
 
     def to_x(self, x: Tensor) -> Tensor:
         """Rows of the model as float64 rows of X on the CPU."""
-        rows = x.cpu().double() * self.columns + as_double(self.center)
+        scale = self.scale if np.ndim(self.scale) == 0 else as_double(self.scale)
+        rows = x.cpu().double() * scale + as_double(self.center)
         if self.constant is None:
             return rows
         constant = as_double(self.constant)

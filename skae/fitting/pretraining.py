@@ -35,6 +35,7 @@ def pretrain(
     hidden_noise,
     first=None,
     weight=None,
+    recording=None,
     **parameters,
 ) -> Iterator:
     """Fit one autoencoder a layer, each to the codes of the one before.
@@ -54,6 +55,8 @@ def pretrain(
     first : fitted autoencoder, optional
         Its codes are the input of the first layer.
     weight : ndarray of shape (n_samples,), optional
+    recording : Recording, optional
+        Of the fit around these.
     **parameters
         Of `AutoencoderTransformer`; ``max_iter=None`` trains for one epoch and at least
         200 steps, fewer for fewer than 50 rows.
@@ -75,7 +78,13 @@ def pretrain(
             corruption=noise,
             **_schedule(codes.shape, parameters),
         )
-        yield below.fit(codes, sample_weight=weight)
+        if recording is not None:
+            below.callbacks = recording.joined(below.callbacks)
+        try:
+            below.fit(codes, sample_weight=weight)
+        finally:
+            below.callbacks = parameters.get("callbacks")
+        yield below
 
 
 def codes_of(autoencoder, X) -> np.ndarray:

@@ -18,6 +18,7 @@ from skae.models.semi_supervised_losses import LadderDecoder, TwoPasses
 from skae.models.stack import Pass, Stack
 from skae.rows.chunks import Rows
 from skae.rows.tensors import permutation
+from skae.state.plain import register
 from skae.statistics.label_graph import SpreadLabels
 
 __all__ = ["Classification", "Labelled", "PartlyLabelled", "Unlabelled"]
@@ -187,6 +188,10 @@ class PartlyLabelled:
         self.label_weight = label_weight
         self.n_batches = n_batches
         self.spread = None
+        self.generator = generator
+        # Row numbers of batches to come.
+        self._drawn: list[list[np.ndarray]] = []
+        self._n_yielded, self._is_loaded = 0, False
         labelled = np.flatnonzero(labels >= 0)
         self._labelled = _Permutations(labelled, sizes[0], generator)
         self._all = None
@@ -210,17 +215,47 @@ class PartlyLabelled:
             self._graph = [torch.as_tensor(value, device=device) for value in values]
 
     def __iter__(self) -> Iterator[tuple[Labelled, Unlabelled | None]]:
-        left, device = self.n_batches, self.rows.device
-        while left:
-            drawn = [self._draw() for _ in range(min(left, _DRAWN))]
-            left -= len(drawn)
+        if not self._is_loaded:
+            self._drawn, self._n_yielded = [], 0
+        self._is_loaded = False
+        device = self.rows.device
+        while self._n_yielded < self.n_batches:
+            if not self._drawn:
+                n_left = self.n_batches - self._n_yielded
+                self._drawn = [self._draw() for _ in range(min(n_left, _DRAWN))]
             # To the device once, not batch by batch.
             places = [
                 torch.as_tensor(np.stack(numbers), device=device)
-                for numbers in zip(*drawn, strict=True)
+                for numbers in zip(*self._drawn, strict=True)
             ]
-            for number, numbers in enumerate(drawn):
+            for number in range(len(self._drawn)):
+                self._n_yielded += 1
+                numbers = self._drawn.pop(0)
                 yield self._batch(numbers, [each[number] for each in places])
+
+    def state(self) -> dict:
+        """What batches that go on after the last one drawn need beside the rows."""
+        spread = self.spread
+        return {
+            "labelled": self._labelled.left,
+            "all": None if self._all is None else self._all.left,
+            "drawn": [list(numbers) for numbers in self._drawn],
+            "n_yielded": self._n_yielded,
+            "spread": None if spread is None else [spread.target, spread.confidence],
+            "generator": self.generator.get_state().numpy(),
+        }
+
+    def load(self, state: dict) -> None:
+        """Go on from a state: the next round is the rest of its round."""
+        self._labelled.left = state["labelled"]
+        if self._all is not None:
+            self._all.left = state["all"]
+        self._drawn, self._n_yielded = state["drawn"], state["n_yielded"]
+        self.spread = (
+            None if state["spread"] is None else SpreadLabels(*state["spread"])
+        )
+        self.generator.set_state(torch.from_numpy(state["generator"]))
+        self._is_loaded = True
 
     def _draw(self) -> list[np.ndarray]:
         """Row numbers: labelled ones and, where they take part, others."""
@@ -235,6 +270,9 @@ class PartlyLabelled:
             return labelled, None
         of_all = (values[places[1]] for values in (self.weight, *self._graph))
         return labelled, Unlabelled(others[0], *of_all)
+
+
+register(Labelled, Unlabelled)
 
 
 class _Permutations:

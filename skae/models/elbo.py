@@ -18,7 +18,12 @@ _ENTRIES = 2**21
 
 
 def importance_weighted_bound(
-    model: Autoencoder, x: Tensor, epsilon: Tensor, context: Tensor | None = None
+    model: Autoencoder,
+    x: Tensor,
+    epsilon: Tensor,
+    context: Tensor | None = None,
+    *,
+    at_once: int | None = None,
 ) -> Tensor:
     """log mean_s p(x | z_s) p(z_s) / q(z_s | x), z_s = mu + sigma epsilon_s.
 
@@ -34,6 +39,8 @@ def importance_weighted_bound(
         Standard normal; the same for all rows, so that a row's bound does not depend
         on the others.
     context : Tensor of shape (batch, n_context), optional
+    at_once : int, optional
+        Draws that are decoded together; as many as memory suits where left out.
 
     Returns
     -------
@@ -42,7 +49,7 @@ def importance_weighted_bound(
     conditions = () if context is None else (context,)
     h = model.codec.encode(x, *conditions)
     mu, sigma = model.prior.location(h), model.prior.scale(h)
-    at_once = max(1, _ENTRIES // x.numel())
+    at_once = at_once or max(1, _ENTRIES // x.numel())
     weights = []
     for drawn in epsilon.split(at_once):
         z = mu + sigma * drawn.unsqueeze(1)

@@ -211,6 +211,14 @@ class Replay:
         self.share = share
         self.past: list[Any] = []
 
+    def state(self) -> list[Any]:
+        """The earlier rows, contexts and weights."""
+        return self.past
+
+    def load(self, past: list[Any]) -> None:
+        """Go on from a state."""
+        self.past = past
+
     def __call__(
         self,
         made: Tensor,

@@ -64,6 +64,16 @@ class Calibration:
         """
         return (self._no_higher(scores) + 1) / (self._count[-1] + 1)
 
+    @property
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted scores, and the p-value of a row with so many of them no higher."""
+        return self.scores, (self._count + 1) / (self._count[-1] + 1)
+
+    @property
+    def largest_step(self) -> float:
+        """By how much the p-values of neighbouring scores may differ."""
+        return float(self.weight.max() / (self._count[-1] + 1))
+
     def share(self, scores) -> np.ndarray:
         """Share of the calibration rows that score no higher, in [0, 1]."""
         return self._no_higher(scores) / self._count[-1]

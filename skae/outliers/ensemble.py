@@ -192,7 +192,7 @@ def _shares(recognised: Tensor, in_bag: Tensor | None = None) -> Tensor:
     if in_bag is not None:
         judges &= ~in_bag
         judges = torch.where(judges.any(0), judges, ~in_bag)
-    share = torch.where(judges.any(0), judges, True).float()
+    share = (judges | ~judges.any(0)).float()
     return share / share.sum(0)
 
 

@@ -16,6 +16,7 @@ from skae.outliers.reconstruction_scorer import (
     best_score,
     nameless,
 )
+from skae.training.checkpoint import Checkpoint, split_callbacks
 
 __all__ = ["fit_estimator", "is_fitted"]
 
@@ -72,8 +73,7 @@ def _fitted_clone(estimator, X, weight, random_state):
             f"estimator={type(estimator).__name__}() needs y in fit, which a detector "
             "does not have; fit it first and pass the fitted one."
         )
-    seed = check_random_state(random_state).randint(2**31 - 1)
-    random = np.random.default_rng(int(seed))
+    random = np.random.default_rng(_seed(estimator, random_state))
     order = random.permutation(n_samples)
     n_held_out = max(1, round(_VALIDATION_FRACTION * n_samples))
     held_out, rest = np.sort(order[:n_held_out]), np.sort(order[n_held_out:])
@@ -86,6 +86,16 @@ def _fitted_clone(estimator, X, weight, random_state):
         estimator.set_params(random_state=int(random.integers(2**31)))
     weights = {} if weight is None else {"sample_weight": weight[rest]}
     return estimator.fit(_safe_indexing(X, rest), **weights), held_out
+
+
+def _seed(estimator, random_state) -> int:
+    """A seed for the split, that of the checkpoint where a fit goes on."""
+    callbacks = getattr(estimator, "callbacks", None)
+    if isinstance(callbacks, list | tuple):
+        checkpoint, _ = split_callbacks(callbacks)
+        if isinstance(checkpoint, Checkpoint):
+            return checkpoint.seed(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _check_columns(estimator, n_features, names):

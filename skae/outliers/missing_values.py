@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
+from torch import Tensor
 
 from skae.checks.samples import entries_of
 from skae.outliers.calibration import quantile
 from skae.rows.chunks import chunks
+from skae.rows.tensors import as_double
+from skae.statistics.ranks import n_below
 
-__all__ = ["MissingPenalty"]
+__all__ = ["MissingPenalty", "nats"]
 
 # Where the tail of calibration scores is measured, below their median.
 _TAIL = 0.05
@@ -85,13 +88,9 @@ class MissingPenalty:
         """What is taken off the score of each row."""
         own = 0 if training else 1
         rarity = _products(X, 1 / (self.n_missing + own).clip(min=1))
-        # Rounding must not tell equal rarities apart.
-        place = np.searchsorted(self.levels, rarity * (1 - 1e-9))
-        share = (self.above[place] + own) / (self.above[0] + own)
-        rarest = max(self.levels[-1], 1.0)
-        nats = np.log(np.maximum(rarity / rarest, 1)) - np.log(share)
+        tables = map(as_double, (rarity, self.levels, self.above))
         n_missing = _products(X, np.ones(len(self.n_missing)))
-        return self.unit * nats + self.typical * n_missing
+        return self.unit * nats(*tables, own).numpy() + self.typical * n_missing
 
     def parts(self, X) -> np.ndarray:
         """What every entry takes off, in the form of X."""
@@ -101,6 +100,24 @@ class MissingPenalty:
         surprise = self.totals(X) - self.typical * missing.sum(1)
         share = rarity / rarity.sum(1, keepdims=True).clip(min=np.finfo(float).tiny)
         return entries.restored(surprise[:, None] * share + self.typical * missing)
+
+
+def nats(rarity: Tensor, levels: Tensor, above: Tensor, own: int) -> Tensor:
+    """The surprise of rarities, as `MissingPenalty` says, all float64.
+
+    Parameters
+    ----------
+    rarity : Tensor of shape (n_rows,)
+    levels : Tensor of shape (n_levels,)
+    above : Tensor of shape (n_levels + 1,)
+    own : int
+        One for new rows, which count themselves; zero for training rows.
+    """
+    # Rounding must not tell equal rarities apart.
+    place = n_below(levels, rarity * (1 - 1e-9))
+    share = (above[place] + own) / (above[0] + own)
+    rarest = levels[-1].clamp_min(1.0)
+    return (rarity / rarest).clamp_min(1.0).log() - share.log()
 
 
 def _products(X, of_feature) -> np.ndarray:

@@ -67,7 +67,8 @@ class Neighbours:
         distance = difference.mean(2)
         is_known = (distance <= self.tolerance) & (self.n_copies[places] <= most_copies)
         nearest = distance.masked_fill_(is_known, torch.inf).argmin(1)
-        return difference[torch.arange(len(x), device=x.device), nearest]
+        place = nearest[:, None, None].expand(-1, 1, x.shape[1])
+        return difference.gather(1, place).squeeze(1)
 
     def to(self, device: torch.device | str) -> "Neighbours":
         """A copy on a device."""

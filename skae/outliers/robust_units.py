@@ -17,6 +17,7 @@ __all__ = [
     "by_depth",
     "deepest",
     "few_rows_of",
+    "logarithmic",
     "nearest_other",
     "trusted_rows",
 ]
@@ -73,6 +74,16 @@ class RobustUnits:
         largest = np.where(width > 0, _LARGEST, len(X) ** 0.5)
         return cls(center, np.where(constant, 1.0, scale), largest)
 
+    @property
+    def linear_scale(self) -> np.ndarray:
+        """What X - center is divided by before the logarithm, of X's units."""
+        return _KNEE * self.scale
+
+    @property
+    def linear_limit(self) -> Tensor:
+        """The largest quotient that counts, float32."""
+        return torch.from_numpy(np.array(self.largest / _KNEE, dtype=np.float32))
+
     def resolution(self, n_digits: int = 6) -> np.ndarray:
         """Half a unit of the last of so many digits of each centre, in robust units."""
         return 0.5 * 10.0 ** (1 - n_digits) * np.abs(self.center) / self.scale
@@ -81,19 +92,28 @@ class RobustUnits:
         """Rows in robust units, float32 and contiguous; NaN counts as the median."""
         z = np.empty(X.shape, dtype=np.float32)
         with np.errstate(over="ignore"):
-            np.divide(X - self.center, _KNEE * self.scale, out=z, casting="unsafe")
-        largest = torch.from_numpy(np.asarray(self.largest / _KNEE, dtype=np.float32))
-        u = _asinh(torch.from_numpy(z).clamp_(-largest, largest)).mul_(_KNEE)
-        # Adding zero turns -0.0 into 0.0.
-        return u.nan_to_num_(0.0).add_(0.0)
+            np.divide(X - self.center, self.linear_scale, out=z, casting="unsafe")
+        return logarithmic(torch.from_numpy(z), self.linear_limit)
 
     def to_x(self, u: np.ndarray) -> np.ndarray:
         """Rows of robust units back in X's units, float64."""
         return self.center + self.scale * _KNEE * np.sinh(u / _KNEE)
 
 
+def logarithmic(z: Tensor, largest: Tensor) -> Tensor:
+    """The u of `RobustUnits` from (X - center) / (3 scale); NaN becomes zero.
+
+    Entries beyond ``largest``, of shape ``(n_features,)`` or ``()``, are all the same.
+    """
+    z = z.masked_fill(z.isnan(), 0.0).clamp(-largest, largest)
+    # Adding zero turns -0.0 into 0.0.
+    return _asinh(z) * _KNEE + 0.0
+
+
 def _asinh(z: Tensor) -> Tensor:
     """asinh in operations that torch vectorises: six times as fast as its own."""
+    if z.requires_grad or torch.compiler.is_compiling():
+        return torch.asinh(z)
     size = z.abs()
     share = size / torch.hypot(size, size.new_ones(())).add_(1)
     return size.addcmul_(size, share).log1p_().copysign_(z)

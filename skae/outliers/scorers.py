@@ -61,7 +61,23 @@ class EnsembleScorer:
     def scores(self, X, n_jobs=None) -> np.ndarray:
         """Minus the error in multiples of a typical row's."""
 
-        return -self._map(X, self._errors, 1, n_jobs)[:, 0]
+        def errors(x):
+            return self.errors(x).unsqueeze(1)
+
+        return -self._map(X, errors, 1, n_jobs)[:, 0]
+
+    def errors(self, x: torch.Tensor, in_bag=None) -> torch.Tensor:
+        """Minus the scores of rows in robust units, ``(batch, n_features)``.
+
+        With ``in_bag``, bool Tensor of shape (n_members, batch), those of training rows
+        that stand for new ones.
+        """
+        error = self.ensemble.errors(x, in_bag)
+        if self.neighbours is not None:
+            # A training row that stands for a new one plays the part of its copy.
+            part = self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
+            error = error + part
+        return error
 
     def model_scores(self, x, in_bag, n_jobs=None) -> np.ndarray:
         """Scores of rows in robust units by the members that did not train on them.
@@ -76,7 +92,7 @@ class EnsembleScorer:
 
         def score(rows):
             part, barred = rows[:, :width], rows[:, width:].mT > 0
-            return -self._errors(part.contiguous(), barred)
+            return -self.errors(part.contiguous(), barred).unsqueeze(1)
 
         rows = np.concatenate([x.cpu().numpy(), in_bag], axis=1, dtype=np.float32)
         out = np.empty((len(rows), 1))
@@ -113,29 +129,22 @@ class EnsembleScorer:
         neighbours = None if self.neighbours is None else self.neighbours.to(device)
         return EnsembleScorer(self.units, members, neighbours)
 
-    def _errors(self, x, in_bag=None):
-        error = self.ensemble.errors(x, in_bag)
-        if self.neighbours is not None:
-            # A training row that stands for a new one plays the part of its copy.
-            error += self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
-        return error.unsqueeze(1)
-
     def _of_neighbours(self, x, most_copies=0):
         """What each feature adds to the distance to the nearest row."""
         difference = self.neighbours.differences(x, most_copies)
         return difference.mul_(_NEIGHBOUR_WEIGHT / self.neighbours.typical / x.shape[1])
 
     def _map(self, X, function, width, n_jobs):
-        out = np.empty((X.shape[0], width))
-        return self._fill(X, self.units.to_model, function, out, n_jobs)
+        out, owner = np.empty((X.shape[0], width)), self.ensemble
+        return self._fill(X, self.units.to_model, function, out, n_jobs, owner)
 
-    def _fill(self, X, to_model, function, out, n_jobs):
+    def _fill(self, X, to_model, function, out, n_jobs, owner=None):
         n_rows = self.ensemble.n_rows
         if self.neighbours is not None:
             n_rows = min(n_rows, product_rows(self.device, self.neighbours.n_rows)) // 4
         elif len(self.units.center) <= _NARROW:
             n_rows *= 2
-        return map_rows(X, to_model, function, out, self.device, n_jobs, n_rows)
+        return map_rows(X, to_model, function, out, self.device, n_jobs, n_rows, owner)
 
     def __getstate__(self):
         return {k: v for k, v in vars(self).items() if k != "ensemble"}

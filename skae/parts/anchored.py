@@ -55,11 +55,15 @@ class Anchor(NamedTuple):
 
     def encoder(self) -> Tensor:
         """E at the start."""
-        return self.axes * self.shrinkage.sqrt().unsqueeze(-2)
+        return _shrunk(self.axes, self.shrinkage)
 
     def decoder(self) -> Tensor:
         """s D at the start."""
         return self.encoder().mT * self.raw_slope.unsqueeze(-2)
+
+
+def _shrunk(axes: Tensor, shrinkage: Tensor) -> Tensor:
+    return axes * shrinkage.sqrt().unsqueeze(-2)
 
 
 class AnchoredCodec(Codec):
@@ -90,9 +94,12 @@ class AnchoredCodec(Codec):
     """
 
     is_anchored = True
+    axes: Tensor
+    shrinkage: Tensor
     scale: Tensor
     center: Tensor
     raw_center: Tensor
+    raw_slope: Tensor
     input_scale: Tensor
     output_scale: Tensor
     start: Tensor | None
@@ -154,13 +161,14 @@ class AnchoredCodec(Codec):
         """h for rows x in model units; missing entries count as their mean."""
         scaled = x * self.input_scale
         h = self.codec.encode(self.bounded(scaled), context)
-        centred, sigma = self.centred(x), self._row(self.scale)
+        centred, sigma, guard = self.centred(x), self._row(self.scale), self.guard
         h = self.moved(h, product(centred, self.encoder_path) / sigma)
-        if self.guard is not None and not self.training:
-            start = product(centred, self.anchor().encoder()) / sigma
-            start = self.moved(torch.zeros_like(h), start)
-            trust = self.guard.input_trust(scaled.nan_to_num())
-            h = start + trust * (h - start)
+        if guard is not None and not self.training:
+            start = product(centred, _shrunk(self.axes, self.shrinkage)) / sigma
+            if self.n_components < h.shape[-1]:
+                start = self.moved(torch.zeros_like(h), start)
+            scaled = scaled.nan_to_num() if self.allows_missing else scaled
+            h = torch.lerp(start, h, guard.input_trust(scaled))
         return h * sigma if self.keeps_units else h
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -168,9 +176,11 @@ class AnchoredCodec(Codec):
         code, z = (z / sigma, z) if self.keeps_units else (z, z * sigma)
         raw = self.codec.decode(self.bounded(code), context)
         raw = (raw + product(z, self.decoder_axes())) * self.output_scale
-        if self.guard is not None and not self.training:
-            start = product(z, self.anchor().decoder())
-            raw = start + self.guard.code_trust(code) * (raw - start)
+        guard = self.guard
+        if guard is not None and not self.training:
+            axes = _shrunk(self.axes, self.shrinkage).mT
+            start = product(z, axes * self.raw_slope.unsqueeze(-2))
+            raw = torch.lerp(start, raw, guard.code_trust(code))
         return raw + self._row(self.raw_center)
 
     def magnitudes(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -166,7 +166,7 @@ class DenseCodec(Codec):
         self.encoder_weights, self.encoder_biases = _empty(down, members)
         self.decoder_weights, self.decoder_biases = _empty(up, members)
         if self.tied:
-            self.decoder_weights = nn.ParameterList()
+            self.decoder_weights = _Parameters()
         self.register_buffer("input_scale", torch.ones(n_features, **SINGLE))
 
     @torch.no_grad()
@@ -296,10 +296,10 @@ class DenseCodec(Codec):
 
 def _empty(
     widths: list[int], members: int | None
-) -> tuple[nn.ParameterList, nn.ParameterList]:
+) -> tuple["_Parameters", "_Parameters"]:
     """Weights and biases of zero between layers of these widths."""
     lead = () if members is None else (members,)
-    weights, biases = nn.ParameterList(), nn.ParameterList()
+    weights, biases = _Parameters(), _Parameters()
     for n_in, n_out in pairwise(widths):
         weight = torch.zeros(*lead, n_in, n_out, **SINGLE)
         if n_out < n_in:
@@ -308,3 +308,10 @@ def _empty(
         weights.append(nn.Parameter(weight))
         biases.append(nn.Parameter(torch.zeros(*lead, n_out, **SINGLE)))
     return weights, biases
+
+
+class _Parameters(nn.ParameterList):
+    """A list of parameters that is quick to iterate."""
+
+    def __iter__(self):
+        return iter(self._parameters.values())

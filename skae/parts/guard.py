@@ -180,4 +180,4 @@ def earned_limits(
 
 def _trust(size: Tensor, limit: Tensor) -> Tensor:
     far = (size.abs() / limit).amax(-1, keepdim=True)
-    return (2 - far / REACH).clamp(0, 1)
+    return torch.rsub(far, 2, alpha=1 / REACH).clamp_(0, 1)

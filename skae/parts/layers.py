@@ -16,6 +16,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.random_numbers import normal_numbers
+from skae.rows.few_rows import FEW_ROWS
 from skae.rows.tensors import SINGLE
 
 __all__ = [
@@ -194,7 +195,7 @@ class Up(Layer):
             patches = torch.addmm(bias, rows, self.weight.flatten(1))
             shape = (high.output, wide.output, n_out, high.kernel, wide.kernel)
             x = patches.view(-1, *shape).permute(0, 3, 1, 4, 2, 5)
-            x = x.reshape(len(h), n_out, high.size + high.extra, -1)
+            x = x.reshape(h.shape[0], n_out, high.size + high.extra, -1)
         else:
             stride = [window.stride for window in self.windows]
             padding = [window.padding for window in self.windows]
@@ -218,7 +219,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     n_out)``.
     """
     if x.ndim == weight.ndim == 2:
-        if _is_unsteady(weight):
+        if _is_unsteady(x, weight):
             return product(x, weight) + bias
         return torch.addmm(bias, x, weight)
     if x.ndim == weight.ndim == 3:
@@ -228,16 +229,23 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def product(x: Tensor, weight: Tensor) -> Tensor:
     """x @ weight; without gradients, a row's result does not depend on its place."""
-    if x.ndim == weight.ndim == 2 and _is_unsteady(weight):
+    if x.ndim == weight.ndim == 2 and _is_unsteady(x, weight):
         n_out = weight.shape[1]
         padded = F.pad(weight, (0, -n_out % _STEADY_WIDTH)).contiguous()
         return (x @ padded)[:, :n_out]
     return x @ weight
 
 
-def _is_unsteady(weight: Tensor) -> bool:
-    """Whether the last bits of a row of the product may depend on its place."""
-    if torch.is_grad_enabled() or weight.device.type != "cpu":
+def _is_unsteady(x: Tensor, weight: Tensor) -> bool:
+    """Whether the last bits of a row of the product may depend on its place.
+
+    Of few rows the copy of the weights would take longest; `fewest_rows` tries whether
+    they are steady without.
+    """
+    if torch.compiler.is_compiling():
+        # An exported graph takes any number of rows.
+        return False
+    if x.size(0) <= FEW_ROWS or torch.is_grad_enabled() or weight.device.type != "cpu":
         return False
     return weight.shape[1] % _STEADY_WIDTH > 0 or not weight.is_contiguous()
 

@@ -193,7 +193,7 @@ class RecurrentCodec(Codec):
         last = (~missing[..., 0]).sum(0).clamp_min(1) - 1
         # The states at frames without steps are computed and never used.
         states = self._states(self.encoder, frames.masked_fill(missing, 0))
-        state = states[last, torch.arange(len(x), device=x.device)]
+        state = states[last, torch.arange(x.shape[0], device=x.device)]
         return self.to_code(joined(state, context))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:

@@ -5,6 +5,8 @@ on the device; `map_rows` fills an array with a function of rows.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from skae.rows.devices import (
     product_rows,
     resident_bytes,
 )
+from skae.rows.few_rows import FEW_ROWS, fewest_rows
 from skae.rows.isolation import isolated
 
 __all__ = ["Rows", "chunks", "map_rows"]
@@ -42,6 +45,7 @@ def map_rows(
     device: torch.device,
     n_jobs: int | None = None,
     n_rows: int | None = None,
+    owner: Any = None,
 ) -> np.ndarray:
     """Fill an array with a function of rows, chunk by chunk.
 
@@ -59,6 +63,9 @@ def map_rows(
         Chunks at a time, as in joblib; the result is the same.
     n_rows : int, optional
         Rows of every call of the function, by default `product_rows`.
+    owner : object, optional
+        Has the weights of the function, where that draws nothing: few rows then go
+        through smaller products, see `fewest_rows`.
 
     Returns
     -------
@@ -72,14 +79,9 @@ def map_rows(
         it gets fewer at a time.
     """
     n_rows = n_rows or product_rows(device)
-
-    @isolated
-    @torch.no_grad()
-    def fill(rows):
-        block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-        with full_precision(device):
-            out[rows] = _mapped(to_model(block), function, device, n_rows)
-
+    if X.shape[0] <= FEW_ROWS and owner is not None and device.type == "cpu":
+        return _fill_few(X, to_model, function, out, n_rows, owner)
+    fill = partial(_fill, X, to_model, function, out, device, n_rows)
     # Whole products, and no more of them than the processor's cache takes.
     step = n_rows * max(1, _CACHE_BYTES // (8 * X.shape[1] * n_rows))
     if X.shape[0] <= step:
@@ -90,6 +92,14 @@ def map_rows(
         for start in range(0, X.shape[0], step)
     )
     return out
+
+
+@isolated
+@torch.no_grad()
+def _fill(X, to_model, function, out, device, n_rows, rows):
+    block = X[rows].toarray() if sparse.issparse(X) else X[rows]
+    with full_precision(device):
+        out[rows] = _mapped(to_model(block), function, device, n_rows)
 
 
 def _mapped(x: Tensor, function, device: torch.device, n_rows: int) -> np.ndarray:
@@ -112,8 +122,20 @@ def _mapped(x: Tensor, function, device: torch.device, n_rows: int) -> np.ndarra
     return _mapped(x, function, device, n_rows // 2)
 
 
+@isolated
+@torch.no_grad()
+def _fill_few(X, to_model, function, out, n_rows, owner):
+    """Fill ``out`` on the CPU."""
+    n_here = X.shape[0]
+    if n_here:
+        x = to_model(X.toarray() if sparse.issparse(X) else X[:])
+        n_rows = fewest_rows(owner, function, x, n_rows)
+        out[:] = function(_padded(x, n_rows))[:n_here].numpy()
+    return out
+
+
 def _padded(x: Tensor, n_rows: int) -> Tensor:
-    missing = n_rows - len(x)
+    missing = n_rows - x.size(0)
     return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
 
 

@@ -7,13 +7,16 @@ imported by a name that stands in a tree: only registered classes and functions,
 those that the caller passes, are made. This module knows no class of skae.
 
 A dictionary with the key ``"$"``, which names one of the kinds below, stands for what
-is neither a plain value nor an array.
+is neither a plain value nor an array. A tree may come from anyone: whatever is read is
+checked, and takes no memory but that of the tree.
 """
 
 import copy
+import copyreg
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -21,39 +24,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skae.state.reading import MOST_LEVELS, NUMBERS, from_plain
+from skae.state.registry import register, registered_name
+
 __all__ = ["Foreign", "deep_copy", "from_plain", "register", "to_plain"]
 
-_CLASSES: dict[str, Any] = {
-    f"torch.nn.{name}": value
-    for name, value in vars(nn).items()
-    if isinstance(value, type) and issubclass(value, nn.Module)
-}
-_NAMES: dict[Any, str] = {value: name for name, value in _CLASSES.items()}
 _VALUES = type(None), bool, int, float, str
-_TORCH_DTYPES = {
-    str(value).removeprefix("torch."): value
-    for value in vars(torch).values()
-    if isinstance(value, torch.dtype)
-}
-# An estimator is a few modules deep, and users' modules a few more.
-_MOST_LEVELS = 100
+# Tensors that NumPy cannot hold, by the integers that have their bits.
+_AS_INTEGERS = {1: torch.uint8, 2: torch.int16}
+_IN_NUMPY = torch.float16, torch.float32, torch.float64
 
-Foreign = Callable[[Any], Any]
-
-
-def register(*things: Any) -> None:
-    """Allow these classes and functions in trees, under their names.
-
-    Raises
-    ------
-    ValueError
-        When another one has the name.
-    """
-    for thing in things:
-        name = thing.__name__.strip("_")
-        if _CLASSES.setdefault(name, thing) is not thing:
-            raise ValueError(f"Two classes or functions are named {name}.")
-        _NAMES[thing] = name
+Foreign = Callable[[Any], str]
 
 
 def to_plain(value: Any, foreign: Foreign | None = None) -> Any:
@@ -62,36 +43,20 @@ def to_plain(value: Any, foreign: Foreign | None = None) -> Any:
     Parameters
     ----------
     value : object
+        Objects may have a method ``__plain__``, which returns the attributes to keep,
+        and another, ``__from_plain__``, which takes them over.
     foreign : callable, optional
-        Maps an object, class or function that is not registered to what stands for it
-        in the tree. By default these stay what they are, and only the insides of
-        modules are taken apart.
-    """
-    return _Writer(foreign or (lambda thing: thing)).plain(value)
-
-
-def from_plain(
-    tree: Any,
-    device: torch.device | str = "cpu",
-    classes: Mapping[str, Any] | None = None,
-) -> Any:
-    """The value of a tree.
-
-    Parameters
-    ----------
-    tree : object
-        From `to_plain`.
-    device : torch.device or str
-        Where the modules go.
-    classes : mapping of str to class or function, optional
-        Allowed in addition to those that are registered.
+        Maps a class or function that is not registered to the name that stands for it
+        in the tree. By default such classes and functions, and their objects that are
+        not modules, stay what they are.
 
     Raises
     ------
-    ValueError
-        When the tree is not one of `to_plain`, or names what is not allowed.
+    TypeError
+        When there is a ``foreign`` and the value holds what is more than its attributes
+        or cannot be in a file; the message says where it is.
     """
-    return _Reader(torch.device(device), classes or {}).value(tree)
+    return _Writer(foreign).plain(value)
 
 
 def deep_copy(value: Any, memo: dict) -> Any:
@@ -105,11 +70,13 @@ def deep_copy(value: Any, memo: dict) -> Any:
 class _Writer:
     """One call of `to_plain`; what comes again is a reference to its number."""
 
-    def __init__(self, foreign: Foreign):
+    def __init__(self, foreign: Foreign | None):
         self._foreign = foreign
         self._numbers: dict[int, int] = {}
         # Objects stay alive, so that no two have one id.
         self._written: list[Any] = []
+        self._path: list[str] = []
+        self._n_levels = 0
 
     def plain(self, value: Any) -> Any:
         if type(value) in _VALUES:
@@ -118,26 +85,49 @@ class _Writer:
             # Without what is no array of its own, such as a memory map.
             return value if type(value) is np.ndarray else np.array(value)
         if isinstance(value, np.generic | np.dtype | torch.dtype | torch.device):
-            return _small(value)
+            return self._small(value)
+        with self._level():
+            return self._nested(value)
+
+    def _nested(self, value: Any) -> Any:
         if type(value) is list:
-            return [self.plain(each) for each in value]
+            return self._items(value)
         if type(value) in (dict, OrderedDict):
             return self._dictionary(value)
         if type(value) is tuple:
-            return {"$": "tuple", "items": [self.plain(each) for each in value]}
+            return {"$": "tuple", "items": self._items(value)}
         if type(value) is set:
-            items = sorted(value, key=repr)
-            return {"$": "set", "items": [self.plain(each) for each in items]}
+            return {"$": "set", "items": self._items(sorted(value, key=repr))}
         if isinstance(value, slice):
             parts = value.start, value.stop, value.step
-            return {"$": "slice", "items": [self.plain(each) for each in parts]}
+            return {"$": "slice", "items": self._items(parts)}
         return self._numbered(value)
+
+    def _items(self, values) -> list:
+        return [self._at(f"[{i}]", each) for i, each in enumerate(values)]
 
     def _dictionary(self, value: dict) -> dict:
         if "$" not in value and all(type(key) is str for key in value):
-            return {key: self.plain(each) for key, each in value.items()}
-        items = [[self.plain(key), self.plain(each)] for key, each in value.items()]
+            return {key: self._at(f".{key}", each) for key, each in value.items()}
+        items = [
+            [self.plain(key), self._at(f"[{key!r}]", each)]
+            for key, each in value.items()
+        ]
         return {"$": "dict", "items": items}
+
+    def _at(self, place: str, value: Any) -> Any:
+        self._path.append(place)
+        plain = self.plain(value)
+        self._path.pop()
+        return plain
+
+    @contextmanager
+    def _level(self):
+        self._n_levels += 1
+        if self._n_levels > MOST_LEVELS:
+            raise ValueError(f"The state has more than {MOST_LEVELS} levels.")
+        yield
+        self._n_levels -= 1
 
     def _numbered(self, value: Any) -> Any:
         """What may be there several times: a tensor, an object, a function."""
@@ -150,172 +140,103 @@ class _Writer:
             number = self._number(value)
             return {"$": "random_state", "number": number, "state": state}
         if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
-            name = _name_of(value)
-            return self._foreign(value) if name is None else {"$": "name", "name": name}
+            name = self._name_of(value)
+            return name if name is value else {"$": "name", "name": name}
         return self._object(value)
 
     def _object(self, value: Any) -> Any:
         kind = type(value)
-        name = _name_of(kind)
-        if name is None:
-            is_simple = kind.__reduce__ is object.__reduce__
-            if not (isinstance(value, nn.Module) and is_simple):
-                return self._foreign(value)
-            name = self._foreign(kind)
+        if registered_name(kind) is None:
+            if self._foreign is None and not isinstance(value, nn.Module):
+                return value
+            if not (hasattr(kind, "__plain__") or _is_simple(value)):
+                return self._refused(value)
+        name = self._name_of(kind)
         number = self._number(value)
         if isinstance(value, tuple):
-            state = {"fields": [self.plain(each) for each in value]}
+            state = {"fields": self._items(value)}
         else:
-            state = {"state": self.plain(_state_of(value))}
+            state = {"state": self._nested(_state_of(value))}
         return {"$": "object", "class": name, "number": number, **state}
+
+    def _name_of(self, thing: Any) -> Any:
+        name = registered_name(thing)
+        if name is not None:
+            return name
+        if self._foreign is None:
+            return thing
+        if not isinstance(thing, type) and "<" in thing.__qualname__:
+            raise TypeError(
+                f"{self._place()} is {thing.__qualname__}, a function without a name "
+                "of its own, which a file cannot hold. Define it at the top of a "
+                "module."
+            )
+        return self._foreign(thing)
+
+    def _refused(self, value: Any) -> Any:
+        """What is more than its attributes: pickle may know how to store it."""
+        if self._foreign is None:
+            return value
+        kind = type(value)
+        raise TypeError(
+            f"{self._place()} is of the class {kind.__module__}.{kind.__qualname__}, "
+            "which a file cannot hold: its objects are more than their attributes."
+        )
+
+    def _place(self) -> str:
+        return "".join(self._path).lstrip(".") or "It"
+
+    def _small(self, value: Any) -> dict:
+        """Scalars, dtypes and devices."""
+        if isinstance(value, np.generic):
+            return {"$": "scalar", "data": np.asarray(value)}
+        if isinstance(value, np.dtype):
+            if value.kind not in NUMBERS:
+                raise TypeError(
+                    f"{self._place()} is the dtype {value}, not of numbers."
+                )
+            return {"$": "dtype", "name": value.str}
+        if isinstance(value, torch.dtype):
+            return {"$": "torch_dtype", "name": str(value).removeprefix("torch.")}
+        return {"$": "device", "name": str(value)}
 
     def _number(self, value: Any) -> int:
         self._written.append(value)
         return self._numbers.setdefault(id(value), len(self._numbers))
 
 
-class _Reader:
-    """One call of `from_plain`."""
-
-    def __init__(self, device: torch.device, classes: Mapping[str, Any]):
-        self._device = device
-        self._classes = classes
-        self._made: dict[int, Any] = {}
-        self._n_levels = 0
-
-    def value(self, tree: Any) -> Any:
-        if isinstance(tree, list):
-            return self._deeper(lambda: [self.value(each) for each in tree])
-        if not isinstance(tree, dict):
-            return tree
-        if "$" in tree:
-            return self._deeper(lambda: self._special(tree))
-        return self._deeper(
-            lambda: {key: self.value(each) for key, each in tree.items()}
-        )
-
-    def _deeper(self, read: Callable[[], Any]) -> Any:
-        self._n_levels += 1
-        if self._n_levels > _MOST_LEVELS:
-            raise ValueError(f"the state has more than {_MOST_LEVELS} levels")
-        value = read()
-        self._n_levels -= 1
-        return value
-
-    def _special(self, tree: dict) -> Any:
-        kind = tree["$"]
-        read = getattr(self, f"_read_{kind}", None) if isinstance(kind, str) else None
-        if read is None:
-            raise ValueError(f"{kind!r} is no kind of value")
-        return read(tree)
-
-    def _read_tuple(self, tree):
-        return tuple(self.value(tree["items"]))
-
-    def _read_set(self, tree):
-        return set(self.value(tree["items"]))
-
-    def _read_slice(self, tree):
-        return slice(*self.value(tree["items"]))
-
-    def _read_dict(self, tree):
-        return {self.value(key): self.value(each) for key, each in tree["items"]}
-
-    def _read_dtype(self, tree):
-        return np.dtype(_text(tree["name"]))
-
-    def _read_torch_dtype(self, tree):
-        return _TORCH_DTYPES[tree["name"]]
-
-    def _read_device(self, tree):
-        return torch.device(_text(tree["name"]))
-
-    def _read_scalar(self, tree):
-        return _array(tree["data"])[()]
-
-    def _read_random_state(self, tree):
-        random_state = np.random.RandomState()
-        random_state.set_state(self.value(tree["state"]))
-        return self._keep(tree, random_state)
-
-    def _read_tensor(self, tree):
-        data = torch.from_numpy(_array(tree["data"]).copy(order="C")).to(self._device)
-        data = data.mT if tree["by_columns"] is True else data
-        if tree["is_parameter"] is True:
-            data = nn.Parameter(data, requires_grad=False)
-        return self._keep(tree, data.requires_grad_(tree["requires_grad"] is True))
-
-    def _read_same(self, tree):
-        return self._made[tree["number"]]
-
-    def _read_name(self, tree):
-        return self._class(tree["name"])
-
-    def _read_object(self, tree):
-        kind = self._class(tree["class"])
-        if not isinstance(kind, type):
-            raise ValueError(f"{tree['class']!r} is no class")
-        if issubclass(kind, tuple):
-            return self._keep(tree, kind(*self.value(tree["fields"])))
-        made = self._keep(tree, kind.__new__(kind))
-        if isinstance(made, nn.Module):
-            nn.Module.__init__(made)
-        state = self.value(tree["state"])
-        if not isinstance(state, dict):
-            raise ValueError(f"the state of {kind.__name__} is no dictionary")
-        if hasattr(made, "__setstate__"):
-            made.__setstate__(state)
-        else:
-            vars(made).update(state)
-        return made
-
-    def _keep(self, tree: dict, value: Any) -> Any:
-        if tree["number"] in self._made:
-            raise ValueError(f"two objects have the number {tree['number']!r}")
-        self._made[tree["number"]] = value
-        return value
-
-    def _class(self, name: Any) -> Any:
-        # In a pickle, a class that is not registered stands for itself.
-        if not isinstance(name, str):
-            return name
-        if name in self._classes:
-            return self._classes[name]
-        if name not in _CLASSES:
-            raise ValueError(f"{name!r} is no class or function of skae")
-        return _CLASSES[name]
-
-
-def _name_of(thing: Any) -> str | None:
-    return _NAMES.get(thing)
-
-
-def _small(value: Any) -> dict:
-    """Scalars, dtypes and devices."""
-    if isinstance(value, np.generic):
-        return {"$": "scalar", "data": np.asarray(value)}
-    if isinstance(value, np.dtype):
-        return {"$": "dtype", "name": value.str}
-    if isinstance(value, torch.dtype):
-        return {"$": "torch_dtype", "name": str(value).removeprefix("torch.")}
-    return {"$": "device", "name": str(value)}
+def _is_simple(value: Any) -> bool:
+    """Whether an object is no more than its class and its attributes."""
+    try:
+        made = value.__reduce_ex__(2)
+    except Exception:
+        return False
+    if not isinstance(made, tuple) or made[0] is not copyreg.__newobj__:  # type: ignore[attr-defined]
+        return False
+    state = made[2] or {}
+    return len(made[1]) == 1 and isinstance(state, dict) and not any(made[3:])
 
 
 def _tensor(value: Tensor) -> dict:
     data = value.detach().cpu()
     by_columns = data.ndim > 1 and not data.is_contiguous() and data.mT.is_contiguous()
-    # A copy, as a view would keep all of a larger buffer.
-    array = (data.mT if by_columns else data).contiguous().numpy().copy()
-    return {
-        "data": array,
+    data = (data.mT if by_columns else data).contiguous()
+    about: dict[str, Any] = {
         "by_columns": by_columns,
         "is_parameter": isinstance(value, nn.Parameter),
         "requires_grad": value.requires_grad,
     }
+    if data.dtype.is_floating_point and data.dtype not in _IN_NUMPY:
+        about["dtype"] = str(data.dtype).removeprefix("torch.")
+        data = data.view(_AS_INTEGERS[data.element_size()])
+    # A copy, as a view would keep all of a larger buffer.
+    return {"data": data.numpy().copy(), **about}
 
 
 def _state_of(value: Any) -> dict:
     """What an object holds, without what can be computed from it."""
+    if hasattr(value, "__plain__"):
+        return value.__plain__()
     state = value.__getstate__() or {}
     usual = vars(nn.Module()) if isinstance(value, nn.Module) else {}
     return {
@@ -326,15 +247,3 @@ def _state_of(value: Any) -> dict:
         )
         and not isinstance(getattr(type(value), name, None), cached_property)
     }
-
-
-def _array(data: Any) -> np.ndarray:
-    if not isinstance(data, np.ndarray):
-        raise ValueError(f"expected an array, got {type(data).__name__}")
-    return data
-
-
-def _text(name: Any) -> str:
-    if not isinstance(name, str):
-        raise ValueError(f"expected a name, got {name!r}")
-    return name

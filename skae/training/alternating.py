@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skae.training.optimizer import FlatAdamW, FlatParameters
 from skae.training.trainer import Trainer
+from skae.training.weights import Weights
 
 __all__ = ["AlternatingTrainer", "OptimizerSettings"]
 
@@ -92,6 +93,7 @@ class AlternatingTrainer(Trainer):
         self.flat_ = FlatParameters(
             module, module.decayed_parameters(), list(self._groups.values())
         )
+        self.weights_ = Weights(module, self.flat_.data)
         self._flat_groups = dict(zip(self._groups, self.flat_.groups, strict=True))
         self._LOSSES = (*Trainer._LOSSES, *(f"{name}_loss" for name in self._groups))
         return self
@@ -117,12 +119,14 @@ class AlternatingTrainer(Trainer):
             )
         return self
 
+    def _new_sums(self) -> dict[str, Tensor]:
+        return {name: self.flat_.data.new_zeros(()) for name in ("", *self._groups)}
+
     def _run_steps(self, batches: Iterable) -> int:
-        self._totals = {name: self.flat_.data.new_zeros(()) for name in self._groups}
         n_steps = super()._run_steps(batches)
         order = self.module_.update_order
-        for name, total in self._totals.items():
-            loss = total.item() / (n_steps * order.count(name))
+        for name in self._groups:
+            loss = self._sums[name].item() / (n_steps * order.count(name))
             self.history.record(f"{name}_loss", loss)
         self.history.record("train_loss", self.history[-1, f"{order[-1]}_loss"])
         return n_steps
@@ -137,7 +141,7 @@ class AlternatingTrainer(Trainer):
             named = self.module_.named_parameters()
             self._notify_of_gradient(notify, (n for n in named if id(n[1]) in members))
             self.optimizer_[name].step()
-            self._totals[name] += loss.detach()
+            self._sums[name] += loss.detach()
         return loss.detach()
 
     def _pass(self, batch, generator):

@@ -37,6 +37,10 @@ class Batches:
         Condition of each row.
     """
 
+    _drawn: np.ndarray
+    _n_used: int
+    _n_yielded: int
+
     def __init__(
         self,
         rows,
@@ -57,16 +61,24 @@ class Batches:
         self.generator: Generator = generator
         self.weight = weight
         self._order = np.empty(0, dtype=np.int64)
+        self._is_loaded = False
+        self._start_round()
 
     def __len__(self) -> int:
         return self.n_batches
 
     def __iter__(self) -> Iterator[tuple[Tensor | None, ...]]:
-        size, left = self.batch_size, self.n_batches
+        if not self._is_loaded:
+            self._start_round()
+        self._is_loaded = False
+        size = self.batch_size
         row_bytes = 4 * self.rows.n_features
         block = max(1, _BLOCK_BYTES // (row_bytes * size))
-        while left:
-            drawn = self._draw(min(left, block))
+        while self._n_used < len(self._drawn) or self._n_yielded < self.n_batches:
+            if self._n_used == len(self._drawn):
+                n_left = self.n_batches - self._n_yielded
+                self._drawn, self._n_used = self._draw(min(n_left, block)), 0
+            drawn = self._drawn
             # To the device once, for all that is taken by it.
             index = torch.as_tensor(drawn, device=self.rows.device)
             x = self.rows.at(drawn, index)
@@ -77,19 +89,44 @@ class Batches:
             while extras and extras[-1] is None:
                 extras.pop()
             w = None if self.weight is None else self.weight[..., index]
-            for start in range(0, len(drawn), size):
+            for start in range(self._n_used, len(drawn), size):
                 part = slice(start, start + size)
+                self._n_used, self._n_yielded = part.stop, self._n_yielded + 1
                 yield (
                     x[part],
                     None if w is None else w[..., part],
                     *(None if rows is None else rows[part] for rows in extras),
                 )
-            left -= len(drawn) // size
+
+    def state(self) -> dict:
+        """What batches that go on after the last one drawn need beside the rows."""
+        return {
+            "order": self._order,
+            "drawn": self._drawn,
+            "counts": [self._n_used, self._n_yielded],
+            "generator": self.generator.get_state().numpy(),
+        }
+
+    def load(self, state: dict) -> None:
+        """Go on from a state: the next round is the rest of its round."""
+        self._order, self._drawn = state["order"], state["drawn"]
+        self._n_used, self._n_yielded = state["counts"]
+        self.generator.set_state(torch.from_numpy(state["generator"]))
+        self._is_loaded = True
+
+    def _start_round(self) -> None:
+        # Row numbers of the block that is cut up, and how many of them are used.
+        self._drawn, self._n_used = np.empty(0, dtype=np.int64), 0
+        self._n_yielded = 0
 
     def _draw(self, n_batches: int) -> np.ndarray:
-        """Row numbers of so many batches, from one permutation after the other."""
-        parts = []
-        while n_batches:
+        """Row numbers of up to n_batches batches.
+
+        On the CPU those of one permutation, whose rows its cache takes; elsewhere of as
+        many as it needs.
+        """
+        parts: list[np.ndarray] = []
+        while n_batches and not (parts and self.rows.device.type == "cpu"):
             if len(self._order) < self.batch_size:
                 order = permutation(len(self.index), self.generator)
                 self._order = self.index[order]

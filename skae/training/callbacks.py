@@ -1,15 +1,39 @@
 """skorch's callbacks, as far as the training loop can notify them."""
 
+import inspect
 from collections import Counter
 from typing import Any
 
-from skorch.callbacks import Callback, LoadInitState, LRScheduler, PrintLog
+import skorch.callbacks
+from skorch import NeuralNet
+from skorch.callbacks import (
+    Callback,
+    EpochTimer,
+    LoadInitState,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+    TrainEndCheckpoint,
+)
 from skorch.callbacks.scoring import ScoringBase
 from skorch.callbacks.training import Freezer, ParamMapper, Unfreezer
 from skorch.utils import freeze_parameter, unfreeze_parameter
+from tqdm import tqdm as tqdm_base
 from tqdm.auto import tqdm
 
-__all__ = ["ProgressBar", "check_callbacks", "is_print_log", "named_callbacks"]
+from skae.training.attributes import attributes_of, load_attributes
+from skae.training.checkpoint import split_callbacks
+
+__all__ = [
+    "ProgressBar",
+    "acting",
+    "callback_states",
+    "check_callbacks",
+    "is_print_log",
+    "load_callbacks",
+    "named_callbacks",
+    "watch_batches",
+]
 
 _SCORING = (
     "there is no dataset to predict on; score in on_epoch_end of a callback of your "
@@ -19,14 +43,18 @@ _FREEZING = (
     "the optimiser moves all parameters as one buffer; call requires_grad_(False) on "
     "the layers of your own modules before the fit"
 )
-_BEST_IS_KEPT = "the best weights are kept without it; leave load_best out"
+_BEST_IS_KEPT = (
+    "the best weights are kept without it; leave load_best out, and use "
+    "skae.callbacks.Checkpoint to go on after a kill"
+)
 _UNSUPPORTED = {
     ScoringBase: _SCORING,
     LRScheduler: "the learning rate follows the estimator's own schedule; set "
     "learning_rate_init and max_iter",
     Freezer: _FREEZING,
     Unfreezer: _FREEZING,
-    LoadInitState: "a fit goes on from a fitted estimator; use warm_start=True",
+    LoadInitState: "a fit goes on from a fitted estimator; use warm_start=True, or "
+    "skae.callbacks.Checkpoint after a kill",
 }
 
 
@@ -38,7 +66,8 @@ def check_callbacks(callbacks) -> None:
     ValueError
         When an entry is no skorch callback, or one that has nothing to act on.
     """
-    for entry in callbacks or ():
+    _, callbacks = split_callbacks(callbacks)
+    for entry in callbacks:
         callback = entry[1] if isinstance(entry, tuple) and len(entry) == 2 else entry
         kind = callback if isinstance(callback, type) else type(callback)
         if not issubclass(kind, Callback):
@@ -60,7 +89,8 @@ def _reason_against(callback, kind: type) -> tuple[str, str] | None:
         return f"{name}(load_best=True)", _BEST_IS_KEPT
     if getattr(callback, "f_pickle", None) is not None:
         reason = "the training loop is not for pickling; pickle the fitted estimator"
-        return f"{name}(f_pickle=...)", f"{reason}, or use f_params"
+        way_out = "use f_params, or skae.callbacks.Checkpoint to go on after a kill"
+        return f"{name}(f_pickle=...)", f"{reason}, {way_out}"
     freezes = getattr(callback, "fn", None) in (freeze_parameter, unfreeze_parameter)
     if issubclass(kind, ParamMapper) and freezes:
         return name, _FREEZING
@@ -89,6 +119,58 @@ def named_callbacks(callbacks) -> list[tuple[str, Any]]:
     return unique
 
 
+def acting(callbacks) -> list[tuple]:
+    """Name, class and parameters of the callbacks that may change a training."""
+    found = []
+    for name, callback in named_callbacks(split_callbacks(callbacks)[1]):
+        is_class = isinstance(callback, type)
+        kind = callback if is_class else type(callback)
+        if not issubclass(kind, _SHOWING):
+            own = {} if is_class else vars(callback)
+            names = inspect.signature(kind.__init__).parameters
+            found.append((name, kind, {n: own[n] for n in names if n in own}))
+    return found
+
+
+def callback_states(callbacks) -> tuple[dict, list[str]]:
+    """What named callbacks keep, as plain values, and the names of what is no such."""
+    states, others = {}, []
+    for name, callback in callbacks:
+        states[name], left_out = attributes_of(callback)
+        others += [
+            f"{name}.{attribute}"
+            for attribute, value in left_out.items()
+            if not _is_harmless(value)
+        ]
+    return states, others
+
+
+def load_callbacks(callbacks, states: dict) -> None:
+    """Put back what `callback_states` took out."""
+    for name, callback in callbacks:
+        load_attributes(callback, states.get(name, {}))
+
+
+def _is_harmless(value) -> bool:
+    """Whether a value has no state, or one that only shows something."""
+    if type(value) in (list, tuple, set):
+        return all(map(_is_harmless, value))
+    if type(value) is dict:
+        return all(map(_is_harmless, [*value, *value.values()]))
+    plain = (type(None), bool, int, float, str, bytes)
+    return callable(value) or isinstance(value, (*plain, tqdm_base, NeuralNet))
+
+
+def watch_batches(callbacks) -> bool:
+    """Whether one of these named callbacks has a hook of batches."""
+    return any(
+        getattr(type(callback), hook, None) is not getattr(Callback, hook)
+        for _, callback in callbacks
+        if not isinstance(callback, PassthroughScoring)
+        for hook in ("on_batch_begin", "on_grad_computed", "on_batch_end")
+    )
+
+
 def is_print_log(entry) -> bool:
     callback = entry[1] if isinstance(entry, tuple) else entry
     return isinstance(callback, PrintLog) or callback is PrintLog
@@ -101,7 +183,9 @@ class ProgressBar(Callback):
         self.monitored = monitored
 
     def on_train_begin(self, net, **kwargs):
-        self.bar = tqdm(total=net.max_epochs, desc="training", leave=False)
+        # A training that is resumed has a history.
+        options = {"total": net.max_epochs, "initial": max(0, len(net.history) - 1)}
+        self.bar = tqdm(desc="training", leave=False, **options)
 
     def on_epoch_end(self, net, **kwargs):
         self.bar.set_postfix(loss=f"{net.history[-1, self.monitored]:.4g}")
@@ -109,3 +193,15 @@ class ProgressBar(Callback):
 
     def on_train_end(self, net, **kwargs):
         self.bar.close()
+
+
+# On these no result depends.
+_SHOWING = (
+    ProgressBar,
+    skorch.callbacks.ProgressBar,
+    skorch.callbacks.Checkpoint,
+    TrainEndCheckpoint,
+    EpochTimer,
+    PassthroughScoring,
+    PrintLog,
+)

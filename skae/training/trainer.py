@@ -10,28 +10,36 @@ with the batch-norm statistics that belong to it.
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback, PassthroughScoring
 from torch import Generator, Tensor, nn
 
 from skae.training.batch_norms import BatchNorms
-from skae.training.callbacks import ProgressBar, is_print_log
+from skae.training.callbacks import ProgressBar, is_print_log, watch_batches
+from skae.training.checkpoint import split_callbacks
+from skae.training.global_numbers import GlobalNumbers
 from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.recording import Recording
+from skae.training.resumption import Resumable
 from skae.training.schedule import Patience, Schedule, StopTraining
+from skae.training.weights import Weights
 
 __all__ = ["Trainer"]
 
 _BACK_OFF = 0.1
 _RETRIES = 3
+# Of skorch's net, which moves modules itself: that would leave the flat buffers.
+_UNUSED: dict = dict.fromkeys(("criterion", "train_split", "device")) | {
+    "batch_size": 1
+}
 
 
-class Trainer(NeuralNet):
+class Trainer(Resumable, NeuralNet):
     """Optimise a module, keeping its best weights.
 
     Parameters
@@ -66,6 +74,11 @@ class Trainer(NeuralNet):
         meaning during the training.
     state : dict, optional
         Of a trainer whose training this one continues, from `state`.
+    recording : Recording, optional
+        Where the training is written to, and taken up again after a kill; the batches
+        then have ``state()`` and ``load(state)``.
+    numbers : GlobalNumbers, optional
+        Torch's global generators for modules that draw from them.
     callbacks : list of skorch callbacks, optional
         At the end of a round they see the averaged weights, at the end of the training
         those that are kept. ``trainer.stop_training = True`` ends the training after
@@ -101,6 +114,8 @@ class Trainer(NeuralNet):
         rates: dict[nn.Parameter, float] | None = None,
         keep_last: bool = False,
         state: dict | None = None,
+        recording: Recording | None = None,
+        numbers: GlobalNumbers | None = None,
         callbacks=None,
         verbose: int = 0,
     ):
@@ -112,21 +127,19 @@ class Trainer(NeuralNet):
         self.rates = rates
         self.keep_last = keep_last
         self.start_state = state
+        self.recording = recording
+        self.numbers = numbers
         self.interrupted_ = False
         self.monitored = "valid_loss" if evaluate else "train_loss"
         bar = [("progress_bar", ProgressBar(self.monitored))] if verbose else []
-        callbacks = bar + list(callbacks or [])
+        callbacks = bar + split_callbacks(callbacks)[1]
         super().__init__(
             module,
-            criterion=None,
-            train_split=None,
             max_epochs=schedule.n_rounds,
-            batch_size=1,
             callbacks=callbacks,
-            # skorch moves modules by itself, which would leave the flat buffers.
-            device=None,
             # A log that is asked for is printed whatever the estimator's verbosity.
             verbose=int(any(is_print_log(entry) for entry in callbacks)),
+            **_UNUSED,
         )
 
     # What the history records of a round and has to be finite.
@@ -141,6 +154,7 @@ class Trainer(NeuralNet):
         self.module_ = self.module
         decayed = self.module_.decayed_parameters()
         self.flat_ = FlatParameters(self.module_, decayed)
+        self.weights_ = Weights(self.module_, self.flat_.data)
         explicit = None if self.autograd else self.module_.gradient(self.generator)
         self.gradient_ = explicit or self._autograd_step
         return self
@@ -172,20 +186,9 @@ class Trainer(NeuralNet):
         """
         if not self.initialized_:
             self.initialize()
-        self._begin()
-        try:
-            self.notify("on_train_begin", X=batches, y=None)
-            self._run_rounds(iter(batches))
-        except StopTraining as reason:
-            self.stop_reason_ = str(reason)
-        except KeyboardInterrupt:
-            self._note_interruption()
-        finally:
-            self._restore(self._best_values)
-        try:
-            self.notify("on_train_end", X=batches, y=None)
-        except KeyboardInterrupt:
-            self._note_interruption()
+        numbers = nullcontext() if self.numbers is None else self.numbers.apart()
+        with numbers:
+            self._train(batches)
         self._raise_if_lost()
         return self
 
@@ -197,36 +200,42 @@ class Trainer(NeuralNet):
         for parameter in self.module.parameters():
             parameter.data, parameter.grad = parameter.data.clone(), None
 
-    def state(self) -> dict:
-        """What a training that goes on from here needs beside the weights.
-
-        Returns
-        -------
-        state : dict
-            Arrays and plain values: the optimiser's and the generator's.
-        """
-        return {
-            "optimizer": self.optimizer_.state(),
-            "generator": self.generator.get_state().numpy(),
-            "device": self.generator.device.type,
-        }
-
     # The loop
 
+    def _train(self, batches):
+        self._batches = batches
+        self._begin()
+        if self._is_taken_up():
+            return
+        try:
+            self.notify("on_train_begin", X=batches, y=None)
+            self._record_start()
+            self._run_rounds(iter(batches))
+        except StopTraining as reason:
+            self.stop_reason_ = str(reason)
+        except KeyboardInterrupt:
+            self._note_interruption()
+        finally:
+            self.weights_.restore(self._best_values)
+        try:
+            self.notify("on_train_end", X=batches, y=None)
+            self._record_end()
+        except KeyboardInterrupt:
+            self._note_interruption()
+
     def _begin(self):
-        self._n_done = self._n_lost = self._n_finite = self.kept_round_ = 0
+        self._n_done = self._n_in_round = self._n_lost = self._n_finite = 0
+        self.kept_round_ = 0
         self.interrupted_ = self.stop_training = False
         self.stop_reason_: str | None = None
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
         if self.start_state is not None:
-            self.optimizer_.load(self.start_state["optimizer"])
-            # Devices have generators of their own.
-            if self.start_state["device"] == self.generator.device.type:
-                state = torch.from_numpy(self.start_state["generator"].copy())
-                self.generator.set_state(state)
+            self._continue(self.start_state)
+
+    def _begin_anew(self):
         self.module_.eval()
-        self._best_values = self._values()
+        self._best_values = self.weights_.values()
         self.start_loss_ = None
         if self.evaluate is not None:
             self.start_loss_ = self.evaluate(self.module_)
@@ -235,14 +244,17 @@ class Trainer(NeuralNet):
 
     def _note_interruption(self):
         self.interrupted_, self.stop_reason_ = True, "interrupted"
+        if self.recording is not None:
+            self.recording.stop()
 
     def _run_rounds(self, stream: Iterator) -> None:
-        for number in range(1, self.schedule.n_rounds + 1):
+        for number in range(max(1, len(self.history)), self.schedule.n_rounds + 1):
             n_steps = self.schedule.steps_in(number)
             # A bar of batches counts what is in here.
             datasets = {"dataset_train": range(n_steps), "dataset_valid": None}
-            self.notify("on_epoch_begin", **datasets)
-            self._run_steps(islice(stream, n_steps))
+            if len(self.history) < number:
+                self._begin_round(datasets)
+            self._run_steps(islice(stream, n_steps - self._n_in_round))
             with self._averaged():
                 is_finite = self._judge(number)
                 try:
@@ -260,33 +272,43 @@ class Trainer(NeuralNet):
                     f"stopped after {n_rounds} evaluations without a gain"
                 )
 
-    def _run_steps(self, batches: Iterable) -> int:
-        """Train on some batches; how many they were."""
-        total = self.flat_.data.new_zeros(())
-        notify = self.notify if self._watches_batches() else None
-        if notify is None:
+    def _begin_round(self, datasets: dict) -> None:
+        self.notify("on_epoch_begin", **datasets)
+        self._n_in_round, self._sums = 0, self._new_sums()
+        if not watch_batches(self.callbacks_):
             # Checkpoints name their files by the last batch, so there has to be one.
             self.history.new_batch()
-        n_before, was_stopping = self._n_done, self.stop_training
+
+    def _new_sums(self) -> dict[str, Tensor]:
+        """Of a round: the loss of its steps."""
+        return {"": self.flat_.data.new_zeros(())}
+
+    def _run_steps(self, batches: Iterable) -> int:
+        """Train on some batches; how many steps the round then has."""
+        notify = self.notify if watch_batches(self.callbacks_) else None
+        was_stopping, recording = self.stop_training, self.recording
         self.module_.train()
         for batch in batches:
             self._n_done += 1
+            self._n_in_round += 1
             self.module_.progress = self._n_done / self.schedule.n_steps
             self._norms.batches.append(batch)
             if notify:
                 notify("on_batch_begin", batch=batch, training=True)
             loss = self._step(batch, notify)
-            total += loss
+            self._sums[""] += loss
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
                 if self.stop_training and not was_stopping:
                     break
+            if recording is not None and recording.is_due():
+                recording.write(self._middle())
         self.module_.eval()
-        n_steps = self._n_done - n_before
         n_members = self.module_.members or 1
+        train_loss = self._sums[""].item() / self._n_in_round / n_members
         self.history.record("step", self._n_done)
-        self.history.record("train_loss", total.item() / n_steps / n_members)
-        return n_steps
+        self.history.record("train_loss", train_loss)
+        return self._n_in_round
 
     def _step(self, batch, notify) -> Tensor:
         """One training step; its loss, summed over members."""
@@ -307,14 +329,6 @@ class Trainer(NeuralNet):
         self.flat_.take(slopes)
         return loss.detach().sum()
 
-    def _watches_batches(self) -> bool:
-        return any(
-            getattr(type(callback), hook, None) is not getattr(Callback, hook)
-            for _, callback in self.callbacks_
-            if not isinstance(callback, PassthroughScoring)
-            for hook in ("on_batch_begin", "on_grad_computed", "on_batch_end")
-        )
-
     # The end of a round
 
     def _judge(self, number: int) -> bool:
@@ -331,7 +345,7 @@ class Trainer(NeuralNet):
         self._n_finite += 1
         if self._is_kept(loss):
             self._best = loss if self.keep_last else min(loss, self._best)
-            self._best_values = self._values()
+            self._best_values = self.weights_.values()
             self.kept_round_ = number
         if self.on_round is not None and self.on_round(number, self.module_):
             self.stop_training = True
@@ -344,7 +358,7 @@ class Trainer(NeuralNet):
     def _back_off(self):
         if self._n_lost > _RETRIES:
             raise StopTraining("stopped by infinite or NaN losses")
-        self._restore(self._best_values)
+        self.weights_.restore(self._best_values)
         self.optimizer_.restart(_BACK_OFF**self._n_lost)
 
     def _raise_if_lost(self):
@@ -366,35 +380,19 @@ class Trainer(NeuralNet):
 
     # Weights and what belongs to them
 
-    def _values(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Copies of the parameters and of the buffers as they are now."""
-        buffers = self.module_.named_buffers()
-        return self.flat_.data.clone(), {name: b.clone() for name, b in buffers}
-
-    def _restore(self, values) -> None:
-        parameters, buffers = values
-        self.flat_.data.copy_(parameters)
-        for name, buffer in self.module_.named_buffers():
-            if name in buffers:
-                buffer.copy_(buffers[name])
-
     @contextmanager
     def _averaged(self):
         """Averaged weights, and batch-norm statistics of them, for a with block."""
         if not self.optimizer_.averages:
             yield
             return
-        own = self._values()
-        self.flat_.data.copy_(self.optimizer_.average)
-        try:
+        with self.weights_.replaced(self.optimizer_.average):
             if self._norms.layers:
                 # Noise from a copy of the generator: evaluations change no training.
                 generator = Generator(self.generator.device)
                 generator.set_state(self.generator.get_state())
                 self._norms.renew(lambda batch: self._pass(batch, generator))
             yield
-        finally:
-            self._restore(own)
 
     def _pass(self, batch, generator):
         with torch.no_grad():

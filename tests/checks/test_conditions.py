@@ -100,3 +100,13 @@ def test_draws_follow_the_training_rows():
     numbers = context_of([0.5, 1.5]).draw(10, random)
     assert set(numbers) == {0.5, 1.5}
     assert numbers.shape == (10,)
+
+
+@pytest.mark.parametrize("value", ["a", "b"])
+def test_a_single_object_holds_for_all(value):
+    found = context_of(np.array(["a", "b"], dtype=object))
+    single = np.array([value], dtype=object)
+    for n_samples in (1, 3):
+        encoded = encode_conditions(found, single, n_samples, single=True)
+        expected = np.tile(found.encode(np.array([value])), (n_samples, 1))
+        np.testing.assert_array_equal(encoded, expected)

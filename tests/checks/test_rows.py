@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from skae import (
     GAN,
@@ -185,3 +187,107 @@ def test_clean_targets_may_be_read_only_or_reversed():
     read_only.flags.writeable = False
     assert estimator.score(X + 0.1, read_only) == expected
     assert estimator.score(X + 0.1, X[::-1].copy()[::-1]) == expected
+
+
+class TestArraysThatNeedNoValidation:
+    """What is taken without scikit-learn's validation is what that would give back."""
+
+    BAD = {
+        "NaN": [[1.0, np.nan, 2.0]],
+        "infinite": [[1.0, -np.inf, 2.0]],
+        "too large": [[1.0, 1e200, 2.0]],
+        "narrow": [[1.0, 2.0]],
+        "one row": [1.0, 2.0, 3.0],
+        "no rows": np.empty((0, 3)),
+        "no columns": np.empty((1, 0)),
+        "three axes": np.ones((1, 3, 1)),
+        "words": [["a", "b", "c"]],
+        "complex": [[1j, 2.0, 3.0]],
+    }
+
+    @pytest.fixture
+    def fitted(self):
+        X = np.random.default_rng(0).normal(size=(50, 3))
+        return AutoencoderTransformer(2, activation="identity").fit(X)
+
+    @pytest.mark.parametrize("name", BAD)
+    def test_errors_are_scikit_learns(self, fitted, name):
+        class Validated(np.ndarray):
+            """Not taken at one look."""
+
+        bad = np.asarray(self.BAD[name])
+        with pytest.raises(ValueError, match=".") as expected:
+            fitted.transform(bad.view(Validated))
+        with pytest.raises(ValueError, match=".") as found:
+            fitted.transform(bad)
+        assert str(found.value) == str(expected.value)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            np.asfortranarray,
+            lambda X: X.astype(">f8"),
+            lambda X: np.hstack([X, X])[:, ::2][:, [0, 2, 1]],
+            lambda X: np.repeat(X, 2, axis=0)[::2],
+            lambda X: X.tolist(),
+            lambda X: np.ma.masked_array(X),
+            lambda X: X.view(np.ndarray),
+        ],
+    )
+    def test_the_form_changes_no_bit(self, fitted, change):
+        X = np.random.default_rng(1).normal(size=(5, 3))
+        given = change(X)
+        plain = np.array(np.asarray(given, np.float64).tolist())
+        assert np.array_equal(fitted.transform(given), fitted.transform(plain))
+
+    @pytest.mark.parametrize("dtype", [np.int64, bool, np.float16, object])
+    def test_other_dtypes_come_back_as_double(self, fitted, dtype):
+        X = np.array([[0, 1, 1], [1, 0, 1]], dtype)
+        codes = fitted.transform(X)
+        assert codes.dtype == np.float64
+        assert np.array_equal(codes, fitted.transform(X.astype(np.float64)))
+
+    def test_rows_that_may_lack_values(self):
+        X = np.random.default_rng(0).normal(size=(60, 3))
+        detector = AEOutlierDetector(2, random_state=0).fit(X)
+        for row in ([1.0, np.nan, 2.0], [np.nan] * 3):
+            assert np.isfinite(detector.score_samples(np.array([row]))).all()
+        for infinite in (np.inf, -np.inf):
+            with pytest.raises(ValueError, match="infinity"):
+                detector.score_samples(np.array([[1.0, np.nan, infinite]]))
+
+    def test_names_are_compared(self):
+        pandas = pytest.importorskip("pandas")
+        X = np.random.default_rng(0).normal(size=(50, 3))
+        named = pandas.DataFrame(X, columns=["a", "b", "c"])
+        model = AutoencoderTransformer(2, activation="identity").fit(named)
+        with pytest.warns(UserWarning, match="does not have valid feature names"):
+            model.transform(X[:1])
+        with pytest.raises(ValueError, match="feature names should match"):
+            model.transform(named.rename(columns={"a": "z"}))
+        nameless = clone(model).fit(X)
+        with pytest.warns(UserWarning, match="X has feature names, but"):
+            nameless.transform(named[:1])
+        assert list(model.set_output(transform="pandas").transform(named[:1])) == [
+            "autoencodertransformer0",
+            "autoencodertransformer1",
+        ]
+
+    def test_codes(self, fitted):
+        Z = np.ones((1, 2))
+        expected = fitted.inverse_transform(Z.tolist())
+        assert np.array_equal(fitted.inverse_transform(Z), expected)
+        assert fitted.inverse_transform(Z.astype(np.float32)).dtype == np.float32
+        for bad, message in (
+            (np.ones((1, 3)), "Z has 3 columns"),
+            (np.array([[1.0, np.nan]]), "Input Z contains NaN"),
+            (np.ones(2), "Expected 2D array"),
+            (np.empty((0, 2)), "0 sample"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                fitted.inverse_transform(bad)
+
+    def test_before_the_fit(self):
+        for method in ("transform", "inverse_transform", "reconstruct"):
+            with pytest.raises(NotFittedError):
+                getattr(AutoencoderTransformer(), method)(np.ones((1, 3)))

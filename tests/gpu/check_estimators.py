@@ -105,6 +105,7 @@ ESTIMATORS = {
     for value in (getattr(skae, name) for name in skae.__all__)
     if inspect.isclass(value) and issubclass(value, BaseEstimator)
 }
+_EXPORTED = {skae.StackedAEClassifier: "predict_proba"}
 # In this order: the last ones change the estimator.
 METHODS = {
     "transform": lambda m, X, *y: m.transform(X),
@@ -126,6 +127,9 @@ METHODS = {
     "predict_log_proba": lambda m, X, *y: m.predict_log_proba(X),
     "p_values": lambda m, X, *y: m.p_values(X),
     "explain": lambda m, X, *y: m.explain(X[:2]),
+    "to_torch": lambda m, X, *y: (
+        m.to_torch(_EXPORTED.get(type(m), "score_samples")) and None
+    ),
     "drift": lambda m, X, *y: m.drift(X).p_value,
     "tune_threshold": lambda m, X, *y: (
         m.tune_threshold(X, np.arange(len(X)) % 9 == 0).offset_
@@ -255,15 +259,20 @@ def test_devices_without_float64_are_enough(name):
 
 
 def test_dropout_in_modules_is_seeded():
-    transformed = [
-        skae.AutoencoderTransformer(
-            architecture=(torch.manual_seed(0) and with_dropout()), device=NAME, **SHORT
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = skae.AutoencoderTransformer(
+            architecture=with_dropout(), device=NAME, random_state=0, max_iter=3
         )
-        .fit(X)
-        .transform(X)
-        for _ in range(2)
-    ]
-    np.testing.assert_array_equal(*transformed)
+        before = torch.get_device_module(NAME).get_rng_state()
+        losses.append(model.fit(X).loss_curve_)
+        after = torch.get_device_module(NAME).get_rng_state()
+        assert torch.equal(before, after)
+        torch.get_device_module(NAME).set_rng_state(
+            torch.Generator(NAME).manual_seed(len(losses)).get_state()
+        )
+    assert losses[0] == losses[1]
 
 
 def test_a_default_device_of_the_users_changes_nothing():

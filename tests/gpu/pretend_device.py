@@ -362,6 +362,9 @@ torch.randperm = _checked(torch.randperm)
 torch.UntypedStorage.clone = _cloned
 torch.Tensor.__deepcopy__ = _deep_copied
 default_generator = DeviceGenerator(NAME)
+_module = torch.get_device_module(NAME)
+_module.get_rng_state = lambda device=None: default_generator.get_state()
+_module.set_rng_state = lambda state, device=None: default_generator.set_state(state)
 _everything = torch.library.Library("_", "IMPL")
 _everything.fallback(_run, "PrivateUse1")
 _aten = torch.library.Library("aten", "IMPL")

@@ -1,0 +1,121 @@
+"""Objects of scikit-learn with skae's estimators inside, as bytes of skops and back.
+
+Used by `skae.persistence`. The bytes are a zip without compression, so that they cannot
+ask for more memory than they have, and skops is passed the names of what may be made.
+"""
+
+import io
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skae.state.container import ModelFileError
+from skae.state.registry import registered_class_names
+
+__all__ = ["from_skops", "to_skops"]
+
+
+def to_skops(estimator: Any) -> tuple[bytes, list[str]]:
+    """The bytes of an object, and the names in them that are not skae's.
+
+    Raises
+    ------
+    TypeError
+        When skops cannot hold the object.
+    """
+    skops = _skops()
+    try:
+        data = skops.dumps(estimator, compression=zipfile.ZIP_STORED)
+        names = skops.get_untrusted_types(data=data)
+    except Exception as error:
+        raise TypeError(f"skops cannot hold it: {error}") from error
+    return _stored(data), sorted(set(names) - registered_class_names())
+
+
+def from_skops(array: Any, classes: Mapping[str, Any], path) -> Any:
+    """The object of bytes.
+
+    Parameters
+    ----------
+    array : uint8 ndarray
+    classes : mapping of str to class or function
+        What may be made beside scikit-learn's and skae's.
+    path : str or path-like
+        Where the bytes come from, for errors.
+
+    Raises
+    ------
+    ModelFileError
+        When the bytes need other classes, or more memory than they have.
+    """
+    skops = _skops()
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
+        raise ModelFileError(f"{path} holds no bytes of skops.")
+    data = array.tobytes()
+    del array
+    _check_sizes(data, path)
+    names = set(skops.get_untrusted_types(data=data))
+    missing = sorted(names - registered_class_names() - set(classes))
+    if missing:
+        short = ", ".join(name.rpartition(".")[2] for name in missing[:10])
+        raise ModelFileError(
+            f"{path} needs {', '.join(missing[:10])}. If you trust the file, import "
+            f"and pass them: load(..., trusted=[{short}])."
+        )
+    return skops.loads(data, trusted=sorted(names))
+
+
+def _skops():
+    try:
+        from skops import io as skops_io
+    except ImportError as error:
+        raise ImportError(
+            "Files of pipelines and other objects of scikit-learn need skops: "
+            'pip install "skae[skops]". Estimators of skae need nothing.'
+        ) from error
+    return skops_io
+
+
+def _stored(data: bytes) -> bytes:
+    """A zip with all of its members, and those inside them, uncompressed."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(target, "w") as new:
+        for info in old.infolist():
+            member = old.read(info)
+            if info.filename.endswith(".npz"):
+                member = _stored(member)
+            new.writestr(info.filename, member)
+    return target.getvalue()
+
+
+def _check_sizes(data: bytes, path) -> None:
+    """Raise where the members of a zip are larger than it is, or say that they are."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        if sum(info.file_size for info in members) > len(data) or any(
+            info.compress_type != zipfile.ZIP_STORED for info in members
+        ):
+            raise ModelFileError(f"{path} would take more memory than it has bytes.")
+        for info in members:
+            member = archive.read(info)
+            if info.filename.endswith(".npz"):
+                _check_sizes(member, path)
+            elif info.filename.endswith(".npy"):
+                _check_array(member, path)
+
+
+def _check_array(member: bytes, path) -> None:
+    """Raise where an array says that it is larger than it is."""
+    file = io.BytesIO(member)
+    version = np.lib.format.read_magic(file)
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    shape, _, dtype = read(file)
+    n_bytes = int(np.prod([*shape, dtype.itemsize], dtype=object))
+    if dtype.hasobject or n_bytes > len(member):
+        raise ModelFileError(f"{path} holds an array that is larger than its bytes.")

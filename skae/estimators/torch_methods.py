@@ -1,0 +1,60 @@
+"""What every autoencoder offers as torch modules: codes, reconstructions, scores.
+
+`BaseAutoencoder` inherits from `TorchMethods`, so that a new autoencoder has all
+of it; `GAN` shares the ends.
+"""
+
+import torch
+
+from skae.estimators.trained import SingleTraining
+from skae.exporting.ends import CodeUnits, Scores
+from skae.exporting.fitted_function import FittedFunction
+from skae.exporting.functions import (
+    Code,
+    Decoded,
+    LogLikelihood,
+    Reconstruction,
+    without_training,
+)
+
+__all__ = ["TorchMethods"]
+
+
+class TorchMethods(SingleTraining):
+    """Methods of an autoencoder as modules."""
+
+    def _exports(self):
+        net, rows = without_training(self.net_), self._row_units()
+        codes = CodeUnits(self.n_components_, self.code_scale_)
+        reconstruct = FittedFunction(rows, Reconstruction(net), rows)
+        decode = FittedFunction(codes, Decoded(net), rows)
+        judge = FittedFunction(rows, LogLikelihood(net, rows.columns), Scores())
+        functions = {
+            "transform": FittedFunction(rows, Code(net), codes),
+            "inverse_transform": decode,
+            "reconstruct": reconstruct,
+            "denoise": reconstruct,
+            "sample": decode,
+            "score_samples": judge,
+        }
+        return {name: each for name, each in functions.items() if hasattr(self, name)}
+
+    def _example_inputs(self, functions, module, generator):
+        rows, *y = super()._example_inputs(functions, functions["transform"], generator)
+        if not self.net_.likelihood.is_centred:
+            # Rows that the likelihood allows.
+            rows = functions["reconstruct"](rows, *y)
+        if self.net_.codec.allows_missing:
+            rows = _shortened(rows, self.net_.sample_shape)
+        if module.input is not functions["transform"].input:
+            rows = functions["transform"](rows, *y)
+        return rows, *y
+
+
+def _shortened(rows, shape):
+    """Sequences of which some lack their last steps."""
+    steps = rows.reshape(len(rows), *shape).clone()
+    n_steps = shape[0]
+    for number, sequence in enumerate(steps):
+        sequence[n_steps - number % n_steps :] = torch.nan
+    return steps.reshape(rows.shape)

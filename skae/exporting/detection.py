@@ -1,0 +1,176 @@
+"""What methods of an outlier detector compute, from X to scores, labels and p-values.
+
+`Detection` puts a verdict behind a function of X that gives scores: the ensemble's, of
+which `EnsembleScore` is the body, or the ``score_samples`` of an autoencoder. The
+formulas are those of ``skae/outliers``; nothing here knows an estimator.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from skae.outliers.calibration import Calibration
+from skae.outliers.missing_values import MissingPenalty, nats
+from skae.outliers.robust_units import logarithmic
+from skae.outliers.scorers import EnsembleScorer
+from skae.rows.tensors import as_double
+from skae.statistics.ranks import n_below
+
+__all__ = ["Detection", "EnsembleScore", "Inlier", "Offset", "Penalty", "PValue"]
+
+# Of a score: what its rounding may change. A training row sets the threshold, and must
+# not be flagged by rounding.
+_ROUNDING = 1e-6
+
+
+class Detection(nn.Module):
+    """Scores of samples, less what missing values take off, and a verdict on them.
+
+    Parameters
+    ----------
+    scores : FittedFunction
+        Of X, higher for more normal samples.
+    penalty : Penalty or None
+    verdict : Module
+        Of float64 scores.
+    output : Module
+        The end of what the verdict gives.
+
+    Shape
+    -----
+    X : what ``scores`` takes; ``(batch,)`` comes back.
+    """
+
+    example_inputs: tuple[Tensor, ...] = ()
+    condition = None
+    requires_y = False
+
+    def __init__(
+        self,
+        scores: nn.Module,
+        penalty: "Penalty | None",
+        verdict: nn.Module,
+        output: nn.Module,
+    ):
+        super().__init__()
+        self.scores: Any = scores
+        self.penalty: Any = penalty
+        self.verdict: Any = verdict
+        self.output: Any = output
+
+    @property
+    def input(self) -> Any:
+        """The end where samples come in."""
+        return self.scores.input
+
+    def forward(self, X: Tensor) -> Tensor:
+        scores = self.scores(X).double()
+        if self.penalty is not None:
+            scores = scores - self.penalty(X.flatten(1).isnan())
+        return self.output.to_user(self.verdict(scores), X.dtype)
+
+
+class EnsembleScore(nn.Module):
+    """The ensemble's scores of rows (X - center) / linear_scale of its robust units.
+
+    The weights are the scorer's own and follow the buffers from device to device.
+    """
+
+    limit: Tensor
+
+    def __init__(self, scorer: EnsembleScorer):
+        super().__init__()
+        self._stack(scorer)
+        self.register_buffer("limit", scorer.units.linear_limit.to(scorer.device))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return -self.scorer.errors(logarithmic(z, self.limit))
+
+    def _apply(self, fn, recurse=True):
+        module = super()._apply(fn, recurse)
+        self._stack(self.scorer.on(self.limit.device))
+        return module
+
+    def _stack(self, scorer):
+        """Take a scorer over with its members side by side, not first when exported."""
+        scorer.ensemble  # noqa: B018
+        self.scorer = scorer
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self._stack(self.scorer)
+
+
+class Penalty(nn.Module):
+    """What missing values take off the scores of new rows.
+
+    Shape
+    -----
+    missing : bool, ``(batch, n_features)``; penalty : float64, ``(batch,)``
+    """
+
+    n_missing: Tensor
+    levels: Tensor
+    above: Tensor
+
+    def __init__(self, penalty: MissingPenalty):
+        super().__init__()
+        for name in ("n_missing", "levels", "above"):
+            self.register_buffer(name, as_double(getattr(penalty, name)).clone())
+        self.unit = float(penalty.unit)
+        self.typical = float(penalty.typical)
+
+    def forward(self, missing: Tensor) -> Tensor:
+        missing = missing.double()
+        rarity = missing @ (1 / (self.n_missing + 1))
+        surprise = nats(rarity, self.levels, self.above, own=1)
+        return self.unit * surprise + self.typical * missing.sum(1)
+
+
+class Offset(nn.Module):
+    """Scores above a threshold."""
+
+    def __init__(self, threshold: float):
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores - self.threshold
+
+
+class Inlier(nn.Module):
+    """One for scores from the threshold on; zero below, and for NaN.
+
+    Scores that only rounding may have put below it count as one.
+    """
+
+    def __init__(self, threshold: float, calibration: Calibration):
+        super().__init__()
+        self.lowest = threshold - _rounding(calibration, threshold)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return (scores >= self.lowest).long()
+
+
+class PValue(nn.Module):
+    """Share of calibration scores, the new one included, that are no higher."""
+
+    scores: Tensor
+    values: Tensor
+
+    def __init__(self, calibration: Calibration):
+        super().__init__()
+        scores, values = map(as_double, calibration.tables)
+        self.register_buffer("scores", scores.clone())
+        self.register_buffer("values", values.clone())
+        self.rounding = _rounding(calibration)
+
+    def forward(self, scores: Tensor) -> Tensor:
+        rank = n_below(self.scores, scores + self.rounding, or_equal=True)
+        return self.values[rank]
+
+
+def _rounding(calibration: Calibration, threshold: float = 0.0) -> float:
+    """What rounding may change of a score."""
+    median = float(calibration.scores[len(calibration.scores) // 2])
+    return _ROUNDING * max(abs(median), abs(threshold))

@@ -1,0 +1,122 @@
+"""`FittedFunction`: a method of a fitted estimator as a module, and several in a row.
+
+This is what ``to_torch`` returns and what is exported to ONNX. It joins two ends, a
+body and perhaps a condition; what they compute is theirs.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Chain", "FittedFunction"]
+
+
+class FittedFunction(nn.Module):
+    """A method of a fitted estimator, from X's units to X's units.
+
+    Parameters
+    ----------
+    input : Module
+        End with ``to_model``.
+    body : Module
+        ``body(x)``, or ``body(x, context)`` with a condition.
+    output : Module
+        End with ``to_user``; that of the input where samples come back as they came.
+    condition : Module, optional
+        Encodes y, shape ``(batch, n_context)``.
+
+    Attributes
+    ----------
+    example_inputs : tuple of Tensor
+        A few samples like the training ones, and their y.
+
+    Shape
+    -----
+    X : ``(batch, *sample_shape)`` or flat, float32 or float64; y : ``(batch,)`` or
+    ``(batch, n_outputs)``. Rows whose y is no class of the fit come back as NaN.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> import torch
+    >>> from skae import AutoencoderTransformer
+    >>> X = load_iris().data
+    >>> ae = AutoencoderTransformer(2, max_iter=2, random_state=0).fit(X)
+    >>> encode = ae.to_torch("transform")
+    >>> encode(torch.from_numpy(X[:5])).shape
+    torch.Size([5, 2])
+    """
+
+    example_inputs: tuple[Tensor, ...] = ()
+
+    def __init__(
+        self,
+        input: nn.Module,
+        body: nn.Module,
+        output: nn.Module,
+        condition: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.input: Any = input
+        self.body: Any = body
+        self.output: Any = output
+        self.condition: Any = condition
+
+    @property
+    def requires_y(self) -> bool:
+        """Whether y has to be given."""
+        return self.condition is not None and self.body.requires_context
+
+    def forward(self, X: Tensor, y: Tensor | None = None) -> Tensor:
+        x = self.input.to_model(X).to(self._dtype)
+        shape = X.shape[1:] if self.input is self.output else None
+        if self.condition is None:
+            _check_without(y)
+            return self.output.to_user(self.body(x), X.dtype, shape)
+        context = None if y is None else self.condition(y).to(x.dtype)
+        out = self.output.to_user(self.body(x, context), X.dtype, shape)
+        if context is None:
+            return out
+        is_known = context.any(1).reshape(-1, *[1] * (out.ndim - 1))
+        return torch.where(is_known, out, torch.full_like(out, torch.nan))
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """Of the body, in which it computes."""
+        tensors = (*self.body.parameters(), *self.body.buffers())
+        return next(tensor.dtype for tensor in tensors if tensor.is_floating_point())
+
+
+class Chain(nn.Module):
+    """Fitted functions, each of what the one before gives."""
+
+    example_inputs: tuple[Tensor, ...] = ()
+    condition = None
+    requires_y = False
+
+    def __init__(self, functions: Iterator[nn.Module] | list[nn.Module]):
+        super().__init__()
+        self.functions: Any = nn.ModuleList(functions)
+
+    @property
+    def input(self) -> Any:
+        """The end of the first."""
+        return self.functions[0].input
+
+    @property
+    def output(self) -> Any:
+        """The end of the last."""
+        return self.functions[-1].output
+
+    def forward(self, X: Tensor, y: Tensor | None = None) -> Tensor:
+        _check_without(y)
+        for function in self.functions:
+            X = function(X)
+        return X
+
+
+def _check_without(y) -> None:
+    if y is not None:
+        raise ValueError("y is given, but this model was fitted without a condition.")

@@ -1,0 +1,89 @@
+"""The classes and functions that trees may name, by their names.
+
+Whoever defines what is stored registers it; modules of torch are there from the start.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from torch import nn
+
+__all__ = [
+    "register",
+    "register_homes",
+    "registered",
+    "registered_class_names",
+    "registered_name",
+    "strange_names",
+]
+
+# Modules that start threads and move what they hold, or have no weights yet.
+_LEFT_OUT = "Lazy", "DataParallel"
+_CLASSES: dict[str, Any] = {
+    f"torch.nn.{name}": value
+    for name, value in vars(nn).items()
+    if isinstance(value, type) and issubclass(value, nn.Module)
+    if not name.startswith(_LEFT_OUT)
+}
+_HOMES: dict[str, str] = {}
+_NAMES: dict[Any, str] = {value: name for name, value in _CLASSES.items()}
+
+
+def register(*things: Any) -> None:
+    """Allow these classes and functions in trees, under their names.
+
+    Raises
+    ------
+    ValueError
+        When another one has the name.
+    """
+    for thing in things:
+        name = thing.__name__.strip("_")
+        if _CLASSES.setdefault(name, thing) is not thing:
+            raise ValueError(f"Two classes or functions are named {name}.")
+        _NAMES[thing] = name
+
+
+def register_homes(homes: Mapping[str, str]) -> None:
+    """Say which modules register a class of a name, once they are imported."""
+    _HOMES.update(homes)
+
+
+def registered(name: str) -> Any:
+    """The class or function of a name, or None."""
+    if name in _HOMES:
+        import_module(_HOMES[name])
+    return _CLASSES.get(name)
+
+
+def registered_name(thing: Any) -> str | None:
+    """The name of a class or function that is registered."""
+    return _NAMES.get(thing)
+
+
+def registered_class_names() -> set[str]:
+    """Registered classes that store themselves as plain values, by module and name."""
+    names = {
+        f"{thing.__module__}.{thing.__qualname__}"
+        for thing in _NAMES
+        if hasattr(thing, "__plain__")
+    }
+    return names | {f"{module}.{name}" for name, module in _HOMES.items()}
+
+
+def strange_names(tree: Any) -> set[str]:
+    """Names of the classes and functions in a tree that are not registered."""
+    names: set[str] = set()
+    waiting = [tree]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting.extend(each)
+        elif isinstance(each, dict):
+            waiting.extend(each.values())
+            key = {"object": "class", "name": "name"}.get(str(each.get("$")))
+            name = each.get(key)
+            if isinstance(name, str) and not (name in _CLASSES or name in _HOMES):
+                names.add(name)
+    return names

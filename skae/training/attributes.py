@@ -1,0 +1,118 @@
+"""What modules and callbacks keep in attributes of their own, beside weights.
+
+Numbers, tensors, arrays, containers of these, and generators are taken out and put
+back; objects that have ``state()`` and ``load(state)`` say themselves what theirs is.
+Functions, other objects and what shares the memory of weights are left alone.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skae.state.plain import from_plain, to_plain
+
+__all__ = ["attributes_of", "attributes_of_module", "load_attributes", "load_module"]
+
+_VALUES = (type(None), bool, int, float, str, np.generic, np.ndarray)
+_USUAL = set(vars(nn.Module()))
+
+
+def attributes_of(thing: Any, shared: set[int] | None = None) -> tuple[dict, dict]:
+    """The attributes that can be stored, as plain values, and the others.
+
+    Parameters
+    ----------
+    thing : object
+    shared : set of int, optional
+        Addresses of memory that is stored elsewhere.
+    """
+    stored, others = {}, {}
+    for name, value in vars(thing).items():
+        if isinstance(thing, nn.Module) and name in _USUAL:
+            continue
+        way = _way(value)
+        if way is not None:
+            stored[name] = {"own": to_plain(way[0](value))}
+        elif _is_simple(value, shared or set()):
+            stored[name] = {"value": to_plain(value)}
+        else:
+            others[name] = value
+    return stored, others
+
+
+def load_attributes(thing: Any, stored: dict) -> None:
+    """Put attributes back that `attributes_of` took out."""
+    own = vars(thing)
+    for name, tree in stored.items():
+        before = own.get(name)
+        if "own" in tree:
+            way = _way(before)
+            if way is not None:
+                way[1](before, from_plain(tree["own"]))
+            continue
+        device = before.device if isinstance(before, Tensor) else "cpu"
+        value = from_plain(tree["value"], device)
+        fits = isinstance(before, Tensor) and isinstance(value, Tensor)
+        if fits and before.shape == value.shape and before.dtype == value.dtype:
+            # In place, for those who refer to it.
+            before.detach().copy_(value)
+        else:
+            own[name] = value
+
+
+def attributes_of_module(module: nn.Module) -> dict:
+    """Of the module and of all below it, by their names."""
+    tensors = [*module.parameters(), *module.buffers()]
+    shared = {tensor.untyped_storage().data_ptr() for tensor in tensors}
+    found = {name: attributes_of(m, shared)[0] for name, m in module.named_modules()}
+    return {name: stored for name, stored in found.items() if stored}
+
+
+def load_module(module: nn.Module, stored: dict) -> None:
+    """Put back what `attributes_of_module` took out."""
+    for name, own in module.named_modules():
+        load_attributes(own, stored.get(name, {}))
+
+
+def _is_simple(value: Any, shared: set[int]) -> bool:
+    if isinstance(value, Tensor):
+        is_weight = value.requires_grad or isinstance(value, nn.Parameter)
+        return not is_weight and value.untyped_storage().data_ptr() not in shared
+    if type(value) in (list, tuple, set):
+        return all(_is_simple(each, shared) for each in value)
+    if type(value) is dict:
+        parts = [*value, *value.values()]
+        return all(_is_simple(each, shared) for each in parts)
+    return isinstance(value, _VALUES)
+
+
+def _way(value: Any) -> tuple[Callable, Callable] | None:
+    """How to read and to set the state of what stays the same object."""
+    if isinstance(value, torch.Generator):
+        return (
+            lambda own: own.get_state().numpy(),
+            lambda own, state: own.set_state(torch.from_numpy(state)),
+        )
+    if isinstance(value, np.random.RandomState):
+        return lambda own: own.get_state(legacy=False), lambda own, s: own.set_state(s)
+    if isinstance(value, np.random.Generator):
+
+        def set_bits(own, state):
+            own.bit_generator.state = state
+
+        return lambda own: own.bit_generator.state, set_bits
+    if isinstance(value, deque) and all(_is_simple(each, set()) for each in value):
+
+        def refill(own, state):
+            own.clear()
+            own.extend(state)
+
+        return list, refill
+    is_type = isinstance(value, type)
+    if not is_type and hasattr(value, "state") and hasattr(value, "load"):
+        return lambda own: own.state(), lambda own, state: own.load(state)
+    return None

@@ -1,0 +1,171 @@
+"""The callback that names a checkpoint, and the file that it names.
+
+`Checkpoint` is what users put among the callbacks. What is written, and when,
+`skae.training.recording` knows.
+"""
+
+import os
+from collections.abc import Callable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from skae.state import container
+from skae.state.container import ModelFileError
+
+__all__ = [
+    "KIND",
+    "PLACEHOLDER",
+    "WAYS_OUT",
+    "Checkpoint",
+    "Joined",
+    "check_checkpoint",
+    "header_of",
+    "split_callbacks",
+]
+
+KIND = "checkpoint"
+PLACEHOLDER = "{fit}"
+WAYS_OUT = (
+    "Delete the file to start from the beginning, or choose another path; with '{fit}' "
+    "in the path every fit has a file of its own."
+)
+
+
+class Checkpoint(BaseEstimator):
+    """A file from which a fit that was killed goes on.
+
+    Among the ``callbacks`` of any estimator that trains. The same script run again
+    continues from the file, and the model is the one of a fit without interruption, bit
+    for bit, with the same versions on the same processor.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The folder has to exist. ``"{fit}"`` in it stands for a text that belongs to the
+        class, its parameters and the data, for several fits with one path, such as
+        those of a search.
+    every : float, default=60.0
+        Seconds between two writes, which take place after a training step; 0 writes
+        after every step.
+    keep : bool, default=False
+        Whether the file stays when the fit has ended. The same fit then takes its
+        result from the file without a training.
+
+    Notes
+    -----
+    The class, parameters, callbacks, shape and dtype of X and a hash of rows spread
+    over X, of y and of sample_weight have to agree with those in the file; else fit
+    raises a ValueError that says what differs. ``n_jobs``, ``verbose`` and callbacks
+    that only show something do not count. A seed that was drawn (``random_state=None``
+    or a RandomState) is taken from the file. Other versions of torch, NumPy, SciPy and
+    scikit-learn lead to a warning.
+
+    After Ctrl-C the file stays, as does one of a fit that fails. Two fits that run at
+    the same time cannot have one file. ``partial_fit`` takes no notice.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from sklearn.datasets import load_iris
+    >>> from skae import AutoencoderTransformer
+    >>> from skae.callbacks import Checkpoint
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> path = os.path.join(tempfile.mkdtemp(), "iris.checkpoint")
+    >>> callbacks = [Checkpoint(path, every=30)]
+    >>> ae = AutoencoderTransformer(2, callbacks=callbacks, random_state=0).fit(X)
+    >>> os.path.exists(path)
+    False
+    """
+
+    # Of an estimator around the one that is fitted.
+    outer_seed: int | None = None
+
+    def __init__(self, path, every=60.0, keep=False):
+        self.path = path
+        self.every = every
+        self.keep = keep
+
+    def seed(self, random_state) -> int:
+        """A seed that an estimator around the fit draws: the file's, if there is one.
+
+        Parameters
+        ----------
+        random_state : int, RandomState or None
+        """
+        drawn = int(check_random_state(random_state).randint(2**31 - 1))
+        if isinstance(random_state, Integral):
+            return drawn
+        check_checkpoint(self)
+        if PLACEHOLDER in str(self.path):
+            raise ValueError(
+                f"Checkpoint(path={self.path!r}) needs random_state to be an int: the "
+                f"rows, and with them {PLACEHOLDER!r}, depend on the seed."
+            )
+        self.outer_seed = drawn
+        if Path(self.path).exists():
+            header = header_of(Path(self.path), container.read_header)
+            self.outer_seed = header.get("outer_seed") or drawn
+        return self.outer_seed
+
+
+class Joined(BaseEstimator):
+    """Among the callbacks of a fit inside another one, whose recording it shares."""
+
+    def __init__(self, recording):
+        self.recording = recording
+
+
+def split_callbacks(callbacks) -> tuple[Any, list]:
+    """The `Checkpoint` among callbacks, or None, and the others.
+
+    Raises
+    ------
+    ValueError
+        When there are several.
+    """
+    entries = list(callbacks or ())
+    bare = [e[1] if isinstance(e, tuple) and len(e) == 2 else e for e in entries]
+    if Checkpoint in bare:
+        raise ValueError(
+            "callbacks must have Checkpoint(path), which needs a path; got the class."
+        )
+    found = [each for each in bare if isinstance(each, Checkpoint | Joined)]
+    if len(found) > 1:
+        raise ValueError(f"callbacks can have one Checkpoint; got {len(found)}.")
+    others = [
+        entry
+        for entry, callback in zip(entries, bare, strict=True)
+        if not isinstance(callback, Checkpoint | Joined)
+    ]
+    return (found[0] if found else None), others
+
+
+def header_of(path: Path, read: Callable, *, with_tree: bool = False) -> Any:
+    """The header of a checkpoint; whatever else is there is refused."""
+    try:
+        first, second = read(path)
+        header = second if with_tree else first
+        parts = [header.get(name) for name in ("facts", "versions")]
+        if header.get("kind") != KIND or not all(isinstance(p, dict) for p in parts):
+            raise ModelFileError(f"{path} is no checkpoint, but another file of skae.")
+    except ModelFileError as error:
+        raise ModelFileError(f"{error} {WAYS_OUT}") from error
+    return (first, header) if with_tree else header
+
+
+def check_checkpoint(checkpoint: Checkpoint) -> None:
+    """Raise where a parameter of the checkpoint is not valid."""
+    path, every = checkpoint.path, checkpoint.every
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise ValueError(f"Checkpoint's path must be a file's path; got {path!r}.")
+    if not isinstance(every, Real) or isinstance(every, bool) or not float(every) >= 0:
+        raise ValueError(
+            f"Checkpoint's every must be seconds, at least 0; got {every!r}."
+        )
+    if not isinstance(checkpoint.keep, bool | np.bool_):
+        raise ValueError(f"Checkpoint's keep must be a bool; got {checkpoint.keep!r}.")
