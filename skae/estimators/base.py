@@ -118,7 +118,8 @@ default="gaussian"
         with unchanged_on_error(self), recording as own:
             options = {"reset": not resuming, "recording": own}
             fitting = self._fit_of(X, y, sample_weight, **options)
-            fitted = fitting.resume(self) if resuming else fitting.run()
+            with fitting.computing():
+                fitted = fitting.resume(self) if resuming else fitting.run()
             self._take_over({"optimizer_state_": None, "interrupted_": False, **fitted})
             self._after(fitting)
             fitting.end(fitted)
@@ -146,7 +147,8 @@ default="gaussian"
         with unchanged_on_error(self):
             fewest = 2 if first else 1
             fitting = self._fit_of(X, y, sample_weight, reset=first, min_rows=fewest)
-            fitted = fitting.continue_epoch(None if first else self)
+            with fitting.computing():
+                fitted = fitting.continue_epoch(None if first else self)
             self._take_over(fitted)
             self._after(fitting)
         return self

@@ -31,7 +31,7 @@ from skae.fitting.fit import (
 )
 from skae.fitting.pca_start import Units, units_of
 from skae.fitting.pretraining import layers_of, pretrain
-from skae.fitting.resolve import hidden_widths, noise_of
+from skae.fitting.resolve import hidden_widths, noise_of, stack_work
 from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Features
@@ -83,6 +83,7 @@ class StackedFit(BaseFit):
         **options,
     ):
         options |= {"y": labels, "classes": classes, "class_weights": class_weight}
+        options["work"] = stack_work(estimator, X.shape[1], len(classes))
         super().__init__(estimator, X, weight, notifies=False, **options)
         self.labels = labels
         self.classes = classes
@@ -203,7 +204,8 @@ class StackedFit(BaseFit):
             **options,
         )
         try:
-            trainer.train(batches)
+            with self.computing():
+                trainer.train(batches)
         finally:
             trainer.release()
             self._record(name, trainer)
@@ -311,7 +313,7 @@ class StackedFit(BaseFit):
             tied_weights=estimator.tied_weights,
             max_iter=max_iter,
             batch_size=value_or_default(estimator.batch_size, None),
-            device=estimator.device,
+            device=self.device,
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
             random_state=self.seed,

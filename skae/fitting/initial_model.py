@@ -102,8 +102,9 @@ class InitialModelFit(BaseFit):
         context=None,
         recording=None,
     ):
+        work = parts.work(estimator.batch_size, *X.shape)
         super().__init__(
-            estimator, X, weight, context, recording=recording, targets=clean
+            estimator, X, weight, context, recording=recording, work=work, targets=clean
         )
         self.clean = clean
         self.targets = X if clean is None else clean

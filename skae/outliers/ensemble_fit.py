@@ -22,6 +22,7 @@ from skae.outliers.novelty_fit import fit_neighbours
 from skae.outliers.robust_units import RobustUnits
 from skae.outliers.scorers import EnsembleScorer
 from skae.rows.chunks import chunks
+from skae.rows.devices import full_precision, memory_for
 from skae.rows.isolation import isolated
 
 __all__ = [
@@ -149,9 +150,11 @@ def fit_ensemble(
     x = rows_drawn.to(device)
     of_drawn = None if weight is None else torch.from_numpy(weight[drawn])
     resolution = torch.from_numpy(units.resolution().astype(np.float32))
-    members, in_bag = train(
-        x, pairs, n_members, settings, generator, of_drawn, resolution
-    )
+    what = f"batch_size={settings.batch_size}: make it smaller"
+    with full_precision(device), memory_for(device, what):
+        members, in_bag = train(
+            x, pairs, n_members, settings, generator, of_drawn, resolution
+        )
     if earlier is not None:
         earlier = earlier.on(device)
         in_bag = np.concatenate([earlier.in_bag(x), in_bag], axis=1)

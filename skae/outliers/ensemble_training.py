@@ -66,6 +66,12 @@ class EnsembleSettings:
     learning_rate_init: float
     verbose: int
 
+    def work(self) -> float:
+        """Multiplications for a batch of one member."""
+        *hidden, width = self.hidden_layer_sizes
+        dense = Dense(tuple(hidden))
+        return self.batch_size * dense.row_work(self.n_features, width)
+
 
 class _MemberRows(NamedTuple):
     """Row numbers of one member: of its codebook, autoencoder and typical errors.

@@ -120,6 +120,10 @@ class Dense(Architecture):
         sizes = defaults.hidden_layer_sizes
         return clone(self).set_params(hidden_layer_sizes=sizes)
 
+    def row_work(self, n_features: int, n_components: int) -> float:
+        widths = [n_features, *self.hidden_layer_sizes, n_components]
+        return 2 * sum(n_in * n_out for n_in, n_out in pairwise(widths))
+
 
 class DenseCodec(Codec):
     """Encoder and decoder of the formulas above, as `Dense` builds them.

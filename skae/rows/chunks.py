@@ -16,8 +16,7 @@ from torch import Tensor
 
 from skae.rows.devices import (
     full_precision,
-    is_out_of_memory,
-    out_of_memory,
+    memory_for,
     product_rows,
     resident_bytes,
 )
@@ -105,19 +104,15 @@ def _fill(X, to_model, function, out, device, n_rows, rows):
 def _mapped(x: Tensor, function, device: torch.device, n_rows: int) -> np.ndarray:
     """The function of rows on the CPU, so many at a time, or fewer."""
     try:
-        on_device = x.to(device)
-        parts = [
-            function(_padded(part, n_rows))[: len(part)]
-            for part in on_device.split(n_rows)
-        ]
-        return torch.cat(parts).cpu().numpy()
-    except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
+        with memory_for(device, "a single row: use a smaller model"):
+            parts = [
+                function(_padded(part, n_rows))[: len(part)]
+                for part in x.to(device).split(n_rows)
+            ]
+            return torch.cat(parts).cpu().numpy()
+    except MemoryError:
         if n_rows == 1:
-            raise out_of_memory(
-                device, "it has no room for a single row. Set device='cpu'."
-            ) from error
+            raise
     # Outside the block, where nothing holds on to the memory.
     return _mapped(x, function, device, n_rows // 2)
 

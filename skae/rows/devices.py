@@ -4,6 +4,7 @@ Whoever makes tensors or maps rows asks here; every limit that belongs to a kind
 device stands here. Nothing here knows models.
 """
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ __all__ = [
     "as_double_on",
     "full_precision",
     "is_out_of_memory",
-    "out_of_memory",
+    "memory_for",
     "place_of_doubles",
     "product_rows",
     "resident_bytes",
@@ -24,6 +25,9 @@ __all__ = [
 
 # What "auto" looks for, in this order.
 _ACCELERATORS = ("cuda", "xpu", "mps")
+# Multiplications of a step's batch below which the CPU is done before a GPU's kernels
+# are launched; an estimate from the 25 to 100 launches of a step, 6 us each.
+_LEAST_WORK = 5e6
 # Apple's devices have no float64.
 _WITHOUT_DOUBLE = {"mps"}
 # Of the processor, whose memory holds X already; elsewhere a share of what is free.
@@ -34,8 +38,16 @@ _PRODUCT_ROWS = {"cpu": 256}
 _MOST_ROWS, _FEWEST_ROWS, _LAYER_BYTES = 8192, 16, 64 * 2**20
 
 
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device named, with its number, or the best one there is for ``"auto"``.
+def resolve_device(device: str | torch.device, work: float = math.inf) -> torch.device:
+    """The device named, with its number, or the one that suits for ``"auto"``.
+
+    Parameters
+    ----------
+    device : str or torch.device
+        ``"auto"`` is the best one there is, and the CPU for little work.
+    work : float, optional
+        Multiplications in one pass of a training step's batch through the model;
+        infinite where they are many or not known.
 
     Raises
     ------
@@ -43,7 +55,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         When the name is unknown to torch or the device is not available.
     """
     if isinstance(device, str) and device == "auto":
-        device = _best()
+        device = _best() if work >= _LEAST_WORK else "cpu"
     try:
         named = torch.device(device)
         if named.type == "meta":
@@ -108,9 +120,24 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def out_of_memory(device: torch.device, way_out: str) -> MemoryError:
-    """The error to raise for one of those, with what the user can do."""
-    return MemoryError(f"The memory of device {str(device)!r} is too small: {way_out}")
+@contextmanager
+def memory_for(device: torch.device, what: str) -> Iterator[None]:
+    """Say what needed too much of a device's memory, and the way out.
+
+    Raises
+    ------
+    MemoryError
+        For what torch raises inside the with block.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"The memory of device {str(device)!r} is too small for {what}, or set "
+            "device='cpu'."
+        ) from error
 
 
 class _Precision:

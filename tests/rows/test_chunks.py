@@ -46,6 +46,26 @@ class TestMapRows:
         monkeypatch.setitem(devices._PRODUCT_ROWS, "cpu", 4)
         monkeypatch.setattr(module, "_CACHE_BYTES", 8 * 3 * 8)
 
+    @pytest.mark.parametrize("most", [3, 1])
+    def test_a_device_with_little_memory_gets_fewer_rows(self, most):
+        X = table(103)
+
+        def greedy(x):
+            if len(x) > most:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return self.function(x)
+
+        out = np.empty((103, 7))
+        map_rows(X, self.to_model, greedy, out, CPU)
+        np.testing.assert_allclose(out, self.mapped(X), atol=1e-6)
+
+    def test_a_device_without_memory_for_one_row_is_named(self):
+        def greedy(x):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+        with pytest.raises(MemoryError, match="'cpu' is too small for a single row"):
+            map_rows(table(), self.to_model, greedy, np.empty((20, 7)), CPU)
+
     @pytest.mark.parametrize("n_samples", [0, 1, 4, 8, 9, 103])
     def test_the_result_is_the_function_of_the_rows(self, n_samples):
         X = table(n_samples)
