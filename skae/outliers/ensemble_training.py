@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,25 +126,24 @@ def train(
     leave_one_out = min(map(len, pairs)) < _MIN_ROWS
     features = _features(x, settings.n_features, n_members, generator)
     views = [columns_of(x, used) for used in features]
-    rows: list[_MemberRows] = []
     if leave_one_out:
-        for drawn in pairs:
-            rows += [_MemberRows(*3 * [np.sort(drawn)])] * 2
+        alike = (_MemberRows(*3 * [np.sort(drawn)]) for drawn in pairs)
+        rows = [mine for mine in alike for _ in range(2)][:n_members]
     else:
         orders = _by_depth(views[::2], pairs, generator)
-        for drawn, order in zip(pairs, orders, strict=True):
-            rows += _halves(drawn, deepest(order, settings.support_fraction))
-    rows = rows[:n_members]
+        deep = [deepest(order, settings.support_fraction) for order in orders]
+        rows = [*chain.from_iterable(map(_halves, pairs, deep))][:n_members]
     uploaded = _uploaded([numbers for mine in rows for numbers in mine], x)
     places = list(map(_MemberRows, uploaded[::3], uploaded[1::3], uploaded[2::3]))
     codec = _autoencoders(n_members, settings, generator).to(x.device)
     if not leave_one_out:
+        trained = zip(views, places, strict=True)
+        means = torch.stack([view[mine.trusted].mean(0) for view, mine in trained])
+        with torch.no_grad():
+            codec.decoder_biases[-1].copy_(means)
         trusted = [mine.trusted for mine in rows]
-        means = [
-            view[mine.trusted].mean(0) for view, mine in zip(views, places, strict=True)
-        ]
         batches = _batches(trusted, settings, generator, weight).to(x.device)
-        _train_autoencoders(codec, views, means, batches, settings, generator)
+        _train_autoencoders(codec, views, batches, settings, generator)
     codec.requires_grad_(False)
     members = [
         _member(x, codec.member(index), features[index], mine, leave_one_out)
@@ -223,17 +223,14 @@ def _autoencoders(
 def _train_autoencoders(
     codec: DenseCodec,
     views: Sequence[Tensor],
-    means: Sequence[Tensor],
     batches: Tensor,
     settings: EnsembleSettings,
     generator: Generator,
 ) -> None:
     """Train every autoencoder to remove noise from rows of its view of x.
 
-    ``means`` are those of the rows, ``batches`` their numbers in each step.
+    ``batches`` has their numbers in each step.
     """
-    with torch.no_grad():
-        codec.decoder_biases[-1].copy_(torch.stack(list(means)))
     shape = *batches.shape[1:], views[0].shape[1]
     level = views[0].new_full((), settings.noise_level)
     flat = FlatParameters(codec)

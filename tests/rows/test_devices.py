@@ -58,22 +58,25 @@ class TestWhatItCan:
         assert as_double_on(x).dtype == torch.float64
         assert as_double_on(x.double()).data_ptr() != x.data_ptr()
 
-    def test_products_on_cuda_are_exact_and_the_setting_is_the_users_again(self):
+    @pytest.fixture
+    def fast(self):
+        """Whether products have few digits, which the user has asked for."""
         matmul = torch.backends.cuda.matmul
-        before = matmul.allow_tf32
-        try:
-            matmul.allow_tf32 = True
-            with full_precision(CPU):
-                assert matmul.allow_tf32
-            with full_precision(CUDA), full_precision(CUDA):
-                assert not matmul.allow_tf32
-            assert matmul.allow_tf32
-        finally:
-            matmul.allow_tf32 = before
+        new = hasattr(matmul, "fp32_precision")
+        name, value = ("fp32_precision", "tf32") if new else ("allow_tf32", True)
+        before = getattr(matmul, name)
+        setattr(matmul, name, value)
+        yield lambda: getattr(matmul, name) == value
+        setattr(matmul, name, before)
 
-    def test_products_are_exact_until_the_last_of_several_threads_ends(self):
-        matmul = torch.backends.cuda.matmul
-        before = matmul.allow_tf32
+    def test_products_on_cuda_are_exact_and_the_setting_is_the_users_again(self, fast):
+        with full_precision(CPU):
+            assert fast()
+        with full_precision(CUDA), full_precision(CUDA):
+            assert not fast()
+        assert fast()
+
+    def test_products_are_exact_until_the_last_of_several_threads_ends(self, fast):
         entered, leave = threading.Event(), threading.Event()
 
         def other():
@@ -82,17 +85,13 @@ class TestWhatItCan:
                 leave.wait(10)
 
         thread = threading.Thread(target=other)
-        try:
-            matmul.allow_tf32 = True
-            with full_precision(CUDA):
-                thread.start()
-                entered.wait(10)
-            assert not matmul.allow_tf32
-            leave.set()
-            thread.join()
-            assert matmul.allow_tf32
-        finally:
-            matmul.allow_tf32 = before
+        with full_precision(CUDA):
+            thread.start()
+            entered.wait(10)
+        assert not fast()
+        leave.set()
+        thread.join()
+        assert fast()
 
 
 class TestWhatItHolds:
