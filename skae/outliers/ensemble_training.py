@@ -145,16 +145,14 @@ def train(
         batches = _batches(trusted, settings, generator, weight).to(x.device)
         _train_autoencoders(codec, views, batches, settings, generator)
     codec.requires_grad_(False)
-    members = [
-        _member(x, codec.member(index), features[index], mine, leave_one_out)
-        for index, mine in enumerate(places)
-    ]
+    codecs = map(codec.member, range(n_members))
+    parts = zip(codecs, features, places, strict=True)
+    members = [_member(x, *each, leave_one_out) for each in parts]
     coarse = 0.0 if resolution is None else float(resolution.square().mean().sqrt())
     _let_recognise(members, x, [mine.in_bag for mine in places], coarse)
     in_bag = np.zeros((len(x), n_members), dtype=bool)
-    if not leave_one_out:
-        for index, mine in enumerate(rows):
-            in_bag[mine.in_bag, index] = True
+    for index, mine in enumerate(() if leave_one_out else rows):
+        in_bag[mine.in_bag, index] = True
     return members, in_bag
 
 
@@ -231,8 +229,6 @@ def _train_autoencoders(
 
     ``batches`` has their numbers in each step.
     """
-    shape = *batches.shape[1:], views[0].shape[1]
-    level = views[0].new_full((), settings.noise_level)
     flat = FlatParameters(codec)
     gradient = ExplicitGradient(
         Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())
@@ -245,11 +241,10 @@ def _train_autoencoders(
             flat, lr=learning_rate, n_steps=len(batches), ema_decay=0.0, betas=_BETAS
         )
         try:
-            noise = _noise(len(batches), shape, generator, views[0].device)
-            for batch in tqdm(batches, disable=not settings.verbose):
-                parts = [view[n] for view, n in zip(views, batch, strict=True)]
-                clean = torch.stack(parts)
-                gradient(clean, x_tilde=clean.addcmul(next(noise), level))
+            noisy = _noisy(views, batches, settings.noise_level, generator)
+            bar = {"total": len(batches), "disable": not settings.verbose}
+            for clean, x_tilde in tqdm(noisy, **bar):
+                gradient(clean, x_tilde=x_tilde)
                 optimizer.step()
         except KeyboardInterrupt:
             warnings.warn(
@@ -268,6 +263,19 @@ def _train_autoencoders(
     )
 
 
+def _noisy(
+    views: Sequence[Tensor], batches: Tensor, level: float, generator: Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of each step, clean and with noise, ``(members, batch, n_features)``."""
+    shape = *batches.shape[1:], views[0].shape[1]
+    noise = _noise(len(batches), shape, generator, views[0].device)
+    std = views[0].new_full((), level)
+    for batch, numbers in zip(batches, noise, strict=True):
+        parts = [view[n] for view, n in zip(views, batch, strict=True)]
+        clean = torch.stack(parts)
+        yield clean, clean.addcmul(numbers, std)
+
+
 def _noise(
     n_steps: int, shape: tuple[int, ...], generator: Generator, device: torch.device
 ) -> Iterator[Tensor]:
@@ -275,13 +283,14 @@ def _noise(
 
     They are drawn on the CPU step by step, and go to the device many steps at a time.
     """
-    together = 1
-    if device.type != "cpu":
-        together = max(1, _NOISE_BYTES // (4 * math.prod(shape)))
+    if device.type == "cpu":
+        yield from (normal_numbers(shape, generator) for _ in range(n_steps))
+        return
+    together = max(1, _NOISE_BYTES // (4 * math.prod(shape)))
     for start in range(0, n_steps, together):
         n_drawn = min(together, n_steps - start)
         numbers = [normal_numbers(shape, generator) for _ in range(n_drawn)]
-        yield from numbers if n_drawn == 1 else torch.stack(numbers).to(device)
+        yield from torch.stack(numbers).to(device)
 
 
 def _batches(
