@@ -35,7 +35,9 @@ from skae.fitting.resolve import hidden_widths, noise_of, stack_work
 from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Features
+from skae.parts.layers import widest
 from skae.rows.chunks import Rows, map_rows
+from skae.rows.devices import product_rows
 from skae.rows.tensors import as_double
 from skae.statistics.pca import moments
 from skae.training.trainer import Trainer
@@ -185,7 +187,9 @@ class StackedFit(BaseFit):
         if not len(frozen):
             return self.rows_of(X)
         codes = np.empty((X.shape[0], frozen.sizes[-1]), dtype=np.float32)
-        map_rows(X, self.units.to_model, frozen.eval(), codes, self.device)
+        n_rows = product_rows(self.device, lambda: widest(frozen, X.shape[1]))
+        to_model = self.units.to_model
+        map_rows(X, to_model, frozen.eval(), codes, self.device, n_rows=n_rows)
         return Rows(codes, np.float32(0), np.float32(1), self.device)
 
     def weight_at(self, index) -> np.ndarray:

@@ -6,7 +6,7 @@ device stands here. Nothing here knows models.
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -93,7 +93,7 @@ def resident_bytes(device: torch.device) -> int:
     return max(_RESIDENT_BYTES, int(_RESIDENT_SHARE * free))
 
 
-def product_rows(device: torch.device, widest: int = 1) -> int:
+def product_rows(device: torch.device, widest: int | Callable[[], int] = 1) -> int:
     """Rows of every product of a mapped function on a device.
 
     Every product has this many rows, padded if need be, so that a row's result does not
@@ -102,14 +102,15 @@ def product_rows(device: torch.device, widest: int = 1) -> int:
     Parameters
     ----------
     device : torch.device
-    widest : int, default=1
-        Values that the largest layer holds of a row. The processor has the same number
-        of rows for all.
+    widest : int or callable, default=1
+        Values that the largest layer holds of a row, or what returns it. The processor
+        has the same number of rows for all.
     """
     if device.type in _PRODUCT_ROWS:
         return _PRODUCT_ROWS[device.type]
-    fitting = max(1, _LAYER_BYTES // (4 * max(1, widest)))
-    power = 2 ** (fitting.bit_length() - 1)
+    n_values = widest() if callable(widest) else widest
+    n_fitting = max(1, _LAYER_BYTES // (4 * max(1, n_values)))
+    power = 2 ** (n_fitting.bit_length() - 1)
     return min(_MOST_ROWS, max(_FEWEST_ROWS, power))
 
 
