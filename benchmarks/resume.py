@@ -7,11 +7,11 @@ few hundredths of a second, a second child runs the same fit again, and the hash
 weights and curves is compared with that of the fit that nobody killed. Some are killed
 again on their way.
 
-The cost is that of a fit of half a minute with a checkpoint every ten seconds: CPU time
-against the same fit without, in turns, and the time within the writes, with the disk's,
-as a share of the fit. Linux and macOS only (fork).
+The cost is that of longer fits with a checkpoint every ten seconds: CPU time against the
+same fit without, in turns, and the time within the writes, with the disk's, as a share
+of the fit. Linux and macOS only (fork).
 
-    python benchmarks/resume.py                       # about a quarter of an hour
+    python benchmarks/resume.py                       # a quarter to half an hour
     python benchmarks/resume.py --kills 3 --turns 1
 """
 
@@ -254,20 +254,20 @@ def fit(family: Family, every: float | None, folder: str) -> str:
 
 
 def cost_rows(n_turns: int) -> list[dict]:
-    """Fits of about half a minute: small and large weights, and several trainings."""
+    """Fits of ten seconds to half a minute, by the machine: small and large ones."""
     random = np.random.default_rng(0)
     X = random.normal(size=(20_000, 20)) @ random.normal(size=(20, 100))
     y = np.where(np.arange(len(X)) % 10 == 0, X[:, 0] > 0, np.nan)
     seed = {"random_state": 0}
     cases = {
         "AutoencoderTransformer, 100 columns": lambda c: skae.AutoencoderTransformer(
-            10, max_iter=200, early_stopping=False, callbacks=c, **seed
+            10, max_iter=80, early_stopping=False, callbacks=c, **seed
         ).fit(X),
         "DenoisingAE(1000), 784 columns": lambda c: skae.DenoisingAE(
-            1000, max_iter=20, early_stopping=False, callbacks=c, **seed
+            1000, max_iter=10, early_stopping=False, callbacks=c, **seed
         ).fit(np.tile(X[:10_000], 8)[:, :784]),
         "StackedAEClassifier((200, 100))": lambda c: skae.StackedAEClassifier(
-            (200, 100), max_iter=40, callbacks=c, **seed
+            (200, 100), max_iter=15, callbacks=c, **seed
         ).fit(X, y),
     }
     return [cost_of(name, fit_with, n_turns) for name, fit_with in cases.items()]
@@ -277,7 +277,7 @@ def cost_of(name: str, fit_with: Callable, n_turns: int) -> dict:
     """CPU time with and without, in turns, and the time within the writes."""
     progress(name)
     times: dict[bool, list[float]] = {True: [], False: []}
-    shares, writes, sizes = [], [], []
+    shares, walls, writes, sizes = [], [], [], []
     original = Recording._write
 
     with tempfile.TemporaryDirectory() as folder:
@@ -299,12 +299,14 @@ def cost_of(name: str, fit_with: Callable, n_turns: int) -> dict:
                 if has_checkpoint:
                     wall = time.perf_counter() - start
                     shares.append(sum(writes) / wall)
+                    walls.append(wall)
                     each = statistics.median(writes), len(writes)
         Recording._write = original
     with_it, without = (statistics.median(times[key]) for key in (True, False))
     share = statistics.median(shares)
-    return {
+    row = {
         "fit": name,
+        "fit, s": statistics.median(walls),
         "CPU s without": without,
         "CPU s with": with_it,
         "CPU ratio": with_it / without,
@@ -314,6 +316,8 @@ def cost_of(name: str, fit_with: Callable, n_turns: int) -> dict:
         "writes' share": share,
         f"<= {GOAL:.0%}": share <= GOAL,
     }
+    progress(row)
+    return row
 
 
 if __name__ == "__main__":

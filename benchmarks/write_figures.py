@@ -172,6 +172,15 @@ SECTIONS = [
         lambda r: [[r["total"]]],
     ),
     (
+        "Going on after a kill",
+        "resume",
+        "Fits killed at random moments, some of them twice, and run again: how many "
+        "end with the weights and curves of the fit that was not killed. Then: what a "
+        "checkpoint every ten seconds costs; the writes' share of the fit is the time "
+        "within them, the disk's included.",
+        lambda r: [_without(r["kills"], "all equal"), _without(r["costs"], "<= 2%")],
+    ),
+    (
         "Columns of different units",
         "units",
         "Autoencoders: the lowest R2 of a column. Generators: smallest and largest "
@@ -181,6 +190,13 @@ SECTIONS = [
             _without(r["autoencoders"], "met"),
             _without(r["generators"], "ratios met", "AUC met"),
         ],
+    ),
+    (
+        "ONNX Runtime against skae",
+        "onnx",
+        "Exported models on the digits: the largest difference over the spread of the "
+        "results, and microseconds a row, one at a time and 1,000 at once, in float32.",
+        lambda r: [r["summary"], r["models"]],
     ),
 ]
 

@@ -27,6 +27,7 @@ from skae.exporting.onnx_model import (
     required_packages,
 )
 from skae.exporting.pipeline import pipeline_model
+from skae.state.version import __version__
 
 __all__ = ["ExportError", "to_onnx"]
 
@@ -109,8 +110,9 @@ def to_onnx(
 
     Notes
     -----
-    A row whose y is no class of the fit gives NaN. Sequences come padded with NaN;
-    sparse matrices are made dense before they reach the model.
+    A row with NaN or infinity, or whose y is no class of the fit, gives NaN, but for
+    labels. Sequences come padded with NaN; sparse matrices are made dense before they
+    reach the model.
 
     Examples
     --------
@@ -132,7 +134,18 @@ def to_onnx(
     _check_options(dtype, opset)
     if not hasattr(estimator, "to_torch"):
         _check_without_condition(estimator, y, with_y)
-        return _of_pipeline(estimator, path, method and methods, X, dtype, opset)
+        model = _of_pipeline(estimator, method and methods, X, dtype, opset)
+    else:
+        model = _of_estimator(estimator, methods, X, y, with_y, dtype, opset)
+    model.producer_name, model.producer_version = "skae", __version__
+    model.metadata_props.add(key="skae_version", value=__version__)
+    if path is not None:
+        _write(model, path)
+    return model
+
+
+def _of_estimator(estimator, methods, X, y, with_y, dtype, opset):
+    """The checked model of an estimator of skae."""
     functions = {name: estimator.to_torch(name).cpu() for name in methods}
     _check_inputs(functions)
     required_packages()
@@ -146,20 +159,15 @@ def to_onnx(
     with quiet():
         model = onnx_model(functions, few, opset, name)
         check_model(model, functions, _as_user_has(first, examples), reference)
-    if path is not None:
-        _write(model, path)
     return model
 
 
-def _of_pipeline(estimator, path, methods, X, dtype, opset):
-    """The model of a Pipeline or the like, written where there is a path."""
+def _of_pipeline(estimator, methods, X, dtype, opset):
+    """The checked model of a Pipeline or the like."""
     required_packages()
     n_rows = _FEWEST_ROWS, _MOST_ROWS
     options = {"dtype": dtype, "opset": opset, "n_rows": n_rows, "is_tie": _is_tie}
-    model = pipeline_model(estimator, methods, X, **options)
-    if path is not None:
-        _write(model, path)
-    return model
+    return pipeline_model(estimator, methods, X, **options)
 
 
 def _methods(estimator, method) -> tuple[str, ...]:

@@ -1,14 +1,12 @@
 """A fit that is killed at any moment and run again is the fit that was not killed."""
 
 import copy
-import hashlib
 import itertools
 import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +14,14 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import check_random_state
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog, ProgressBar
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    EpochTimer,
+    Initializer,
+    PrintLog,
+    ProgressBar,
+)
 from torch import nn
 
 import skae
@@ -78,9 +83,14 @@ FAMILIES = {
         ),
         (X,),
     ),
-    "classifier": (skae.StackedAEClassifier((8, 4), **BRIEF), (X, PARTLY)),
+    "classifier": (
+        skae.StackedAEClassifier((8, 4), pretrain_max_iter=5, **BRIEF),
+        (X, PARTLY),
+    ),
     "labels only": (
-        skae.StackedAEClassifier((6,), unfreeze_layers=1, early_stopping=True, **BRIEF),
+        skae.StackedAEClassifier(
+            (6,), pretrain_max_iter=5, unfreeze_layers=1, early_stopping=True, **BRIEF
+        ),
         (X, Y),
     ),
     "detector": (
@@ -212,43 +222,39 @@ def test_a_fit_may_be_killed_again_and_again(name, kill, tmp_path):
     assert_equal(whole, with_checkpoint(estimator, path).fit(*arguments))
 
 
-SCRIPT = """
-import hashlib, os, signal, sys
-import numpy as np
-from skorch.callbacks import Callback
-from skae import DenoisingAE
-from skae.callbacks import Checkpoint
-
 class Kill(Callback):
-    n_batches = 0
+    """Kills its process after some batches; the number is no parameter."""
+
+    after = 0
+
+    def on_train_begin(self, net, **kwargs):
+        self.n_batches = 0
+
     def on_batch_end(self, net, **kwargs):
         self.n_batches += 1
-        if self.n_batches == int(sys.argv[2]):
+        if self.n_batches == Kill.after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-X = np.random.default_rng(0).normal(size=(300, 10))
-callbacks = [Checkpoint(sys.argv[1], every=0), Kill()]
-ae = DenoisingAE(4, max_iter=4, callbacks=callbacks, random_state=0).fit(X)
-print(hashlib.sha256(ae.transform(X).tobytes()).hexdigest())
-"""
 
-
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_sigkill(tmp_path):
-    """In processes of their own; the first leaves a lock and perhaps a draft."""
-
-    def run(n_batches):
-        command = [sys.executable, "-c", SCRIPT, path, str(n_batches)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        return done.returncode, done.stdout.strip()
-
-    path = tmp_path / "fit.ckpt"
-    assert run(9) == (-signal.SIGKILL, "")
-    assert path.exists()
+    """Of a process of its own, which leaves a lock and may leave a draft."""
+    path, estimator = tmp_path / "fit.ckpt", FAMILIES["denoising"][0]
+    killed = with_checkpoint(estimator, path, others=[Kill()])
+    child = os.fork()
+    if child == 0:
+        try:
+            Kill.after = 5
+            killed.fit(X)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert sorted(os.listdir(tmp_path)) == [".fit.ckpt.lock", "fit.ckpt"]
     (tmp_path / ".fit.ckpt.0123abcd.part").touch()
-    resumed = run(-1)
-    Z = np.random.default_rng(0).normal(size=(300, 10))
-    whole = skae.DenoisingAE(4, max_iter=4, random_state=0).fit(Z).transform(Z)
-    assert resumed == (0, hashlib.sha256(whole.tobytes()).hexdigest())
+    resumed = with_checkpoint(estimator, path, others=[Kill()]).fit(X)
+    assert resumed.callbacks[0].n_batches > 5
+    assert_equal(clone(estimator).fit(X), resumed)
     assert os.listdir(tmp_path) == []
 
 
@@ -359,7 +365,8 @@ class TestTheFile:
         else:
             container.write(path, {}, {"class": "DenoisingAE"})
         before = path.read_bytes()
-        with pytest.raises(ModelFileError, match="Delete the file to start"):
+        way_out = "Choose another" if damage == "model" else "Delete the file to start"
+        with pytest.raises(ModelFileError, match=way_out):
             autoencoder(path).fit(X)
         assert path.read_bytes() == before
 
@@ -400,6 +407,18 @@ class TestTheFile:
         assert len([w for w in caught if "No space" in str(w.message)]) == 1
         assert_equal(skae.DenoisingAE(4, **BRIEF).fit(X).net_, fitted.net_)
 
+    def test_a_file_that_cannot_be_deleted_ends_no_fit(self, tmp_path, monkeypatch):
+        path, original = tmp_path / "fit.ckpt", Path.unlink
+
+        def unlink(self, missing_ok=False):
+            if self.name == "fit.ckpt":
+                raise PermissionError(13, "Permission denied")
+            original(self, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", unlink)
+        with pytest.warns(UserWarning, match="could not be deleted"):
+            assert autoencoder(path).fit(X).net_ is not None
+
     def test_a_full_disk_at_the_beginning(self, tmp_path, monkeypatch):
         def write(*arguments):
             raise OSError(28, "No space left on device")
@@ -425,7 +444,7 @@ class TestTheFile:
         grid = {"noise_level": [0.1, 0.3]}
         estimator = autoencoder(path, 60)
         estimator.callbacks[0].keep = True
-        search = GridSearchCV(estimator, grid, cv=2, n_jobs=2).fit(X)
+        search = GridSearchCV(estimator, grid, cv=2).fit(X)
         assert len(os.listdir(tmp_path)) == 5
         again = GridSearchCV(estimator, grid, cv=2).fit(X)
         assert_equal(search.best_estimator_.net_, again.best_estimator_.net_)
@@ -485,15 +504,63 @@ class TestContinuedFits:
             other.fit(*arguments)
         assert_equal(whole, copies[1].fit(*arguments))
 
-    def test_partial_fit_writes_nothing(self, tmp_path):
-        autoencoder(tmp_path / "fit.ckpt").partial_fit(X)
-        assert os.listdir(tmp_path) == []
+    @pytest.mark.parametrize("name", ["denoising", "labels only"])
+    def test_partial_fit_takes_no_notice(self, name, tmp_path):
+        path = tmp_path / "fit.ckpt"
+        path.write_text("mine")
+        stream = with_checkpoint(FAMILIES[name][0], path)
+        options = {"classes": [0, 1]} if name == "labels only" else {}
+        for _ in range(2):
+            stream.partial_fit(X, Y if options else None, **options)
+        assert os.listdir(tmp_path) == ["fit.ckpt"]
+        assert path.read_text() == "mine"
 
     def test_what_was_not_trained_leaves_no_file(self, tmp_path):
         callbacks = [Checkpoint(tmp_path / "fit.ckpt", 0)]
         linear = skae.AutoencoderTransformer(2, hidden_layer_sizes=())
         linear.set_params(activation="identity", callbacks=callbacks).fit(X)
         assert os.listdir(tmp_path) == []
+
+
+def test_parameters_may_be_numbers_of_numpy(kill, tmp_path):
+    path, own = tmp_path / "fit.ckpt", {"tol": np.float32(1e-4)}
+    own |= {"learning_rate_init": np.float64(1e-3), "batch_size": np.int64(32)}
+    for estimator in (skae.DenoisingAE(3), skae.AdversarialAE(2), skae.GAN(2)):
+        estimator.set_params(max_iter=np.int64(3), random_state=np.int64(0), **own)
+        kill(with_checkpoint(estimator, path, np.float64(0)), X)
+        resumed = with_checkpoint(estimator, path).fit(X)
+        assert_equal(clone(estimator).fit(X), resumed)
+
+
+def test_scikit_learns_callbacks_are_warned_of(kill, tmp_path):
+    callback = pytest.importorskip("sklearn.callback")
+    path, monitor = tmp_path / "fit.ckpt", callback.ScoringMonitor(scoring=_loss)
+    kill(autoencoder(path).set_callbacks(monitor), X)
+    with pytest.warns(UserWarning, match="notified of the rounds after the one"):
+        autoencoder(path).set_callbacks(monitor).fit(X)
+
+
+def test_after_ctrl_c_a_resumed_fit_takes_nothing_more_from_the_file(
+    kill, tmp_path, monkeypatch
+):
+    """Ctrl-C comes between two trainings that the file holds."""
+    estimator, arguments = FAMILIES["classifier"]
+    path = tmp_path / "fit.ckpt"
+    kill(with_checkpoint(estimator, path), *arguments, after=40)
+    assert len(container.read(path)[0]["finished"]) > 2
+    before, original = path.read_bytes(), Recording.finish
+
+    def interrupt(self, state):
+        original(self, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recording, "finish", interrupt)
+    stopped = with_checkpoint(estimator, path).fit(*arguments)
+    assert stopped.interrupted_
+    assert path.read_bytes() == before
+    monkeypatch.setattr(Recording, "finish", original)
+    resumed = with_checkpoint(estimator, path).fit(*arguments)
+    assert_equal(clone(estimator).fit(*arguments), resumed)
 
 
 class Raising(Callback):
@@ -563,6 +630,10 @@ class Counter(Callback):
     def on_batch_end(self, net, loss=None, **kwargs):
         self.losses.append(float(loss))
         self.drawn[str(len(self.losses))] = self.generator.random()
+        net.history.record_batch("own", float(loss))
+        if len(self.losses) % 2:
+            net.history.record_batch("odd", len(self.losses))
+        self.recorded = [dict(row) for row in net.history[-1, "batches"]]
         if len(self.losses) == 9:
             net.stop_training = True
 
@@ -578,7 +649,7 @@ class TestOtherCallbacks:
             shutil.move(each, path)
             resumed = with_checkpoint(estimator, path, others=others).fit(X)
             assert_equal(watched.net_, resumed.net_)
-            for name in ("losses", "drawn"):
+            for name in ("losses", "drawn", "recorded"):
                 own = getattr(resumed.callbacks[0], name)
                 assert own == getattr(counter, name)
 
@@ -590,3 +661,103 @@ class TestOtherCallbacks:
         own = [Checkpoint(tmp_path / "fit.ckpt", 0), ("keeps", Keeps())]
         with pytest.warns(UserWarning, match="keeps.record is not in the checkpoint"):
             autoencoder(tmp_path).set_params(callbacks=own).fit(X)
+
+
+class TestTheCallback:
+    def test_parameters(self):
+        checkpoint = Checkpoint("a.ckpt", every=5)
+        assert clone(checkpoint).get_params() == {
+            "path": "a.ckpt",
+            "every": 5,
+            "keep": False,
+        }
+        assert repr(checkpoint) == "Checkpoint(every=5, path='a.ckpt')"
+        estimator = skae.GAN(callbacks=[checkpoint])
+        assert clone(estimator).callbacks[0].every == 5
+        estimator.set_params(callbacks__Checkpoint__every=7)
+        assert estimator.get_params()["callbacks__Checkpoint__every"] == 7
+        again = pickle.loads(pickle.dumps(estimator))
+        assert again.get_params()["callbacks__Checkpoint__path"] == "a.ckpt"
+        assert Checkpoint.__module__ == "skae.callbacks"
+
+    @pytest.mark.parametrize(
+        ("callbacks", "message"),
+        [
+            ([Checkpoint("a", every=-1)], "every must be seconds, at least 0; got -1"),
+            ([Checkpoint("a", every=np.nan)], "every must be seconds"),
+            ([Checkpoint("a", every="1")], "every must be seconds"),
+            ([Checkpoint("a", keep=None)], "keep must be a bool; got None"),
+            ([Checkpoint(None)], "path must be a file's path; got None"),
+            ([Checkpoint("")], "path must be a file's path"),
+            ([Checkpoint], "needs a path; got the class"),
+            ([Checkpoint("a"), ("two", Checkpoint("b"))], "one Checkpoint; got 2"),
+        ],
+    )
+    def test_what_is_refused(self, callbacks, message, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for estimator in (skae.DenoisingAE(), skae.GAN(), skae.StackedAEClassifier()):
+            with pytest.raises(ValueError, match=message):
+                estimator.set_params(callbacks=callbacks).fit(X, Y)
+        assert os.listdir(tmp_path) == []
+
+    def test_the_fitted_estimator_goes_through_a_pickle(self, tmp_path):
+        estimator, arguments = FAMILIES["classifier"]
+        fitted = with_checkpoint(estimator, tmp_path / "fit.ckpt").fit(*arguments)
+        again = pickle.loads(pickle.dumps(fitted))
+        assert_equal(outputs(fitted, X), outputs(again, X))
+        assert isinstance(again.autoencoders_[0].callbacks[0], Checkpoint)
+
+    def test_callbacks_that_change_weights_at_the_beginning(self, kill, tmp_path):
+        own = {"others": [Initializer("*", fn=_halve)]}
+        estimator, path = FAMILIES["denoising"][0], tmp_path / "fit.ckpt"
+        whole = clone(estimator).set_params(callbacks=own["others"]).fit(X)
+        kill(with_checkpoint(estimator, path, **own), X)
+        assert_equal(whole.net_, with_checkpoint(estimator, path, **own).fit(X).net_)
+
+    def test_a_file_that_does_not_fit_the_training(self, kill, tmp_path):
+        path = tmp_path / "fit.ckpt"
+        kill(autoencoder(path), X)
+        tree, header = container.read(path)
+        tree["current"]["weights"] = tree["current"]["weights"][:-1]
+        container.write(path, tree, header)
+        with pytest.raises(ModelFileError, match="does not fit this training"):
+            autoencoder(path).fit(X)
+
+
+class Memory:
+    def __init__(self):
+        self.n_calls = 0
+
+
+class Remembering(nn.Linear):
+    def __init__(self, changes):
+        super().__init__(8, 3)
+        self.memory, self.settings = Memory(), Memory()
+        self.changes = changes
+
+    def forward(self, x):
+        self.memory.n_calls += self.changes
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("changes", [0, 1])
+def test_state_of_a_module_that_is_not_stored_is_named(changes, tmp_path):
+    estimator = skae.AutoencoderTransformer(
+        architecture=(Remembering(changes), nn.Linear(3, 8)), init="random", **BRIEF
+    )
+    own = with_checkpoint(estimator, tmp_path / "fit.ckpt")
+    if not changes:
+        own.fit(X)
+        return
+    with pytest.warns(UserWarning, match=r"Remembering\.memory of your module") as seen:
+        own.fit(X)
+    assert not [w for w in seen if "settings" in str(w.message)]
+
+
+def _loss(estimator, X, y=None):
+    return {"loss": float(np.square(estimator.reconstruct(X) - X).mean())}
+
+
+def _halve(weight):
+    with torch.no_grad():
+        weight.mul_(0.5)

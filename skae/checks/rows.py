@@ -203,10 +203,12 @@ def _check_distance(estimator, X) -> None:
     units, model = getattr(estimator, "units_", None), getattr(estimator, "net_", None)
     if units is None or model is None:
         return
-    largest = _FARTHEST[next(model.parameters()).dtype]
     low, high = feature_ranges(X)
     distance = np.fmax(high - units.center, units.center - low) / units.scale
     farthest = np.fmax.reduce(distance)
+    if not farthest > min(_FARTHEST.values()):
+        return
+    largest = _FARTHEST[next(model.parameters()).dtype]
     if farthest > largest:
         column = int(np.nanargmax(distance))
         unit = np.broadcast_to(units.scale, distance.shape)[column]

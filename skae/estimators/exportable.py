@@ -67,7 +67,10 @@ class Exportable:
         -----
         Rows are centred in float64 as the estimator does, then the model computes in
         its own dtype; results are those of the method up to rounding. Later training
-        of the estimator does not change the module.
+        of the estimator does not change the module. Of samples it checks the shape
+        only, where the estimator raises errors: those with NaN or infinity, sequences
+        with gaps and a y of no class come back as NaN (labels of ``predict`` cannot say
+        so), and ranges, such as [0, 1] for a Bernoulli likelihood, are not checked.
         """
         check_is_fitted(self)
         functions = self._exports()

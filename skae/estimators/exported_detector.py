@@ -54,7 +54,8 @@ default="score_samples"
         -----
         Scores equal the detector's up to rounding, about 1e-6 of them. In ``predict``
         and ``p_values`` rounding does not count against a row: the training row that
-        sets the threshold is no outlier.
+        sets the threshold is no outlier. Rows that the detector refuses, with infinity
+        or, by an ``estimator``, with NaN, have the score NaN and the label -1.
 
         Examples
         --------

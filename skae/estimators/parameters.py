@@ -245,6 +245,7 @@ class TrainingParameters(RunParameters):
     callbacks : list of skorch callbacks, default=None
         Notified by the training loop. The learning rate follows the estimator's own
         schedule, and there is no dataset: LRScheduler and EpochScoring are refused.
+        With `skae.callbacks.Checkpoint` a fit that was killed goes on.
     """
 
     batch_size: Any = parameter("auto", AUTO, at_least(1))

@@ -24,7 +24,9 @@ class TorchMethods(SingleTraining):
     """Methods of an autoencoder as modules."""
 
     def _exports(self):
-        net, rows = without_training(self.net_), self._row_units()
+        net = without_training(self.net_)
+        steps = self.net_.sample_shape if net.codec.allows_missing else None
+        rows = self._row_units(steps=steps)
         codes = CodeUnits(self.n_components_, self.code_scale_)
         reconstruct = FittedFunction(rows, Reconstruction(net), rows)
         decode = FittedFunction(codes, Decoded(net), rows)

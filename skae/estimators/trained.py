@@ -209,6 +209,7 @@ class TrainedEstimator(
             units.constant,
             shape=self._input_shape,
             known_shape=known_shape or self._input_shape,
+            is_complete=True,
             **options,
         )
 

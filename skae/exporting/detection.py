@@ -7,6 +7,7 @@ formulas are those of ``skae/outliers``; nothing here knows an estimator.
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from skae.outliers.calibration import Calibration
@@ -64,16 +65,27 @@ class Detection(nn.Module):
         return self.scores.input
 
     def forward(self, X: Tensor) -> Tensor:
-        scores = self.scores(X).double()
+        return self.judged(self.scored(X), X.dtype)
+
+    def scored(self, X: Tensor) -> Tensor:
+        """Scores, float64, the same for all verdicts of a detector."""
+        scores, entries = self.scores(X).double(), X.flatten(1)
         if self.penalty is not None:
-            scores = scores - self.penalty(X.flatten(1).isnan())
-        return self.output.to_user(self.verdict(scores), X.dtype)
+            scores = scores - self.penalty(entries.isnan())
+        # Detectors refuse infinity.
+        return scores.masked_fill(entries.isinf().any(1), torch.nan)
+
+    def judged(self, scores: Tensor, dtype: torch.dtype) -> Tensor:
+        """The verdict on scores of samples in this dtype."""
+        return self.output.to_user(self.verdict(scores), dtype)
 
 
 class EnsembleScore(nn.Module):
     """The ensemble's scores of rows (X - center) / linear_scale of its robust units.
 
-    The weights are the scorer's own and follow the buffers from device to device.
+    The weights are the scorer's own, follow the buffers from device to device and stay
+    in single precision. They are not in the ``state_dict``, which fits this ensemble
+    only.
     """
 
     limit: Tensor
@@ -84,7 +96,26 @@ class EnsembleScore(nn.Module):
         self.register_buffer("limit", scorer.units.linear_limit.to(scorer.device))
 
     def forward(self, z: Tensor) -> Tensor:
-        return -self.scorer.errors(logarithmic(z, self.limit))
+        return -self.scorer.errors(logarithmic(z, self.limit).float())
+
+    def get_extra_state(self) -> Tensor:
+        """By which another ensemble is recognised: the members' typical errors."""
+        return torch.cat([member.typical for member in self.scorer.members])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Refuse the state of another ensemble.
+
+        Raises
+        ------
+        ValueError
+            When it is not this one's.
+        """
+        own = self.get_extra_state()
+        if not torch.equal(own, state.to(own)):
+            raise ValueError(
+                "The state_dict is of another detector, and has no weights of its "
+                "members. Pickle the module, or make it anew with to_torch."
+            )
 
     def _apply(self, fn, recurse=True):
         module = super()._apply(fn, recurse)
@@ -153,7 +184,10 @@ class Inlier(nn.Module):
 
 
 class PValue(nn.Module):
-    """Share of calibration scores, the new one included, that are no higher."""
+    """Share of calibration scores, the new one included, that are no higher.
+
+    NaN for NaN.
+    """
 
     scores: Tensor
     values: Tensor
@@ -167,7 +201,7 @@ class PValue(nn.Module):
 
     def forward(self, scores: Tensor) -> Tensor:
         rank = n_below(self.scores, scores + self.rounding, or_equal=True)
-        return self.values[rank]
+        return self.values[rank].masked_fill(scores.isnan(), torch.nan)
 
 
 def _rounding(calibration: Calibration, threshold: float = 0.0) -> float:

@@ -1,9 +1,10 @@
 """Where a fitted method begins and ends: between the user's units and the model's.
 
 Each end is a module of buffers with ``sample_shape``, the shape of one sample as the
-user has it. An end that takes values in has ``to_model(X)``, one that gives them back
-``to_user(out, dtype, shape)``. Centres are subtracted in float64, as estimators do, so
-that columns of large offsets keep their digits. Ends know nothing of what lies between.
+user has it. An end that takes values in has ``to_model(X)`` and ``is_valid(x)``, one
+that gives them back ``to_user(out, dtype, shape)``. Centres are subtracted in float64,
+as estimators do, so that columns of large offsets keep their digits. Ends know nothing
+of what lies between.
 """
 
 import numpy as np
@@ -28,6 +29,10 @@ class RowUnits(nn.Module):
         Shape, apart from axes of one, in which samples may come besides flat ones.
     is_share : bool, default=False
         Whether values are clipped to [0, 1] on their way back.
+    is_complete : bool, default=False
+        Whether rows with NaN or infinity are none, see ``is_valid``.
+    steps : (n_steps, n_step_features), optional
+        Of sequences, which are complete where NaN is in whole steps at their end only.
 
     Shape
     -----
@@ -48,6 +53,8 @@ class RowUnits(nn.Module):
         shape: tuple[int, ...] | None = None,
         known_shape: tuple[int, ...] | None = None,
         is_share: bool = False,
+        is_complete: bool = False,
+        steps: tuple[int, ...] | None = None,
     ):
         super().__init__()
         center = own(center)
@@ -59,6 +66,8 @@ class RowUnits(nn.Module):
         self.sample_shape = shape or (len(center),)
         self.known_shape = known_shape or self.sample_shape
         self.is_share = is_share
+        self.is_complete = is_complete
+        self.steps = steps
 
     def examples(self, n_samples: int, generator: Generator) -> Tensor:
         """Samples around the centre, on the end's device."""
@@ -83,6 +92,18 @@ class RowUnits(nn.Module):
                 f") or (batch, {n_features}); got {tuple(X.shape)}."
             )
         return (X.flatten(1).double() - self.center) / self.columns
+
+    def is_valid(self, x: Tensor) -> Tensor | None:
+        """Which rows of the model the estimator takes, ``(batch,)``; None for all."""
+        if not self.is_complete:
+            return None
+        if self.steps is None:
+            return x.isfinite().all(1)
+        missing = x.isnan().unflatten(1, self.steps)
+        whole = missing.all(2)
+        is_whole = (missing.any(2) == whole).all(1)
+        is_at_end = (whole[:, 1:] | ~whole[:, :-1]).all(1)
+        return is_whole & is_at_end & ~whole[:, 0] & ~x.isinf().any(1)
 
     def to_user(self, out: Tensor, dtype: torch.dtype, shape=None) -> Tensor:
         """Samples in a shape, by default that of the training samples."""
@@ -129,6 +150,10 @@ class CodeUnits(nn.Module):
                 f"{tuple(Z.shape)}."
             )
         return Z.double() / self.scale
+
+    def is_valid(self, z: Tensor) -> Tensor:
+        """Which codes are numbers, ``(batch,)``."""
+        return z.isfinite().all(1)
 
     def to_user(self, out: Tensor, dtype: torch.dtype, shape=None) -> Tensor:
         return (out.double() * self.scale).to(dtype)

@@ -35,7 +35,8 @@ class FittedFunction(nn.Module):
     Shape
     -----
     X : ``(batch, *sample_shape)`` or flat, float32 or float64; y : ``(batch,)`` or
-    ``(batch, n_outputs)``. Rows whose y is no class of the fit come back as NaN.
+    ``(batch, n_outputs)``. Rows that are not all numbers, or whose y is no class of the
+    fit, come back as NaN.
 
     Examples
     --------
@@ -72,15 +73,19 @@ class FittedFunction(nn.Module):
     def forward(self, X: Tensor, y: Tensor | None = None) -> Tensor:
         x = self.input.to_model(X).to(self._dtype)
         shape = X.shape[1:] if self.input is self.output else None
+        is_valid = self.input.is_valid(x)
+        inputs = [x]
         if self.condition is None:
             _check_without(y)
-            return self.output.to_user(self.body(x), X.dtype, shape)
-        context = None if y is None else self.condition(y).to(x.dtype)
-        out = self.output.to_user(self.body(x, context), X.dtype, shape)
-        if context is None:
+        elif y is not None:
+            inputs.append(self.condition(y).to(x.dtype))
+            is_known = inputs[1].any(1)
+            is_valid = is_known if is_valid is None else is_valid & is_known
+        out = self.output.to_user(self.body(*inputs), X.dtype, shape)
+        if is_valid is None or not out.is_floating_point():
             return out
-        is_known = context.any(1).reshape(-1, *[1] * (out.ndim - 1))
-        return torch.where(is_known, out, torch.full_like(out, torch.nan))
+        is_valid = is_valid.reshape(-1, *[1] * (out.ndim - 1))
+        return torch.where(is_valid, out, torch.full_like(out, torch.nan))
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skae.exporting.detection import Detection
 from skae.exporting.ends import Labels
 from skae.rows.isolation import isolated
-from skae.state.version import __version__
 
 __all__ = [
     "FROM_CODES",
@@ -59,13 +59,17 @@ class ExportError(RuntimeError):
 
 
 class _Together(nn.Module):
-    """Several functions of the same samples."""
+    """Several functions of the same samples and estimator."""
 
     def __init__(self, functions):
         super().__init__()
         self.functions: Any = nn.ModuleList(functions)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        if all(isinstance(function, Detection) for function in self.functions):
+            # Traced once, which takes most of the time of an export.
+            scores, dtype = self.functions[0].scored(*inputs), inputs[0].dtype
+            return tuple(each.judged(scores, dtype) for each in self.functions)
         return tuple(function(*inputs) for function in self.functions)
 
 
@@ -84,9 +88,11 @@ def required_packages() -> tuple:
             "pip install -U torch 'skae[onnx]'"
         )
     try:
-        import onnx
-        import onnxruntime
-        import onnxscript  # noqa: F401
+        # Some of what they import adds warning filters.
+        with quiet():
+            import onnx
+            import onnxruntime
+            import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(
             f"Exporting to ONNX needs onnx, onnxscript and onnxruntime ({error}): "
@@ -248,10 +254,8 @@ def _rename(graph, old, new) -> None:
 def describe(model, functions: Mapping[str, Any], class_name: str) -> None:
     """Say in the metadata what a model is."""
     onnx, _ = required_packages()
-    model.producer_name, model.producer_version = "skae", __version__
     model.doc_string = f"{', '.join(functions)} of a fitted skae.{class_name}"
     metadata = {
-        "skae_version": __version__,
         "skae_class": class_name,
         "skae_method": ",".join(functions),
     }

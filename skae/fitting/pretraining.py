@@ -22,6 +22,7 @@ from skae.parts.layers import widest
 from skae.rows.chunks import map_rows
 from skae.rows.devices import product_rows
 from skae.rows.tensors import as_double
+from skae.training.checkpoint import joined
 
 __all__ = ["layers_of", "pretrain"]
 
@@ -80,12 +81,12 @@ def pretrain(
             corruption=noise,
             **_schedule(codes.shape, parameters),
         )
-        if recording is not None:
-            below.callbacks = recording.joined(below.callbacks)
+        callbacks = below.callbacks
+        below.callbacks = joined(callbacks, recording)
         try:
             below.fit(codes, sample_weight=weight)
         finally:
-            below.callbacks = parameters.get("callbacks")
+            below.callbacks = callbacks
         yield below
 
 

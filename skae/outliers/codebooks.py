@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Codebooks", "largest_along", "shared_out_again"]
+__all__ = ["Codebooks", "largest_products", "shared_out_again"]
 
 
 def shared_out_again(rows):
@@ -89,18 +89,19 @@ class Codebooks:
         rows : ``(members, batch, n_features)``; places : ``(members, batch)``.
         """
         once = rows[0] if self._shares_rows else rows
-        # Padded along the rows: products with contiguous columns are faster.
-        columns = functional.pad(once.mT, (0, 0, 0, 1), value=1.0)
-        closeness = self._closeness @ columns
         if self._any_left_out:
+            closeness = products(self._closeness, once)
             codes = self.codes.view(len(rows), -1, rows.shape[2])
             distance = torch.cdist(
                 codes, rows, compute_mode="donot_use_mm_for_euclid_dist"
             )
-            closeness = closeness.view(distance.shape)
             is_known = (distance <= self._farthest) & self._left_out
+            closeness = closeness.view(distance.shape)
             closeness.masked_fill_(is_known, -torch.inf)
-        largest, places = largest_along(closeness.view(-1, self._size, rows.shape[1]))
+            of_blocks = closeness.view(-1, self._size, rows.shape[1])
+            largest, places = _largest_along(of_blocks)
+        else:
+            largest, places = largest_products(self._closeness, once, self._size)
         places += self._starts
         one, other = (
             (largest.index_select(0, blocks), places.index_select(0, blocks))
@@ -177,7 +178,33 @@ def _repeated(values: Tensor, size: int) -> Tensor:
     return torch.cat([values, values[:1].expand(missing, *values.shape[1:])])
 
 
-def largest_along(values: Tensor) -> tuple[Tensor, Tensor]:
+def largest_products(table: Tensor, rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """The largest product of rows with each block of a table, and its place there.
+
+    Shape
+    -----
+    table : ``(n, k size, n_features + 1)``, the last column a constant to add; rows :
+    ``(batch, n_features)`` or ``(n, batch, n_features)``; results : ``(n k, batch)``.
+    """
+    if torch.compiler.is_compiling():
+        # What runs exported graphs is fast along the last axis.
+        of_rows = functional.pad(rows, (0, 1), value=1.0) @ table.mT
+        of_blocks = of_rows.unflatten(2, (-1, size)).topk(1, dim=3)
+        largest, places = (
+            part.squeeze(3).transpose(1, 2).flatten(0, 1) for part in of_blocks
+        )
+        return largest, places
+    closeness = products(table, rows)
+    return _largest_along(closeness.view(-1, size, closeness.shape[2]))
+
+
+def products(table: Tensor, rows: Tensor) -> Tensor:
+    """Of a table and of rows as its columns, ``(n, k size, batch)``."""
+    # Padded along the rows: products with contiguous columns are faster.
+    return table @ functional.pad(rows.mT, (0, 0, 0, 1), value=1.0)
+
+
+def _largest_along(values: Tensor) -> tuple[Tensor, Tensor]:
     """The largest values along the middle axis of three, and their places."""
     if values.device.type != "cpu" or torch.compiler.is_compiling():
         return values.max(1)

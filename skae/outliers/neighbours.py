@@ -8,9 +8,8 @@ import copy
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from skae.outliers.codebooks import largest_along
+from skae.outliers.codebooks import largest_products
 from skae.outliers.recognition import n_copies, signatures
 
 __all__ = ["Neighbours"]
@@ -57,11 +56,10 @@ class Neighbours:
 
         Rows with at most so many copies are left out where x is taken for them.
         """
-        columns = functional.pad(x.mT, (0, 0, 0, 1), value=1.0)
-        closeness, places = largest_along(self._closeness @ columns)
-        n_candidates = min(_CANDIDATES, len(places))
-        blocks = closeness.mT.contiguous().topk(n_candidates, dim=1).indices
         size = self._closeness.shape[1]
+        closeness, places = largest_products(self._closeness, x, size)
+        n_candidates = min(_CANDIDATES, len(self._closeness))
+        blocks = closeness.mT.contiguous().topk(n_candidates, dim=1).indices
         places = places.mT.gather(1, blocks).add_(blocks, alpha=size)
         difference = self.rows[places].sub_(x.unsqueeze(1)).abs_()
         distance = difference.mean(2)

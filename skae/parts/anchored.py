@@ -55,15 +55,11 @@ class Anchor(NamedTuple):
 
     def encoder(self) -> Tensor:
         """E at the start."""
-        return _shrunk(self.axes, self.shrinkage)
+        return self.axes * self.shrinkage.sqrt().unsqueeze(-2)
 
     def decoder(self) -> Tensor:
         """s D at the start."""
         return self.encoder().mT * self.raw_slope.unsqueeze(-2)
-
-
-def _shrunk(axes: Tensor, shrinkage: Tensor) -> Tensor:
-    return axes * shrinkage.sqrt().unsqueeze(-2)
 
 
 class AnchoredCodec(Codec):
@@ -162,14 +158,18 @@ class AnchoredCodec(Codec):
         scaled = x * self.input_scale
         h = self.codec.encode(self.bounded(scaled), context)
         centred, sigma, guard = self.centred(x), self._row(self.scale), self.guard
-        h = self.moved(h, product(centred, self.encoder_path) / sigma)
+        # In the units of the rows or of whitened codes, as z is.
+        path = product(centred, self.encoder_path)
+        h, path = (h * sigma, path) if self.keeps_units else (h, path / sigma)
+        h = self.moved(h, path)
         if guard is not None and not self.training:
-            start = product(centred, _shrunk(self.axes, self.shrinkage)) / sigma
+            kept = self._kept() if self.keeps_units else self._kept() / sigma
+            start = product(centred, self.axes) * kept
             if self.n_components < h.shape[-1]:
                 start = self.moved(torch.zeros_like(h), start)
             scaled = scaled.nan_to_num() if self.allows_missing else scaled
             h = torch.lerp(start, h, guard.input_trust(scaled))
-        return h * sigma if self.keeps_units else h
+        return h
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         sigma = self._row(self.scale)
@@ -178,8 +178,7 @@ class AnchoredCodec(Codec):
         raw = (raw + product(z, self.decoder_axes())) * self.output_scale
         guard = self.guard
         if guard is not None and not self.training:
-            axes = _shrunk(self.axes, self.shrinkage).mT
-            start = product(z, axes * self.raw_slope.unsqueeze(-2))
+            start = product(z * self._kept(), self.axes.mT) * self._row(self.raw_slope)
             raw = torch.lerp(start, raw, guard.code_trust(code))
         return raw + self._row(self.raw_center)
 
@@ -234,6 +233,10 @@ class AnchoredCodec(Codec):
         paths = [self.encoder_path, self.decoder_path]
         trained = [p for p in paths if p is not None and p.requires_grad]
         return trained + self.codec.last_parameters()
+
+    def _kept(self) -> Tensor:
+        """What E and D at the start leave of a code along each axis."""
+        return self._row(self.shrinkage.sqrt())
 
     def _row(self, vector: Tensor) -> Tensor:
         return vector if self.members is None else vector.unsqueeze(-2)

@@ -125,7 +125,9 @@ def _fill_few(X, to_model, function, out, n_rows, owner):
     if n_here:
         x = to_model(X.toarray() if sparse.issparse(X) else X[:])
         n_rows = fewest_rows(owner, function, x, n_rows)
-        out[:] = function(_padded(x, n_rows))[:n_here].numpy()
+        padded = x.new_zeros(n_rows, x.size(1))
+        padded[:n_here] = x
+        out[:] = function(padded)[:n_here].numpy()
     return out
 
 

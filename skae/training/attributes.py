@@ -14,8 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from skae.state.plain import from_plain, to_plain
+from skae.training.agreement import digest
 
-__all__ = ["attributes_of", "attributes_of_module", "load_attributes", "load_module"]
+__all__ = [
+    "attributes_of",
+    "attributes_of_module",
+    "digests_of_others",
+    "load_attributes",
+    "load_module",
+]
 
 _VALUES = (type(None), bool, int, float, str, np.generic, np.ndarray)
 _USUAL = set(vars(nn.Module()))
@@ -76,6 +83,22 @@ def load_module(module: nn.Module, stored: dict) -> None:
     """Put back what `attributes_of_module` took out."""
     for name, own in module.named_modules():
         load_attributes(own, stored.get(name, {}))
+
+
+def digests_of_others(module: nn.Module) -> dict[str, str]:
+    """Digests of the objects in attributes of users' modules that are not stored.
+
+    One that changes in the training is state that is lost.
+    """
+    return {
+        f"{type(own).__name__}.{name}": digest(value)
+        for own in module.modules()
+        if type(own).__module__.partition(".")[0] not in ("skae", "torch")
+        for name, value in attributes_of(own)[1].items()
+        if hasattr(value, "__dict__")
+        and not callable(value)
+        and not isinstance(value, Tensor)
+    }
 
 
 def _is_simple(value: Any, shared: set[int]) -> bool:

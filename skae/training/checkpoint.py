@@ -25,6 +25,7 @@ __all__ = [
     "Joined",
     "check_checkpoint",
     "header_of",
+    "joined",
     "split_callbacks",
 ]
 
@@ -147,15 +148,26 @@ def split_callbacks(callbacks) -> tuple[Any, list]:
 
 def header_of(path: Path, read: Callable, *, with_tree: bool = False) -> Any:
     """The header of a checkpoint; whatever else is there is refused."""
+    is_checkpoint = True
     try:
         first, second = read(path)
         header = second if with_tree else first
         parts = [header.get(name) for name in ("facts", "versions")]
         if header.get("kind") != KIND or not all(isinstance(p, dict) for p in parts):
-            raise ModelFileError(f"{path} is no checkpoint, but another file of skae.")
+            is_checkpoint = False
     except ModelFileError as error:
         raise ModelFileError(f"{error} {WAYS_OUT}") from error
+    if not is_checkpoint:
+        raise ModelFileError(
+            f"{path} is no checkpoint, but another file of skae. Choose another path."
+        )
     return (first, header) if with_tree else header
+
+
+def joined(callbacks, recording) -> list:
+    """Callbacks for a fit inside another one, which shares its recording if any."""
+    _, others = split_callbacks(callbacks)
+    return others if recording is None else [*others, Joined(recording)]
 
 
 def check_checkpoint(checkpoint: Checkpoint) -> None:

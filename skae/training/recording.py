@@ -111,9 +111,15 @@ class Recording:
             if is_over and self._checkpoint.keep:
                 self.write(None)
             elif is_over or (kind is FloatingPointError and not self._checkpoint.keep):
-                self.path.unlink(missing_ok=True)
+                self._delete()
         finally:
             self._claim.release()
+
+    def _delete(self) -> None:
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            self.warn("delete", f"{self.path} could not be deleted: {error}")
 
     # The beginning
 
@@ -271,14 +277,16 @@ class Recording:
         except (OSError, TypeError, ValueError) as error:
             self.warn(
                 "write",
-                f"{self.path} could not be written: {error}. The training goes on; "
-                "what was written before stays.",
+                f"{self.path} could not be written: {error} The training goes on; what "
+                "was written before stays.",
             )
             self._due = time.monotonic() + self._checkpoint.every
 
     def stop(self) -> None:
         """Leave the file as it is from here on: the fit is interrupted."""
         self._is_stopped, self._due = True, math.inf
+        # What comes now is another sequence of trainings.
+        self._ahead, self._current = [], None
 
     def warn(self, key: str, message: str) -> None:
         """Warn once a key."""
@@ -286,16 +294,9 @@ class Recording:
             self._warned.add(key)
             warnings.warn(message, UserWarning, stacklevel=2)
 
-    def joined(self, callbacks) -> list | None:
-        """Callbacks for a fit inside this one."""
-        if callbacks is None:
-            return None
-        return [*split_callbacks(callbacks)[1], Joined(self)]
-
     def _write(self, state: dict | None) -> None:
-        # Trainings of the file that are not reached again are still to come.
         tree = {
-            "finished": [*self._finished, *self._ahead],
+            "finished": self._finished,
             "current": state,
             "random_state": to_plain(self._random_state),
         }

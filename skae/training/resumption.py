@@ -13,7 +13,11 @@ from torch import Tensor
 
 from skae.state.container import ModelFileError
 from skae.state.plain import from_plain, to_plain
-from skae.training.attributes import attributes_of_module, load_module
+from skae.training.attributes import (
+    attributes_of_module,
+    digests_of_others,
+    load_module,
+)
 from skae.training.callbacks import callback_states, load_callbacks
 from skae.training.checkpoint import WAYS_OUT
 
@@ -21,8 +25,17 @@ __all__ = ["Resumable"]
 
 # Products may depend on where a tensor begins, in bytes of so many.
 _ALIGNMENT = 64
-_COUNTS = ("_n_done", "_n_in_round", "_n_lost", "_n_finite", "kept_round_")
-_VALUES = ("_best", "start_loss_", "stop_training", "stop_reason_")
+_NUMBERS = (
+    "_n_done",
+    "_n_in_round",
+    "_n_lost",
+    "_n_finite",
+    "_best",
+    "kept_round_",
+    "start_loss_",
+    "stop_training",
+    "stop_reason_",
+)
 
 
 class Resumable:
@@ -45,6 +58,7 @@ class Resumable:
     _norms: Any
     _patience: Any
     _sums: dict[str, Tensor]
+    _others: dict[str, str]
 
     def state(self) -> dict:
         """What a training that goes on from here needs beside the weights.
@@ -90,6 +104,7 @@ class Resumable:
         """After ``on_train_begin``: the first file, or all as it was in the file."""
         if self.recording is None:
             return
+        self._others = digests_of_others(self.module_)
         if self._stored is None:
             self.recording.begin(self._middle)
             return
@@ -119,37 +134,47 @@ class Resumable:
             )
         buffers = self.module_.named_buffers()
         return {
+            "training": self._name_of_training(),
             "weights": _array(self.flat_.data),
             "fixed": [_array(p) for p in self._fixed()],
             "buffers": {name: _array(buffer) for name, buffer in buffers},
             "attributes": attributes_of_module(self.module_),
-            "generator": self.generator.get_state().numpy(),
-            "batches": self._batches.state(),
+            "generators": [each.get_state().numpy() for each in self._generators()],
             "callbacks": callbacks,
             "history": [_packed(row) for row in self.history],
-            "counts": [getattr(self, name) for name in _COUNTS],
-            "values": [getattr(self, name) for name in _VALUES],
+            "numbers": to_plain([getattr(self, name) for name in _NUMBERS]),
         }
 
     def _middle(self) -> dict:
         """What a training needs to go on after this step."""
+        for name, own in digests_of_others(self.module_).items():
+            if self._others.get(name, own) != own:
+                self.recording.warn(
+                    name,
+                    f"The attribute {name} of your module changes in the training and "
+                    "is not in the checkpoint: a fit that is resumed may differ. Give "
+                    "the object in it methods state() and load(state).",
+                )
         weights, buffers = self._best_values
         return {
             **self._end(),
-            "optimizer": self.optimizer_.state(),
+            "batches": to_plain(self._batches.state()),
+            "optimizer": to_plain(self.optimizer_.state()),
             "average": _array(self.optimizer_.average),
             "best": _array(weights),
             "best_buffers": {name: _array(values) for name, values in buffers.items()},
-            "patience": [self._patience.best, self._patience.n_waited],
+            "patience": to_plain([self._patience.best, self._patience.n_waited]),
             "sums": {
                 name: total.item() for name, total in getattr(self, "_sums", {}).items()
             },
             "norms": _with_places(list(self._norms.batches)),
-            "numbers": None if self.numbers is None else self.numbers.state(),
+            "global": None if self.numbers is None else self.numbers.state(),
         }
 
     def _load(self, stored: dict, is_over: bool) -> None:
         try:
+            if stored["training"] != self._name_of_training():
+                raise ValueError("it holds another one")
             self._load_end(stored)
             if not is_over:
                 self._load_middle(stored)
@@ -165,16 +190,17 @@ class Resumable:
         load_module(self.module_, stored["attributes"])
         for name, buffer in self.module_.named_buffers():
             _fill(buffer, stored["buffers"][name])
-        self.generator.set_state(torch.from_numpy(stored["generator"]))
-        self._batches.load(stored["batches"])
+        for own, state in zip(self._generators(), stored["generators"], strict=True):
+            own.set_state(torch.from_numpy(state))
         self.history.clear()
         self.history.extend(map(_unpacked, stored["history"]))
-        for names, values in ((_COUNTS, "counts"), (_VALUES, "values")):
-            for name, value in zip(names, stored[values], strict=True):
-                setattr(self, name, value)
+        numbers = from_plain(stored["numbers"])
+        for name, value in zip(_NUMBERS, numbers, strict=True):
+            setattr(self, name, value)
 
     def _load_middle(self, stored: dict) -> None:
-        self.optimizer_.load(stored["optimizer"])
+        self._batches.load(from_plain(stored["batches"]))
+        self.optimizer_.load(from_plain(stored["optimizer"]))
         _fill(self.optimizer_.average, stored["average"])
         device = self.flat_.data.device
         self._best_values = (
@@ -185,7 +211,7 @@ class Resumable:
                 if name in stored["best_buffers"]
             },
         )
-        self._patience.best, self._patience.n_waited = stored["patience"]
+        self._patience.best, self._patience.n_waited = from_plain(stored["patience"])
         self._sums = {
             name: self.flat_.data.new_tensor(total)
             for name, total in stored["sums"].items()
@@ -193,7 +219,16 @@ class Resumable:
         self._norms.batches.clear()
         self._norms.batches.extend(_in_places(stored["norms"], device))
         if self.numbers is not None:
-            self.numbers.load(stored["numbers"])
+            self.numbers.load(stored["global"])
+
+    def _generators(self) -> list[torch.Generator]:
+        return [self.generator, self._batches.generator]
+
+    def _name_of_training(self) -> list:
+        """What tells the trainings of a fit apart."""
+        own = self.schedule
+        sizes = len(self.flat_.data), own.n_steps, own.n_rounds, own.batch_size
+        return [*map(int, sizes), float(own.lr)]
 
     def _fixed(self) -> list[Tensor]:
         """The module's parameters that are not trained."""

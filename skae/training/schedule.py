@@ -75,7 +75,8 @@ class Patience:
 
     def __init__(self, n_rounds: int | None, tol: float):
         self.n_rounds = n_rounds
-        self.tol = tol
+        # Numbers of NumPy warn of infinite ones.
+        self.tol = float(tol)
         self.best = math.inf
         self.n_waited = 0
 

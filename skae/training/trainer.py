@@ -76,7 +76,7 @@ class Trainer(Resumable, NeuralNet):
         Of a trainer whose training this one continues, from `state`.
     recording : Recording, optional
         Where the training is written to, and taken up again after a kill; the batches
-        then have ``state()`` and ``load(state)``.
+        then have ``state()``, ``load(state)`` and a ``generator``.
     numbers : GlobalNumbers, optional
         Torch's global generators for modules that draw from them.
     callbacks : list of skorch callbacks, optional

@@ -56,12 +56,10 @@ def agree(estimator, rows, options=None, methods=("predict", "predict_proba")):
     return model
 
 
-@pytest.mark.parametrize("rows", [SINGLE, X], ids=["float32", "float64"])
-def test_a_pipeline_with_an_autoencoder(rows):
+def test_double_precision_from_end_to_end():
     steps = AutoencoderTransformer(4, **SHORT), LogisticRegression()
-    model = agree(scaled(*steps).fit(X, Y), rows, TENSORS)
-    kind = model.graph.output[1].type.tensor_type.elem_type
-    assert kind == (1 if rows is SINGLE else 11)
+    model = agree(scaled(*steps).fit(X, Y), X, TENSORS)
+    assert model.graph.output[1].type.tensor_type.elem_type == 11
 
 
 def test_two_autoencoders_in_one_pipeline_and_a_search():
@@ -88,10 +86,9 @@ class TestClassifier:
     def test_names_as_labels(self, rows):
         agree(scaled(StackedAEClassifier((8,), **SHORT)).fit(X, NAMES), rows)
 
-    def test_other_labels(self):
+    def test_truth_values_as_labels(self):
         pipeline = scaled(StackedAEClassifier((8,), **SHORT))
         agree(pipeline.fit(X, Y == 1), SINGLE, TENSORS)
-        agree(pipeline.fit(X, 10.0 * Y), SINGLE, TENSORS)
 
     def test_options_of_classifiers(self):
         pipeline = scaled(StackedAEClassifier((8,), **SHORT)).fit(X, NAMES)
@@ -125,7 +122,7 @@ SAMPLES = {"ConvAE": (60, 1, 8, 8), "RecurrentAE": (60, 5, 3)}
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in skae.__all__[:-1] if hasattr(getattr(skae, name), "fit")]
+    "name", [name for name in skae.__all__ if hasattr(getattr(skae, name), "to_torch")]
 )
 def test_every_estimator_is_a_step(name):
     kind = getattr(skae, name)

@@ -125,6 +125,20 @@ def test_copies_of_modules_can_be_traced(again):
     torch.testing.assert_close(traced(X), module(X), rtol=1e-6, atol=0)
 
 
+def test_the_state_of_another_detector_is_refused():
+    one, other = (fitted("default", max_samples=n).to_torch() for n in (200, 100))
+    one.load_state_dict(one.state_dict())
+    with pytest.raises(ValueError, match="of another detector"):
+        other.load_state_dict(one.state_dict())
+
+
+def test_modules_in_double_precision_keep_their_weights():
+    X = torch.from_numpy(rows_of("default"))
+    module = fitted("default").to_torch()
+    scores = module(X)
+    torch.testing.assert_close(module.double()(X), scores, rtol=1e-5, atol=0)
+
+
 def test_rounding_flags_nobody():
     calibration = Calibration([-4.0, -3.0, -2.0, -1.0])
     scores = torch.tensor([-3.0 - 1e-6, -3.0, -3.0 - 1e-4, torch.nan]).double()
@@ -133,11 +147,19 @@ def test_rounding_flags_nobody():
     assert PValue(calibration)(scores[:3]).tolist() == expected.tolist()
 
 
-def test_missing_values_that_an_autoencoder_refuses_are_outliers():
-    X = table()
-    X[0, 0] = np.nan
-    detector = fitted("estimator")
-    assert detector.to_torch("predict")(torch.from_numpy(X[:1])).tolist() == [-1]
+@pytest.mark.parametrize(
+    ("case", "value"), [("estimator", np.nan), ("default", np.inf)]
+)
+def test_rows_that_the_detector_refuses_are_outliers(case, value):
+    X = table(2)
+    X[0, 0] = value
+    detector = fitted(case)
+    label, score, p = (
+        detector.to_torch(method)(torch.from_numpy(X)).tolist()
+        for method in ("predict", "score_samples", "p_values")
+    )
+    assert label[0] == -1
+    assert np.isnan([score, p]).tolist() == [[True, False], [True, False]]
 
 
 class Mean(BaseEstimator):
@@ -176,7 +198,6 @@ class TestONNX:
             ("subsets", ["score_samples"]),
             ("one member", ["score_samples"]),
             ("novelty", ["predict"]),
-            ("estimator", ["predict", "decision_function"]),
         ],
     )
     def test_models_agree_for_batches_of_all_sizes(self, case, methods):

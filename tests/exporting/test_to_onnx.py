@@ -2,6 +2,7 @@
 
 import json
 import logging
+import subprocess
 import sys
 import warnings
 
@@ -148,7 +149,12 @@ def test_sequences_of_different_lengths(cell):
     X = X.astype(np.float32)
     X[::3, 7:] = np.nan
     ae = skae.RecurrentAE(2, cell=cell, frame_size=2, **SHORT).fit(X)
-    agree(to_onnx(ae, method="reconstruct"), ae.reconstruct(X), X)
+    model = to_onnx(ae, method="reconstruct")
+    agree(model, ae.reconstruct(X), X)
+    X[1, 3], X[2, 0] = np.nan, np.inf
+    (result,) = run(model, X[:4])
+    whole = np.isnan(result).all(axis=(1, 2)).tolist()
+    assert whole == [False, True, True, False]
 
 
 def test_strings_as_condition():
@@ -239,6 +245,28 @@ def test_frames_and_their_names(tmp_path):
         model = to_onnx(ae, X=X)
     expected = ae.transform(frame).to_numpy()
     agree(model, expected, IRIS.astype(np.float32))
+
+
+def test_the_first_export_of_a_process_leaves_it_as_it_was():
+    script = """
+import threading, warnings
+from sklearn.datasets import load_iris
+import skae
+from skae.export import to_onnx
+X = load_iris().data
+ae = skae.AutoencoderTransformer(2, activation="identity").fit(X)
+before = list(warnings.filters)
+threads = [threading.Thread(target=to_onnx, args=(ae,)) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert warnings.filters == before
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # What is wrong is refused

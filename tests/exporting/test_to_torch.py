@@ -1,6 +1,7 @@
 """Modules of fitted methods compute what the methods do, in X's own units."""
 
 import inspect
+import pickle
 
 import numpy as np
 import pytest
@@ -261,6 +262,35 @@ def test_rows_of_no_class_are_not_a_number():
         plain(tensor(IRIS[:4]), y)
 
 
+def test_rows_that_are_no_numbers_come_back_as_none():
+    X = tensor(IRIS[:4])
+    X[1, 2], X[3, 0] = torch.nan, torch.inf
+    for estimator in (
+        skae.AutoencoderTransformer(2, max_iter=20, random_state=0),
+        skae.VariationalAE(2, n_importance_samples=3, **SHORT),
+    ):
+        estimator.fit(IRIS)
+        for method in AUTOENCODER:
+            out = estimator.to_torch(method)(X).reshape(4, -1)
+            assert out.isnan().all(1).tolist() == [False, True, False, True]
+            assert out[[0, 2]].isfinite().all()
+    codes = torch.tensor([[0.0, 1], [torch.nan, 0]])
+    rows = estimator.to_torch("sample")(codes)
+    assert rows.isnan().all(1).tolist() == [False, True]
+
+
+def test_sequences_with_gaps_come_back_as_none():
+    X = sequences()
+    ae = skae.RecurrentAE(2, **SHORT).fit(X)
+    rows = tensor(X[:6])
+    rows[:] = rows[:, :1]
+    rows[1, 5:] = rows[2, 3] = rows[3, 2:, 0] = rows[4] = torch.nan
+    rows[5, 0, 0] = torch.inf
+    for method in AUTOENCODER:
+        out = ae.to_torch(method)(rows).reshape(6, -1)
+        assert out.isnan().all(1).tolist() == [False, False, True, True, True, True]
+
+
 # Samples
 
 
@@ -347,6 +377,20 @@ def test_modules_need_no_gradients_and_stay_as_they_are():
     ae.partial_fit(IRIS)
     assert torch.equal(module(tensor(IRIS)), before)
     assert all(p.requires_grad for p in ae.net_.codec.encoder_weights)
+
+
+def test_modules_of_pickled_estimators_and_pickled_modules():
+    for estimator, method in (
+        (skae.AutoencoderTransformer(2, **SHORT), "reconstruct"),
+        (skae.ConditionalVAE(2, n_importance_samples=3, **SHORT), "score_samples"),
+        (skae.GAN(**SHORT), "discriminate"),
+        (skae.StackedAEClassifier((4,), pretrain_max_iter=1, **SHORT), "reconstruct"),
+    ):
+        estimator.fit(IRIS, SPECIES)
+        expected = estimator.to_torch(method)(tensor(IRIS))
+        copied = pickle.loads(pickle.dumps(estimator)).to_torch(method)
+        assert torch.equal(copied(tensor(IRIS)), expected)
+        assert torch.equal(pickle.loads(pickle.dumps(copied))(tensor(IRIS)), expected)
 
 
 def test_torch_export_takes_any_number_of_rows():

@@ -302,6 +302,24 @@ class TestPartlyLabelled:
             assert labelled.x.shape == (2, 1)
             assert unlabelled.x.shape == (4, 1)
 
+    @pytest.mark.parametrize("sizes", [(2, 4), (2, 0)])
+    @pytest.mark.parametrize("n_drawn", [0, 3, 5])
+    def test_batches_go_on_from_a_state(self, sizes, n_drawn):
+        batches, other = self.batches(sizes), self.batches(sizes, seed=1)
+        stream = iter(batches)
+        for _ in range(n_drawn):
+            next(stream)
+        target = np.eye(self.N, dtype=np.float32)
+        batches.spread = SpreadLabels(target, target[0])
+        other.load(batches.state())
+        rest, again = list(stream), list(other)
+        assert len(rest) == len(again) == 5 - n_drawn
+        for one, same in zip(rest, again, strict=True):
+            assert one[0].x.equal(same[0].x)
+            if sizes[1]:
+                assert one[1].x.equal(same[1].x)
+                assert one[1].target.equal(same[1].target)
+
     def test_labelled_batches_hold_labelled_rows_with_their_labels_and_weights(self):
         for labelled, _ in self.batches(n_batches=20):
             numbers = self.numbers([labelled])

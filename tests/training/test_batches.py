@@ -69,3 +69,20 @@ class TestBatches:
         assert len(batches) == 5
         for x, w in batches:
             assert torch.equal(w, x.flatten().expand(*lead, 4))
+
+
+@pytest.mark.parametrize("n_drawn", [0, 1, 2, 3, 5, 8])
+def test_batches_go_on_from_a_state(n_drawn, monkeypatch):
+    """Within a block of batches, at its end, and within a permutation."""
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 3 * 4 * 4)
+    made = [
+        Batches(numbered(14), np.arange(14), 4, 8, torch.Generator().manual_seed(seed))
+        for seed in (0, 1)
+    ]
+    stream = iter(made[0])
+    for _ in range(n_drawn):
+        next(stream)
+    made[1].load(made[0].state())
+    rest, again = ([x.flatten().tolist() for x, _ in s] for s in (stream, made[1]))
+    assert rest == again
+    assert len(rest) == 8 - n_drawn
