@@ -108,8 +108,17 @@ class FlatParameters:
         turned = zip(tensors, self._by_columns, strict=True)
         return [t.mT if by_columns else t for t, by_columns in turned]
 
-    def take(self, gradients: Sequence[Tensor]) -> None:
-        """Fill ``grad`` with the gradient of each of the parameters, in one call."""
+    def backward(self, loss: Tensor) -> None:
+        """Fill ``grad`` with the gradient of a loss, summed over its entries."""
+        slope = torch.ones_like(loss)
+        if self.data.device.type == "cpu":
+            # In C++ throughout; elsewhere each parameter would cost a launch.
+            self.grad.zero_()
+            loss.backward(slope)
+            return
+        gradients = torch.autograd.grad(
+            loss, self.parameters, slope, materialize_grads=True
+        )
         parts = [part.reshape(-1) for part in self._in_memory(gradients)]
         torch.cat(parts, out=self.grad)
 

@@ -323,10 +323,7 @@ class Trainer(Resumable, NeuralNet):
 
     def _autograd_step(self, *batch) -> Tensor:
         loss = self.module_.batch_loss(*batch, generator=self.generator)
-        slopes = torch.autograd.grad(
-            loss, self.flat_.parameters, torch.ones_like(loss), materialize_grads=True
-        )
-        self.flat_.take(slopes)
+        self.flat_.backward(loss)
         return loss.detach().sum()
 
     # The end of a round
