@@ -7,9 +7,9 @@ few hundredths of a second, a second child runs the same fit again, and the hash
 weights and curves is compared with that of the fit that nobody killed. Some are killed
 again on their way.
 
-The cost is that of longer fits with a checkpoint every ten seconds: CPU time against the
-same fit without, in turns, and the time within the writes, with the disk's, as a share
-of the fit. Linux and macOS only (fork).
+The cost is that of longer fits with a checkpoint every ten seconds: CPU time against
+that of the same fit without, in turns, and the time within the writes, with the disk's,
+as a share of the fit. Linux and macOS only (fork).
 
     python benchmarks/resume.py                       # a quarter to half an hour
     python benchmarks/resume.py --kills 3 --turns 1

@@ -177,7 +177,8 @@ SECTIONS = [
         "Fits killed at random moments, some of them twice, and run again: how many "
         "end with the weights and curves of the fit that was not killed. Then: what a "
         "checkpoint every ten seconds costs; the writes' share of the fit is the time "
-        "within them, the disk's included.",
+        "within them, the disk's included. Other work loaded the machine, under which "
+        "the CPU time of one and the same fit varies by a tenth.",
         lambda r: [_without(r["kills"], "all equal"), _without(r["costs"], "<= 2%")],
     ),
     (

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from skae.estimators.regularized import ContractiveAE, SparseAE
     from skae.estimators.stacked import StackedAEClassifier
     from skae.estimators.variational import VariationalAE
-    from skae.persistence import ModelFileError, describe, load, save
+    from skae.persistence import describe, load, save
+    from skae.state.container import ModelFileError
 
 __all__ = [
     "GAN",

@@ -2,8 +2,6 @@
 
 from importlib import import_module
 
-from skae.state.registry import register_homes
-
 __all__ = ["HOMES", "estimator_classes"]
 
 # The module of each class, which is imported when the class is first used.
@@ -24,7 +22,6 @@ HOMES = {
     }.items()
     for name in names
 }
-register_homes(HOMES)
 
 
 def estimator_classes() -> list[type]:

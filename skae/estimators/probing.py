@@ -7,8 +7,7 @@ later call. Estimators inside others are tried through those.
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
@@ -32,6 +31,8 @@ _METHODS = (
     "p_values",
     "explain",
 )
+# Of these, what cannot do without a condition where that is numbers.
+_CONDITIONAL = "score_samples", "reconstruct"
 _CURVES = list, type(None)
 _KINDS: dict[str, Any] = {
     "n_components_": Integral,
@@ -85,14 +86,14 @@ def probe(estimator, n_bytes: int) -> None:
     check_is_fitted(estimator)
     _check_attributes(estimator, n_bytes)
     if getattr(estimator, "optimizer_state_", None):
-        _check_training(estimator.optimizer_state_, estimator.net_)
-    row = _row(estimator)
+        n_parameters = sum(each.numel() for each in estimator.net_.parameters())
+        _check_training(estimator.optimizer_state_, n_parameters)
     # A row without names would be warned of.
     names = vars(estimator).pop("feature_names_in_", None)
     try:
-        for call in _calls(estimator, row):
-            with Bounded(n_bytes), _unless_impossible():
-                call()
+        for call in _calls(estimator):
+            with Bounded(n_bytes):
+                _first_that_works(call, _rows(estimator))
     finally:
         if names is not None:
             estimator.feature_names_in_ = names
@@ -116,33 +117,39 @@ def _check_attributes(estimator, n_bytes: int) -> None:
             )
 
 
-def _row(estimator) -> np.ndarray:
-    """One row that suits: the mean of the training rows, or zeros."""
-    row = np.zeros(estimator.n_features_in_)
-    mean = getattr(estimator, "mean_", row)
-    return np.where(np.isfinite(mean), mean, row)[None].astype(np.float64)
+def _rows(estimator) -> list[np.ndarray]:
+    """Rows of which at least one suits: zeros, and the mean of the training rows."""
+    zeros = np.zeros((1, estimator.n_features_in_))
+    mean = getattr(estimator, "mean_", zeros)
+    return [zeros, np.where(np.isfinite(mean), mean, zeros)]
 
 
-def _calls(estimator, row: np.ndarray) -> Iterator[Callable[[], Any]]:
-    """What to try."""
+def _calls(estimator) -> Iterator[Callable[[np.ndarray], Any]]:
+    """What to try with a row."""
     classes = getattr(estimator, "classes_", None)
     for name in _METHODS:
         method = getattr(estimator, name, None)
-        # Only numbers have no value that is there for certain.
-        if method and not (name == "score_samples" and _needs_y(method, classes)):
-            yield partial(method, row)
+        if method and not (name in _CONDITIONAL and _needs_y(method, classes)):
+            yield method
     inverse = getattr(estimator, "inverse_transform", None)
     if inverse and not _needs_y(inverse, classes):
         condition = {"y": classes[:1]} if _takes_y(inverse) else {}
-        yield lambda: inverse(np.asarray(estimator.transform(row)), **condition)
+        yield lambda row: inverse(np.asarray(estimator.transform(row)), **condition)
     if hasattr(estimator, "sample"):
-        yield partial(estimator.sample, 1, random_state=0)
+        yield lambda _: estimator.sample(1, random_state=0)
 
 
-@contextmanager
-def _unless_impossible():
+def _first_that_works(call, rows: list[np.ndarray]) -> None:
+    for row in rows[:-1]:
+        # A likelihood may be for other values.
+        with suppress(ValueError):
+            return _tried(call, row)
+    return _tried(call, rows[-1])
+
+
+def _tried(call, row: np.ndarray) -> None:
     try:
-        yield
+        call(row)
     except TooLargeError as error:
         if error.n_bytes > _IMPOSSIBLE:
             raise
@@ -156,16 +163,19 @@ def _needs_y(method, classes) -> bool:
     return classes is None and _takes_y(method)
 
 
-def _check_training(state: dict, net) -> None:
-    """Raise where a training could not go on from here."""
-    trained = sum(each.numel() for each in net.parameters())
-    for name in ("first", "second"):
-        moments = state["optimizer"][name]
-        if moments.dtype != np.float32 or moments.shape != (trained,):
+def _check_training(state: Any, n_parameters: int) -> None:
+    """Raise where the optimisers and generators of a training are none of this net."""
+    if not isinstance(state, dict):
+        return
+    for each in state.values():
+        _check_training(each, n_parameters)
+    if "first" in state:
+        shapes = {np.shape(state["first"]), np.shape(state["second"])}
+        if len(shapes) > 1 or not 0 < np.size(state["first"]) <= n_parameters:
             raise ValueError(
-                f"the optimiser's moments have the shape {moments.shape} for {trained} "
-                "parameters"
+                f"the optimiser's moments have the shapes {sorted(shapes)} for "
+                f"{n_parameters} parameters"
             )
-    if state["device"] == "cpu":
+    if state.get("device") == "cpu":
         generator = torch.from_numpy(state["generator"].copy())
         torch.Generator("cpu").set_state(generator)

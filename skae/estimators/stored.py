@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from sklearn.frozen import FrozenEstimator
+
 from skae.checks.conditions import Classes, Numbers
+from skae.estimators import HOMES
 from skae.fitting.pca_start import Units
 from skae.fitting.pretraining import FrozenEncoder
 from skae.models.adversarial import AdversarialAutoencoder
@@ -47,7 +50,8 @@ from skae.parts import (
 )
 from skae.parts.base import COMPLETED
 from skae.state.container import FORMAT, ModelFileError, check_format
-from skae.state.plain import deep_copy, from_plain, register, to_plain
+from skae.state.plain import deep_copy, from_plain, to_plain
+from skae.state.registry import register, register_homes
 from skae.state.version import __version__
 from skae.statistics.code_density import CodeDensity, FittedMixture
 from skae.training.checkpoint import Checkpoint
@@ -115,6 +119,7 @@ register(
     EnsembleScorer,
     FittedMixture,
     FrozenEncoder,
+    FrozenEstimator,
     GANModule,
     Member,
     MissingPenalty,
@@ -133,6 +138,8 @@ register(
 
 _DEVICE: ContextVar[Any] = ContextVar("device", default="cpu")
 _MADE: ContextVar[list | None] = ContextVar("made", default=None)
+
+register_homes(HOMES)
 
 
 class StoredState:

@@ -61,33 +61,10 @@ def pipeline_model(
     ValueError
         When a method is not among those that the last step decides.
     """
-    try:
-        from skl2onnx import to_onnx
-    except ImportError as error:
-        raise ImportError(
-            "Exporting a Pipeline needs skl2onnx: pip install 'skae[onnx]'"
-        ) from error
     check_is_fitted(estimator)
-    offered = _offered(estimator)
-    methods = offered if methods is None else tuple(methods)
-    if not {*methods} <= {*offered}:
-        raise ValueError(
-            f"method must be among {list(offered)} for this "
-            f"{type(estimator).__name__}; got {list(methods)}."
-        )
+    methods, offered = _chosen(estimator, methods)
     rows = _samples(estimator, X, dtype, n_rows)
-    try:
-        model = to_onnx(
-            estimator,
-            _safe_indexing(rows, [0]),
-            target_opset=opset,
-            final_types=[(OUTPUT_NAMES[name], None) for name in offered],
-            options={"zipmap": False} if is_classifier(estimator) else None,
-        )
-    except (RuntimeError, NotImplementedError, NameError) as error:
-        raise ExportError(
-            f"skl2onnx cannot convert this {type(estimator).__name__}: {error}"
-        ) from error
+    model = _converted(estimator, rows, offered, opset)
     _keep(model.graph, [OUTPUT_NAMES[name] for name in methods])
     functions = {name: _as_function(estimator, name) for name in methods}
     describe(model, functions, type(estimator).__name__)
@@ -101,6 +78,40 @@ def pipeline_model(
 
     check_model(model, functions, _inputs(rows), reference)
     return model
+
+
+def _converted(estimator, rows, offered, opset):
+    """The graph that skl2onnx makes."""
+    try:
+        from skl2onnx import to_onnx
+    except ImportError as error:
+        raise ImportError(
+            "Exporting a Pipeline needs skl2onnx: pip install 'skae[onnx]'"
+        ) from error
+    try:
+        return to_onnx(
+            estimator,
+            _safe_indexing(rows, [0]),
+            target_opset=opset,
+            final_types=[(OUTPUT_NAMES[name], None) for name in offered],
+            options={"zipmap": False} if is_classifier(estimator) else None,
+        )
+    except (RuntimeError, NotImplementedError, NameError) as error:
+        raise ExportError(
+            f"skl2onnx cannot convert this {type(estimator).__name__}: {error}"
+        ) from error
+
+
+def _chosen(estimator, methods) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The methods that were asked for, and those that there are."""
+    offered = _offered(estimator)
+    methods = offered if methods is None else tuple(methods)
+    if not {*methods} <= {*offered}:
+        raise ValueError(
+            f"method must be among {list(offered)} for this "
+            f"{type(estimator).__name__}; got {list(methods)}."
+        )
+    return methods, tuple(offered)
 
 
 def _offered(estimator) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def _n_entries(name: str, values: list, kwargs: dict) -> int:
     if name == "pad":
         return _padded(tensors[0].shape, list(_whole(values[1:2])))
     if name.startswith("conv"):
-        return _convolved(*tensors[:2], _Steps(name, values, kwargs))
+        return _convolved(tensors, _Steps(name, values, kwargs))
     if name.startswith(_RESIZE):
         factor = math.prod(abs(float(each)) for each in _scales(name, kwargs))
         return int(tensors[0].numel() * max(1, math.prod(_whole(values)), factor))
@@ -125,7 +125,10 @@ class _Steps:
         self.padding = max(_whole([*others, *largest[1:3]]), default=0)
 
 
-def _convolved(x: Tensor, weight: Tensor, steps: _Steps) -> int:
+def _convolved(tensors: list[Tensor], steps: _Steps) -> int:
+    if len(tensors) < 2:
+        return 0
+    x, weight = tensors[:2]
     n_axes = max(0, weight.ndim - 2)
     sizes = x.shape[x.ndim - n_axes :]
     factor = steps.stride if steps.is_transposed else 1

@@ -235,7 +235,7 @@ def _tensor(value: Tensor) -> dict:
 
 def _state_of(value: Any) -> dict:
     """What an object holds, without what can be computed from it."""
-    if hasattr(value, "__plain__"):
+    if hasattr(type(value), "__plain__"):
         return value.__plain__()
     state = value.__getstate__() or {}
     usual = vars(nn.Module()) if isinstance(value, nn.Module) else {}

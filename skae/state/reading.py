@@ -154,9 +154,9 @@ class _Reader:
             nn.Module.__init__(made)
         state = _instance(self.value(tree["state"]), dict)
         _check_attributes(kind, state)
-        if hasattr(made, "__from_plain__"):
+        if hasattr(kind, "__from_plain__"):
             made.__from_plain__(state)
-        elif hasattr(made, "__setstate__"):
+        elif hasattr(kind, "__setstate__"):
             made.__setstate__(state)
         else:
             vars(made).update(state)
