@@ -83,10 +83,10 @@ def trained(sizes, *, autograd=False, members=None):
 @pytest.mark.parametrize(
     ("sizes", "options", "most_kernels"),
     [
-        ((64, 32), {}, 22),
-        ((64, 32), {"autograd": True}, 32),
-        ((64, 128, 32), {}, 36),
-        ((64, 128, 32), {"members": 10}, 36),
+        ((64, 32), {}, 21),
+        ((64, 32), {"autograd": True}, 28),
+        ((64, 128, 32), {}, 35),
+        ((64, 128, 32), {"members": 10}, 35),
     ],
 )
 def test_a_step_launches_few_kernels_and_waits_for_none(
@@ -94,7 +94,8 @@ def test_a_step_launches_few_kernels_and_waits_for_none(
 ):
     trained(sizes, **options)
     kernels, waits, n_bytes = per_step(steps["Autoencoder"])
-    assert kernels <= most_kernels
+    # Of all steps, one gathers the rows and one makes room for the loss.
+    assert kernels <= most_kernels + 2 / 40
     # The row numbers of all batches at once.
     assert waits <= 1 / 40
     assert n_bytes <= 8 * 64
