@@ -14,9 +14,9 @@ import skae
 __all__ = ["METHODS", "assert_alike", "cases", "devices_of", "on", "uses"]
 
 DIGITS = load_digits()
-X, Y = DIGITS.data[:150] / 16, DIGITS.target[:150] % 3
+X, Y = DIGITS.data[:100] / 16, DIGITS.target[:100] % 3
 IMAGES = X.reshape(-1, 8, 8)
-FEW = np.where(np.arange(len(Y)) < 60, Y, -1)
+FEW = np.where(np.arange(len(Y)) < 40, Y, -1)
 SHORT = {"max_iter": 1, "random_state": 0}
 
 
@@ -35,8 +35,8 @@ def cases(device):
         "SparseAE": (skae.SparseAE(9, **SHORT), X),
         "ContractiveAE": (skae.ContractiveAE(3, **SHORT), X),
         "ConvAE": (skae.ConvAE(3, channels=(4,), **SHORT), IMAGES),
-        "RecurrentAE": (skae.RecurrentAE(3, hidden_size=4, **SHORT), IMAGES),
-        "GRU": (skae.RecurrentAE(3, hidden_size=4, cell="gru", **SHORT), IMAGES),
+        "RecurrentAE": (skae.RecurrentAE(3, hidden_size=4, **SHORT), IMAGES[:60]),
+        "GRU": (skae.RecurrentAE(3, hidden_size=4, cell="gru", **SHORT), IMAGES[:60]),
         "VariationalAE": (skae.VariationalAE(3, code_density="mixture", **SHORT), X),
         "ConditionalVAE": (skae.ConditionalVAE(3, **SHORT), X, Y),
         "AdversarialAE": (skae.AdversarialAE(2, prior="swiss_roll", **SHORT), X),

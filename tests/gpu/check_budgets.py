@@ -110,7 +110,7 @@ def test_small_tables_upload_their_row_numbers_together(steps):
 
 def test_the_classifiers_last_stage_launches_few_kernels(steps):
     skae.StackedAEClassifier(
-        (32, 16), max_iter=2, pretrain_max_iter=1, random_state=0, device=NAME
+        (32, 16), max_iter=1, pretrain_max_iter=1, random_state=0, device=NAME
     ).fit(DIGITS.data / 16, FEW)
     kernels, waits, _ = per_step(steps["joint Classification"])
     assert kernels <= 250
@@ -121,7 +121,7 @@ def test_the_classifiers_last_stage_launches_few_kernels(steps):
 def test_the_detector_waits_for_neither_members_nor_steps():
     waits = []
     # The first fit uploads constants of the process.
-    for n_members, max_iter in ((4, 4), (4, 4), (12, 20)):
+    for n_members, max_iter in ((2, 2), (2, 2), (6, 8)):
         detector = skae.AEOutlierDetector(
             n_members, max_iter=max_iter, random_state=0, device=NAME
         )
