@@ -3,7 +3,7 @@
 `benchmarks/fuzz_files.py`, `benchmarks/versions.py` and tests/test_persistence.py save
 and load them. Run with a folder, `python benchmarks/saved_estimators.py FOLDER`, it
 loads each file in it, writes what the estimator says to NAME.npz, trains it a bit more
-and writes what it says then to NAME.more.npz: a fresh process without a fit of its own.
+and writes what it says then to NAME.more.npz: a fresh process, fitted to nothing.
 """
 
 import inspect
@@ -231,15 +231,15 @@ def answers(estimator, name):
         if call is None:
             continue
         passed = y if "y" in inspect.signature(call).parameters else []
-        found[method] = np.asarray(call(X, *passed))
+        found[method] = _array(call(X, *passed))
     if hasattr(estimator, "inverse_transform"):
         call = estimator.inverse_transform
         passed = y if "y" in inspect.signature(call).parameters else []
-        found["inverse_transform"] = np.asarray(call(found["transform"], *passed))
+        found["inverse_transform"] = _array(call(found["transform"], *passed))
     if hasattr(estimator, "sample"):
         found["sample"] = np.asarray(estimator.sample(4, random_state=1))
     if hasattr(estimator, "corrupt"):
-        found["corrupt"] = np.asarray(estimator.corrupt(X, random_state=1))
+        found["corrupt"] = _array(estimator.corrupt(X, random_state=1))
     for attribute, value in sorted(vars(estimator).items()):
         is_shown = attribute.endswith("_") and not attribute.startswith("_")
         if is_shown and isinstance(value, np.ndarray | list | float | int | str):
@@ -250,6 +250,11 @@ def answers(estimator, name):
             if array.dtype.kind in "biufU":
                 found[attribute] = array
     return found
+
+
+def _array(result):
+    """What a method returned; sequences of different lengths after one another."""
+    return np.concatenate(result) if isinstance(result, list) else np.asarray(result)
 
 
 def main(folder):

@@ -54,7 +54,6 @@ from skae.state.plain import deep_copy, from_plain, to_plain
 from skae.state.registry import register, register_homes
 from skae.state.version import __version__
 from skae.statistics.code_density import CodeDensity, FittedMixture
-from skae.training.checkpoint import Checkpoint
 
 __all__ = ["StoredState", "made_on", "refused", "warn_of_newer"]
 
@@ -78,6 +77,7 @@ _PARTS = (
     critics.MinibatchDiscrimination,
     dense.Dense,
     dense.DenseCodec,
+    dense.Parameters,
     generators.ConvGenerator,
     generators.DenseGenerator,
     generators.GeneratorNet,
@@ -113,7 +113,6 @@ register(
     AdversarialAutoencoder,
     Autoencoder,
     Calibration,
-    Checkpoint,
     Classes,
     CodeDensity,
     EnsembleScorer,

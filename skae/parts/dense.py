@@ -23,7 +23,7 @@ from skae.parts.layers import affine, copy_member, joined
 from skae.parts.random_numbers import normal_numbers, uniform_numbers
 from skae.rows.tensors import SINGLE
 
-__all__ = ["Dense", "DenseCodec"]
+__all__ = ["Dense", "DenseCodec", "Parameters"]
 
 Layers = list[tuple[Tensor, Tensor]]
 
@@ -170,7 +170,7 @@ class DenseCodec(Codec):
         self.encoder_weights, self.encoder_biases = _empty(down, members)
         self.decoder_weights, self.decoder_biases = _empty(up, members)
         if self.tied:
-            self.decoder_weights = _Parameters()
+            self.decoder_weights = Parameters()
         self.register_buffer("input_scale", torch.ones(n_features, **SINGLE))
 
     @torch.no_grad()
@@ -298,12 +298,10 @@ class DenseCodec(Codec):
         return codec
 
 
-def _empty(
-    widths: list[int], members: int | None
-) -> tuple["_Parameters", "_Parameters"]:
+def _empty(widths: list[int], members: int | None) -> tuple["Parameters", "Parameters"]:
     """Weights and biases of zero between layers of these widths."""
     lead = () if members is None else (members,)
-    weights, biases = _Parameters(), _Parameters()
+    weights, biases = Parameters(), Parameters()
     for n_in, n_out in pairwise(widths):
         weight = torch.zeros(*lead, n_in, n_out, **SINGLE)
         if n_out < n_in:
@@ -314,7 +312,7 @@ def _empty(
     return weights, biases
 
 
-class _Parameters(nn.ParameterList):
+class Parameters(nn.ParameterList):
     """A list of parameters that is quick to iterate."""
 
     def __iter__(self):
