@@ -179,7 +179,8 @@ def full_precision(device: torch.device) -> Iterator[None]:
 
 def _best() -> str:
     for name in _ACCELERATORS:
-        module = getattr(torch, name)
+        # Older versions of torch have it of Apple's devices among the backends only.
+        module = torch.backends.mps if name == "mps" else getattr(torch, name)
         if module.is_available():
             return name
     return "cpu"
