@@ -8,8 +8,8 @@ environment with the lower bounds of skae's dependencies, and read in this one; 
 other way round. What all methods say of the same rows is compared, but for samples,
 whose random numbers torch may draw otherwise in another version. p-values are compared
 in ranks among the calibration rows, which the last digit of a score may change. Without
-``--old`` the environment is made, which downloads some gigabytes, as the oldest torch comes with
-its CUDA packages.
+``--old`` the environment is made, which downloads some gigabytes, as the oldest torch
+comes with its CUDA packages.
 """
 
 import argparse
