@@ -20,6 +20,8 @@ _MAKE = {"zeros", "ones", "empty", "rand", "randn", "eye", "arange", "randperm"}
 _MAKE |= {"linspace", "logspace", "normal", "randint", "full"}
 _MAKE |= {f"new_{name}" for name in ("zeros", "ones", "empty", "full")}
 _MULTIPLY = {"matmul", "__matmul__", "mm", "bmm"}
+# These are passed what is added first.
+_ADD = {"addmm", "baddbmm", "addmm_", "baddbmm_"}
 # These take the second of them transposed.
 _TRANSPOSED = {"linear", "cdist"}
 _REPEAT = {"repeat", "tile", "repeat_interleave", "one_hot"}
@@ -99,8 +101,10 @@ def _n_entries(func, name: str, values: list, kwargs: dict) -> int:
     if name == "index_select" and len(tensors) > 1:
         x, index = tensors[:2]
         return x.numel() * index.numel() // max(1, min(x.shape, default=1))
+    if name in _ADD and len(tensors) > 2:
+        return _multiplied(tensors[1], tensors[2], False)
     if name in _MULTIPLY | _TRANSPOSED and len(tensors) > 1:
-        return _multiplied(*tensors[:2], name in _TRANSPOSED)
+        return _multiplied(tensors[0], tensors[1], name in _TRANSPOSED)
     return _broadcast([tuple(each.shape) for each in tensors])
 
 

@@ -26,6 +26,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from skae.state.errors import ModelFileError
+
 __all__ = [
     "FORMAT",
     "ModelFileError",
@@ -57,10 +59,9 @@ _STORED = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8
 _WRITTEN_AS = {"c8": "f4", "c16": "f8", "U": "u4", "S": "u1", "M": "i8", "m": "i8"}
 _DTYPE = r"[<|]([biufcUSmM])[1-9]\d{0,8}(\[\w+\])?"
 _LAST_CHARACTER = 0x10FFFF
-
-
-class ModelFileError(ValueError):
-    """A file that is no model of skae, or a damaged, newer or forged one."""
+# What reading bytes of any sort may raise.
+_OF_BYTES = (SafetensorError, ValueError, TypeError, LookupError, ArithmeticError)
+_OF_BYTES += (RecursionError, MemoryError)
 
 
 def write(path: str | os.PathLike, tree: Any, header: dict | None = None) -> None:
@@ -189,14 +190,7 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, int]]:
             yield file, n_bytes
     except ModelFileError:
         raise
-    except (
-        SafetensorError,
-        ValueError,
-        TypeError,
-        LookupError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+    except _OF_BYTES as error:
         raise ModelFileError(
             f"{path} cannot be read as a file of skae: {error}"
         ) from error

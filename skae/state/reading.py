@@ -22,10 +22,17 @@ __all__ = ["MOST_LEVELS", "NUMBERS", "check_attributes", "from_plain"]
 # An estimator is a few modules deep, and users' modules a few more.
 MOST_LEVELS = 100
 _MOST_OBJECTS = 2**31
+# Objects that share others are walked as if they had their own.
+_MOST_SHARED, _MOST_UNSHARED = 1000, 4
 # Keys of a dictionary with one hash: looking them up takes time.
 _MOST_ALIKE = 50
 # Kinds of dtypes that a tree may name.
 NUMBERS = "biufc"
+# What torch keeps in modules; None where nothing can be kept.
+_OF_MODULES = {
+    name: next((kind for kind in (dict, set, bool) if isinstance(value, kind)), object)
+    for name, value in vars(nn.Module()).items()
+} | {"_compiled_call_impl": type(None)}
 _COMPUTED = property, classmethod, staticmethod, cached_property
 _TORCH_DTYPES = {
     str(value).removeprefix("torch."): value
@@ -66,6 +73,9 @@ class _Reader:
         self._classes = classes
         self._made: dict[int, Any] = {}
         self._used: set[int] = set()
+        # How many objects there would be if none were shared, in all and in each.
+        self._n_objects = 0
+        self._sizes: dict[int, int] = {}
         self._n_levels = 0
 
     def value(self, tree: Any) -> Any:
@@ -144,7 +154,11 @@ class _Reader:
         return self._keep(tree, data.requires_grad_(tree["requires_grad"] is True))
 
     def _read_same(self, tree):
-        return self._made[tree["number"]]
+        value = self._made[tree["number"]]
+        self._n_objects += self._sizes.get(tree["number"], 0)
+        if self._n_objects > _MOST_SHARED + _MOST_UNSHARED * len(self._made):
+            raise ValueError("objects share others too often")
+        return value
 
     def _read_name(self, tree):
         return self._class(tree["name"])
@@ -155,6 +169,8 @@ class _Reader:
             raise ValueError(f"{tree['class']!r} is no class")
         if issubclass(kind, tuple):
             return self._keep(tree, kind(*self.value(_instance(tree["fields"], list))))
+        self._n_objects += 1
+        before = self._n_objects
         made = self._keep(tree, kind.__new__(kind))
         if isinstance(made, nn.Module):
             nn.Module.__init__(made)
@@ -166,6 +182,7 @@ class _Reader:
             made.__setstate__(state)
         else:
             vars(made).update(state)
+        self._sizes[tree["number"]] = 1 + self._n_objects - before
         return made
 
     def _keep(self, tree: dict, value: Any) -> Any:
@@ -208,7 +225,7 @@ def _apart(keys: list) -> list:
     return keys
 
 
-def check_attributes(kind: type, state: dict) -> None:
+def check_attributes(kind: type, state: dict[str, Any]) -> None:
     """Raise where attributes would take the place of methods.
 
     Parameters
@@ -222,7 +239,10 @@ def check_attributes(kind: type, state: dict) -> None:
     ValueError
     """
     most_axes = getattr(kind, "most_axes", None)
+    own_of_torch = _OF_MODULES if issubclass(kind, nn.Module) else {}
     for name, value in state.items():
+        if not isinstance(value, own_of_torch.get(name, object)):
+            raise ValueError(f"{name!r} is a {type(value).__name__}")
         if most_axes is not None and np.ndim(value) > most_axes:
             raise ValueError(f"{name!r} has the shape {np.shape(value)}")
         own = inspect.getattr_static(kind, _instance(name, str), None)
