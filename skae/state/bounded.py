@@ -24,6 +24,8 @@ _MULTIPLY = {"matmul", "__matmul__", "mm", "bmm"}
 _ADD = {"addmm", "baddbmm", "addmm_", "baddbmm_"}
 # These take the second of them transposed.
 _TRANSPOSED = {"linear", "cdist"}
+# Attributes and sizes.
+_LOOKS = {"__get__", "size", "dim", "numel", "stride", "is_contiguous", "item"}
 _REPEAT = {"repeat", "tile", "repeat_interleave", "one_hot"}
 # Of a given size, for each channel of each sample.
 _RESIZE = "adaptive_", "upsample", "interpolate", "fold", "max_unpool"
@@ -71,6 +73,8 @@ class Bounded(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", "")
         kwargs = kwargs or {}
+        if name in _LOOKS:
+            return func(*args, **kwargs)
         n_bytes = _ITEM * _n_entries(func, name, [*args, *kwargs.values()], kwargs)
         if n_bytes > self._most:
             raise TooLargeError(name, n_bytes, self._most)

@@ -60,8 +60,7 @@ _WRITTEN_AS = {"c8": "f4", "c16": "f8", "U": "u4", "S": "u1", "M": "i8", "m": "i
 _DTYPE = r"[<|]([biufcUSmM])[1-9]\d{0,8}(\[\w+\])?"
 _LAST_CHARACTER = 0x10FFFF
 # What reading bytes of any sort may raise.
-_OF_BYTES = (SafetensorError, ValueError, TypeError, LookupError, ArithmeticError)
-_OF_BYTES += (RecursionError, MemoryError)
+_WRONG = ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError
 
 
 def write(path: str | os.PathLike, tree: Any, header: dict | None = None) -> None:
@@ -190,7 +189,7 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, int]]:
             yield file, n_bytes
     except ModelFileError:
         raise
-    except _OF_BYTES as error:
+    except (SafetensorError, *_WRONG) as error:
         raise ModelFileError(
             f"{path} cannot be read as a file of skae: {error}"
         ) from error

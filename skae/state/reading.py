@@ -241,7 +241,7 @@ def check_attributes(kind: type, state: dict[str, Any]) -> None:
     most_axes = getattr(kind, "most_axes", None)
     own_of_torch = _OF_MODULES if issubclass(kind, nn.Module) else {}
     for name, value in state.items():
-        if not isinstance(value, own_of_torch.get(name, object)):
+        if name in own_of_torch and not isinstance(value, own_of_torch[name]):
             raise ValueError(f"{name!r} is a {type(value).__name__}")
         if most_axes is not None and np.ndim(value) > most_axes:
             raise ValueError(f"{name!r} has the shape {np.shape(value)}")
