@@ -254,7 +254,9 @@ def main():
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sort", choices=SORTS)
+    parser.add_argument("--seconds", type=float, help="after which it stops early")
     arguments = parser.parse_args()
+    end = time.monotonic() + (arguments.seconds or 1e9)
     files = originals()
     watch = Watch()
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -263,7 +265,7 @@ def main():
     found, faults = [], []
     with one_thread(), tempfile.TemporaryDirectory() as folder:
         every = outcomes(arguments.files, files, folder, watch, arguments.seed, sorts)
-        while True:
+        while time.monotonic() < end:
             faulthandler.dump_traceback_later(STOPPED_AFTER, exit=True)
             try:
                 sort, number, outcome = next(every)

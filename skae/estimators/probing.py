@@ -19,7 +19,8 @@ from skae.state.bounded import Bounded, TooLargeError
 
 __all__ = ["is_fitted", "probe"]
 
-_IMPOSSIBLE = 2**36
+# Images and volumes may need so many times the memory of their file in between.
+_MOST_TIMES = 64
 # Methods that take rows.
 _METHODS = (
     "transform",
@@ -73,7 +74,7 @@ def probe(estimator, n_bytes: int) -> None:
     estimator : estimator of skae
     n_bytes : int
         That each result on the way may take. What needs more is not tried, but refused
-        where no machine could do it.
+        where it is many times as much.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def probe(estimator, n_bytes: int) -> None:
     try:
         for call in _calls(estimator):
             with Bounded(n_bytes):
-                _first_that_works(call, _rows(estimator))
+                _first_that_works(call, _rows(estimator), _MOST_TIMES * n_bytes)
     finally:
         if names is not None:
             estimator.feature_names_in_ = names
@@ -139,19 +140,19 @@ def _calls(estimator) -> Iterator[Callable[[np.ndarray], Any]]:
         yield lambda _: estimator.sample(1, random_state=0)
 
 
-def _first_that_works(call, rows: list[np.ndarray]) -> None:
+def _first_that_works(call, rows: list[np.ndarray], most: int) -> None:
     for row in rows[:-1]:
         # A likelihood may be for other values.
         with suppress(ValueError):
-            return _tried(call, row)
-    return _tried(call, rows[-1])
+            return _tried(call, row, most)
+    return _tried(call, rows[-1], most)
 
 
-def _tried(call, row: np.ndarray) -> None:
+def _tried(call, row: np.ndarray, most: int) -> None:
     try:
         call(row)
     except TooLargeError as error:
-        if error.n_bytes > _IMPOSSIBLE:
+        if error.n_bytes > most:
             raise
 
 
