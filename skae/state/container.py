@@ -370,9 +370,7 @@ class _TreeReader:
             raise ModelFileError(f"The array {entry['name']!r} holds no entries.")
         entries = np.empty(len(items), dtype=object)
         entries[:] = items
-        if math.prod(filter(None, entry["shape"])) > max(1, len(items)):
-            raise ModelFileError(f"The array {entry['name']!r} has another shape.")
-        return entries.reshape(entry["shape"])
+        return self._in_bounds(entries.reshape(entry["shape"]))
 
     def _taken(self, name: Any, dtype: np.dtype, ndim: int | None = None) -> np.ndarray:
         if name not in self._names:
@@ -385,10 +383,13 @@ class _TreeReader:
                 f"The array {name!r} has the dtype {array.dtype} and the shape "
                 f"{array.shape}, where {dtype} was expected."
             )
-        # An axis of no length hides the others, along which results may have some.
+        self.arrays[name] = self._in_bounds(array)
+        return array
+
+    def _in_bounds(self, array: np.ndarray) -> np.ndarray:
+        """An array, of which no axis of no length hides what would fill memory."""
         if not array.size and math.prod(filter(None, array.shape)) > self._n_bytes:
-            raise ModelFileError(f"The array {name!r} has the shape {array.shape}.")
-        self.arrays[name] = array
+            raise ModelFileError(f"An array of the file has the shape {array.shape}.")
         return array
 
     def _spend(self, cost: int) -> None:
