@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from skae.state.registry import register, registered_name
 __all__ = ["Foreign", "deep_copy", "from_plain", "register", "to_plain"]
 
 _VALUES = type(None), bool, int, float, str
+_SMALL = np.generic, np.dtype, torch.dtype, torch.device, PurePath
 # Tensors that NumPy cannot hold, by the integers that have their bits.
 _AS_INTEGERS = {1: torch.uint8, 2: torch.int16}
 _IN_NUMPY = torch.float16, torch.float32, torch.float64
@@ -84,7 +86,7 @@ class _Writer:
         if isinstance(value, np.ndarray):
             # Without what is no array of its own, such as a memory map.
             return value if type(value) is np.ndarray else np.array(value)
-        if isinstance(value, np.generic | np.dtype | torch.dtype | torch.device):
+        if isinstance(value, _SMALL):
             return self._small(value)
         with self._level():
             return self._nested(value)
@@ -187,7 +189,7 @@ class _Writer:
         return "".join(self._path).lstrip(".") or "It"
 
     def _small(self, value: Any) -> dict:
-        """Scalars, dtypes and devices."""
+        """Scalars, dtypes, devices and paths."""
         if isinstance(value, np.generic):
             return {"$": "scalar", "data": np.asarray(value)}
         if isinstance(value, np.dtype):
@@ -198,6 +200,8 @@ class _Writer:
             return {"$": "dtype", "name": value.str}
         if isinstance(value, torch.dtype):
             return {"$": "torch_dtype", "name": str(value).removeprefix("torch.")}
+        if isinstance(value, PurePath):
+            return {"$": "path", "name": str(value)}
         return {"$": "device", "name": str(value)}
 
     def _number(self, value: Any) -> int:

@@ -8,6 +8,7 @@ import inspect
 import types
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class _Reader:
 
     def value(self, tree: Any) -> Any:
         if type(tree) not in (dict, list):
-            return tree
+            return _writable(tree) if isinstance(tree, np.ndarray) else tree
         self._n_levels += 1
         if self._n_levels > MOST_LEVELS:
             raise ValueError(f"the state has more than {MOST_LEVELS} levels")
@@ -110,6 +111,9 @@ class _Reader:
 
     def _read_torch_dtype(self, tree):
         return _TORCH_DTYPES[tree["name"]]
+
+    def _read_path(self, tree):
+        return Path(_instance(tree["name"], str))
 
     def _read_device(self, tree):
         return torch.device(_instance(tree["name"], str))
@@ -176,8 +180,7 @@ class _Reader:
         if id(data) in self._used:
             raise ValueError("an array stands in two places")
         self._used.add(id(data))
-        is_own = type(data) is np.ndarray and data.flags.writeable
-        return data if is_own and data.flags.c_contiguous else data.copy(order="C")
+        return np.asarray(_writable(data), order="C")
 
     def _class(self, name: Any) -> Any:
         # In a pickle, a class that is not registered stands for itself.
@@ -190,6 +193,12 @@ class _Reader:
         if thing is None:
             raise ValueError(f"{name!r} is no class or function of skae")
         return thing
+
+
+def _writable(data: np.ndarray) -> np.ndarray:
+    """The array, or a copy in memory of one that is a view of a file."""
+    is_own = type(data) is np.ndarray and data.flags.writeable
+    return data if is_own else np.array(data)
 
 
 def _check_attributes(kind: type, state: dict) -> None:
