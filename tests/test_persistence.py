@@ -48,10 +48,19 @@ def _script():
 
 small = _script()
 TRUSTED_NAMES = {f"{SCRIPT.stem}.{thing.__qualname__}" for thing in small.TRUSTED}
+WITH_USERS = "user", "circle"
 each_case = pytest.mark.parametrize("name", small.CASES)
 # Those without classes of users.
-each_own_case = pytest.mark.parametrize(
-    "name", [name for name in small.CASES if name not in ("user", "circle")]
+OWN = {name: case for name, case in small.CASES.items() if name not in WITH_USERS}
+each_own_case = pytest.mark.parametrize("name", OWN)
+# The last case of each class, and those whose parts are of other classes.
+ONE_EACH = sorted(
+    {
+        *{type(make()): name for name, (make, *_) in OWN.items()}.values(),
+        "part",
+        "judge",
+        "started",
+    }
 )
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="needs a CUDA device"
@@ -225,7 +234,7 @@ def test_a_clone_of_a_loaded_one_fits_anew(folder, name):
     parameters = fitted(name).get_params(deep=False)
     for key, value in copied.get_params(deep=False).items():
         assert type(value) is type(parameters[key])
-        if type(value) in (int, float, str, tuple):
+        if type(value) in (int, float, str):
             assert value == parameters[key]
     assert not persistence.is_fitted(copied)
 
@@ -259,18 +268,15 @@ def opened(folder, tmp_path_factory):
     The processes are forked: what one imports is no help to the next.
     """
     pickles = tmp_path_factory.mktemp("pickles")
-    for name in small.CASES:
+    for name in ONE_EACH:
         (pickles / name).write_bytes(pickle.dumps(fitted(name)))
     code = f"""
-import os, pickle, sys, sklearn, torch
+import os, pickle, sys, skops.io, skorch, torch
 sys.path.insert(0, {str(SCRIPT.parent)!r})
 for name in sorted(os.listdir({str(pickles)!r})):
     for way in ("pickle", "file"):
-        if name in ("user", "circle") and way == "file" or os.fork():
-            try:
-                os.wait()
-            except ChildProcessError:
-                pass
+        if os.fork():
+            os.wait()
             continue
         assert not any(each.startswith("skae") for each in sys.modules)
         if way == "pickle":
@@ -284,11 +290,11 @@ for name in sorted(os.listdir({str(pickles)!r})):
     return in_fresh_process(["-c", code]).splitlines()
 
 
-@each_case
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_it_opens_where_nothing_of_skae_was_imported(opened, name):
     kind = type(fitted(name)).__name__
-    assert f"{name} pickle {kind}" in opened
-    assert name in ("user", "circle") or f"{name} file {kind}" in opened
+    assert {f"{name} pickle {kind}", f"{name} file {kind}"} <= set(opened)
 
 
 # Parameters of users

@@ -8,6 +8,7 @@ later call. Estimators inside others are tried through those.
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
 from numbers import Integral, Real
 from typing import Any
 
@@ -88,15 +89,12 @@ def probe(estimator, n_bytes: int) -> None:
     if getattr(estimator, "optimizer_state_", None):
         n_parameters = sum(each.numel() for each in estimator.net_.parameters())
         _check_training(estimator.optimizer_state_, n_parameters)
+    tried = copy(estimator)
     # A row without names would be warned of.
-    names = vars(estimator).pop("feature_names_in_", None)
-    try:
-        for call in _calls(estimator):
-            with Bounded(n_bytes):
-                _first_that_works(call, _rows(estimator))
-    finally:
-        if names is not None:
-            estimator.feature_names_in_ = names
+    vars(tried).pop("feature_names_in_", None)
+    for call in _calls(tried):
+        with Bounded(n_bytes):
+            _first_that_works(call, _rows(tried))
 
 
 def _check_attributes(estimator, n_bytes: int) -> None:

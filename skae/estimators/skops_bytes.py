@@ -7,6 +7,7 @@ ask for more memory than they have, and skops is passed the names of what may be
 import io
 import zipfile
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,16 @@ def _known_names() -> set[str]:
     skops itself trusts the estimators of scikit-learn, and not what searches and the
     like hold beside them. Trees, whose arrays are read in C, stay for the caller.
     """
-    metrics = [getattr(sklearn.metrics, name) for name in sklearn.metrics.__all__]
-    every = map(vars(sklearn.model_selection).get, sklearn.model_selection.__all__)
-    splitters = [each for each in every if hasattr(each, "split")]
-    names = {f"{each.__module__}.{each.__qualname__}" for each in metrics + splitters}
+    every = [
+        vars(module).get(name)
+        for module in (sklearn.metrics, sklearn.model_selection)
+        for name in module.__all__
+    ]
+    names = {
+        f"{each.__module__}.{each.__qualname__}"
+        for each in every
+        if hasattr(each, "split") or isinstance(each, FunctionType)
+    }
     return names | _INNER | registered_class_names()
 
 
