@@ -197,8 +197,9 @@ class _Reader:
 
 def _writable(data: np.ndarray) -> np.ndarray:
     """The array, or a copy in memory of one that is a view of a file."""
-    is_own = type(data) is np.ndarray and data.flags.writeable
-    return data if is_own else np.array(data)
+    if isinstance(data, np.memmap):
+        return np.array(data)
+    return data if data.flags.writeable else np.array(data, subok=True)
 
 
 def _check_attributes(kind: type, state: dict) -> None:
