@@ -15,6 +15,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+import sklearn
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
@@ -424,6 +425,18 @@ def test_callbacks_of_skorch_and_users_are_kept(path):
         assert again.callbacks[0].n_epochs == model.callbacks[0].n_epochs
         np.testing.assert_array_equal(again.transform(X), model.transform(X))
         np.testing.assert_array_equal(again.fit(X).transform(X), model.transform(X))
+
+
+def test_what_was_set_for_outputs_and_routing_is_kept(path):
+    X = small.CASES["names"][1]()
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = skae.AutoencoderTransformer(2, max_iter=2, random_state=0)
+        model.set_fit_request(sample_weight=True).set_output(transform="pandas").fit(X)
+        skae.save(model, path)
+        for again in (skae.load(path), pickle.loads(pickle.dumps(model))):
+            assert again.transform(X).equals(model.transform(X))
+            asked = again.get_metadata_routing().fit.requests
+            assert asked == {"sample_weight": True}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -0.0, 5e-324, 1 / 3])

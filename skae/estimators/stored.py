@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from skae.checks.conditions import Classes, Numbers
 from skae.estimators import HOMES
@@ -121,6 +122,9 @@ register(
     FrozenEstimator,
     GANModule,
     Member,
+    # What set_fit_request leaves, with a request for each method.
+    MetadataRequest,
+    type(MetadataRequest(owner=None).fit),
     MissingPenalty,
     Neighbours,
     NormalisedLayer,
