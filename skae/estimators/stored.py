@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from skae.checks.conditions import Classes, Numbers
 from skae.estimators import HOMES
@@ -55,7 +56,6 @@ from skae.state.reading import check_attributes
 from skae.state.registry import register, register_homes
 from skae.state.version import __version__
 from skae.statistics.code_density import CodeDensity, FittedMixture
-from skae.training.checkpoint import Checkpoint
 
 __all__ = ["StoredState", "made_on", "refused", "warn_of_newer"]
 
@@ -115,7 +115,6 @@ register(
     AdversarialAutoencoder,
     Autoencoder,
     Calibration,
-    Checkpoint,
     Classes,
     CodeDensity,
     EnsembleScorer,
@@ -124,6 +123,9 @@ register(
     FrozenEstimator,
     GANModule,
     Member,
+    # What set_fit_request leaves, with a request for each method.
+    MetadataRequest,
+    type(MetadataRequest(owner=None).fit),
     MissingPenalty,
     Neighbours,
     NormalisedLayer,

@@ -261,6 +261,8 @@ class _TreeWriter:
 
     def replaced(self, tree: Any, path: tuple[str, ...]) -> Any:
         if isinstance(tree, dict):
+            if not all(type(key) is str for key in tree):
+                raise TypeError(f"A dictionary has keys that are no strings: {tree!r}.")
             return {
                 key: self.replaced(each, (*path, key)) for key, each in tree.items()
             }
@@ -269,7 +271,7 @@ class _TreeWriter:
                 self.cost += _FLOAT * len(tree)
                 return {"$": "floats", "name": self._kept(np.array(tree), path)}
             return [self.replaced(each, (*path, str(i))) for i, each in enumerate(tree)]
-        if isinstance(tree, np.ndarray):
+        if type(tree) is np.ndarray:
             return self._array(tree, path)
         return _checked_entry(tree)
 

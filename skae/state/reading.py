@@ -9,6 +9,7 @@ import types
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class _Reader:
 
     def value(self, tree: Any) -> Any:
         if type(tree) not in (dict, list):
-            return tree
+            return _writable(tree) if isinstance(tree, np.ndarray) else tree
         self._n_levels += 1
         if self._n_levels > MOST_LEVELS:
             raise ValueError(f"the state has more than {MOST_LEVELS} levels")
@@ -126,6 +127,9 @@ class _Reader:
 
     def _read_torch_dtype(self, tree):
         return _TORCH_DTYPES[tree["name"]]
+
+    def _read_path(self, tree):
+        return Path(_instance(tree["name"], str))
 
     def _read_device(self, tree):
         return torch.device(_instance(tree["name"], str))
@@ -202,8 +206,7 @@ class _Reader:
         if id(data) in self._used:
             raise ValueError("an array stands in two places")
         self._used.add(id(data))
-        is_own = type(data) is np.ndarray and data.flags.writeable
-        return data if is_own and data.flags.c_contiguous else data.copy(order="C")
+        return np.asarray(_writable(data), order="C")
 
     def _class(self, name: Any) -> Any:
         # In a pickle, a class that is not registered stands for itself.
@@ -216,6 +219,13 @@ class _Reader:
         if thing is None:
             raise ValueError(f"{name!r} is no class or function of skae")
         return thing
+
+
+def _writable(data: np.ndarray) -> np.ndarray:
+    """The array, or a copy in memory of one that is a view of a file."""
+    if isinstance(data, np.memmap):
+        return np.array(data)
+    return data if data.flags.writeable else np.array(data, subok=True)
 
 
 def _apart(keys: list) -> list:
@@ -231,14 +241,14 @@ def check_attributes(kind: type, state: dict[str, Any]) -> None:
     Parameters
     ----------
     kind : type
-        It may have ``most_axes``, which its arrays have at most.
+        It may have ``__most_axes__``, which its arrays have at most.
     state : dict
 
     Raises
     ------
     ValueError
     """
-    most_axes = getattr(kind, "most_axes", None)
+    most_axes = getattr(kind, "__most_axes__", None)
     own_of_torch = _OF_MODULES if issubclass(kind, nn.Module) else {}
     for name, value in state.items():
         if name in own_of_torch and not isinstance(value, own_of_torch[name]):
