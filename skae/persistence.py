@@ -9,6 +9,7 @@ then stand in the same kind of file. How trees become files is in `skae.state`.
 
 import os
 import platform
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -231,7 +232,8 @@ def _readable(value: Any) -> Any:
     if value is None or type(value) in (bool, int, float, str):
         return value
     try:
-        return repr(value)[:_MOST_SHOWN]
+        # Without addresses, which differ from run to run.
+        return re.sub(" at 0x[0-9A-Fa-f]+", "", repr(value))[:_MOST_SHOWN]
     except Exception:
         return f"an object of the class {type(value).__qualname__}"
 

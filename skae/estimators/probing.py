@@ -8,6 +8,7 @@ later call. Estimators inside others are tried through those.
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import copy
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,7 +20,8 @@ from skae.state.bounded import Bounded, TooLargeError
 
 __all__ = ["is_fitted", "probe"]
 
-_IMPOSSIBLE = 2**36
+# Images and volumes may need so many times the memory of their file in between.
+_MOST_TIMES = 64
 # Methods that take rows.
 _METHODS = (
     "transform",
@@ -73,7 +75,7 @@ def probe(estimator, n_bytes: int) -> None:
     estimator : estimator of skae
     n_bytes : int
         That each result on the way may take. What needs more is not tried, but refused
-        where no machine could do it.
+        where it is many times as much.
 
     Raises
     ------
@@ -89,15 +91,12 @@ def probe(estimator, n_bytes: int) -> None:
     if getattr(estimator, "optimizer_state_", None):
         n_parameters = sum(each.numel() for each in estimator.net_.parameters())
         _check_training(estimator.optimizer_state_, n_parameters)
+    tried = copy(estimator)
     # A row without names would be warned of.
-    names = vars(estimator).pop("feature_names_in_", None)
-    try:
-        for call in _calls(estimator):
-            with Bounded(n_bytes):
-                _first_that_works(call, _rows(estimator))
-    finally:
-        if names is not None:
-            estimator.feature_names_in_ = names
+    vars(tried).pop("feature_names_in_", None)
+    for call in _calls(tried):
+        with Bounded(n_bytes):
+            _first_that_works(call, _rows(tried), _MOST_TIMES * n_bytes)
 
 
 def _check_attributes(estimator, n_bytes: int) -> None:
@@ -129,29 +128,45 @@ def _calls(estimator) -> Iterator[Callable[[np.ndarray], Any]]:
     classes = getattr(estimator, "classes_", None)
     for name in _METHODS:
         method = getattr(estimator, name, None)
-        if method and not (name in _CONDITIONAL and _needs_y(method, classes)):
+        if method and name in _CONDITIONAL and _needs_y(method, classes):
+            yield _without_condition(method)
+        elif method:
             yield method
     inverse = getattr(estimator, "inverse_transform", None)
-    if inverse and not _needs_y(inverse, classes):
+    if inverse and _needs_y(inverse, classes):
+        yield _without_condition(
+            lambda row: inverse(np.asarray(estimator.transform(row)))
+        )
+    elif inverse:
         condition = {"y": classes[:1]} if _takes_y(inverse) else {}
         yield lambda row: inverse(np.asarray(estimator.transform(row)), **condition)
     if hasattr(estimator, "sample"):
         yield lambda _: estimator.sample(1, random_state=0)
 
 
-def _first_that_works(call, rows: list[np.ndarray]) -> None:
+def _without_condition(method) -> Callable[[np.ndarray], Any]:
+    """A method that may refuse rows without a condition, and nothing else."""
+
+    def call(row):
+        with suppress(ValueError):
+            method(row)
+
+    return call
+
+
+def _first_that_works(call, rows: list[np.ndarray], most: int) -> None:
     for row in rows[:-1]:
         # A likelihood may be for other values.
         with suppress(ValueError):
-            return _tried(call, row)
-    return _tried(call, rows[-1])
+            return _tried(call, row, most)
+    return _tried(call, rows[-1], most)
 
 
-def _tried(call, row: np.ndarray) -> None:
+def _tried(call, row: np.ndarray, most: int) -> None:
     try:
         call(row)
     except TooLargeError as error:
-        if error.n_bytes > _IMPOSSIBLE:
+        if error.n_bytes > most:
             raise
 
 

@@ -7,14 +7,29 @@ ask for more memory than they have, and skops is passed the names of what may be
 import io
 import zipfile
 from collections.abc import Mapping
+from types import FunctionType
 from typing import Any
 
 import numpy as np
+import sklearn.metrics
+import sklearn.model_selection
 
 from skae.state.container import ModelFileError
 from skae.state.registry import registered_class_names
 
 __all__ = ["from_skops", "to_skops"]
+
+_INNER = {
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.metrics._scorer._CurveScorer",
+    "sklearn.metrics._scorer._MultimetricScorer",
+    "sklearn.metrics._scorer._PassthroughScorer",
+    "sklearn.metrics._scorer._Scorer",
+    "sklearn.utils._bunch.Bunch",
+    "sklearn.utils._metadata_requests.MetadataRequest",
+    "sklearn.utils._metadata_requests.MethodMetadataRequest",
+}
 
 
 def to_skops(estimator: Any) -> tuple[bytes, list[str]]:
@@ -31,7 +46,7 @@ def to_skops(estimator: Any) -> tuple[bytes, list[str]]:
         names = skops.get_untrusted_types(data=data)
     except Exception as error:
         raise TypeError(f"skops cannot hold it: {error}") from error
-    return _stored(data), sorted(set(names) - registered_class_names())
+    return _stored(data), sorted(set(names) - _known_names())
 
 
 def from_skops(array: Any, classes: Mapping[str, Any], path) -> Any:
@@ -57,7 +72,7 @@ def from_skops(array: Any, classes: Mapping[str, Any], path) -> Any:
     del array
     _check_sizes(data, path)
     names = set(skops.get_untrusted_types(data=data))
-    missing = sorted(names - registered_class_names() - set(classes))
+    missing = sorted(names - _known_names() - set(classes))
     if missing:
         short = ", ".join(name.rpartition(".")[2] for name in missing[:10])
         raise ModelFileError(
@@ -65,6 +80,25 @@ def from_skops(array: Any, classes: Mapping[str, Any], path) -> Any:
             f"and pass them: load(..., trusted=[{short}])."
         )
     return skops.loads(data, trusted=sorted(names))
+
+
+def _known_names() -> set[str]:
+    """Classes and functions of skae and scikit-learn that run nothing when made.
+
+    skops itself trusts the estimators of scikit-learn, and not what searches and the
+    like hold beside them. Trees, whose arrays are read in C, stay for the caller.
+    """
+    every = [
+        vars(module).get(name)
+        for module in (sklearn.metrics, sklearn.model_selection)
+        for name in module.__all__
+    ]
+    names = {
+        f"{each.__module__}.{each.__qualname__}"
+        for each in every
+        if hasattr(each, "split") or isinstance(each, FunctionType)
+    }
+    return names | _INNER | registered_class_names()
 
 
 def _skops():

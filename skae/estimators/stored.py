@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metadata_routing import MetadataRequest
 
 from skae.checks.conditions import Classes, Numbers
 from skae.estimators import HOMES
@@ -122,6 +123,9 @@ register(
     FrozenEstimator,
     GANModule,
     Member,
+    # What set_fit_request leaves, with a request for each method.
+    MetadataRequest,
+    type(MetadataRequest(owner=None).fit),
     MissingPenalty,
     Neighbours,
     NormalisedLayer,
@@ -220,12 +224,13 @@ def warn_of_newer(version: object, what: object) -> None:
     """Warn where a later version of skae wrote what is read."""
     if _numbers(version) > _numbers(__version__):
         warnings.warn(
-            f"{what} comes from skae {version}, which is newer than the installed "
-            f"{__version__}. Results may differ; update skae.",
+            f"{what} comes from skae {str(version)[:30]}, which is newer than the "
+            f"installed {__version__}. Results may differ; update skae.",
             UserWarning,
             stacklevel=4,
         )
 
 
 def _numbers(version: object) -> list[int]:
-    return [int(number) for number in re.findall(r"\d{1,9}", str(version))[:3]]
+    text = version[:100] if isinstance(version, str) else ""
+    return [int(number) for number in re.findall(r"\d{1,9}", text)[:3]]

@@ -51,7 +51,7 @@ class MissingPenalty:
     """
 
     # What is read of a file has no more: rows would broadcast to any size.
-    most_axes = 1
+    __most_axes__ = 1
 
     n_missing: np.ndarray
     levels: np.ndarray

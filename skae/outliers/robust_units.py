@@ -54,7 +54,7 @@ class RobustUnits:
     """
 
     # What is read of a file has no more: rows would broadcast to any size.
-    most_axes = 1
+    __most_axes__ = 1
 
     center: np.ndarray
     scale: np.ndarray

@@ -20,11 +20,15 @@ _MAKE = {"zeros", "ones", "empty", "rand", "randn", "eye", "arange", "randperm"}
 _MAKE |= {"linspace", "logspace", "normal", "randint", "full"}
 _MAKE |= {f"new_{name}" for name in ("zeros", "ones", "empty", "full")}
 _MULTIPLY = {"matmul", "__matmul__", "mm", "bmm"}
+# These are passed what is added first.
+_ADD = {"addmm", "baddbmm", "addmm_", "baddbmm_"}
 # These take the second of them transposed.
 _TRANSPOSED = {"linear", "cdist"}
+# Attributes and sizes.
+_LOOKS = {"__get__", "size", "dim", "numel", "stride", "is_contiguous", "item"}
 _REPEAT = {"repeat", "tile", "repeat_interleave", "one_hot"}
 # Of a given size, for each channel of each sample.
-_RESIZE = "adaptive_", "upsample", "interpolate", "fold", "max_unpool"
+_RESIZE = "adaptive_", "upsample", "interpolate", "fold"
 
 
 class TooLargeError(MemoryError):
@@ -69,6 +73,8 @@ class Bounded(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", "")
         kwargs = kwargs or {}
+        if name in _LOOKS:
+            return func(*args, **kwargs)
         n_bytes = _ITEM * _n_entries(func, name, [*args, *kwargs.values()], kwargs)
         if n_bytes > self._most:
             raise TooLargeError(name, n_bytes, self._most)
@@ -79,29 +85,42 @@ def _n_entries(func, name: str, values: list, kwargs: dict) -> int:
     """About how many entries an operation gives, if they may be many."""
     tensors = [value for value in values if isinstance(value, Tensor)]
     if name in _MAKE:
-        sizes = values[:1] if name.endswith("full") else values
-        return math.prod(filter(None, _whole(sizes)))
+        # Beside a shape, numbers are values.
+        shapes = [each for each in values if isinstance(each, list | tuple)]
+        return math.prod(filter(None, _whole(shapes or values)))
     if not tensors:
         return 0
     if name in _REPEAT:
-        return tensors[0].numel() * math.prod(_whole(values))
+        return tensors[0].numel() * math.prod(filter(None, _whole(values)))
     if name == "pad":
         return _padded(tensors[0].shape, list(_whole(values[1:2])))
     if func is F.unfold:
         return _unfolded(tensors[0], values)
     if name.startswith("conv"):
         return _convolved(tensors, _Steps(name, values, kwargs))
+    if name.startswith("max_unpool"):
+        return tensors[0].numel() * math.prod(filter(None, _whole(values)))
     if name.startswith(_RESIZE):
-        factor = math.prod(abs(float(each)) for each in _scales(name, kwargs))
-        return int(tensors[0].numel() * max(1, math.prod(_whole(values)), factor))
+        return _resized(tensors[0], values[1:2], _scales(name, kwargs))
     if name == "local_response_norm":
         return tensors[0].numel() * (1 + max(_whole(values), default=1))
     if name == "index_select" and len(tensors) > 1:
         x, index = tensors[:2]
         return x.numel() * index.numel() // max(1, min(x.shape, default=1))
+    if name in _ADD and len(tensors) > 2:
+        return _multiplied(tensors[1], tensors[2], False)
     if name in _MULTIPLY | _TRANSPOSED and len(tensors) > 1:
-        return _multiplied(*tensors[:2], name in _TRANSPOSED)
+        return _multiplied(tensors[0], tensors[1], name in _TRANSPOSED)
     return _broadcast([tuple(each.shape) for each in tensors])
+
+
+def _resized(x: Tensor, sizes: list, scales: list) -> int:
+    sizes = list(_whole(sizes))
+    if len(sizes) == 1:
+        # Along every axis.
+        sizes *= max(1, x.ndim - 2)
+    factor = math.prod(abs(float(each)) for each in scales)
+    return int(max(math.prod(x.shape[:2]) * math.prod(sizes), x.numel() * factor))
 
 
 def _multiplied(x: Tensor, weight: Tensor, is_transposed: bool) -> int:

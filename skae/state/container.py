@@ -26,6 +26,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from skae.state.errors import ModelFileError
+
 __all__ = [
     "FORMAT",
     "ModelFileError",
@@ -57,10 +59,8 @@ _STORED = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8
 _WRITTEN_AS = {"c8": "f4", "c16": "f8", "U": "u4", "S": "u1", "M": "i8", "m": "i8"}
 _DTYPE = r"[<|]([biufcUSmM])[1-9]\d{0,8}(\[\w+\])?"
 _LAST_CHARACTER = 0x10FFFF
-
-
-class ModelFileError(ValueError):
-    """A file that is no model of skae, or a damaged, newer or forged one."""
+# What reading bytes of any sort may raise.
+_WRONG = ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError
 
 
 def write(path: str | os.PathLike, tree: Any, header: dict | None = None) -> None:
@@ -189,14 +189,7 @@ def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, int]]:
             yield file, n_bytes
     except ModelFileError:
         raise
-    except (
-        SafetensorError,
-        ValueError,
-        TypeError,
-        LookupError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+    except (SafetensorError, *_WRONG) as error:
         raise ModelFileError(
             f"{path} cannot be read as a file of skae: {error}"
         ) from error
@@ -268,6 +261,8 @@ class _TreeWriter:
 
     def replaced(self, tree: Any, path: tuple[str, ...]) -> Any:
         if isinstance(tree, dict):
+            if not all(type(key) is str for key in tree):
+                raise TypeError(f"A dictionary has keys that are no strings: {tree!r}.")
             return {
                 key: self.replaced(each, (*path, key)) for key, each in tree.items()
             }
@@ -276,7 +271,7 @@ class _TreeWriter:
                 self.cost += _FLOAT * len(tree)
                 return {"$": "floats", "name": self._kept(np.array(tree), path)}
             return [self.replaced(each, (*path, str(i))) for i, each in enumerate(tree)]
-        if isinstance(tree, np.ndarray):
+        if type(tree) is np.ndarray:
             return self._array(tree, path)
         return _checked_entry(tree)
 
@@ -377,9 +372,7 @@ class _TreeReader:
             raise ModelFileError(f"The array {entry['name']!r} holds no entries.")
         entries = np.empty(len(items), dtype=object)
         entries[:] = items
-        if math.prod(filter(None, entry["shape"])) > max(1, len(items)):
-            raise ModelFileError(f"The array {entry['name']!r} has another shape.")
-        return entries.reshape(entry["shape"])
+        return self._in_bounds(entries.reshape(entry["shape"]))
 
     def _taken(self, name: Any, dtype: np.dtype, ndim: int | None = None) -> np.ndarray:
         if name not in self._names:
@@ -392,10 +385,13 @@ class _TreeReader:
                 f"The array {name!r} has the dtype {array.dtype} and the shape "
                 f"{array.shape}, where {dtype} was expected."
             )
-        # An axis of no length hides the others, along which results may have some.
+        self.arrays[name] = self._in_bounds(array)
+        return array
+
+    def _in_bounds(self, array: np.ndarray) -> np.ndarray:
+        """An array, of which no axis of no length hides what would fill memory."""
         if not array.size and math.prod(filter(None, array.shape)) > self._n_bytes:
-            raise ModelFileError(f"The array {name!r} has the shape {array.shape}.")
-        self.arrays[name] = array
+            raise ModelFileError(f"An array of the file has the shape {array.shape}.")
         return array
 
     def _spend(self, cost: int) -> None:

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,9 @@ from skae.state.registry import register, registered_name
 
 __all__ = ["Foreign", "deep_copy", "from_plain", "register", "to_plain"]
 
+_TENSORS = Tensor, nn.Parameter
 _VALUES = type(None), bool, int, float, str
+_SMALL = np.generic, np.dtype, torch.dtype, torch.device, PurePath
 # Tensors that NumPy cannot hold, by the integers that have their bits.
 _AS_INTEGERS = {1: torch.uint8, 2: torch.int16}
 _IN_NUMPY = torch.float16, torch.float32, torch.float64
@@ -82,12 +85,17 @@ class _Writer:
         if type(value) in _VALUES:
             return value
         if isinstance(value, np.ndarray):
-            # Without what is no array of its own, such as a memory map.
-            return value if type(value) is np.ndarray else np.array(value)
-        if isinstance(value, np.generic | np.dtype | torch.dtype | torch.device):
+            return self._array(value)
+        if isinstance(value, _SMALL):
             return self._small(value)
         with self._level():
             return self._nested(value)
+
+    def _array(self, value: np.ndarray) -> Any:
+        if type(value) is np.ndarray:
+            return value
+        # A mask, say, would be lost.
+        return np.array(value) if isinstance(value, np.memmap) else self._refused(value)
 
     def _nested(self, value: Any) -> Any:
         if type(value) is list:
@@ -134,6 +142,8 @@ class _Writer:
         if id(value) in self._numbers:
             return {"$": "same", "number": self._numbers[id(value)]}
         if isinstance(value, Tensor):
+            if type(value) not in _TENSORS or value.layout is not torch.strided:
+                return self._refused(value)
             return {"$": "tensor", "number": self._number(value), **_tensor(value)}
         if isinstance(value, np.random.RandomState):
             state = self.plain(value.get_state(legacy=False))
@@ -156,8 +166,16 @@ class _Writer:
         if isinstance(value, tuple):
             state = {"fields": self._items(value)}
         else:
-            state = {"state": self._nested(_state_of(value))}
+            state = {"state": self._nested(self._state(value))}
         return {"$": "object", "class": name, "number": number, **state}
+
+    def _state(self, value: Any) -> dict:
+        try:
+            return _state_of(value)
+        except Exception as error:
+            raise TypeError(
+                f"{self._place()} has no state to store: {error}"
+            ) from error
 
     def _name_of(self, thing: Any) -> Any:
         name = registered_name(thing)
@@ -187,7 +205,7 @@ class _Writer:
         return "".join(self._path).lstrip(".") or "It"
 
     def _small(self, value: Any) -> dict:
-        """Scalars, dtypes and devices."""
+        """Scalars, dtypes, devices and paths."""
         if isinstance(value, np.generic):
             return {"$": "scalar", "data": np.asarray(value)}
         if isinstance(value, np.dtype):
@@ -198,6 +216,8 @@ class _Writer:
             return {"$": "dtype", "name": value.str}
         if isinstance(value, torch.dtype):
             return {"$": "torch_dtype", "name": str(value).removeprefix("torch.")}
+        if isinstance(value, PurePath):
+            return {"$": "path", "name": str(value)}
         return {"$": "device", "name": str(value)}
 
     def _number(self, value: Any) -> int:
@@ -206,7 +226,9 @@ class _Writer:
 
 
 def _is_simple(value: Any) -> bool:
-    """Whether an object is no more than its class and its attributes."""
+    """Whether an object is no more than its class and its attributes or fields."""
+    if isinstance(value, tuple):
+        return hasattr(value, "_fields")
     try:
         made = value.__reduce_ex__(2)
     except Exception:
@@ -218,7 +240,7 @@ def _is_simple(value: Any) -> bool:
 
 
 def _tensor(value: Tensor) -> dict:
-    data = value.detach().cpu()
+    data = value.detach().cpu().resolve_conj().resolve_neg()
     by_columns = data.ndim > 1 and not data.is_contiguous() and data.mT.is_contiguous()
     data = (data.mT if by_columns else data).contiguous()
     about: dict[str, Any] = {

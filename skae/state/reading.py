@@ -9,6 +9,7 @@ import types
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,17 @@ __all__ = ["MOST_LEVELS", "NUMBERS", "check_attributes", "from_plain"]
 # An estimator is a few modules deep, and users' modules a few more.
 MOST_LEVELS = 100
 _MOST_OBJECTS = 2**31
+# Objects that share others are walked as if they had their own.
+_MOST_SHARED, _MOST_UNSHARED = 1000, 4
 # Keys of a dictionary with one hash: looking them up takes time.
 _MOST_ALIKE = 50
 # Kinds of dtypes that a tree may name.
 NUMBERS = "biufc"
+# What torch keeps in modules; None where nothing can be kept.
+_OF_MODULES = {
+    name: next((kind for kind in (dict, set, bool) if isinstance(value, kind)), object)
+    for name, value in vars(nn.Module()).items()
+} | {"_compiled_call_impl": type(None)}
 _COMPUTED = property, classmethod, staticmethod, cached_property
 _TORCH_DTYPES = {
     str(value).removeprefix("torch."): value
@@ -66,11 +74,14 @@ class _Reader:
         self._classes = classes
         self._made: dict[int, Any] = {}
         self._used: set[int] = set()
+        # How many objects there would be if none were shared, in all and in each.
+        self._n_objects = 0
+        self._sizes: dict[int, int] = {}
         self._n_levels = 0
 
     def value(self, tree: Any) -> Any:
         if type(tree) not in (dict, list):
-            return tree
+            return _writable(tree) if isinstance(tree, np.ndarray) else tree
         self._n_levels += 1
         if self._n_levels > MOST_LEVELS:
             raise ValueError(f"the state has more than {MOST_LEVELS} levels")
@@ -117,6 +128,9 @@ class _Reader:
     def _read_torch_dtype(self, tree):
         return _TORCH_DTYPES[tree["name"]]
 
+    def _read_path(self, tree):
+        return Path(_instance(tree["name"], str))
+
     def _read_device(self, tree):
         return torch.device(_instance(tree["name"], str))
 
@@ -144,7 +158,11 @@ class _Reader:
         return self._keep(tree, data.requires_grad_(tree["requires_grad"] is True))
 
     def _read_same(self, tree):
-        return self._made[tree["number"]]
+        value = self._made[tree["number"]]
+        self._n_objects += self._sizes.get(tree["number"], 0)
+        if self._n_objects > _MOST_SHARED + _MOST_UNSHARED * len(self._made):
+            raise ValueError("objects share others too often")
+        return value
 
     def _read_name(self, tree):
         return self._class(tree["name"])
@@ -155,6 +173,8 @@ class _Reader:
             raise ValueError(f"{tree['class']!r} is no class")
         if issubclass(kind, tuple):
             return self._keep(tree, kind(*self.value(_instance(tree["fields"], list))))
+        self._n_objects += 1
+        before = self._n_objects
         made = self._keep(tree, kind.__new__(kind))
         if isinstance(made, nn.Module):
             nn.Module.__init__(made)
@@ -166,6 +186,7 @@ class _Reader:
             made.__setstate__(state)
         else:
             vars(made).update(state)
+        self._sizes[tree["number"]] = 1 + self._n_objects - before
         return made
 
     def _keep(self, tree: dict, value: Any) -> Any:
@@ -185,8 +206,7 @@ class _Reader:
         if id(data) in self._used:
             raise ValueError("an array stands in two places")
         self._used.add(id(data))
-        is_own = type(data) is np.ndarray and data.flags.writeable
-        return data if is_own and data.flags.c_contiguous else data.copy(order="C")
+        return np.asarray(_writable(data), order="C")
 
     def _class(self, name: Any) -> Any:
         # In a pickle, a class that is not registered stands for itself.
@@ -201,6 +221,13 @@ class _Reader:
         return thing
 
 
+def _writable(data: np.ndarray) -> np.ndarray:
+    """The array, or a copy in memory of one that is a view of a file."""
+    if isinstance(data, np.memmap):
+        return np.array(data)
+    return data if data.flags.writeable else np.array(data, subok=True)
+
+
 def _apart(keys: list) -> list:
     """Keys of which few have the same hash."""
     if keys and max(Counter(map(hash, keys)).values()) > _MOST_ALIKE:
@@ -208,21 +235,24 @@ def _apart(keys: list) -> list:
     return keys
 
 
-def check_attributes(kind: type, state: dict) -> None:
+def check_attributes(kind: type, state: dict[str, Any]) -> None:
     """Raise where attributes would take the place of methods.
 
     Parameters
     ----------
     kind : type
-        It may have ``most_axes``, which its arrays have at most.
+        It may have ``__most_axes__``, which its arrays have at most.
     state : dict
 
     Raises
     ------
     ValueError
     """
-    most_axes = getattr(kind, "most_axes", None)
+    most_axes = getattr(kind, "__most_axes__", None)
+    own_of_torch = _OF_MODULES if issubclass(kind, nn.Module) else {}
     for name, value in state.items():
+        if name in own_of_torch and not isinstance(value, own_of_torch[name]):
+            raise ValueError(f"{name!r} is a {type(value).__name__}")
         if most_axes is not None and np.ndim(value) > most_axes:
             raise ValueError(f"{name!r} has the shape {np.shape(value)}")
         own = inspect.getattr_static(kind, _instance(name, str), None)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn import functional
 
 __all__ = [
     "register",
@@ -20,11 +22,22 @@ __all__ = [
 
 # Modules that start threads and move what they hold, or have no weights yet.
 _LEFT_OUT = "Lazy", "DataParallel"
+# Some modules hold others that torch.nn does not show.
+_SHOWN = {**vars(nn.modules.linear), **vars(nn)}
 _CLASSES: dict[str, Any] = {
     f"torch.nn.{name}": value
-    for name, value in vars(nn).items()
+    for name, value in _SHOWN.items()
     if isinstance(value, type) and issubclass(value, nn.Module)
     if not name.startswith(_LEFT_OUT)
+}
+# Functions that modules hold, those of transformers for one.
+_CLASSES |= {
+    f"{home}.{name}": getattr(module, name)
+    for home, module, names in (
+        ("torch.nn.functional", functional, ("relu", "gelu", "silu", "elu")),
+        ("torch", torch, ("relu", "tanh", "sigmoid")),
+    )
+    for name in names
 }
 _HOMES: dict[str, str] = {}
 _NAMES: dict[Any, str] = {value: name for name, value in _CLASSES.items()}
