@@ -18,11 +18,16 @@ import pytest
 import sklearn
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import VotingClassifier
+from sklearn.feature_selection import SelectKBest
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree._tree import Tree
 from skops import io as skops_io
 from skorch.callbacks import Callback, GradientNormClipping
 from torch import nn
@@ -621,25 +626,45 @@ def around():
     X, y = small.CASES["dense"][1](), small.WORDS
     reduce = skae.AutoencoderTransformer(2, max_iter=2, random_state=0)
     pipeline = make_pipeline(StandardScaler(), reduce, LogisticRegression())
+    selection = make_pipeline(SelectKBest(k=3), clone(reduce), LogisticRegression())
+    votes = VotingClassifier(
+        [("pipeline", pipeline), ("net", small.CASES["classifier"][0]())],
+        voting="soft",
+    )
     search = GridSearchCV(
-        pipeline, {"autoencodertransformer__n_components": [1, 2]}, cv=2
+        pipeline,
+        {"autoencodertransformer__n_components": [1, 2]},
+        cv=KFold(2),
+        scoring=["accuracy", "roc_auc"],
+        refit="roc_auc",
     )
     columns = ColumnTransformer([("reduce", reduce, [0, 1, 2])], remainder="drop")
-    for each in (pipeline, search, columns):
+    models = {
+        "pipeline": pipeline,
+        "selection": selection,
+        "search": search,
+        "votes": votes,
+        "calibrated": CalibratedClassifierCV(clone(votes.estimators[1][1]), cv=2),
+        "columns": columns,
+    }
+    for each in models.values():
         each.fit(X, y)
-    return {"pipeline": pipeline, "search": search, "columns": columns}, X
+    return models, X
 
 
-@pytest.mark.parametrize("name", ["pipeline", "search", "columns"])
+@pytest.mark.parametrize(
+    "name", ["pipeline", "selection", "search", "votes", "calibrated", "columns"]
+)
 def test_skops_and_files_hold_what_is_around(path, name):
     models, X = around()
     model = models[name]
     call = "transform" if name == "columns" else "predict_proba"
     names = skops_io.get_untrusted_types(data=skops_io.dumps(model))
     # Of scikit-learn's, skops does not trust all that a search holds.
-    own = [each for each in names if not each.startswith("sklearn.")]
-    assert own == ["skae.estimators.autoencoder.AutoencoderTransformer"]
-    assert own == names or name == "search"
+    own = {each for each in names if not each.startswith("sklearn.")}
+    assert own <= {f"{home}.{name}" for name, home in HOMES.items()}
+    if name in ("pipeline", "columns"):
+        assert names == ["skae.estimators.autoencoder.AutoencoderTransformer"]
     skae.save(model, path)
     for again in (
         skops_io.loads(skops_io.dumps(model), trusted=names),
@@ -650,7 +675,19 @@ def test_skops_and_files_hold_what_is_around(path, name):
         np.testing.assert_array_equal(getattr(again, call)(X), getattr(model, call)(X))
     told = skae.describe(path)
     assert told["fitted"] is True
+    assert told["trusted"] == []
     assert told["class"].endswith(type(model).__name__)
+
+
+def test_trees_of_scikit_learn_need_trust(path):
+    models, X = around()
+    model = make_pipeline(models["pipeline"][1], DecisionTreeClassifier(max_depth=2))
+    model.fit(X, small.WORDS)
+    skae.save(model, path)
+    with pytest.raises(skae.ModelFileError, match=r"trusted=\[Tree\]"):
+        skae.load(path)
+    again = skae.load(path, trusted=[Tree])
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
 
 
 class Twice(TransformerMixin, BaseEstimator):

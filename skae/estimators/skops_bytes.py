@@ -11,14 +11,15 @@ from types import FunctionType
 from typing import Any
 
 import numpy as np
-import sklearn.metrics
-import sklearn.model_selection
+from sklearn import feature_selection, metrics, model_selection
 
 from skae.state.container import ModelFileError
 from skae.state.registry import registered_class_names
 
 __all__ = ["from_skops", "to_skops"]
 
+# Their functions and splitters are parameters of others.
+_MODULES = feature_selection, metrics, model_selection
 _INNER = {
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -88,11 +89,7 @@ def _known_names() -> set[str]:
     skops itself trusts the estimators of scikit-learn, and not what searches and the
     like hold beside them. Trees, whose arrays are read in C, stay for the caller.
     """
-    every = [
-        vars(module).get(name)
-        for module in (sklearn.metrics, sklearn.model_selection)
-        for name in module.__all__
-    ]
+    every = [vars(module).get(name) for module in _MODULES for name in module.__all__]
     names = {
         f"{each.__module__}.{each.__qualname__}"
         for each in every
