@@ -6,9 +6,9 @@
 Small saved estimators, and a pipeline through skops, are changed in ways of
 `benchmarks/mutations.py`, with checksums that are right again where the change is an
 attacker's. Allowed is `ModelFileError`, or an estimator whose methods take a row.
-Watched are the exception, imports, processes and files opened (an audit hook of Python), the
-growth of memory above twice the file, as tracemalloc and the peak of the process see
-it, and the CPU time of a load.
+Recorded are the exception, imports, processes and files opened (an audit hook of
+Python), the growth of memory above twice the file, as tracemalloc and the peak of the
+process measure it, and the CPU time of a load.
 """
 
 import argparse

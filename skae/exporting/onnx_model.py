@@ -23,6 +23,7 @@ from skae.rows.isolation import isolated
 
 __all__ = [
     "FROM_CODES",
+    "OLDEST_OPSET",
     "OUTPUT_NAMES",
     "ExportError",
     "describe",
@@ -48,6 +49,7 @@ OUTPUT_NAMES = {
 }
 # Methods whose input is called Z; that of the others is X.
 FROM_CODES = ("inverse_transform", "sample")
+OLDEST_OPSET = 18
 _OLDEST_TORCH = (2, 6)
 _NOISY = ("torch.onnx", "torch.export", "onnxscript")
 # Warning filters and levels of loggers belong to the process.
@@ -209,7 +211,7 @@ def _share(model) -> None:
 
 
 def _name_labels(onnx, model, result, classes) -> None:
-    """Give strings out instead of their numbers."""
+    """Output strings instead of their numbers."""
     graph = model.graph
     number = f"{result}_number"
     _rename(graph, result, number)
@@ -237,8 +239,8 @@ def _take_labels(onnx, model, classes) -> None:
         default_int64=-1,
     )
     graph.node.insert(0, encoder)
-    given = next(each for each in graph.input if each.name == "y")
-    given.type.tensor_type.elem_type = onnx.TensorProto.STRING
+    y = next(each for each in graph.input if each.name == "y")
+    y.type.tensor_type.elem_type = onnx.TensorProto.STRING
     model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 3))
 
 

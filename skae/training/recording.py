@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from glob import escape
 from hashlib import sha256
 from numbers import Integral
 from pathlib import Path
@@ -27,6 +26,7 @@ from sklearn.utils import check_random_state
 
 from skae.state import container
 from skae.state.plain import from_plain, to_plain
+from skae.state.replacing import delete_drafts
 from skae.state.version import __version__
 from skae.training.agreement import (
     Facts,
@@ -155,7 +155,7 @@ class Recording:
         self._facts["callbacks"] = [str(names), digest(callbacks)]
         self.path = self._place()
         self._claim = self._claimed()
-        self._delete_drafts()
+        delete_drafts(self.path)
         tree = self._read()
         self._is_open = True
         if tree is None:
@@ -212,11 +212,6 @@ class Recording:
             raise type(error)(
                 f"Checkpoint(path={str(self.path)!r}) cannot be written: {error}."
             ) from error
-
-    def _delete_drafts(self):
-        """What a process left that was killed while it wrote."""
-        for draft in self.path.parent.glob(f".{escape(self.path.name)}.*.part"):
-            draft.unlink(missing_ok=True)
 
     def _read(self) -> dict | None:
         if not self.path.exists():
