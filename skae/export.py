@@ -218,7 +218,10 @@ def _takes_y(estimator, functions, with_y, y) -> bool:
     if with_y is None or with_y:
         return True
     if y is not None:
-        raise ValueError("y is given, but with_y=False exports a model without it.")
+        raise ValueError(
+            "with_y=False exports a model without y, but y was passed; leave out one "
+            "of them."
+        )
     needing = [name for name, each in functions.items() if each.requires_y]
     if needing:
         raise ValueError(
@@ -252,7 +255,7 @@ def _examples(function, X, y, takes_y, dtype) -> list[torch.Tensor]:
 
 
 def _samples(X) -> torch.Tensor:
-    """Samples of the user as a tensor."""
+    """The user's samples as a tensor."""
     X = X.toarray() if sparse.issparse(X) else X
     try:
         samples = np.array(X, dtype=np.float64)
@@ -275,7 +278,7 @@ def _condition(condition, y) -> torch.Tensor:
     unknown = ~np.isin(y, condition.classes)
     if unknown.any():
         raise ValueError(
-            f"y must be of the classes seen in fit, {condition.classes.tolist()}; got "
+            f"y must be of the classes of the fit, {condition.classes.tolist()}; got "
             f"{np.unique(y[unknown]).tolist()}."
         )
     numbers = torch.from_numpy(np.searchsorted(condition.classes, y))
@@ -294,7 +297,7 @@ def _as_user_has(function, examples) -> tuple[np.ndarray, ...]:
 
 
 def _reference(estimator, functions, method, *inputs):
-    """What the estimator gives, or whether labels are ties."""
+    """The estimator's result, or, without a method, whether labels are ties."""
     if method is None:
         return is_tie(estimator, *inputs)
     if method != "sample":

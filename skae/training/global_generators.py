@@ -1,4 +1,7 @@
-"""torch's global generators, as modules see them that draw from nothing else."""
+"""torch's global generators, for modules that draw from nothing else, such as dropout.
+
+`Trainer` runs inside their context, and checkpoints keep their state.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,16 +9,16 @@ from contextlib import contextmanager
 import torch
 from torch import Generator
 
-__all__ = ["GlobalNumbers"]
+__all__ = ["GlobalGenerators"]
 
 
-class GlobalNumbers:
-    """A state of their own for a with block; afterwards they are as they were.
+class GlobalGenerators:
+    """torch's global generators with a separate state, restored afterwards.
 
     Parameters
     ----------
     generator : torch.Generator
-        On the CPU; its state is the one at the beginning.
+        On the CPU; the global ones start from its state.
     device : torch.device
         Where the module is.
     """
@@ -26,19 +29,19 @@ class GlobalNumbers:
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """The with block."""
+        """Context in which the global generators have the separate state."""
         with torch.random.fork_rng(self._devices):
             torch.set_rng_state(self._generator.get_state())
             yield
 
     def state(self) -> list:
-        """Inside the block, what `load` takes."""
+        """The state inside the context, as `load` takes it."""
         states = [torch.get_rng_state()]
         states += [torch.cuda.get_rng_state(device) for device in self._devices]
         return [state.numpy() for state in states]
 
     def load(self, state: list) -> None:
-        """Go on from a state."""
+        """Set the state inside the context."""
         own, *others = map(torch.from_numpy, state)
         torch.set_rng_state(own)
         for device, other in zip(self._devices, others, strict=True):
