@@ -27,7 +27,7 @@ from skae.rows.isolation import resolve_device
 from skae.state import container
 from skae.state.container import ModelFileError
 from skae.state.plain import from_plain, to_plain
-from skae.state.registry import registered_name, unregistered_names
+from skae.state.registry import registered_name, strange_names
 from skae.state.version import __version__
 
 __all__ = ["ModelFileError", "describe", "load", "save"]
@@ -147,7 +147,7 @@ def load(
         if isinstance(tree, dict) and set(tree) == {"skops"}:
             estimator = from_skops(tree.pop("skops"), classes, path)
         else:
-            _check_trusted(unregistered_names(tree), classes, path)
+            _check_trusted(strange_names(tree), classes, path)
             estimator = from_plain(tree, target, classes)
             if not isinstance(estimator, StoredState):
                 raise ModelFileError(f"{path} holds no estimator.")

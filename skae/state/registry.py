@@ -15,7 +15,7 @@ __all__ = [
     "registered",
     "registered_class_names",
     "registered_name",
-    "unregistered_names",
+    "strange_names",
 ]
 
 # Modules that start threads and move what they hold, or have no weights yet.
@@ -72,7 +72,7 @@ def registered_class_names() -> set[str]:
     return names | {f"{module}.{name}" for name, module in _HOMES.items()}
 
 
-def unregistered_names(tree: Any) -> set[str]:
+def strange_names(tree: Any) -> set[str]:
     """Names of the classes and functions in a tree that are not registered."""
     names: set[str] = set()
     waiting = [tree]
