@@ -147,7 +147,13 @@ CASES = {
         _table,
     ),
     "denoising": (lambda: skae.DenoisingAE(2, **SHORT), _table),
+    "masked": (lambda: skae.DenoisingAE(2, noise="masking", **SHORT), _table),
+    "peppered": (
+        lambda: skae.DenoisingAE(2, noise="salt_and_pepper", **SHORT),
+        _table,
+    ),
     "sparse": (lambda: skae.SparseAE(8, **SHORT), _table),
+    "sparse_l1": (lambda: skae.SparseAE(8, kind="l1", **SHORT), _table),
     "contractive": (lambda: skae.ContractiveAE(2, **SHORT), _table),
     "variational": (lambda: VAE(2, **SHORT), _table),
     "density": (lambda: VAE(2, code_density="mixture", **SHORT), _table),
@@ -169,11 +175,22 @@ CASES = {
         _table,
         WORDS,
     ),
+    "replay": (
+        lambda: skae.GAN(
+            hidden_layer_sizes=(8,), replay=0.3, loss="wasserstein_gp", **SHORT
+        ),
+        _table,
+    ),
     "image_gan": (
         lambda: skae.GAN(architecture="conv", channels=(4, 8), **SHORT),
         _images,
     ),
     "classifier": (lambda: CLASSIFIER((8, 4), **SMALL_CLASSIFIER), _table, WORDS),
+    "unlabelled": (
+        lambda: CLASSIFIER((8, 4), **SMALL_CLASSIFIER),
+        _table,
+        np.where(np.arange(N_ROWS) % 4, -1, np.arange(N_ROWS) % 3),
+    ),
     "started": (
         lambda: CLASSIFIER(
             encoder=FrozenEstimator(AE(2, **SHORT).fit(_table())), **SMALL_CLASSIFIER
@@ -185,6 +202,10 @@ CASES = {
     "missing": (
         lambda: DETECTOR(missing="unusual", **SMALL_DETECTOR),
         lambda: _table("missing"),
+    ),
+    "subspaces": (
+        lambda: DETECTOR(max_features=0.5, bootstrap=True, **SMALL_DETECTOR),
+        _table,
     ),
     "novelty": (lambda: DETECTOR(novelty=True, **SMALL_DETECTOR), _table),
     "judge": (
@@ -257,6 +278,11 @@ def _array(result):
     return np.concatenate(result) if isinstance(result, list) else np.asarray(result)
 
 
+def _array(result):
+    """A result as one array: sequences of different lengths stand in a row."""
+    return np.concatenate(result) if isinstance(result, list) else np.asarray(result)
+
+
 def main(folder):
     for path in sorted(Path(folder).glob("*.safetensors")):
         name = path.stem
@@ -267,4 +293,7 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    # Files name the classes above by this module, not by the script.
+    import saved_estimators
+
+    saved_estimators.main(sys.argv[1])

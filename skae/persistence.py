@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae.estimators.probing import is_fitted, probe
 from skae.estimators.skops_bytes import from_skops, to_skops
 from skae.estimators.stored import StoredState, made_on, refused, warn_of_newer
-from skae.rows.isolation import resolve_device
+from skae.rows.devices import resolve_device
 from skae.state import container
 from skae.state.container import ModelFileError
 from skae.state.plain import from_plain, to_plain
@@ -117,7 +117,7 @@ def load(
     path : str or path-like
     device : str or torch.device, default=None
         Where the networks go, whatever device the file was written on: "cpu", which
-        None means, "cuda", "cuda:1", "mps", or "auto" for the best there is.
+        None means, "cuda", "cuda:1", "xpu", "mps", or "auto" for the best there is.
     trusted : iterable of classes and functions, or dict of them by name
         Those in the file that are not skae's: modules, parts, callbacks, subclasses of
         yours, steps of pipelines. `describe` lists their names. They are matched by

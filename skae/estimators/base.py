@@ -39,6 +39,7 @@ from skae.fitting.callbacks import with_callbacks
 from skae.fitting.resolve import Parts, part_of
 from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
+from skae.rows.devices import place_of_doubles
 from skae.rows.isolation import isolated
 from skae.rows.tensors import as_double
 from skae.training.recording import recording_of
@@ -120,7 +121,8 @@ default="gaussian"
         with unchanged_on_error(self), recording as own:
             options = {"reset": not resuming, "recording": own}
             fitting = self._fit_of(X, y, sample_weight, **options)
-            fitted = fitting.resume(self) if resuming else fitting.run()
+            with fitting.computing():
+                fitted = fitting.resume(self) if resuming else fitting.run()
             self._take_over({"optimizer_state_": None, "interrupted_": False, **fitted})
             self._after(fitting)
             fitting.end(fitted)
@@ -148,7 +150,8 @@ default="gaussian"
         with unchanged_on_error(self):
             fewest = 2 if first else 1
             fitting = self._fit_of(X, y, sample_weight, reset=first, min_rows=fewest)
-            fitted = fitting.continue_epoch(None if first else self)
+            with fitting.computing():
+                fitted = fitting.continue_epoch(None if first else self)
             self._take_over(fitted)
             self._after(fitting)
         return self
@@ -314,7 +317,7 @@ default="gaussian"
             Higher is better reconstructed.
         """
         X = self._judged_rows(X)
-        scale = self.units_.columns.to(self._device)
+        scale = self.units_.columns.to(place_of_doubles(self._device))
 
         def log_likelihood(x):
             return self.net_.log_likelihood(x, scale).cpu()[:, None]

@@ -10,6 +10,7 @@ import copy
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from skae.rows.devices import place_of_doubles
 from skae.rows.isolation import isolated
 
 __all__ = ["Exportable"]
@@ -90,8 +91,7 @@ class Exportable:
 
     @property
     def _export_device(self):
-        device = self._device
-        return torch.device("cpu") if device.type == "mps" else device
+        return place_of_doubles(self._device)
 
     def _example_inputs(self, functions, module, generator):
         """A few samples for a module, and their y."""

@@ -200,7 +200,8 @@ class GAN(Augmenting, Images, ExportedGAN):
             if fitted is not None:
                 self._check_same_network()
             fitting = GANFit(self, rows, weight, context, self._parts(), own)
-            attributes = fitting.run(fitted)
+            with fitting.computing():
+                attributes = fitting.run(fitted)
             network = {name: getattr(self, name) for name in _NETWORK}
             vars(self).update(attributes, network_=network)
             fitting.end(attributes)

@@ -34,7 +34,7 @@ from skae.fitting.resolve import hidden_widths
 from skae.outliers.calibration import quantile, stated_threshold
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
-from skae.rows.isolation import resolve_device
+from skae.rows.devices import resolve_device
 
 __all__ = ["AEOutlierDetector"]
 
@@ -321,6 +321,7 @@ class AEOutlierDetector(
         self.max_samples_ = rows_per_pair(
             self.max_samples, X.shape[0], settings.n_features, stacklevel=6
         )
+        device = resolve_device(self.device, n_members * settings.work())
         self._scorer, self._calibration, self.n_iter_ = fit_ensemble(
             X,
             weight,
@@ -329,7 +330,7 @@ class AEOutlierDetector(
             n_rows=self.max_samples_,
             bootstrap=self.bootstrap,
             seed=self._seed,
-            device=resolve_device(self.device),
+            device=device,
             rate=rate,
             n_jobs=self.n_jobs,
             earlier=self._scorer if adding else None,

@@ -205,7 +205,8 @@ class RunParameters:
     Parameters
     ----------
     device : str, default="auto"
-        "auto", "cpu", "cuda", "cuda:1" or "mps".
+        "auto", "cpu", "cuda", "cuda:1", "xpu" or "mps"; "auto" is the best there is,
+        and the CPU for small networks.
     verbose : int, default=0
         One shows a progress bar and leaves a line on how the training went.
     random_state : int, RandomState or None, default=None

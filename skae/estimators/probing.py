@@ -80,7 +80,8 @@ def probe(estimator, n_bytes: int) -> None:
     Exception
         Of any class, where it does not work.
     """
-    estimator.get_params(deep=False)
+    # Endless where an estimator is inside itself.
+    estimator.get_params(deep=True)
     if not is_fitted(estimator):
         return
     check_is_fitted(estimator)
@@ -110,11 +111,10 @@ def _check_attributes(estimator, n_bytes: int) -> None:
             raise ValueError(f"{name} is {width!r}")
     n_features = attributes["n_features_in_"]
     for name in _OF_FEATURES:
-        if name in attributes and np.shape(attributes[name])[-1:] != (n_features,):
-            raise ValueError(
-                f"{name} has the shape {np.shape(attributes[name])} for {n_features} "
-                "features"
-            )
+        shape = np.shape(attributes.get(name))
+        is_table = name == "components_" and len(shape) == 2
+        if name in attributes and shape[is_table:] != (n_features,):
+            raise ValueError(f"{name} has the shape {shape} for {n_features} features")
 
 
 def _rows(estimator) -> list[np.ndarray]:

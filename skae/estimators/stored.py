@@ -51,6 +51,7 @@ from skae.parts import (
 from skae.parts.base import COMPLETED
 from skae.state.container import FORMAT, ModelFileError, check_format
 from skae.state.plain import deep_copy, from_plain, to_plain
+from skae.state.reading import check_attributes
 from skae.state.registry import register, register_homes
 from skae.state.version import __version__
 from skae.statistics.code_density import CodeDensity, FittedMixture
@@ -174,7 +175,9 @@ class StoredState:
         check_format(stored["format"], name)
         warn_of_newer(stored.get("skae_version"), name)
         with refused(name):
-            vars(self).update(from_plain(stored["state"], _DEVICE.get()))
+            state = from_plain(stored["state"], _DEVICE.get())
+            check_attributes(type(self), state)
+            vars(self).update(state)
         made = _MADE.get()
         if made is not None:
             made.append(self)

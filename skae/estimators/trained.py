@@ -4,7 +4,7 @@ Parameters of the training, rows in model units, chunks on the device and pickli
 Nothing here knows what the module computes.
 """
 
-from functools import wraps
+from functools import partial, wraps
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from skae.estimators.parameters import TrainingParameters
 from skae.estimators.stored import StoredState
 from skae.exporting.ends import RowUnits
 from skae.fitting.callbacks import CallbackSupport
+from skae.parts.layers import widest
 from skae.rows.chunks import map_rows
+from skae.rows.devices import product_rows
 from skae.training.callbacks import named_callbacks
 
 __all__ = ["SingleTraining", "TrainedEstimator"]
@@ -192,7 +194,10 @@ class TrainedEstimator(
 
         owner = function if isinstance(function, Module) else self.net_
         owner = None if draws else owner
-        return map_rows(X, to_model, apply, out, model.device, owner=owner)
+        n_rows = product_rows(
+            model.device, partial(widest, self.net_, X.shape[1], width)
+        )
+        return map_rows(X, to_model, apply, out, model.device, None, n_rows, owner)
 
     def _row_units(self, **options) -> RowUnits:
         """The end where rows of X enter or leave a module."""

@@ -31,11 +31,13 @@ from skae.fitting.fit import (
 )
 from skae.fitting.pca_start import Units, units_of
 from skae.fitting.pretraining import layers_of, pretrain
-from skae.fitting.resolve import hidden_widths, noise_of
+from skae.fitting.resolve import hidden_widths, noise_of, stack_work
 from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Features
+from skae.parts.layers import widest
 from skae.rows.chunks import Rows, map_rows
+from skae.rows.devices import product_rows
 from skae.rows.tensors import as_double
 from skae.statistics.pca import moments
 from skae.training.trainer import Trainer
@@ -83,6 +85,7 @@ class StackedFit(BaseFit):
         **options,
     ):
         options |= {"y": labels, "classes": classes, "class_weights": class_weight}
+        options["work"] = stack_work(estimator, X.shape[1], len(classes))
         super().__init__(estimator, X, weight, notifies=False, **options)
         self.labels = labels
         self.classes = classes
@@ -184,7 +187,9 @@ class StackedFit(BaseFit):
         if not len(frozen):
             return self.rows_of(X)
         codes = np.empty((X.shape[0], frozen.sizes[-1]), dtype=np.float32)
-        map_rows(X, self.units.to_model, frozen.eval(), codes, self.device)
+        n_rows = product_rows(self.device, lambda: widest(frozen, X.shape[1]))
+        to_model = self.units.to_model
+        map_rows(X, to_model, frozen.eval(), codes, self.device, n_rows=n_rows)
         return Rows(codes, np.float32(0), np.float32(1), self.device)
 
     def weight_at(self, index) -> np.ndarray:
@@ -203,7 +208,8 @@ class StackedFit(BaseFit):
             **options,
         )
         try:
-            trainer.train(batches)
+            with self.computing():
+                trainer.train(batches)
         finally:
             trainer.release()
             self._record(name, trainer)
@@ -311,7 +317,7 @@ class StackedFit(BaseFit):
             tied_weights=estimator.tied_weights,
             max_iter=max_iter,
             batch_size=value_or_default(estimator.batch_size, None),
-            device=estimator.device,
+            device=self.device,
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
             random_state=self.seed,

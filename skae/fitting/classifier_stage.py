@@ -309,7 +309,7 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
         n_batches,
         fitting.generator,
         uses_running_statistics=True,
-    )
+    ).to(fitting.device)
     batches = batches_of(fitting, rows, index, (size, 0), n_batches)
     fitting.train("epoch", loss, batches, schedule, keep_last=True)
 

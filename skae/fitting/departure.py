@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from skae.models.autoencoder import Autoencoder
+from skae.rows.devices import as_double_on
 from skae.training.held_out import Judge
 
 __all__ = ["Choice", "choose_departure"]
@@ -88,7 +89,7 @@ def _paired_t(gain: Tensor, weight: Tensor | None) -> float:
     n_rows = len(gain)
     if n_rows < 2:
         return 0.0
-    gain = gain.double()
+    gain = as_double_on(gain)
     most = gain.kthvalue(math.ceil((1 - _WINSORISED) * n_rows)).values
     gain = gain.clamp_max(most)
     spread = gain.std() / n_rows**0.5

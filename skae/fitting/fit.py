@@ -6,6 +6,8 @@ Subclasses of `BaseFit` add what is trained and the fitted attributes.
 import math
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from sklearn.utils import check_random_state
 
 from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
-from skae.rows.isolation import resolve_device
+from skae.rows.devices import full_precision, memory_for, resolve_device
 from skae.rows.tensors import permutation
 from skae.training.callbacks import check_callbacks, influential_callbacks
 from skae.training.schedule import Schedule
@@ -51,6 +53,8 @@ class BaseFit:
         Whether scikit-learn's callbacks are notified from here on.
     recording : Recording, optional
         Of a fit with a checkpoint.
+    work : float, optional
+        Of a training step, by which "auto" picks a device, see `resolve_device`.
     **data : array, CSR matrix or None
         What else the fit learns from, under its name.
     """
@@ -67,6 +71,7 @@ class BaseFit:
         *,
         notifies=True,
         recording=None,
+        work=math.inf,
         **data,
     ):
         check_callbacks(estimator.callbacks)
@@ -75,7 +80,7 @@ class BaseFit:
         self.weight = weight
         self.context = context
         self.n_samples, self.n_features = X.shape
-        self.device = resolve_device(estimator.device)
+        self.device = resolve_device(estimator.device, work)
         self.recording = recording
         self.random_state = self._at_start(**data)
         self.seed = self.random_state.randint(np.iinfo(np.int32).max)
@@ -84,6 +89,14 @@ class BaseFit:
         # Weights and batches are drawn on the CPU: the same on every device.
         self.generator = torch.Generator("cpu").manual_seed(self.seed)
         self.noise = torch.Generator(self.device).manual_seed(self.seed)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Full precision, and the way out where memory ends, for a with block."""
+        size = self.estimator.batch_size
+        what = f"batch_size={size!r}: make it smaller"
+        with full_precision(self.device), memory_for(self.device, what):
+            yield
 
     def _at_start(self, **data) -> np.random.RandomState:
         """The estimator's random state, or that of the fit that is taken up again."""

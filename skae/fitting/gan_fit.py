@@ -5,6 +5,7 @@ a dictionary, which the estimator takes over only when all went well.
 """
 
 import copy
+import math
 import warnings
 
 import numpy as np
@@ -18,6 +19,7 @@ from skae.fitting.fit import BaseFit, finished_rounds, value_or_default
 from skae.fitting.pca_start import units_of
 from skae.models.gan import GANModule, Replay
 from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples
+from skae.parts.dense import Dense
 from skae.rows.chunks import Rows
 from skae.rows.tensors import as_double
 from skae.statistics.column_units import column_units
@@ -58,9 +60,15 @@ class GANFit(BaseFit):
     """
 
     def __init__(self, estimator, X, weight, context, parts, recording=None):
-        super().__init__(estimator, X, weight, context, recording=recording)
         self.generator_part, self.critic_part = parts
         self.is_conv = estimator.architecture == "conv"
+        work = math.inf
+        if not self.is_conv:
+            hidden = Dense(self.generator_part.hidden_layer_sizes)
+            default = defaults_for_gan(X.shape[0], is_conv=False).batch_size
+            size = value_or_default(estimator.batch_size, default)
+            work = size * hidden.row_work(X.shape[1], _MAX_COMPONENTS)
+        super().__init__(estimator, X, weight, context, recording=recording, work=work)
         n_components = min(self.n_features, _MAX_COMPONENTS)
         self.n_components = int(value_or_default(estimator.n_components, n_components))
         n_modes = estimator.n_modes

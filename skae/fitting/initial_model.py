@@ -30,6 +30,7 @@ from skae.parts.base import Batch, Codec, Features, built
 from skae.parts.corruption import KeepMissing
 from skae.parts.likelihoods import Masked
 from skae.rows.chunks import Rows
+from skae.rows.devices import place_of_doubles
 from skae.rows.tensors import SINGLE, as_double
 from skae.statistics.column_units import column_units
 from skae.statistics.pca import Moments, PCAResult, moments, pooled_moments, principal
@@ -101,8 +102,9 @@ class InitialModelFit(BaseFit):
         context=None,
         recording=None,
     ):
+        work = parts.work(estimator.batch_size, *X.shape)
         super().__init__(
-            estimator, X, weight, context, recording=recording, targets=clean
+            estimator, X, weight, context, recording=recording, work=work, targets=clean
         )
         self.clean = clean
         self.targets = X if clean is None else clean
@@ -217,7 +219,11 @@ class InitialModelFit(BaseFit):
         self.likelihood = model.likelihood
         self.n_components = model.codec.n_components
         model = self._on_device(self._module(model.codec))
-        rows, noisy = self._targets_and_inputs(units, next(model.parameters()).dtype)
+        own = next(model.parameters())
+        if own.device != self.device:
+            self.device = own.device
+            self.noise = torch.Generator(self.device).manual_seed(self.seed)
+        rows, noisy = self._targets_and_inputs(units, own.dtype)
         return InitialModel(model, units, fitted.mean_, rows, noisy)
 
     def _targets_and_inputs(self, units: Units, dtype=torch.float32):
@@ -333,6 +339,6 @@ class InitialModelFit(BaseFit):
         )
 
     def _on_device(self, model: Autoencoder) -> Autoencoder:
-        """The model on the device; Apple's have no float64."""
+        """The model on the device, on the CPU where that has no float64 for it."""
         double = next(model.parameters()).dtype == torch.float64
-        return model.to("cpu" if double and self.device.type == "mps" else self.device)
+        return model.to(place_of_doubles(self.device) if double else self.device)

@@ -49,6 +49,9 @@ class Units:
         NaN for the others.
     """
 
+    # What is read of a file has no more: rows would broadcast to any size.
+    most_axes = 1
+
     center: np.ndarray
     scale: float | np.ndarray
     constant: np.ndarray | None = None
@@ -171,8 +174,8 @@ def member_anchors(
     """
     anchors = [anchor]
     full_axes = anchor.axes.numpy()
-    rows = folds.x.double().cpu().numpy()
-    weight = None if folds.weight is None else folds.weight.double().cpu().numpy()
+    rows = folds.x.cpu().double().numpy()
+    weight = None if folds.weight is None else folds.weight.cpu().double().numpy()
     model_units = Units(np.zeros(rows.shape[1]), 1.0)
     for fold in range(folds.n_folds):
         kept = folds.training_rows(fold)

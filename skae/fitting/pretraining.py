@@ -18,7 +18,9 @@ import torch
 from skae.fitting.defaults import defaults_from_random
 from skae.models.stack import NormalisedLayer, Product
 from skae.parts.corruption import GaussianNoise
+from skae.parts.layers import widest
 from skae.rows.chunks import map_rows
+from skae.rows.devices import product_rows
 from skae.rows.tensors import as_double
 from skae.training.checkpoint import joined
 
@@ -101,7 +103,9 @@ def codes_of(autoencoder, X) -> np.ndarray:
         def encode(x):
             return autoencoder.net_.code(x).cpu().double() * scale
 
-    return map_rows(X, to_model, encode, codes, parameter.device)
+    device, width = parameter.device, X.shape[1]
+    n_rows = product_rows(device, lambda: widest(autoencoder.net_, width))
+    return map_rows(X, to_model, encode, codes, device, n_rows=n_rows)
 
 
 def _schedule(shape, parameters):

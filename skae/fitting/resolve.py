@@ -4,6 +4,7 @@ Estimators fill in `Parts` in ``_parts``; `Fit` makes a model of it. Parameters 
 strings, numbers, tuples or None; objects are accepted wherever strings are.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral
@@ -14,11 +15,22 @@ from sklearn.base import clone
 from skae.fitting.defaults import Defaults
 from skae.parts.base import Corruption, Penalty, as_part
 from skae.parts.corruption import CORRUPTIONS, NoCorruption
+from skae.parts.dense import Dense
 from skae.parts.likelihoods import Gaussian
 from skae.parts.penalties import PENALTIES
 from skae.parts.priors import NoPrior
 
-__all__ = ["Parts", "hidden_widths", "noise_of", "part_of", "penalties_of"]
+__all__ = [
+    "Parts",
+    "hidden_widths",
+    "noise_of",
+    "part_of",
+    "penalties_of",
+    "stack_work",
+]
+
+# Rows of a classifier's step, to estimate its work.
+_STACK_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,25 @@ class Parts:
     columns_apart: bool = False
     kl_warmup: float = 0.0
     hidden_context: float = 0.0
+
+    def work(self, batch_size, n_samples: int, n_features: int) -> float:
+        """Multiplications of a training step's rows on their way through the model."""
+        is_number = isinstance(self.n_components, Integral)
+        n_components = int(self.n_components) if is_number else 1
+        defaults = self.defaults(n_samples, n_features, n_components)
+        size = defaults.batch_size if isinstance(batch_size, str) else batch_size
+        architecture = self.architecture.resolved(defaults)
+        return min(size, n_samples) * architecture.row_work(n_features, n_components)
+
+
+def stack_work(estimator, n_features: int, n_classes: int) -> float:
+    """What `Parts.work` is of a classifier; many with an encoder of any kind."""
+    if estimator.encoder is not None:
+        return math.inf
+    widths = hidden_widths(estimator.hidden_layer_sizes, "relu")
+    size = estimator.batch_size
+    size = _STACK_BATCH if isinstance(size, str) else size
+    return size * Dense(widths).row_work(n_features, n_classes)
 
 
 def part_of(value, base, names=None, default=None):

@@ -15,13 +15,16 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.models.semi_supervised_losses import LadderDecoder, TwoPasses
-from skae.models.stack import Stack
+from skae.models.stack import Pass, Stack
 from skae.rows.chunks import Rows
 from skae.rows.tensors import permutation
 from skae.state.plain import register
 from skae.statistics.label_graph import SpreadLabels
 
 __all__ = ["Classification", "Labelled", "PartlyLabelled", "Unlabelled"]
+
+# Batches whose rows are drawn at a time.
+_DRAWN = 256
 
 
 class Labelled(NamedTuple):
@@ -105,26 +108,23 @@ class Classification(nn.Module):
 
         Labelled rows are normalised apart from the others.
         """
-        logits = self._noisy(labelled.x, generator).logits
-        nats = F.cross_entropy(logits, labelled.y, reduction="none")
-        loss = (nats * labelled.weight).mean()
         if unlabelled is None or not self.terms:
-            return loss
+            return self._of_labelled(self._noisy(labelled.x, generator), labelled)
         progress = self._step / self.n_steps
         self._step += 1
-        passes = self.two_passes(unlabelled, generator)
+        drawn = [self._drawn(rows.x, generator) for rows in (labelled, unlabelled)]
+        of_labelled, noisy = self.stack.run_together(drawn, self.noise)
+        passes = self.two_passes(unlabelled, noisy)
+        of_rows: Any = 0.0
         for term in self.terms:
-            mean = (term(passes) * unlabelled.weight).mean()
-            loss = loss + term.weight(progress) * mean
-        return loss
+            of_rows = torch.add(of_rows, term(passes), alpha=term.weight(progress))
+        mean = (of_rows * unlabelled.weight).mean()
+        return self._of_labelled(of_labelled, labelled) + mean
 
-    def two_passes(self, rows: Unlabelled, generator: Generator | None) -> TwoPasses:
-        """A noisy and a clean pass of the same rows, the latter without gradient."""
-        noisy = self._noisy(rows.x, generator)
+    def two_passes(self, rows: Unlabelled, noisy: Pass) -> TwoPasses:
+        """A noisy pass of rows with a clean one, the latter without gradient."""
         with torch.no_grad():
-            clean = self.stack.run(
-                rows.x, uses_running_statistics=self.uses_running_statistics
-            )
+            clean = self.stack.run(rows.x)
         return TwoPasses(
             clean, noisy, self.decoder, rows.x, rows.target, rows.confidence
         )
@@ -132,6 +132,14 @@ class Classification(nn.Module):
     def nll(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of each row as the stack predicts, shape ``(batch,)``."""
         return F.cross_entropy(self.stack(x), y, reduction="none")
+
+    def _of_labelled(self, noisy: Pass, labelled: Labelled) -> Tensor:
+        """Weighted mean of the cross-entropy."""
+        nats = F.cross_entropy(noisy.logits, labelled.y, reduction="none")
+        return (nats * labelled.weight).mean()
+
+    def _drawn(self, x, generator):
+        return self.stack.draw(self.corruption(x, generator), self.noise, generator)
 
     def _noisy(self, x, generator):
         x_tilde = self.corruption(x, generator)
@@ -179,8 +187,10 @@ class PartlyLabelled:
         self.weight = weight
         self.label_weight = label_weight
         self.n_batches = n_batches
-        self.spread: SpreadLabels | None = None
+        self.spread = None
         self.generator = generator
+        # Row numbers of batches to come.
+        self._drawn: list[list[np.ndarray]] = []
         self._n_yielded, self._is_loaded = 0, False
         labelled = np.flatnonzero(labels >= 0)
         self._labelled = _Permutations(labelled, sizes[0], generator)
@@ -191,14 +201,37 @@ class PartlyLabelled:
     def __len__(self) -> int:
         return self.n_batches
 
+    @property
+    def spread(self) -> SpreadLabels | None:
+        return self._spread
+
+    @spread.setter
+    def spread(self, spread: SpreadLabels | None):
+        self._spread = spread
+        self._graph: list[Tensor] = []
+        if spread is not None:
+            values = spread.target, spread.confidence
+            device = self.rows.device
+            self._graph = [torch.as_tensor(value, device=device) for value in values]
+
     def __iter__(self) -> Iterator[tuple[Labelled, Unlabelled | None]]:
-        self._n_yielded = self._n_yielded if self._is_loaded else 0
+        if not self._is_loaded:
+            self._drawn, self._n_yielded = [], 0
         self._is_loaded = False
+        device = self.rows.device
         while self._n_yielded < self.n_batches:
-            self._n_yielded += 1
-            index = self._labelled.draw()
-            y, weight = self._at(index, self.labels, self.label_weight)
-            yield Labelled(self.rows[index], y, weight), self._unlabelled()
+            if not self._drawn:
+                n_left = self.n_batches - self._n_yielded
+                self._drawn = [self._draw() for _ in range(min(n_left, _DRAWN))]
+            # To the device once, not batch by batch.
+            places = [
+                torch.as_tensor(np.stack(numbers), device=device)
+                for numbers in zip(*self._drawn, strict=True)
+            ]
+            for number in range(len(self._drawn)):
+                self._n_yielded += 1
+                numbers = self._drawn.pop(0)
+                yield self._batch(numbers, [each[number] for each in places])
 
     def state(self) -> dict:
         """What batches that go on after the last one drawn need beside the rows."""
@@ -206,6 +239,7 @@ class PartlyLabelled:
         return {
             "labelled": self._labelled.left,
             "all": None if self._all is None else self._all.left,
+            "drawn": [list(numbers) for numbers in self._drawn],
             "n_yielded": self._n_yielded,
             "spread": None if spread is None else [spread.target, spread.confidence],
             "generator": self.generator.get_state().numpy(),
@@ -216,25 +250,26 @@ class PartlyLabelled:
         self._labelled.left = state["labelled"]
         if self._all is not None:
             self._all.left = state["all"]
-        self._n_yielded = state["n_yielded"]
+        self._drawn, self._n_yielded = state["drawn"], state["n_yielded"]
         self.spread = (
             None if state["spread"] is None else SpreadLabels(*state["spread"])
         )
         self.generator.set_state(torch.from_numpy(state["generator"]))
         self._is_loaded = True
 
-    def _unlabelled(self):
-        if self._all is None:
-            return None
-        index, graph = self._all.draw(), ()
-        if self.spread is not None:
-            graph = self.spread.target, self.spread.confidence
-        return Unlabelled(self.rows[index], *self._at(index, self.weight, *graph))
+    def _draw(self) -> list[np.ndarray]:
+        """Row numbers: labelled ones and, where they take part, others."""
+        return [each.draw() for each in (self._labelled, self._all) if each]
 
-    def _at(self, index, *values):
-        """Values of the rows of these numbers, on the device."""
-        device = self.rows.device
-        return [torch.as_tensor(value[index], device=device) for value in values]
+    def _batch(self, numbers, places) -> tuple[Labelled, Unlabelled | None]:
+        """A batch of rows of these numbers, which are on the device as places."""
+        x, *others = map(self.rows.at, numbers, places)
+        of_labelled = (values[places[0]] for values in (self.labels, self.label_weight))
+        labelled = Labelled(x, *of_labelled)
+        if not others:
+            return labelled, None
+        of_all = (values[places[1]] for values in (self.weight, *self._graph))
+        return labelled, Unlabelled(others[0], *of_all)
 
 
 register(Labelled, Unlabelled)

@@ -25,38 +25,33 @@ def combined(z: Tensor, u: Tensor, a: Tensor) -> Tensor:
 
 
 class _Combined(Function):
+    # Both curves along a leading axis: on a GPU, launches count and not entries.
+
     @staticmethod
     def forward(ctx, z, u, a):
-        of_mu, mu = _curve(u, a[:5])
-        of_v, v = _curve(u, a[5:])
+        curves = a.view(2, 5, 1, -1)
+        sigmoid = torch.addcmul(curves[:, 2], curves[:, 1], u).sigmoid_()
+        mu, v = torch.addcmul(curves[:, 4], curves[:, 3], u).addcmul_(
+            sigmoid, curves[:, 0]
+        )
         centred = z - mu
-        ctx.save_for_backward(centred, u, a, of_mu, of_v, v)
+        ctx.save_for_backward(centred, u, curves, sigmoid, v)
         return mu.addcmul_(centred, v)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, slope):
-        centred, u, a, of_mu, of_v, v = ctx.saved_tensors
+        centred, u, curves, sigmoid, v = ctx.saved_tensors
         slope_z = slope * v
-        slope_a = torch.empty_like(a)
-        slope_u = _curve_slope(slope - slope_z, u, a[:5], of_mu, slope_a[:5])
-        slope_u += _curve_slope(slope * centred, u, a[5:], of_v, slope_a[5:])
-        return slope_z, slope_u, slope_a
-
-
-def _curve(u, a):
-    """A sigmoid of u, and the curve: a line plus a multiple of it."""
-    sigmoid = torch.addcmul(a[2], a[1], u).sigmoid_()
-    return sigmoid, torch.addcmul(a[4], a[3], u).addcmul_(sigmoid, a[0])
-
-
-def _curve_slope(slope, u, a, sigmoid, slope_a):
-    """Fill the slopes of a curve's parameters and return that of u."""
-    product = slope * sigmoid
-    torch.sum(product, 0, out=slope_a[0])
-    torch.sum(slope * u, 0, out=slope_a[3])
-    torch.sum(slope, 0, out=slope_a[4])
-    inner = product.addcmul_(product, sigmoid, value=-1).mul_(a[0])
-    torch.sum(inner * u, 0, out=slope_a[1])
-    torch.sum(inner, 0, out=slope_a[2])
-    return inner.mul_(a[1]).addcmul_(slope, a[3])
+        # Of each parameter, entries that its slope is the sum of.
+        parts = slope.new_empty(2, 5, *slope.shape)
+        product, inner_u, inner, line_u, line = parts.unbind(1)
+        torch.sub(slope, slope_z, out=line[0])
+        torch.mul(slope, centred, out=line[1])
+        torch.mul(line, sigmoid, out=product)
+        torch.mul(line, u, out=line_u)
+        torch.addcmul(product, product, sigmoid, value=-1, out=inner).mul_(curves[:, 0])
+        torch.mul(inner, u, out=inner_u)
+        slope_a = parts.sum(2).view(10, -1)
+        of_mu, of_v = inner.mul_(curves[:, 1]).addcmul_(line, curves[:, 3])
+        return slope_z, of_mu.add_(of_v), slope_a

@@ -8,8 +8,9 @@ gradient.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -29,7 +30,8 @@ __all__ = [
 ]
 
 
-class TwoPasses(NamedTuple):
+@dataclass(frozen=True)
+class TwoPasses:
     """A batch of rows and what a network computed of it.
 
     Attributes
@@ -51,6 +53,11 @@ class TwoPasses(NamedTuple):
     x: Tensor
     target: Tensor | None = None
     confidence: Tensor | None = None
+
+    @cached_property
+    def nats(self) -> Tensor:
+        """Minus the logarithm of each class's probability by the noisy pass."""
+        return -self.noisy.logits.log_softmax(1)
 
 
 @dataclass(frozen=True)
@@ -79,10 +86,10 @@ class LadderReconstruction:
         estimates = passes.decoder(passes.noisy)
         targets = [passes.x, *passes.clean.z]
         weights = [self.input, self.first] + [self.rest] * (len(targets) - 2)
-        loss = targets[0].new_zeros(())
+        loss: Any = 0.0
         for weight, z_hat, z in zip(weights, estimates, targets, strict=True):
             squares = functional.mse_loss(z_hat, z, reduction="none")
-            loss = loss + weight * squares.mean(1)
+            loss = torch.add(loss, squares.sum(1), alpha=weight / z.shape[1])
         return loss
 
 
@@ -107,7 +114,7 @@ class Consistency:
     def __call__(self, passes: TwoPasses) -> Tensor:
         """Nats, shape ``(batch,)``."""
         target = passes.clean.logits.softmax(1)
-        return -(target * passes.noisy.logits.log_softmax(1)).sum(1)
+        return (target * passes.nats).sum(1)
 
 
 @dataclass(frozen=True)
@@ -132,8 +139,7 @@ class GraphLabels:
         """Nats, shape ``(batch,)``; zero where there is no graph."""
         if passes.target is None or passes.confidence is None:
             return passes.noisy.logits.new_zeros(len(passes.x))
-        loss = -(passes.target * passes.noisy.logits.log_softmax(1)).sum(1)
-        return passes.confidence * loss
+        return passes.confidence * (passes.target * passes.nats).sum(1)
 
 
 class LadderDecoder(nn.Module):

@@ -14,12 +14,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
+from skae.models.scaling import scaled
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.layers import product
 from skae.parts.random_numbers import normal, normal_numbers
 from skae.rows.tensors import SINGLE
 
-__all__ = ["NormalisedLayer", "Pass", "Product", "Stack", "normalised"]
+__all__ = ["Drawn", "NormalisedLayer", "Pass", "Product", "Stack", "normalised"]
 
 _EPSILON = 1e-5
 
@@ -111,7 +112,7 @@ class NormalisedLayer(nn.Module):
         return normalised(pre)
 
     def activate(self, z: Tensor) -> Tensor:
-        a = torch.addcmul(self.gain * self.shift, self.gain, z)
+        a = scaled(z, self.gain, self.shift)
         return ACTIVATIONS[self.activation].forward(a)
 
     @torch.no_grad()
@@ -164,6 +165,20 @@ class Pass(NamedTuple):
     x: Tensor
     z: list[Tensor]
     logits: Tensor
+
+
+class Drawn(NamedTuple):
+    """A corrupted batch and the numbers for the noise on each of its z.
+
+    Attributes
+    ----------
+    x : Tensor of shape (batch, n_in)
+    numbers : list of Tensor of shape (batch, n_out)
+        Independent standard normal numbers; empty without noise.
+    """
+
+    x: Tensor
+    numbers: list[Tensor]
 
 
 class Stack(nn.Module):
@@ -225,6 +240,33 @@ class Stack(nn.Module):
             zs.append(z)
             h = layer.activate(z)
         return Pass(x, zs, h)
+
+    def draw(self, x: Tensor, noise: float, generator: Generator | None) -> Drawn:
+        """What `run` draws for rows x."""
+        shapes = [(len(x), layer.n_out) for layer in self.layers if noise]
+        return Drawn(x, [normal(x.new_empty(shape), generator) for shape in shapes])
+
+    def run_together(self, batches: Sequence[Drawn], noise: float) -> list[Pass]:
+        """Training passes of several batches, each normalised apart from the others.
+
+        Products and activations are those of all rows at once; ``noise`` is as in
+        `run`.
+        """
+        sizes = [len(batch.x) for batch in batches]
+        h = torch.cat([batch.x for batch in batches])
+        zs: list[list[Tensor]] = [[] for _ in batches]
+        for number, layer in enumerate(self.layers):
+            parts = layer.pre(h).split(sizes)
+            for batch, own, part in zip(batches, zs, parts, strict=True):
+                z = normalised(part)
+                if noise:
+                    z = torch.add(z, batch.numbers[number], alpha=noise)
+                own.append(z)
+            h = layer.activate(torch.cat([own[-1] for own in zs]))
+        logits = h.split(sizes)
+        return [
+            Pass(b.x, z, out) for b, z, out in zip(batches, zs, logits, strict=True)
+        ]
 
     def calibrate(self, x: Tensor, *, preserve_output: bool = False) -> None:
         """Set the running statistics, see `NormalisedLayer.calibrate`."""

@@ -6,6 +6,7 @@ twice; such rows are compared once.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ class Codebooks:
         A row is taken for a code that is no farther, in root mean square.
     shares_rows : bool
         Whether all members use the same features.
+    leaves_out : bool, optional
+        Whether there are codes that may be left out.
 
     Attributes
     ----------
@@ -46,12 +49,16 @@ class Codebooks:
         left_out: Sequence[Tensor],
         tolerance: Tensor,
         shares_rows: bool,
+        leaves_out: bool | None = None,
     ):
         self._shares_rows = shares_rows
-        self._any_left_out = any(bool(mine.any()) for mine in left_out)
+        fours = [codebooks[start : start + 4] for start in range(0, len(codebooks), 4)]
+        # All questions to the device at once: the host waits for each answer.
+        quarters = [_are_quarters(four) for four in fours]
+        asked = torch.cat(list(left_out)).any() if leaves_out is None else leaves_out
+        self._any_left_out, *are_quarters = _answers([asked, *quarters])
         compares_once = shares_rows and not self._any_left_out
-        fours = (codebooks[start : start + 4] for start in range(0, len(codebooks), 4))
-        self._quarters = [compares_once and _are_quarters(four) for four in fours]
+        self._quarters = [compares_once and answer for answer in are_quarters]
         blocks = _blocks(codebooks, self._quarters)
         self._size = max(map(len, blocks))
         self.codes = self.by_place(codebooks)
@@ -121,26 +128,41 @@ def _places_of_blocks(
     codebooks: Sequence[Tensor], quarters: Sequence[bool], device: torch.device
 ) -> Tensor:
     """Numbers of the two blocks of every codebook, shape ``(2, members)``."""
+    sizes = [len(codebooks[4 * k : 4 * k + 4]) for k in range(len(quarters))]
+    return _pairs(tuple(quarters), tuple(sizes), device)
+
+
+@lru_cache(maxsize=64)
+def _pairs(
+    quarters: tuple[bool, ...], sizes: tuple[int, ...], device: torch.device
+) -> Tensor:
     pairs: list[tuple[int, int]] = []
     start = 0
-    for number, in_quarters in enumerate(quarters):
+    for in_quarters, n_codebooks in zip(quarters, sizes, strict=True):
         if in_quarters:
             four = [(0, 1), (2, 3), (0, 2), (1, 3)]
         else:
-            n_codebooks = len(codebooks[4 * number : 4 * number + 4])
             four = [(2 * k, 2 * k + 1) for k in range(n_codebooks)]
         pairs += [(start + first, start + second) for first, second in four]
         start += 1 + max(second for _, second in four)
     return torch.tensor(pairs, dtype=torch.long, device=device).T
 
 
-def _are_quarters(codebooks: Sequence[Tensor]) -> bool:
+def _answers(questions: Sequence[Tensor | bool]) -> list[bool]:
+    """Truth values that may be on a device, all of them in one transfer."""
+    asked = [question for question in questions if isinstance(question, Tensor)]
+    answers = iter(torch.stack(asked).tolist() if asked else ())
+    return [q if isinstance(q, bool) else next(answers) for q in questions]
+
+
+def _are_quarters(codebooks: Sequence[Tensor]) -> Tensor | bool:
     """Whether two pairs share out the same rows, none of their blocks empty."""
     sizes = [len(codes) for codes in codebooks]
     if len(sizes) < 4 or sizes[:2] != sizes[2:] or min(sizes) < 2:
         return False
     first, second = (torch.cat([*codebooks[i : i + 2]]) for i in (0, 2))
-    return torch.equal(shared_out_again(first), second)
+    again = torch.cat([first[::2], first[1::2]])
+    return again.shape == second.shape and (again == second).all()
 
 
 def _halves(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ A member is a denoising autoencoder and a codebook of training rows, in robust u
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from skae.outliers.codebooks import Codebooks
 from skae.outliers.recognition import are_alike, signatures
 from skae.parts.dense import DenseCodec
-from skae.rows.chunks import product_rows
+from skae.rows.devices import product_rows
 
 __all__ = ["Ensemble", "Member", "columns_of"]
 
@@ -76,6 +77,13 @@ class Ensemble:
         How much the errors of autoencoders and of codebooks count, over their means.
     max_entries : int, optional
         Members are evaluated together while their largest intermediate is no larger.
+    leaves_out : bool, optional
+        Whether there are codes to leave out; looked up where not passed.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows to judge at a time.
     """
 
     def __init__(
@@ -83,15 +91,23 @@ class Ensemble:
         members: Sequence[Member],
         weights: tuple[float, float] = (1.0, 1.0),
         max_entries: int = _MAX_ENTRIES,
+        leaves_out: bool | None = None,
     ):
         self._groups = []
+        self.n_rows = product_rows(members[0].codes.device)
         for sizes, group in groupby(members, lambda member: member.codec.sizes):
             group = list(group)
             widest = max(*sizes, *(len(member.codes) for member in group))
-            n_rows = product_rows(group[0].codes.device)
-            together = max(1, max_entries // (n_rows * widest))
+            device, limit = group[0].codes.device, max_entries
+            n_rows = product_rows(device, widest * len(group))
+            if device.type != "cpu":
+                # Fewer rows of all members rather than members one by one.
+                limit = n_rows * widest * len(group)
+            self.n_rows = min(self.n_rows, n_rows)
+            together = max(1, limit // (n_rows * widest))
             for start in range(0, len(group), together):
-                self._groups.append(_Group(group[start : start + together], weights))
+                some = group[start : start + together]
+                self._groups.append(_Group(some, weights, leaves_out))
 
     def contributions(self, x: Tensor) -> Tensor:
         """What every feature adds to the error of every row.
@@ -183,11 +199,15 @@ def _shares(recognised: Tensor, in_bag: Tensor | None = None) -> Tensor:
 class _Group:
     """Members of equal sizes stacked along a leading axis."""
 
-    def __init__(self, members: Sequence[Member], weights: tuple[float, float]):
+    def __init__(
+        self,
+        members: Sequence[Member],
+        weights: tuple[float, float],
+        leaves_out: bool | None,
+    ):
         self.error_weights = weights
         self.features = [member.features for member in members]
-        first = self.features[0]
-        self.shares_features = all(torch.equal(first, used) for used in self.features)
+        self.shares_features = _are_equal(self.features)
         self.codec = DenseCodec.stacked([member.codec for member in members])
         self.low = torch.stack([member.low for member in members]).unsqueeze(1)
         self.high = torch.stack([member.high for member in members]).unsqueeze(1)
@@ -198,6 +218,7 @@ class _Group:
             [member.left_out for member in members],
             self.tolerance,
             self.shares_features,
+            leaves_out,
         )
         self.signatures = self.codebooks.by_place([m.signatures for m in members])
         self.n_copies = self.codebooks.by_place([m.n_copies for m in members])
@@ -224,7 +245,7 @@ class _Group:
 
     def weights(self, n_used: int = 1) -> Tensor:
         """What turns errors into multiples of a typical row's, ``(2, members, 1)``."""
-        weight = self.typical.new_tensor(self.error_weights) / n_used
+        weight = _on_device(self.error_weights, self.typical.device) / n_used
         return (weight / self.typical).T.unsqueeze(2)
 
     def differences(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -258,6 +279,20 @@ class _Group:
         tolerance = self.tolerance.unsqueeze(1)
         alike = are_alike(signature, _picked(self.signatures, places), tolerance)
         return error, alike & (_picked(self.n_copies, places) <= n_copies)
+
+
+@lru_cache(maxsize=16)
+def _on_device(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """The numbers in single precision, uploaded once."""
+    return torch.tensor(numbers, dtype=torch.float32, device=device)
+
+
+def _are_equal(tensors: Sequence[Tensor]) -> bool:
+    """Whether tensors of one shape hold the same; the host waits at most once."""
+    first = tensors[0]
+    if all(each is first for each in tensors):
+        return True
+    return bool((torch.stack(list(tensors)) == first).all())
 
 
 def _picked(values: Tensor, places: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from skae.outliers.novelty_fit import fit_neighbours
 from skae.outliers.robust_units import RobustUnits
 from skae.outliers.scorers import EnsembleScorer
 from skae.rows.chunks import chunks
+from skae.rows.devices import full_precision, memory_for
 from skae.rows.isolation import isolated
 
 __all__ = [
@@ -145,12 +146,15 @@ def fit_ensemble(
         X.shape[0], n_rows, (n_members + 1) // 2, bootstrap, random
     )
     block = X[drawn].toarray() if sparse.issparse(X) else X[drawn]
-    x = units.to_model(block).to(device)
+    rows_drawn = units.to_model(block)
+    x = rows_drawn.to(device)
     of_drawn = None if weight is None else torch.from_numpy(weight[drawn])
     resolution = torch.from_numpy(units.resolution().astype(np.float32))
-    members, in_bag = train(
-        x, pairs, n_members, settings, generator, of_drawn, resolution
-    )
+    what = f"batch_size={settings.batch_size}: make it smaller"
+    with full_precision(device), memory_for(device, what):
+        members, in_bag = train(
+            x, pairs, n_members, settings, generator, of_drawn, resolution
+        )
     if earlier is not None:
         earlier = earlier.on(device)
         in_bag = np.concatenate([earlier.in_bag(x), in_bag], axis=1)
@@ -165,7 +169,7 @@ def fit_ensemble(
         return FittedEnsemble(scorer, calibration, n_iter)
     scorer = EnsembleScorer(units, members)
     n_wanted = 0 if rate is None else math.ceil(_ROWS_BELOW / rate)
-    rows, scores = _out_of_bag_scores(scorer, x, in_bag, n_wanted, n_jobs)
+    rows, scores = _out_of_bag_scores(scorer, rows_drawn, in_bag, n_wanted, n_jobs)
     new, of_new = _new_scores(scorer, X, drawn, n_wanted - len(rows), random, n_jobs)
     rows, scores = np.r_[drawn[rows], new], np.r_[scores, of_new]
     counted = scores if adjust is None else adjust(scores, rows)

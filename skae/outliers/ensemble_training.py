@@ -9,9 +9,10 @@ others, as leave-one-out does.
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,11 +24,12 @@ from skae.models.autoencoder import Autoencoder
 from skae.models.autoencoder_gradient import ExplicitGradient
 from skae.outliers.ensemble import Ensemble, Member, columns_of
 from skae.outliers.recognition import n_copies, signatures
-from skae.outliers.robust_units import trusted_rows
-from skae.parts.corruption import GaussianNoise, NoCorruption
+from skae.outliers.robust_units import by_depth, deepest, few_rows_of
+from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Dense, DenseCodec
 from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
+from skae.parts.random_numbers import normal_numbers
 from skae.rows.tensors import SINGLE
 from skae.training.optimizer import FlatAdamW, FlatParameters
 
@@ -40,6 +42,8 @@ STEPS = 40
 # After a divergence.
 _BACK_OFF, _RETRIES = 0.1, 3
 _BETAS = (0.9, 0.99)
+# Of a device, for the noise of as many steps as fit.
+_NOISE_BYTES = 16 * 2**20
 # Errors below a thousandth of a robust standard deviation are rounding.
 _MIN_ERROR = 1e-3
 # A row is taken for a training row this close, in shares of the typical distance of new
@@ -63,13 +67,22 @@ class EnsembleSettings:
     learning_rate_init: float
     verbose: int
 
+    def work(self) -> float:
+        """Multiplications for a batch of one member."""
+        *hidden, width = self.hidden_layer_sizes
+        dense = Dense(tuple(hidden))
+        return self.batch_size * dense.row_work(self.n_features, width)
+
 
 class _MemberRows(NamedTuple):
-    """Row numbers of one member: of its codebook, autoencoder and typical errors."""
+    """Row numbers of one member: of its codebook, autoencoder and typical errors.
 
-    in_bag: np.ndarray
-    trusted: np.ndarray
-    out_of_bag: np.ndarray
+    On the CPU as arrays, on the device as tensors.
+    """
+
+    in_bag: Any
+    trusted: Any
+    out_of_bag: Any
 
 
 def train(
@@ -113,28 +126,33 @@ def train(
     leave_one_out = min(map(len, pairs)) < _MIN_ROWS
     features = _features(x, settings.n_features, n_members, generator)
     views = [columns_of(x, used) for used in features]
-    rows: list[_MemberRows] = []
-    for view, drawn in zip(views[::2], pairs, strict=True):
-        if leave_one_out:
-            rows += [_MemberRows(*3 * [np.sort(drawn)])] * 2
-        else:
-            rows += _halves(view, drawn, settings.support_fraction, generator)
-    rows = rows[:n_members]
+    if leave_one_out:
+        alike = (_MemberRows(*3 * [np.sort(drawn)]) for drawn in pairs)
+        rows = [mine for mine in alike for _ in range(2)][:n_members]
+    else:
+        orders = _by_depth(views[::2], pairs, generator)
+        deep = [deepest(order, settings.support_fraction) for order in orders]
+        rows = [*chain.from_iterable(map(_halves, pairs, deep))][:n_members]
+    uploaded = _uploaded([numbers for mine in rows for numbers in mine], x)
+    places = list(map(_MemberRows, uploaded[::3], uploaded[1::3], uploaded[2::3]))
     codec = _autoencoders(n_members, settings, generator).to(x.device)
     if not leave_one_out:
+        trained = zip(views, places, strict=True)
+        means = torch.stack([view[mine.trusted].mean(0) for view, mine in trained])
+        with torch.no_grad():
+            codec.decoder_biases[-1].copy_(means)
         trusted = [mine.trusted for mine in rows]
-        _train_autoencoders(codec, views, trusted, settings, generator, weight)
+        batches = _batches(trusted, settings, generator, weight).to(x.device)
+        _train_autoencoders(codec, views, batches, settings, generator)
     codec.requires_grad_(False)
-    members = [
-        _member(x, codec.member(index), features[index], mine, leave_one_out)
-        for index, mine in enumerate(rows)
-    ]
+    codecs = map(codec.member, range(n_members))
+    parts = zip(codecs, features, places, strict=True)
+    members = [_member(x, *each, leave_one_out) for each in parts]
     coarse = 0.0 if resolution is None else float(resolution.square().mean().sqrt())
-    _let_recognise(members, x, [mine.in_bag for mine in rows], coarse)
+    _let_recognise(members, x, [mine.in_bag for mine in places], coarse)
     in_bag = np.zeros((len(x), n_members), dtype=bool)
-    if not leave_one_out:
-        for index, mine in enumerate(rows):
-            in_bag[mine.in_bag, index] = True
+    for index, mine in enumerate(() if leave_one_out else rows):
+        in_bag[mine.in_bag, index] = True
     return members, in_bag
 
 
@@ -151,11 +169,26 @@ def _features(
     return list(order[places % n_features].sort(dim=1).values.to(x.device))
 
 
-def _halves(
-    x: Tensor, rows: np.ndarray, fraction: float, generator: Generator
-) -> list[_MemberRows]:
+def _by_depth(
+    views: Sequence[Tensor], pairs: Sequence[np.ndarray], generator: Generator
+) -> list[np.ndarray]:
+    """Places of each pair's rows, those first that are closest to the others."""
+    codebooks = [few_rows_of(len(drawn), generator) for drawn in pairs]
+    flat = [numbers.flatten().numpy() for numbers in codebooks]
+    uploaded = _uploaded([*pairs, *flat], views[0])
+    orders = [
+        by_depth(view[drawn], numbers.view(books.shape))
+        for view, drawn, numbers, books in zip(
+            views, uploaded, uploaded[len(pairs) :], codebooks, strict=False
+        )
+    ]
+    # Back at once, as they came.
+    together = torch.cat(orders).cpu().numpy()
+    return np.split(together, np.cumsum([len(drawn) for drawn in pairs])[:-1])
+
+
+def _halves(rows: np.ndarray, trusted: np.ndarray) -> list[_MemberRows]:
     """Share out shuffled rows between the two members of a pair."""
-    trusted = trusted_rows(x[_index(rows, x)], fraction, generator)
     first = np.arange(len(rows)) < (len(rows) + 1) // 2
     halves = []
     for half in (first, ~first):
@@ -188,19 +221,14 @@ def _autoencoders(
 def _train_autoencoders(
     codec: DenseCodec,
     views: Sequence[Tensor],
-    rows: Sequence[np.ndarray],
+    batches: Tensor,
     settings: EnsembleSettings,
     generator: Generator,
-    weight: Tensor | None,
 ) -> None:
-    """Train every autoencoder to remove noise from its rows of its view of x."""
-    means = [
-        view[_index(mine, view)].mean(0) for view, mine in zip(views, rows, strict=True)
-    ]
-    with torch.no_grad():
-        codec.decoder_biases[-1].copy_(torch.stack(means))
-    batches = _batches(rows, settings, generator, weight).to(views[0].device)
-    noise = GaussianNoise(settings.noise_level)
+    """Train every autoencoder to remove noise from rows of its view of x.
+
+    ``batches`` has their numbers in each step.
+    """
     flat = FlatParameters(codec)
     gradient = ExplicitGradient(
         Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())
@@ -213,10 +241,10 @@ def _train_autoencoders(
             flat, lr=learning_rate, n_steps=len(batches), ema_decay=0.0, betas=_BETAS
         )
         try:
-            for batch in tqdm(batches, disable=not settings.verbose):
-                clean = [view[n] for view, n in zip(views, batch, strict=True)]
-                clean = torch.stack(clean)
-                gradient(clean, x_tilde=noise(clean, generator))
+            noisy = _noisy(views, batches, settings.noise_level, generator)
+            bar = {"total": len(batches), "disable": not settings.verbose}
+            for clean, x_tilde in tqdm(noisy, **bar):
+                gradient(clean, x_tilde=x_tilde)
                 optimizer.step()
         except KeyboardInterrupt:
             warnings.warn(
@@ -233,6 +261,36 @@ def _train_autoencoders(
         f"lowered from {settings.learning_rate_init:g}. Choose a smaller "
         "learning_rate_init."
     )
+
+
+def _noisy(
+    views: Sequence[Tensor], batches: Tensor, level: float, generator: Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of each step, clean and with noise, ``(members, batch, n_features)``."""
+    shape = *batches.shape[1:], views[0].shape[1]
+    noise = _noise(len(batches), shape, generator, views[0].device)
+    std = views[0].new_full((), level)
+    for batch, numbers in zip(batches, noise, strict=True):
+        parts = [view[n] for view, n in zip(views, batch, strict=True)]
+        clean = torch.stack(parts)
+        yield clean, clean.addcmul(numbers, std)
+
+
+def _noise(
+    n_steps: int, shape: tuple[int, ...], generator: Generator, device: torch.device
+) -> Iterator[Tensor]:
+    """Standard normal numbers of every step, the same on all devices.
+
+    They are drawn on the CPU step by step, and go to the device many steps at a time.
+    """
+    if device.type == "cpu":
+        yield from (normal_numbers(shape, generator) for _ in range(n_steps))
+        return
+    together = max(1, _NOISE_BYTES // (4 * math.prod(shape)))
+    for start in range(0, n_steps, together):
+        n_drawn = min(together, n_steps - start)
+        numbers = [normal_numbers(shape, generator) for _ in range(n_drawn)]
+        yield from torch.stack(numbers).to(device)
 
 
 def _batches(
@@ -268,7 +326,7 @@ def _member(
 ) -> Member:
     """A trained member with its codebook and its typical errors."""
     view = columns_of(x, features)
-    trusted, codes = view[_index(rows.trusted, x)], view[_index(rows.in_bag, x)]
+    trusted, codes = view[rows.trusted], view[rows.in_bag]
     member = Member(
         features=features,
         codec=codec.requires_grad_(False),
@@ -280,16 +338,17 @@ def _member(
         else codes.new_zeros(len(codes)).bool(),
         typical=x.new_ones(2),
         tolerance=x.new_zeros(()),
-        signatures=signatures(x[_index(rows.in_bag, x)]),
+        signatures=signatures(x[rows.in_bag]),
         n_copies=torch.zeros(len(codes), dtype=torch.long, device=x.device),
     )
-    errors = Ensemble([member]).mean_errors(x[_index(rows.out_of_bag, x)])
+    alone = Ensemble([member], leaves_out=leave_one_out)
+    errors = alone.mean_errors(x[rows.out_of_bag])
     member.typical = errors.clamp_min(_MIN_ERROR)
     return member
 
 
 def _let_recognise(
-    members: Sequence[Member], x: Tensor, in_bag: Sequence[np.ndarray], coarse: float
+    members: Sequence[Member], x: Tensor, in_bag: Sequence[Tensor], coarse: float
 ) -> None:
     """Set within which tolerance members take rows for their own, and copies of those.
 
@@ -302,7 +361,7 @@ def _let_recognise(
     copies = n_copies(signatures(x), tolerance)
     for member, mine in zip(members, in_bag, strict=True):
         member.tolerance = tolerance
-        member.n_copies = copies[_index(mine, x)]
+        member.n_copies = copies[mine]
 
 
 def _unique(codes: Tensor) -> Tensor:
@@ -311,5 +370,7 @@ def _unique(codes: Tensor) -> Tensor:
     return count[place] == 1
 
 
-def _index(rows: np.ndarray, x: Tensor) -> Tensor:
-    return torch.as_tensor(rows, device=x.device)
+def _uploaded(numbers: Sequence[np.ndarray], x: Tensor) -> Sequence[Tensor]:
+    """Arrays of row numbers on the device of x; the host waits for it once."""
+    together = torch.as_tensor(np.concatenate(numbers), device=x.device)
+    return together.split([len(each) for each in numbers])

@@ -50,6 +50,9 @@ class MissingPenalty:
         Score per feature of a typical row, as a loss.
     """
 
+    # What is read of a file has no more: rows would broadcast to any size.
+    most_axes = 1
+
     n_missing: np.ndarray
     levels: np.ndarray
     above: np.ndarray

@@ -27,7 +27,7 @@ def signatures(x: Tensor) -> Tensor:
     Their squared difference is on average eight times the mean squared difference of
     the rows.
     """
-    return x @ _directions(x.shape[1]).to(x.device)
+    return x @ _directions(x.shape[1], x.device)
 
 
 def are_alike(one: Tensor, other: Tensor, tolerance: Tensor) -> Tensor:
@@ -51,9 +51,9 @@ def n_copies(signature: Tensor, tolerance: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _directions(n_features: int) -> Tensor:
+def _directions(n_features: int, device: torch.device) -> Tensor:
     generator = torch.Generator("cpu").manual_seed(n_features)
     directions = torch.randn(
         n_features, _WIDTH, generator=generator, device="cpu", dtype=torch.float32
     )
-    return directions / n_features**0.5
+    return (directions / n_features**0.5).to(device)

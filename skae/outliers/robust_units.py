@@ -12,7 +12,15 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-__all__ = ["RobustUnits", "logarithmic", "nearest_other", "trusted_rows"]
+__all__ = [
+    "RobustUnits",
+    "by_depth",
+    "deepest",
+    "few_rows_of",
+    "logarithmic",
+    "nearest_other",
+    "trusted_rows",
+]
 
 # Beyond this many robust standard deviations the scale turns logarithmic.
 _KNEE = 3.0
@@ -44,6 +52,9 @@ class RobustUnits:
         zero these are sqrt(n), as many standard deviations as the only other value
         among n rows can be away: a new value is no farther out than one of theirs.
     """
+
+    # What is read of a file has no more: rows would broadcast to any size.
+    most_axes = 1
 
     center: np.ndarray
     scale: np.ndarray
@@ -148,7 +159,7 @@ def nearest_other(x: Tensor, codebooks: Tensor) -> Tensor:
     distance : Tensor of shape (n_rows, n_codebooks)
         Root mean squared difference over features.
     """
-    codes = codebooks.flatten().to(x.device)
+    codes = codebooks.flatten()
     distance = torch.cdist(x, x[codes], compute_mode="use_mm_for_euclid_dist")
     distance[codes, torch.arange(len(codes), device=x.device)] = torch.inf
     nearest = distance.view(-1, *codebooks.shape).amin(dim=2)
@@ -176,16 +187,30 @@ def trusted_rows(x: Tensor, fraction: float, generator: Generator) -> np.ndarray
     -------
     trusted : bool ndarray of shape (n_rows,)
     """
-    n_rows = len(x)
+    codebooks = few_rows_of(len(x), generator)
+    order = by_depth(x, codebooks.to(x.device)).cpu().numpy()
+    return deepest(order, fraction)
+
+
+def deepest(order: np.ndarray, fraction: float) -> np.ndarray:
+    """The first of these row numbers as a mask: a share of them, at least two."""
+    trusted = np.zeros(len(order), dtype=bool)
+    trusted[order[: max(2, round(fraction * len(order)))]] = True
+    return trusted
+
+
+def few_rows_of(n_rows: int, generator: Generator) -> Tensor:
+    """The codebooks of `trusted_rows`, row numbers of shape ``(64, 8)``."""
     n_codes = min(_CODES, n_rows)
     n_at_once = min(_CODEBOOKS, n_rows // n_codes)
     shuffled = [
         torch.randperm(n_rows, generator=generator, device="cpu")[: n_at_once * n_codes]
         for _ in range(-(-_CODEBOOKS // n_at_once))
     ]
-    codebooks = torch.cat(shuffled).view(-1, n_codes)[:_CODEBOOKS]
+    return torch.cat(shuffled).view(-1, n_codes)[:_CODEBOOKS]
+
+
+def by_depth(x: Tensor, codebooks: Tensor) -> Tensor:
+    """Numbers of rows x, those first that are closest to the others."""
     depth = torch.log(nearest_other(x, codebooks) + _TIE).mean(dim=1)
-    order = torch.argsort(depth, stable=True).cpu().numpy()
-    trusted = np.zeros(n_rows, dtype=bool)
-    trusted[order[: max(2, round(fraction * n_rows))]] = True
-    return trusted
+    return torch.argsort(depth, stable=True)

@@ -16,7 +16,8 @@ import torch
 from skae.outliers.ensemble import Ensemble, Member
 from skae.outliers.neighbours import Neighbours
 from skae.outliers.robust_units import RobustUnits
-from skae.rows.chunks import map_rows, product_rows
+from skae.rows.chunks import map_rows
+from skae.rows.devices import product_rows
 
 __all__ = ["EnsembleScorer"]
 
@@ -99,7 +100,7 @@ class EnsembleScorer:
 
     def in_bag(self, x) -> np.ndarray:
         """Which members recognise rows in robust units, (n_rows, n_members)."""
-        n_rows = product_rows(self.device)
+        n_rows = self.ensemble.n_rows
         parts = [self.ensemble.recognised(part) for part in x.split(n_rows)]
         return torch.cat(parts, dim=1).mT.cpu().numpy()
 
@@ -138,9 +139,9 @@ class EnsembleScorer:
         return self._fill(X, self.units.to_model, function, out, n_jobs, owner)
 
     def _fill(self, X, to_model, function, out, n_jobs, owner=None):
-        n_rows = product_rows(self.device)
+        n_rows = self.ensemble.n_rows
         if self.neighbours is not None:
-            n_rows //= 4
+            n_rows = min(n_rows, product_rows(self.device, self.neighbours.n_rows)) // 4
         elif len(self.units.center) <= _NARROW:
             n_rows *= 2
         return map_rows(X, to_model, function, out, self.device, n_jobs, n_rows, owner)

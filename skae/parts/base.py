@@ -32,6 +32,7 @@ from torch import Generator, Tensor
 
 from skae.parts.codec import Architecture, Codec, built
 from skae.parts.records import Batch, Features, State
+from skae.rows.devices import as_double_on
 
 __all__ = [
     "COMPLETED",
@@ -130,8 +131,9 @@ class Likelihood(BaseEstimator):
         units of the entries that are there. ``scale`` holds the units of X's columns,
         of shape ``(n_features,)`` in float64.
         """
-        there = (~x.isnan()).double()
-        return -self.nll(raw, x).double() - there @ scale.log()
+        nll = as_double_on(self.nll(raw, x))
+        there = (~x.isnan()).to(nll.device).double()
+        return -nll - there @ scale.to(nll.device).log()
 
     def noise_std(self) -> Tensor | None:
         """Standard deviation of the noise, of each column or of all, if it has one."""

@@ -4,6 +4,7 @@ See `skae.parts.base`, which has these names too, for the other choices.
 """
 
 import inspect
+import math
 from typing import Any
 
 import numpy as np
@@ -175,6 +176,10 @@ class Architecture(BaseEstimator):
     def resolved(self, defaults) -> "Architecture":
         """With "auto" replaced by what suits the data."""
         return self
+
+    def row_work(self, n_features: int, n_components: int) -> float:
+        """Multiplications for one row; infinite where they are not counted."""
+        return math.inf
 
     def unit_groups(self, n_features: int) -> np.ndarray | None:
         """Columns that are measured in one unit have one number, shape (n_features,).

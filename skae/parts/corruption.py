@@ -197,7 +197,8 @@ class BoundCorruption(nn.Module):
 
 
 def noisy(x: Tensor, generator, std, low=None, high=None) -> Tensor:
-    std = torch.as_tensor(std, dtype=x.dtype, device=x.device)
+    # A number is filled in on the device, not uploaded.
+    std = std.to(x) if isinstance(std, Tensor) else x.new_full((), std)
     x_tilde = torch.addcmul(x, normal(x, generator), std)
     return x_tilde if low is None else x_tilde.clamp_(low, high)
 

@@ -120,6 +120,10 @@ class Dense(Architecture):
         sizes = defaults.hidden_layer_sizes
         return clone(self).set_params(hidden_layer_sizes=sizes)
 
+    def row_work(self, n_features: int, n_components: int) -> float:
+        widths = [n_features, *self.hidden_layer_sizes, n_components]
+        return 2 * sum(n_in * n_out for n_in, n_out in pairwise(widths))
+
 
 class DenseCodec(Codec):
     """Encoder and decoder of the formulas above, as `Dense` builds them.
@@ -269,7 +273,12 @@ class DenseCodec(Codec):
             n_raw=self.n_raw,
             n_context=self.n_context,
             members=members,
-        ).to(self.input_scale)
+        ).to(self.input_scale.dtype)
+        if self.input_scale.device.type != "cpu":
+            # Zeros are made there: each upload would have the host wait.
+            codec.to_empty(device=self.input_scale.device)
+            for parameter in codec.parameters():
+                parameter.detach().zero_()
         codec.input_scale.copy_(self.input_scale)
         return codec
 

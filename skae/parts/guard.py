@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from skae.rows.devices import as_double_on
+
 __all__ = ["REACH", "Guard", "earned_limits", "extents", "guard_from", "widest_guard"]
 
 # A guard leaves rows alone up to this many times its limits.
@@ -168,11 +170,12 @@ def earned_limits(
     rows = torch.nonzero(is_far.any(-1)).flatten()
     if not len(rows):
         return largest
-    gains = gain(rows).double()
-    held_out = gains[is_held_out[rows]]
+    gains = as_double_on(gain(rows))
+    held_out = gains[is_held_out[rows].to(gains.device)]
     if not len(held_out) or held_out.sum() < 0:
         return torch.where(is_far.any(0), common, largest)
-    return torch.where(gains @ is_far[rows].double() >= 0, largest, common)
+    gained = gains @ is_far[rows].to(gains.device).double() >= 0
+    return torch.where(gained.to(largest.device), largest, common)
 
 
 def _trust(size: Tensor, limit: Tensor) -> Tensor:

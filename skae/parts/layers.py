@@ -33,6 +33,7 @@ __all__ = [
     "joined",
     "product",
     "strided",
+    "widest",
 ]
 
 # Products of other widths take up rows one by one in kernels of their own.
@@ -162,6 +163,11 @@ class Down(Layer):
         super().__init__((n_out, n_in, *kernel), n_out, n_in * math.prod(kernel))
         self.windows = windows
 
+    @property
+    def n_values(self) -> int:
+        """Values of a sample in the output."""
+        return self.weight.shape[0] * math.prod(w.output for w in self.windows)
+
     def forward(self, x: Tensor) -> Tensor:
         high, wide = self.windows
         if high.extra or wide.extra:
@@ -185,6 +191,11 @@ class Up(Layer):
         overlap = math.prod(window.kernel / window.stride for window in windows)
         super().__init__((n_in, n_out, *kernel), n_out, n_in * overlap)
         self.windows = windows
+
+    @property
+    def n_values(self) -> int:
+        """Values of a sample in the output."""
+        return self.weight.shape[1] * math.prod(w.size + w.extra for w in self.windows)
 
     def forward(self, h: Tensor) -> Tensor:
         high, wide = self.windows
@@ -267,6 +278,16 @@ def channel_groups(shape) -> np.ndarray:
     """The channel of each value of a flat image, shape (n_features,)."""
     n_channels, *sizes = shape
     return np.repeat(np.arange(n_channels), math.prod(sizes))
+
+
+def widest(module: nn.Module, *widths: int) -> int:
+    """The most values of a row that a layer holds, or these widths.
+
+    A layer with ``n_values`` says how many it has; of others the weights' sides count.
+    """
+    of_layers = (getattr(layer, "n_values", 1) for layer in module.modules())
+    of_weights = (max(p.shape, default=1) for p in module.parameters())
+    return max(*widths, *of_layers, *of_weights)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from skae.parts.base import EntryLikelihood, Features, Likelihood
 from skae.parts.random_numbers import normal, uniform
 from skae.parts.student_t import StudentT
+from skae.rows.devices import as_double_on
 from skae.rows.tensors import SINGLE
 
 __all__ = [
@@ -66,7 +67,8 @@ class Gaussian(Likelihood):
 
     def log_likelihood(self, raw: Tensor, x: Tensor, scale: Tensor) -> Tensor:
         """Minus half the squared error in X's units, without the constant."""
-        error = (raw.double() - x.double()) * scale
+        error = as_double_on(raw) - as_double_on(x)
+        error = error * scale.to(error.device)
         return -0.5 * torch.linalg.vecdot(error, error)
 
 

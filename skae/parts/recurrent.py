@@ -150,6 +150,11 @@ class RecurrentCodec(Codec):
         self.to_state = _empty(nn.Linear, n_condition, n_states * n_units)
         self.to_steps = _empty(nn.Linear, n_units, width * per_feature)
 
+    @property
+    def n_values(self) -> int:
+        """Values of a sample in the gates of all time steps."""
+        return self.n_frames * max(w.shape[0] for w in self.encoder.parameters())
+
     @torch.no_grad()
     def reset(self, generator: Generator) -> None:
         """Draw the weights anew: orthogonal from state to state, else uniform.

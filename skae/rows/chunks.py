@@ -14,17 +14,19 @@ from joblib import Parallel, delayed
 from scipy import sparse
 from torch import Tensor
 
+from skae.rows.devices import (
+    full_precision,
+    memory_for,
+    product_rows,
+    resident_bytes,
+)
 from skae.rows.few_rows import FEW_ROWS, fewest_rows
 from skae.rows.isolation import isolated
 
-__all__ = ["Rows", "chunks", "map_rows", "product_rows"]
+__all__ = ["Rows", "chunks", "map_rows"]
 
-_RESIDENT_BYTES = 128 * 2**20
 _BLOCK_BYTES = 16 * 2**20
 _CACHE_BYTES = 2**20
-# Every product has this many rows, padded if need be, so that a row's result does not
-# depend on which rows it came with.
-_PRODUCT_ROWS = {"cpu": 256, "cuda": 8192, "mps": 8192}
 
 
 def chunks(n_rows: int, n_features: int) -> Iterator[slice]:
@@ -32,11 +34,6 @@ def chunks(n_rows: int, n_features: int) -> Iterator[slice]:
     size = max(1, _BLOCK_BYTES // (8 * max(1, n_features)))
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
-
-
-def product_rows(device: torch.device) -> int:
-    """Rows of every product of `map_rows` on a device."""
-    return _PRODUCT_ROWS.get(device.type, 256)
 
 
 def map_rows(
@@ -73,6 +70,12 @@ def map_rows(
     -------
     out : ndarray
         The array that came.
+
+    Raises
+    ------
+    MemoryError
+        When a device has no memory for a single row. Where it has none for ``n_rows``,
+        it gets fewer at a time.
     """
     n_rows = n_rows or product_rows(device)
     if X.shape[0] <= FEW_ROWS and owner is not None and device.type == "cpu":
@@ -94,9 +97,24 @@ def map_rows(
 @torch.no_grad()
 def _fill(X, to_model, function, out, device, n_rows, rows):
     block = X[rows].toarray() if sparse.issparse(X) else X[rows]
-    x = to_model(block).to(device)
-    parts = [function(_padded(p, n_rows))[: len(p)] for p in x.split(n_rows)]
-    out[rows] = torch.cat(parts).cpu().numpy()
+    with full_precision(device):
+        out[rows] = _mapped(to_model(block), function, device, n_rows)
+
+
+def _mapped(x: Tensor, function, device: torch.device, n_rows: int) -> np.ndarray:
+    """The function of rows on the CPU, so many at a time, or fewer."""
+    try:
+        with memory_for(device, "a single row: use a smaller model"):
+            parts = [
+                function(_padded(part, n_rows))[: len(part)]
+                for part in x.to(device).split(n_rows)
+            ]
+            return torch.cat(parts).cpu().numpy()
+    except MemoryError:
+        if n_rows == 1:
+            raise
+    # Outside the block, where nothing holds on to the memory.
+    return _mapped(x, function, device, n_rows // 2)
 
 
 @isolated
@@ -121,8 +139,8 @@ def _padded(x: Tensor, n_rows: int) -> Tensor:
 class Rows:
     """Scaled rows of X as tensors: (X - center) / scale.
 
-    Data of up to 128 MiB move to the device once; larger ones stay where they are and
-    are read as they are drawn.
+    Data that fit move to the device once: up to 128 MiB on the CPU, half of the free
+    memory elsewhere. Larger ones stay where they are and are read as they are drawn.
 
     Parameters
     ----------
@@ -141,9 +159,8 @@ class Rows:
         self.dtype = dtype
         self._resident: Tensor | None = None
         itemsize = torch.finfo(dtype).bits // 8
-        if X.shape[0] * X.shape[1] * itemsize <= _RESIDENT_BYTES:
-            parts = [self[rows] for rows in chunks(*X.shape)]
-            self._resident = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if X.shape[0] * X.shape[1] * itemsize <= resident_bytes(device):
+            self._resident = self._on_device()
 
     def __len__(self) -> int:
         return self._X.shape[0]
@@ -153,14 +170,29 @@ class Rows:
         """Width of the rows."""
         return self._X.shape[1]
 
+    def at(self, numbers: np.ndarray, places: Tensor) -> Tensor:
+        """Rows of these numbers, which are on the device as ``places``."""
+        return self[numbers] if self._resident is None else self._resident[places]
+
     def __getitem__(self, rows) -> Tensor:
         """Rows by slice or integer array, on the device."""
         if self._resident is not None:
             if isinstance(rows, slice):
                 return self._resident[rows]
-            return self._resident[torch.as_tensor(rows, device=self.device)]
+            return self.at(rows, torch.as_tensor(rows, device=self.device))
         block = self._X[rows]
         if sparse.issparse(block):
             block = block.toarray()
         block = (block - self._center) / self._scale
         return torch.as_tensor(block, dtype=self.dtype, device=self.device)
+
+    def _on_device(self) -> Tensor:
+        """All rows; never twice, as some parts and the whole would be."""
+        slices = list(chunks(*self._X.shape))
+        if len(slices) == 1:
+            return self[slices[0]]
+        shape, device = self._X.shape, self.device
+        resident = torch.empty(shape, dtype=self.dtype, device=device)
+        for rows in slices:
+            resident[rows] = self[rows]
+        return resident

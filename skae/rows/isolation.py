@@ -1,4 +1,4 @@
-"""Devices and threads: work that runs apart from the settings of torch.
+"""Threads: work that runs apart from the settings of torch.
 
 Whatever fits a model or maps rows is decorated with `isolated`. Nothing here sets what
 belongs to the whole process: dtypes and devices are passed to torch's functions.
@@ -19,34 +19,10 @@ from torch import _C
 # The public ones are written in Python, where a signal can come in between.
 from torch._C import _DisableAutocast, _InferenceMode
 
-__all__ = ["isolated", "on_all_threads", "own_threads", "resolve_device"]
+__all__ = ["isolated", "on_all_threads", "own_threads"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device named, or the best one there is for ``"auto"``.
-
-    Raises
-    ------
-    ValueError
-        When the name is unknown to torch or the device is not available.
-    """
-    if isinstance(device, str) and device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        mps = torch.backends.mps.is_available()
-        return torch.device("mps" if mps else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, dtype=torch.float32, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"device={device!r} cannot be used here: {error}. Use 'auto', 'cpu', "
-            "'cuda', 'cuda:1' or 'mps'."
-        ) from error
-    return found
 
 
 def isolated(function: Callable[P, R]) -> Callable[P, R]:

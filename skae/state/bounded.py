@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 __all__ = ["Bounded", "TooLargeError"]
@@ -19,7 +19,9 @@ _ITEM = 8
 _MAKE = {"zeros", "ones", "empty", "rand", "randn", "eye", "arange", "randperm"}
 _MAKE |= {"linspace", "logspace", "normal", "randint", "full"}
 _MAKE |= {f"new_{name}" for name in ("zeros", "ones", "empty", "full")}
-_MULTIPLY = {"matmul", "__matmul__", "mm", "bmm", "linear", "cdist"}
+_MULTIPLY = {"matmul", "__matmul__", "mm", "bmm"}
+# These take the second of them transposed.
+_TRANSPOSED = {"linear", "cdist"}
 _REPEAT = {"repeat", "tile", "repeat_interleave", "one_hot"}
 # Of a given size, for each channel of each sample.
 _RESIZE = "adaptive_", "upsample", "interpolate", "fold", "max_unpool"
@@ -67,13 +69,13 @@ class Bounded(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         name = getattr(func, "__name__", "")
         kwargs = kwargs or {}
-        n_bytes = _ITEM * _n_entries(name, [*args, *kwargs.values()], kwargs)
+        n_bytes = _ITEM * _n_entries(func, name, [*args, *kwargs.values()], kwargs)
         if n_bytes > self._most:
             raise TooLargeError(name, n_bytes, self._most)
         return func(*args, **kwargs)
 
 
-def _n_entries(name: str, values: list, kwargs: dict) -> int:
+def _n_entries(func, name: str, values: list, kwargs: dict) -> int:
     """About how many entries an operation gives, if they may be many."""
     tensors = [value for value in values if isinstance(value, Tensor)]
     if name in _MAKE:
@@ -85,15 +87,34 @@ def _n_entries(name: str, values: list, kwargs: dict) -> int:
         return tensors[0].numel() * math.prod(_whole(values))
     if name == "pad":
         return _padded(tensors[0].shape, list(_whole(values[1:2])))
+    if func is F.unfold:
+        return _unfolded(tensors[0], values)
     if name.startswith("conv"):
         return _convolved(tensors, _Steps(name, values, kwargs))
     if name.startswith(_RESIZE):
         factor = math.prod(abs(float(each)) for each in _scales(name, kwargs))
         return int(tensors[0].numel() * max(1, math.prod(_whole(values)), factor))
-    if name in _MULTIPLY and len(tensors) > 1:
-        x, weight = tensors[:2]
-        return x.numel() // max(1, *x.shape[-1:]) * max(weight.shape, default=1)
-    return _broadcast(tensors)
+    if name == "local_response_norm":
+        return tensors[0].numel() * (1 + max(_whole(values), default=1))
+    if name == "index_select" and len(tensors) > 1:
+        x, index = tensors[:2]
+        return x.numel() * index.numel() // max(1, min(x.shape, default=1))
+    if name in _MULTIPLY | _TRANSPOSED and len(tensors) > 1:
+        return _multiplied(*tensors[:2], name in _TRANSPOSED)
+    return _broadcast([tuple(each.shape) for each in tensors])
+
+
+def _multiplied(x: Tensor, weight: Tensor, is_transposed: bool) -> int:
+    left, right = tuple(x.shape), tuple(weight.shape)
+    columns = right[-2 if is_transposed else -1 :][:1] if len(right) > 1 else ()
+    return math.prod((*left[-2:-1], *columns)) * _broadcast([left[:-2], right[:-2]])
+
+
+def _unfolded(x: Tensor, values: list) -> int:
+    """Windows of images, for any arguments after the first."""
+    largest = max(_whole(values[1:2]), default=1)
+    padding = max(_whole(values[2:]), default=0)
+    return x.numel() * largest**2 * (1 + 2 * padding) ** 2
 
 
 def _whole(values) -> Iterator[int]:
@@ -105,7 +126,7 @@ def _whole(values) -> Iterator[int]:
             yield abs(value)
 
 
-def _padded(shape: torch.Size, pads: list[int]) -> int:
+def _padded(shape: tuple[int, ...], pads: list[int]) -> int:
     sizes = list(shape)
     for axis, (before, after) in enumerate(zip(pads[::2], pads[1::2], strict=False)):
         if axis < len(sizes):
@@ -143,11 +164,11 @@ def _scales(name: str, kwargs: dict) -> list:
     return list(scale) if isinstance(scale, list | tuple) else [scale] * 3
 
 
-def _broadcast(tensors: list[Tensor]) -> int:
-    if len(tensors) < 2:
-        return 0
+def _broadcast(shapes: list[tuple]) -> int:
+    if len(set(shapes)) == 1:
+        return math.prod(shapes[0])
     try:
-        return math.prod(np.broadcast_shapes(*(tuple(x.shape) for x in tensors)))
+        return math.prod(np.broadcast_shapes(*shapes))
     except ValueError:
-        # Products of matrices and the like.
-        return 0
+        # Arguments of which only one is like the result.
+        return max(map(math.prod, shapes))

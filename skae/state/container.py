@@ -11,6 +11,7 @@ Files are replaced in one step, see `skae.state.replacing`.
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -356,6 +357,8 @@ class _TreeReader:
             raise ModelFileError(f"The array {entry['name']!r} holds no entries.")
         entries = np.empty(len(items), dtype=object)
         entries[:] = items
+        if math.prod(filter(None, entry["shape"])) > max(1, len(items)):
+            raise ModelFileError(f"The array {entry['name']!r} has another shape.")
         return entries.reshape(entry["shape"])
 
     def _taken(self, name: Any, dtype: np.dtype, ndim: int | None = None) -> np.ndarray:
@@ -369,6 +372,9 @@ class _TreeReader:
                 f"The array {name!r} has the dtype {array.dtype} and the shape "
                 f"{array.shape}, where {dtype} was expected."
             )
+        # An axis of no length hides the others, along which results may have some.
+        if not array.size and math.prod(filter(None, array.shape)) > self._n_bytes:
+            raise ModelFileError(f"The array {name!r} has the shape {array.shape}.")
         self.arrays[name] = array
         return array
 

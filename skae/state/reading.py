@@ -6,6 +6,7 @@ of the tree.
 
 import inspect
 import types
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -16,10 +17,13 @@ from torch import nn
 
 from skae.state.registry import registered
 
-__all__ = ["MOST_LEVELS", "NUMBERS", "from_plain"]
+__all__ = ["MOST_LEVELS", "NUMBERS", "check_attributes", "from_plain"]
 
 # An estimator is a few modules deep, and users' modules a few more.
 MOST_LEVELS = 100
+_MOST_OBJECTS = 2**31
+# Keys of a dictionary with one hash: looking them up takes time.
+_MOST_ALIKE = 50
 # Kinds of dtypes that a tree may name.
 NUMBERS = "biufc"
 _COMPUTED = property, classmethod, staticmethod, cached_property
@@ -93,13 +97,15 @@ class _Reader:
         return tuple(self._items(tree))
 
     def _read_set(self, tree):
-        return set(self._items(tree))
+        return set(_apart(self._items(tree)))
 
     def _read_slice(self, tree):
         return slice(*self._items(tree))
 
     def _read_dict(self, tree):
-        return dict(self._items(tree))
+        items = self._items(tree)
+        _apart([key for key, _ in items])
+        return dict(items)
 
     def _read_dtype(self, tree):
         # Read by numpy where it is short: it would also make dtypes of any size.
@@ -153,7 +159,7 @@ class _Reader:
         if isinstance(made, nn.Module):
             nn.Module.__init__(made)
         state = _instance(self.value(tree["state"]), dict)
-        _check_attributes(kind, state)
+        check_attributes(kind, state)
         if hasattr(kind, "__from_plain__"):
             made.__from_plain__(state)
         elif hasattr(kind, "__setstate__"):
@@ -163,9 +169,12 @@ class _Reader:
         return made
 
     def _keep(self, tree: dict, value: Any) -> Any:
-        if tree["number"] in self._made:
-            raise ValueError(f"two objects have the number {tree['number']!r}")
-        self._made[tree["number"]] = value
+        number = tree["number"]
+        if type(number) is not int or not 0 <= number < _MOST_OBJECTS:
+            raise ValueError(f"an object has the number {str(number)[:50]}")
+        if number in self._made:
+            raise ValueError(f"two objects have the number {number}")
+        self._made[number] = value
         return value
 
     def _array(self, tree: dict) -> np.ndarray:
@@ -192,9 +201,30 @@ class _Reader:
         return thing
 
 
-def _check_attributes(kind: type, state: dict) -> None:
-    """Raise where attributes would take the place of methods."""
-    for name in state:
+def _apart(keys: list) -> list:
+    """Keys of which few have the same hash."""
+    if keys and max(Counter(map(hash, keys)).values()) > _MOST_ALIKE:
+        raise ValueError("keys are made to be slow to look up")
+    return keys
+
+
+def check_attributes(kind: type, state: dict) -> None:
+    """Raise where attributes would take the place of methods.
+
+    Parameters
+    ----------
+    kind : type
+        It may have ``most_axes``, which its arrays have at most.
+    state : dict
+
+    Raises
+    ------
+    ValueError
+    """
+    most_axes = getattr(kind, "most_axes", None)
+    for name, value in state.items():
+        if most_axes is not None and np.ndim(value) > most_axes:
+            raise ValueError(f"{name!r} has the shape {np.shape(value)}")
         own = inspect.getattr_static(kind, _instance(name, str), None)
         if callable(own) or isinstance(own, _COMPUTED):
             raise ValueError(f"{name!r} is no attribute of {kind.__name__} to be set")

@@ -11,6 +11,8 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor
 
+from skae.rows.devices import as_double_on
+
 __all__ = ["Modes", "energy_distance", "mean_distance"]
 
 _BLOCK_BYTES = 16 * 2**20
@@ -93,8 +95,7 @@ def _double(rows) -> Tensor:
     # torch takes neither reversed nor read-only arrays without complaint.
     is_tensor = isinstance(rows, Tensor)
     rows = rows.detach() if is_tensor else torch.from_numpy(np.array(rows))
-    # Apple's devices have no float64.
-    return (rows.cpu() if rows.device.type == "mps" else rows).double()
+    return as_double_on(rows)
 
 
 def _blocks(a: Tensor, b: Tensor) -> Iterator[tuple[slice, Tensor]]:

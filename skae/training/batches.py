@@ -79,16 +79,16 @@ class Batches:
                 n_left = self.n_batches - self._n_yielded
                 self._drawn, self._n_used = self._draw(min(n_left, block)), 0
             drawn = self._drawn
-            x = self.rows[drawn]
+            # To the device once, for all that is taken by it.
+            index = torch.as_tensor(drawn, device=self.rows.device)
+            x = self.rows.at(drawn, index)
             extras = [
-                None if rows is None else rows[drawn]
+                None if rows is None else rows.at(drawn, index)
                 for rows in (self.inputs, self.context)
             ]
             while extras and extras[-1] is None:
                 extras.pop()
-            w = None
-            if self.weight is not None:
-                w = self.weight[..., torch.as_tensor(drawn, device=self.rows.device)]
+            w = None if self.weight is None else self.weight[..., index]
             for start in range(self._n_used, len(drawn), size):
                 part = slice(start, start + size)
                 self._n_used, self._n_yielded = part.stop, self._n_yielded + 1
@@ -120,10 +120,18 @@ class Batches:
         self._n_yielded = 0
 
     def _draw(self, n_batches: int) -> np.ndarray:
-        """Row numbers of up to n_batches batches, from one permutation."""
-        if len(self._order) < self.batch_size:
-            order = permutation(len(self.index), self.generator)
-            self._order = self.index[order]
-        taken = min(n_batches, len(self._order) // self.batch_size) * self.batch_size
-        drawn, self._order = self._order[:taken], self._order[taken:]
-        return drawn
+        """Row numbers of up to n_batches batches.
+
+        On the CPU those of one permutation, whose rows its cache takes; elsewhere of as
+        many as it needs.
+        """
+        parts: list[np.ndarray] = []
+        while n_batches and not (parts and self.rows.device.type == "cpu"):
+            if len(self._order) < self.batch_size:
+                order = permutation(len(self.index), self.generator)
+                self._order = self.index[order]
+            taken = min(n_batches, len(self._order) // self.batch_size)
+            parts.append(self._order[: taken * self.batch_size])
+            self._order = self._order[taken * self.batch_size :]
+            n_batches -= taken
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

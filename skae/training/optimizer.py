@@ -53,6 +53,8 @@ class FlatParameters:
 
     Attributes
     ----------
+    parameters : list of Parameter
+        In their order in the buffer.
     data, grad : Tensor of shape (n_parameters,)
     decayed : Tensor
         The leading part of ``data``, of the first group.
@@ -72,8 +74,8 @@ class FlatParameters:
             # In the order in which decayed ones came.
             first = [p for key, p in decay.items() if key in trained]
             ordered.append((first, [p for k, p in trained.items() if k not in decay]))
-        self._parameters = [p for parts in ordered for part in parts for p in part]
-        self._lay_out(self._parameters)
+        self.parameters = [p for parts in ordered for part in parts for p in part]
+        self._lay_out(self.parameters)
         self.groups: list[FlatGroup] = []
         start = 0
         for first, rest in ordered:
@@ -88,7 +90,8 @@ class FlatParameters:
     @torch.no_grad()
     def _lay_out(self, parameters: list[nn.Parameter]) -> None:
         """Move values and gradients into the buffers, in their order in memory."""
-        in_memory = [p.mT if _by_columns(p) else p for p in parameters]
+        self._by_columns = [_by_columns(p) for p in parameters]
+        in_memory = self._in_memory(parameters)
         self.data = torch.cat([p.reshape(-1) for p in in_memory])
         self.grad = torch.zeros_like(self.data)
         start = 0
@@ -100,13 +103,32 @@ class FlatParameters:
             parameter.data, parameter.grad = views
             start = place.stop
 
+    def _in_memory(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Those that belong to the parameters, in the buffer's order of entries."""
+        turned = zip(tensors, self._by_columns, strict=True)
+        return [t.mT if by_columns else t for t, by_columns in turned]
+
+    def backward(self, loss: Tensor) -> None:
+        """Fill ``grad`` with the gradient of a loss, summed over its entries."""
+        slope = torch.ones_like(loss)
+        if self.data.device.type == "cpu":
+            # In C++ throughout; elsewhere each parameter would cost a launch.
+            self.grad.zero_()
+            loss.backward(slope)
+            return
+        gradients = torch.autograd.grad(
+            loss, self.parameters, slope, materialize_grads=True
+        )
+        parts = [part.reshape(-1) for part in self._in_memory(gradients)]
+        torch.cat(parts, out=self.grad)
+
     def like(self, values: dict[nn.Parameter, float] | None) -> Tensor | None:
         """A tensor of ``data``'s shape with each parameter's value, one where none."""
         if values is None:
             return None
         parts = [
             self.data.new_full((p.numel(),), values.get(p, 1.0))
-            for p in self._parameters
+            for p in self.parameters
         ]
         return torch.cat(parts)
 

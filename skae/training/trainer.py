@@ -326,9 +326,8 @@ class Trainer(Resumable, NeuralNet):
             notify("on_grad_computed", named_parameters=list(named), training=True)
 
     def _autograd_step(self, *batch) -> Tensor:
-        self.flat_.grad.zero_()
         loss = self.module_.batch_loss(*batch, generator=self.generator)
-        loss.backward(torch.ones_like(loss))
+        self.flat_.backward(loss)
         return loss.detach().sum()
 
     # The end of a round

@@ -1,6 +1,7 @@
 """The classifier's loss against torch's cross-entropy, and the batches it is fed."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,10 @@ class TestLabelledRows:
         }
 
 
+def two_passes_of(loss, rows, generator):
+    return loss.two_passes(rows, noisy_pass(loss.stack, rows.x, generator))
+
+
 class TestTerms:
     @pytest.mark.parametrize(
         "term", [LadderReconstruction(), Consistency(), GraphLabels()]
@@ -177,7 +182,7 @@ class TestTerms:
             found = loss.batch_loss(labelled, unlabelled, generator=generator)
             generator = seeded()
             noisy_pass(loss.stack, labelled.x, generator)
-            two_passes = loss.two_passes(unlabelled, generator)
+            two_passes = two_passes_of(loss, unlabelled, generator)
             share = (term(two_passes) * unlabelled.weight).mean()
             torch.testing.assert_close(found, alone + term.weight(step / 4) * share)
 
@@ -209,7 +214,7 @@ class TestTerms:
 
     def test_evidence_is_a_noisy_and_a_clean_pass_of_the_same_rows(self):
         loss, rows = loss_of(terms=[Nothing()]), unlabelled_of(graph=True)
-        found = loss.two_passes(rows, seeded())
+        found = two_passes_of(loss, rows, seeded())
         noisy, clean = noisy_pass(loss.stack, rows.x, seeded()), loss.stack.run(rows.x)
         torch.testing.assert_close(found.noisy.logits, noisy.logits)
         torch.testing.assert_close(found.clean.logits, clean.logits)
@@ -222,7 +227,7 @@ class TestTargets:
     """The clean pass is a target: what it computes is not what is to be changed."""
 
     def test_the_clean_pass_carries_no_gradient(self):
-        found = loss_of(terms=[Nothing()]).two_passes(unlabelled_of(), seeded())
+        found = two_passes_of(loss_of(terms=[Nothing()]), unlabelled_of(), seeded())
         for tensor in (*found.clean.z, found.clean.logits, found.x):
             assert not tensor.requires_grad
         for tensor in (*found.noisy.z, found.noisy.logits):
@@ -233,13 +238,16 @@ class TestTargets:
         # A copy computes the same targets, and no gradient comes back from it.
         loss, rows = loss_of(terms=[term]), unlabelled_of()
         other = copy.deepcopy(loss.stack)
-        two_passes = loss.two_passes(rows, seeded())
+        two_passes = two_passes_of(loss, rows, seeded())
         found = gradients(term(two_passes).sum(), loss)
-        apart = two_passes._replace(
-            clean=other.run(rows.x), noisy=noisy_pass(loss.stack, rows.x, seeded())
+        apart = replace(
+            two_passes,
+            clean=other.run(rows.x),
+            noisy=noisy_pass(loss.stack, rows.x, seeded()),
         )
         expected = gradients(term(apart).sum(), loss)
-        attached = apart._replace(
+        attached = replace(
+            apart,
             clean=loss.stack.run(rows.x),
             noisy=noisy_pass(loss.stack, rows.x, seeded()),
         )
@@ -252,7 +260,7 @@ class TestTargets:
     def test_reconstruction_of_the_input_teaches_every_layer(self):
         term = LadderReconstruction(input=1.0, first=0.0, rest=0.0)
         loss = loss_of(terms=[term])
-        share = term(loss.two_passes(unlabelled_of(), seeded())).sum()
+        share = term(two_passes_of(loss, unlabelled_of(), seeded())).sum()
         found = gradients(share, loss.stack)
         assert all((slope != 0).any() for slope in found.values())
 

@@ -1,5 +1,7 @@
 """Terms of rows without labels against hand-written errors and torch's losses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -94,7 +96,8 @@ class TestConsistency:
     def test_agreeing_predictions_cost_their_entropy_and_no_gradient(self):
         logits = drawn(N, K).requires_grad_()
         state = evidence_of()
-        state = state._replace(
+        state = replace(
+            state,
             clean=state.clean._replace(logits=logits.detach()),
             noisy=state.noisy._replace(logits=logits),
         )
@@ -106,7 +109,8 @@ class TestConsistency:
 
     def test_extreme_logits_cost_a_finite_amount(self):
         state = evidence_of()
-        state = state._replace(
+        state = replace(
+            state,
             clean=state.clean._replace(logits=1e4 * state.clean.logits),
             noisy=state.noisy._replace(logits=1e4 * state.noisy.logits),
         )

@@ -273,3 +273,20 @@ class TestRowsApart:
         with torch.no_grad():
             evaluated = stack(x)
         torch.testing.assert_close(stack.train()(x), evaluated)
+
+
+class TestTogether:
+    """Several batches in one pass, each normalised by its own statistics."""
+
+    @pytest.mark.parametrize("noise", [0.0, 0.3])
+    def test_it_is_the_pass_of_each_batch_alone(self, noise):
+        stack, batches = stack_of(6, 5, 4), (rows(9), rows(14, seed=2))
+        generator = seeded()
+        drawn = [stack.draw(x, noise, generator) for x in batches]
+        found = stack.run_together(drawn, noise)
+        generator = seeded()
+        for x, own in zip(batches, found, strict=True):
+            alone = stack.run(x, noise, generator)
+            torch.testing.assert_close(own.logits, alone.logits)
+            torch.testing.assert_close(own.z, alone.z)
+            assert torch.equal(own.x, x)

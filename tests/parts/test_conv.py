@@ -1,13 +1,14 @@
 """Convolutions: shapes, patches, transposed layers."""
 
 import itertools
+import math
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from skae.parts.conv import Conv
-from skae.parts.layers import Down, Up, Window
+from skae.parts.layers import Down, Up, Window, widest
 
 GRID = [
     (size, kernel, stride)
@@ -149,3 +150,17 @@ def test_biases_are_not_decayed():
     decayed = {id(parameter) for parameter in codec.decayed_parameters()}
     for name, parameter in codec.named_parameters():
         assert (id(parameter) in decayed) == name.endswith("weight")
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 14)])
+@pytest.mark.parametrize("options", [{}, {"kernel_size": 3, "stride": 2}])
+def test_the_widest_layer_is_the_one_with_the_most_outputs(shape, options):
+    n_features = math.prod(shape)
+    codec = Conv(shape, channels=(6, 9), **{"kernel_size": 2, "stride": 2, **options})
+    codec = codec.build(n_features, 3, generator=torch.Generator().manual_seed(0))
+    sizes = [n_features]
+    for layer in codec.modules():
+        layer.register_forward_hook(lambda _, x, h: sizes.append(h.numel()))
+    x = torch.zeros(1, n_features)
+    codec.decode(codec.encode(x))
+    assert max(sizes) <= widest(codec, n_features) <= 2 * max(sizes)

@@ -6,6 +6,7 @@ import torch
 from scipy import sparse
 
 from skae.rows import chunks as module
+from skae.rows import devices
 from skae.rows.chunks import Rows, chunks, map_rows
 
 CPU = torch.device("cpu")
@@ -42,8 +43,28 @@ class TestMapRows:
     @pytest.fixture(autouse=True)
     def several_chunks(self, monkeypatch):
         """Two products of four rows a chunk."""
-        monkeypatch.setitem(module._PRODUCT_ROWS, "cpu", 4)
+        monkeypatch.setitem(devices._PRODUCT_ROWS, "cpu", 4)
         monkeypatch.setattr(module, "_CACHE_BYTES", 8 * 3 * 8)
+
+    @pytest.mark.parametrize("most", [3, 1])
+    def test_a_device_with_little_memory_gets_fewer_rows(self, most):
+        X = table(103)
+
+        def greedy(x):
+            if len(x) > most:
+                raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+            return self.function(x)
+
+        out = np.empty((103, 7))
+        map_rows(X, self.to_model, greedy, out, CPU)
+        np.testing.assert_allclose(out, self.mapped(X), atol=1e-6)
+
+    def test_a_device_without_memory_for_one_row_is_named(self):
+        def greedy(x):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+        with pytest.raises(MemoryError, match="'cpu' is too small for a single row"):
+            map_rows(table(), self.to_model, greedy, np.empty((20, 7)), CPU)
 
     @pytest.mark.parametrize("n_samples", [0, 1, 4, 8, 9, 103])
     def test_the_result_is_the_function_of_the_rows(self, n_samples):
@@ -101,7 +122,7 @@ class TestRows:
     def test_rows_are_scaled(self, monkeypatch, tmp_path, resident, dtype, container):
         X = (10 * table()).astype(dtype)
         if not resident:
-            monkeypatch.setattr(module, "_RESIDENT_BYTES", 0)
+            monkeypatch.setattr(devices, "_RESIDENT_BYTES", 0)
         held = X
         if container == "csr":
             held = sparse.csr_array(X)
@@ -124,7 +145,7 @@ class TestRows:
         np.testing.assert_allclose(rows[:], X - X.mean(0), atol=1e-6)
 
     def test_large_data_are_not_held(self, monkeypatch):
-        monkeypatch.setattr(module, "_RESIDENT_BYTES", 0)
+        monkeypatch.setattr(devices, "_RESIDENT_BYTES", 0)
         X = table()
         rows = Rows(X, np.zeros(3), 1.0, CPU)
         X[0] = 7

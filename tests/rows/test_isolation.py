@@ -1,4 +1,4 @@
-"""Devices and threads."""
+"""Threads and isolation."""
 
 import dis
 import functools
@@ -15,24 +15,7 @@ from skae.rows.isolation import (
     isolated,
     on_all_threads,
     own_threads,
-    resolve_device,
 )
-
-CPU = torch.device("cpu")
-
-
-class TestDevices:
-    def test_auto_is_a_device_that_works(self):
-        torch.empty(1, device=resolve_device("auto"))
-
-    def test_a_device_is_taken_as_it_is(self):
-        assert resolve_device(CPU) == CPU
-        assert resolve_device("cpu") == CPU
-
-    @pytest.mark.parametrize("device", ["gpu", "cuda:99", "warp"])
-    def test_a_missing_device_is_named(self, device):
-        with pytest.raises(ValueError, match=f"device='{device}' cannot be used"):
-            resolve_device(device)
 
 
 @isolated

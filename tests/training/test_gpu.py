@@ -10,7 +10,7 @@ from skae.parts.dense import Dense
 from skae.parts.likelihoods import Bernoulli, Gaussian
 from skae.parts.priors import NoPrior
 from skae.rows.chunks import Rows
-from skae.rows.isolation import resolve_device
+from skae.rows.devices import resolve_device
 from skae.training.batches import Batches
 from skae.training.held_out import Folds, HoldOut
 from skae.training.schedule import Schedule
@@ -29,8 +29,10 @@ def trained(device, likelihood, *, members=None, autograd=False):
     device = torch.device(device)
     rows = Rows(X, np.zeros(D), 1.0, device, torch.float64)
     generator = torch.Generator().manual_seed(0)
-    codec = Dense((8,)).build(D, K, generator=generator, members=members, device=device)
-    model = Autoencoder(codec.double(), likelihood, NoCorruption(), NoPrior())
+    codec = Dense((8,)).build(D, K, generator=generator, members=members)
+    model = Autoencoder(
+        codec.to(device).double(), likelihood, NoCorruption(), NoPrior()
+    )
     weight = None
     if members is None:
         judge = HoldOut(rows[:20])

@@ -276,3 +276,14 @@ def test_a_restart_forgets_the_moments():
         optimizer.step()
     torch.testing.assert_close(flat.data, other.data)
     torch.testing.assert_close(used.average, new.average)
+
+
+def test_the_gradient_of_a_loss_replaces_what_was_there():
+    net = network()
+    flat = FlatParameters(net, weights(net))
+    x = torch.ones(5, 4).double()
+    expected = torch.autograd.grad(net(x).square().sum(), weights(net))
+    flat.grad.fill_(7.0)
+    flat.backward(net(x).square().sum(1))
+    for weight, slope in zip(weights(net), expected, strict=True):
+        torch.testing.assert_close(weight.grad, slope)
