@@ -6,9 +6,9 @@
 Small saved estimators, and a pipeline through skops, are changed in ways of
 `benchmarks/mutations.py`, with checksums that are right again where the change is an
 attacker's. Allowed is `ModelFileError`, or an estimator whose methods take a row.
-Watched are the exception, imports, processes and files opened (an audit hook of
+Recorded are the exception, imports, processes and files opened (an audit hook of
 Python), the growth of memory above twice the file, as the peak of the process and, for
-some, tracemalloc see it, and the CPU time of a load.
+some, tracemalloc measure it, and the CPU time of a load.
 """
 
 import argparse

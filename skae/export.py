@@ -4,11 +4,8 @@
 does not.
 """
 
-import os
-import secrets
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +14,10 @@ from sklearn.base import is_classifier, is_outlier_detector
 
 from skae.estimators import estimator_classes
 from skae.exporting.converters import register_converters
-from skae.exporting.onnx_check import SPREAD_TOLERANCE, check_model
+from skae.exporting.onnx_check import check_model, is_tie, rows_to_check
 from skae.exporting.onnx_model import (
     FROM_CODES,
+    OLDEST_OPSET,
     OUTPUT_NAMES,
     ExportError,
     onnx_model,
@@ -27,14 +25,12 @@ from skae.exporting.onnx_model import (
     required_packages,
 )
 from skae.exporting.pipeline import pipeline_model
+from skae.state.replacing import replaced
 from skae.state.version import __version__
 
 __all__ = ["ExportError", "to_onnx"]
 
-_OLDEST_OPSET = 18
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-_MOST_ROWS = 1000
-_FEWEST_ROWS = 10
 
 
 def to_onnx(
@@ -46,7 +42,7 @@ def to_onnx(
     y=None,
     with_y=None,
     dtype="float32",
-    opset=_OLDEST_OPSET,
+    opset=OLDEST_OPSET,
 ):
     """A fitted method as an ONNX model, in X's own units and for any batch size.
 
@@ -140,7 +136,8 @@ def to_onnx(
     model.producer_name, model.producer_version = "skae", __version__
     model.metadata_props.add(key="skae_version", value=__version__)
     if path is not None:
-        _write(model, path)
+        with replaced(path) as draft:
+            draft.write_bytes(model.SerializeToString())
     return model
 
 
@@ -165,9 +162,7 @@ def _of_estimator(estimator, methods, X, y, with_y, dtype, opset):
 def _of_pipeline(estimator, methods, X, dtype, opset):
     """The checked model of a Pipeline or the like."""
     required_packages()
-    n_rows = _FEWEST_ROWS, _MOST_ROWS
-    options = {"dtype": dtype, "opset": opset, "n_rows": n_rows, "is_tie": _is_tie}
-    return pipeline_model(estimator, methods, X, **options)
+    return pipeline_model(estimator, methods, X, dtype=dtype, opset=opset)
 
 
 def _methods(estimator, method) -> tuple[str, ...]:
@@ -190,9 +185,9 @@ def _methods(estimator, method) -> tuple[str, ...]:
 def _check_options(dtype, opset) -> None:
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be one of {list(_DTYPES)}; got {dtype!r}.")
-    if isinstance(opset, bool) or not isinstance(opset, int) or opset < _OLDEST_OPSET:
+    if isinstance(opset, bool) or not isinstance(opset, int) or opset < OLDEST_OPSET:
         raise ValueError(
-            f"opset must be an integer of at least {_OLDEST_OPSET}; got {opset!r}."
+            f"opset must be an integer of at least {OLDEST_OPSET}; got {opset!r}."
         )
 
 
@@ -223,7 +218,10 @@ def _takes_y(estimator, functions, with_y, y) -> bool:
     if with_y is None or with_y:
         return True
     if y is not None:
-        raise ValueError("y is given, but with_y=False exports a model without it.")
+        raise ValueError(
+            "with_y=False exports a model without y, but y was passed; leave out one "
+            "of them."
+        )
     needing = [name for name, each in functions.items() if each.requires_y]
     if needing:
         raise ValueError(
@@ -239,7 +237,8 @@ def _examples(function, X, y, takes_y, dtype) -> list[torch.Tensor]:
     if X is not None:
         samples = _samples(X)
         function.input.to_model(samples)
-        conditions = [each[_cycle(len(samples), len(each))] for each in conditions]
+        rows = torch.arange(len(samples), device="cpu")
+        conditions = [each[rows % len(each)] for each in conditions]
     if y is not None:
         conditions = [_condition(function.condition, y)]
         if X is None or len(conditions[0]) != len(samples):
@@ -248,7 +247,7 @@ def _examples(function, X, y, takes_y, dtype) -> list[torch.Tensor]:
                 f"{len(conditions[0])} for {'no' if X is None else len(samples)} rows."
             )
     inputs = [samples, *conditions] if takes_y else [samples]
-    rows = _cycle(min(max(len(samples), _FEWEST_ROWS), _MOST_ROWS), len(samples))
+    rows = torch.from_numpy(rows_to_check(len(samples)))
     inputs = [each[rows].contiguous() for each in inputs]
     is_number = takes_y and function.condition.classes is None
     wide = len(inputs) if is_number else 1
@@ -256,7 +255,7 @@ def _examples(function, X, y, takes_y, dtype) -> list[torch.Tensor]:
 
 
 def _samples(X) -> torch.Tensor:
-    """Samples of the user as a tensor."""
+    """The user's samples as a tensor."""
     X = X.toarray() if sparse.issparse(X) else X
     try:
         samples = np.array(X, dtype=np.float64)
@@ -271,10 +270,6 @@ def _samples(X) -> torch.Tensor:
     return torch.from_numpy(samples)
 
 
-def _cycle(n_rows, period) -> torch.Tensor:
-    return torch.arange(n_rows, device="cpu") % period
-
-
 def _condition(condition, y) -> torch.Tensor:
     """y as a conditional module takes it."""
     if condition.classes is None:
@@ -283,7 +278,7 @@ def _condition(condition, y) -> torch.Tensor:
     unknown = ~np.isin(y, condition.classes)
     if unknown.any():
         raise ValueError(
-            f"y must be of the classes seen in fit, {condition.classes.tolist()}; got "
+            f"y must be of the classes of the fit, {condition.classes.tolist()}; got "
             f"{np.unique(y[unknown]).tolist()}."
         )
     numbers = torch.from_numpy(np.searchsorted(condition.classes, y))
@@ -302,9 +297,9 @@ def _as_user_has(function, examples) -> tuple[np.ndarray, ...]:
 
 
 def _reference(estimator, functions, method, *inputs):
-    """What the estimator gives, or whether labels are ties."""
+    """The estimator's result, or, without a method, whether labels are ties."""
     if method is None:
-        return _is_tie(estimator, *inputs)
+        return is_tie(estimator, *inputs)
     if method != "sample":
         return getattr(estimator, method)(*inputs)
     if hasattr(estimator, "inverse_transform"):
@@ -315,34 +310,6 @@ def _reference(estimator, functions, method, *inputs):
     conditions = [_condition(function.condition, each) for each in y]
     with torch.no_grad():
         return function(torch.from_numpy(samples), *conditions).numpy()
-
-
-def _is_tie(estimator, labels, X) -> np.ndarray:
-    """Whether these labels are as good as those of the estimator, up to rounding."""
-    if hasattr(estimator, "predict_proba"):
-        probabilities = estimator.predict_proba(X)
-        # Labels of the model may be of another type.
-        places = np.searchsorted(
-            estimator.classes_, labels.astype(estimator.classes_.dtype)
-        )
-        own = probabilities[np.arange(len(places)), places]
-        return own >= probabilities.max(axis=1) - SPREAD_TOLERANCE
-    margins = np.abs(estimator.decision_function(X))
-    return margins <= SPREAD_TOLERANCE * margins.max()
-
-
-def _write(model, path) -> None:
-    """Replace the file in one step, or leave it as it was."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(model.SerializeToString())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 register_converters(estimator_classes(), to_onnx)

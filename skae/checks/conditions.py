@@ -103,7 +103,7 @@ class Classes:
         if unknown.any():
             others = " and others" if self.width > _SHOWN else ""
             raise ValueError(
-                "y must be of the classes seen in fit, "
+                "y must be of the classes of the fit, "
                 f"{self.classes[:_SHOWN].tolist()}{others}; got "
                 f"{np.unique(y[unknown])[:_SHOWN].tolist()}."
             )
@@ -155,7 +155,7 @@ class Numbers:
         values = _numbers(y)
         if values.shape[1] != len(self.mean):
             raise ValueError(
-                f"y must have the {len(self.mean)} columns seen in fit; got "
+                f"y must have the {len(self.mean)} columns of the fit; got "
                 f"{values.shape[1]}."
             )
         scaled = (values - self.mean) / self.scale

@@ -26,6 +26,7 @@ from skae.checks.rows import (
     unchanged_on_error,
 )
 from skae.checks.weights import training_weights
+from skae.estimators.exported_autoencoder import ExportedAutoencoder
 from skae.estimators.parameters import (
     DecayParameters,
     at_least,
@@ -33,7 +34,6 @@ from skae.estimators.parameters import (
     estimator,
     parameter,
 )
-from skae.estimators.torch_methods import TorchMethods
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.resolve import Parts, part_of
@@ -57,7 +57,10 @@ _PCA_ATTRIBUTES = (
 
 @estimator
 class BaseAutoencoder(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, TorchMethods, DecayParameters
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ExportedAutoencoder,
+    DecayParameters,
 ):
     """What all autoencoders share.
 

@@ -140,7 +140,7 @@ default="relu"
         Z = self._codes(Z)
         if y is None:
             raise ValueError(
-                "y must be given: codes do not hold what the samples are to be."
+                "y must be passed: codes do not hold what the samples are to be."
             )
         condition = self._condition(y, len(Z), single=True)
         return self._decoded(Z, condition, dtype=self._dtype)
@@ -276,8 +276,8 @@ default=None
         """Bound of log p(x, y) of each row and class."""
         if not isinstance(self._context, Classes):
             raise ValueError(
-                f"y must be given: this {type(self).__name__} was fitted with numbers, "
-                "over which nothing can be summed."
+                f"y must be passed: this {type(self).__name__} was fitted with "
+                "numbers, over which nothing can be summed."
             )
         n_rows, classes = rows.shape[0], self._context.classes
         bounds = [

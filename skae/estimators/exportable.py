@@ -1,9 +1,8 @@
 """`Exportable`: fitted methods as torch modules, for any estimator.
 
-A subclass says in ``_exports`` which methods it has as `FittedFunction`, by name; the
-first is the one that people want most. `TorchMethods` does so for everything
-that `BaseAutoencoder` has; conditional and generative estimators and the classifier add
-theirs. What modules compute is in ``skae/exporting``.
+A subclass returns its methods as `FittedFunction` by name from ``_exports``, see
+`ExportedAutoencoder`, `ExportedClassifier`, `ExportedDetector` and `ExportedGAN`. What
+modules compute is in ``skae/exporting``.
 """
 
 import copy
@@ -21,22 +20,22 @@ _N_EXAMPLES = 10
 _REASONS = {
     "augment": "it draws random numbers",
     "corrupt": "it draws random numbers",
-    "interpolate": "it is inverse_transform of codes on a way between two codes",
+    "interpolate": "it is inverse_transform of codes between two codes",
     "score": "it is one number for all rows; use score_samples",
 }
 
 
 class Exportable:
-    """Estimators whose fitted methods can be taken out of scikit-learn."""
+    """Base of estimators whose fitted methods are available as torch modules."""
 
     @isolated
     def to_torch(self, method="transform"):
         """A fitted method as a torch module, in X's own units.
 
-        The module takes what the method takes, as tensors, and gives what it gives:
+        The module takes the method's arguments as tensors and returns its result:
         images and sequences in their shape, flat rows too, codes for
         ``inverse_transform`` and ``sample``. A conditional model takes y as a second
-        input, optional where it is for the method: labels, or numbers of ``classes_``
+        input, optional where the method has it so: labels, or numbers of ``classes_``
         where labels are strings. Sequences come padded with NaN, never as lists.
 
         Parameters
@@ -103,7 +102,7 @@ class Exportable:
         return samples, condition.examples(_N_EXAMPLES, generator)
 
     def _refusal(self, method, functions):
-        """Why there is no such module, and which there are."""
+        """Why there is no such module, and which modules there are."""
         name = type(self).__name__
         offered = ", ".join(map(repr, functions))
         reason = _REASONS.get(method) if hasattr(self, method) else None

@@ -1,4 +1,4 @@
-"""What a classifier offers as torch modules: labels, probabilities, codes."""
+"""Methods of a classifier as torch modules: labels, probabilities, codes."""
 
 from skae.estimators.classifying import Classifying
 from skae.exporting.ends import CodeUnits, Labels, Scores

@@ -1,4 +1,4 @@
-"""What a detector offers as torch modules: scores, labels, p-values.
+"""Methods of a detector as torch modules: scores, labels, p-values.
 
 `AEOutlierDetector` inherits it; what the modules compute is in
 `skae.exporting.detection`.
@@ -72,42 +72,41 @@ default="score_samples"
     def _exports(self):
         scores, calibration = self._score_function(), self._calibration
         penalty = None if self._missing is None else Penalty(self._missing)
-        verdicts = {
+        decisions = {
             "score_samples": (Offset(0.0), Scores()),
             "decision_function": (Offset(self.offset_), Scores()),
             "predict": (Inlier(self.offset_, calibration), Labels(_LABELS)),
             "p_values": (PValue(calibration), Scores(step=calibration.largest_step)),
         }
         return {
-            name: Detection(scores, penalty, *verdict)
-            for name, verdict in verdicts.items()
+            name: Detection(scores, penalty, *decision)
+            for name, decision in decisions.items()
         }
 
     def _score_function(self):
-        """The module of what the scorer says, without the missing values' part."""
-        judge = self._judge
-        if judge is None:
+        """The scores as a module, without the penalty for missing values."""
+        estimator = self._inner_estimator
+        if estimator is None:
             units = self._scorer.units
             rows = RowUnits(units.center, units.linear_scale)
             return FittedFunction(rows, EnsembleScore(self._scorer), Scores())
-        if not isinstance(judge, Exportable):
+        if not isinstance(estimator, Exportable):
             raise ValueError(
-                f"estimator={type(judge).__name__}() has no to_torch: only "
-                "autoencoders of skae can be modules."
+                f"estimator={type(estimator).__name__}() has no to_torch; a detector "
+                "is a module with an autoencoder of skae as its estimator, or without."
             )
-        return judge.to_torch("score_samples")
+        return estimator.to_torch("score_samples")
 
     @property
-    def _judge(self):
-        """The fitted autoencoder that judges rows, or None."""
-        judge = getattr(self, "estimator_", None)
-        return judge.estimator if isinstance(judge, FrozenEstimator) else judge
+    def _inner_estimator(self):
+        """The fitted autoencoder whose scores are taken, or None."""
+        estimator = getattr(self, "estimator_", None)
+        is_frozen = isinstance(estimator, FrozenEstimator)
+        return estimator.estimator if is_frozen else estimator
 
     @property
     def _device(self):
-        judge = self._judge
-        return (
-            self._scorer.device
-            if judge is None
-            else next(judge.net_.parameters()).device
-        )
+        estimator = self._inner_estimator
+        if estimator is None:
+            return self._scorer.device
+        return next(estimator.net_.parameters()).device

@@ -1,4 +1,4 @@
-"""What a GAN offers as torch modules: samples of given noise, values of its critic."""
+"""Methods of a GAN as torch modules: samples from noise, values of its critic."""
 
 from skae.estimators.trained import SingleTraining
 from skae.exporting.conditions import Unconditioned, conditional
@@ -16,20 +16,20 @@ class ExportedGAN(SingleTraining):
         net, noise = self.net_, CodeUnits(self.n_components_)
         rows = self._row_units(is_share=net.generator.is_confined)
         value = CriticValue(net.critic)
-        look = CriticValue(net.critic, is_probability=net.loss.probability)
+        probability = CriticValue(net.critic, is_probability=net.loss.probability)
         functions = {
             "sample": FittedFunction(noise, net.generator, rows),
             "score_samples": FittedFunction(rows, value, Scores()),
-            "discriminate": FittedFunction(rows, look, Scores()),
+            "discriminate": FittedFunction(rows, probability, Scores()),
         }
         context = self._context
         if context is None:
             return functions
-        # Without y the critic judges rows alone; the generator needs one.
+        # The critic has values without y too; the generator needs it.
         width = context.width
         without = {
             "score_samples": Unconditioned(value, width),
-            "discriminate": Unconditioned(look, width),
+            "discriminate": Unconditioned(probability, width),
         }
         return {
             name: conditional(function, context, without.get(name))

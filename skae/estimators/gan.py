@@ -356,7 +356,8 @@ default=None
         if self._context is None:
             if y is not None:
                 raise ValueError(
-                    f"y is given, but this {type(self).__name__} was fitted without y."
+                    f"y was passed, but this {type(self).__name__} was fitted without "
+                    "y; leave it out."
                 )
             return None
         if y is None:

@@ -161,7 +161,7 @@ class Augmenting:
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Classes seen in fit.
+            Classes of the fit.
         n_per_class : int
             Synthetic rows of each class of y; as many as there are real ones is a good
             start.

@@ -202,13 +202,13 @@ class TrainedEstimator(
     def _row_units(self, **options) -> RowUnits:
         """The end where rows of X enter or leave a module."""
         units = self.units_
-        known_shape = getattr(self, "sample_shape_", None)
+        training_shape = getattr(self, "sample_shape_", None)
         return RowUnits(
             units.center,
             units.scale,
             units.constant,
             shape=self._input_shape,
-            known_shape=known_shape or self._input_shape,
+            training_shape=training_shape or self._input_shape,
             is_complete=True,
             **options,
         )

@@ -1,4 +1,4 @@
-"""The condition y of conditional models as a tensor, and what is done without one.
+"""The condition y of conditional models as a tensor, and results without one.
 
 `condition_of` encodes y as `skae.checks.conditions` does; `conditional` makes fitted
 functions of a model take it. Classes come as their labels where those are numbers, else
@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.checks.conditions import Classes
-from skae.exporting.ends import Labels, own, standard_normal
+from skae.exporting.ends import Labels, float64_copy, standard_normal
 from skae.exporting.fitted_function import FittedFunction
 
 __all__ = [
@@ -37,9 +37,9 @@ def conditional(function: FittedFunction, context, without=None) -> FittedFuncti
         Its body takes a context.
     context : Classes or Numbers
     without : Module, optional
-        What is computed of x when y is left out; left out itself, y is required.
+        Computed of x when y is left out; None where y is required.
     """
-    body = Either(function.body, without)
+    body = OptionalContext(function.body, without)
     return FittedFunction(function.input, body, function.output, condition_of(context))
 
 
@@ -92,8 +92,8 @@ class NumberCondition(nn.Module):
         super().__init__()
         self.value_shape = context.value_shape
         self.width = context.width
-        self.register_buffer("mean", own(context.mean))
-        self.register_buffer("scale", own(context.scale))
+        self.register_buffer("mean", float64_copy(context.mean))
+        self.register_buffer("scale", float64_copy(context.scale))
 
     def examples(self, n_samples: int, generator: Generator) -> Tensor:
         """Numbers around their mean."""
@@ -105,19 +105,19 @@ class NumberCondition(nn.Module):
         y = y if y.ndim > 1 else y[:, None]
         if y.shape[1] != len(self.mean):
             raise ValueError(
-                f"y must have the {len(self.mean)} columns seen in fit; got "
+                f"y must have the {len(self.mean)} columns of the fit; got "
                 f"{y.shape[1]}."
             )
         scaled = (y.double() - self.mean) / self.scale
         return torch.cat([scaled, torch.ones_like(scaled[:, :1])], 1).float()
 
 
-class Either(nn.Module):
+class OptionalContext(nn.Module):
     """A function of rows and their context, or another one of rows alone."""
 
-    def __init__(self, given: nn.Module, without: nn.Module | None):
+    def __init__(self, body: nn.Module, without: nn.Module | None):
         super().__init__()
-        self.given = given
+        self.body = body
         self.without = without
 
     @property
@@ -127,17 +127,16 @@ class Either(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         if context is not None:
-            return self.given(x, context)
+            return self.body(x, context)
         if self.without is None:
             raise ValueError(
-                "y must be given: it says what the samples are to be, or, where the "
-                "model was fitted with numbers, cannot be summed over."
+                "y must be passed: this method has no result without a condition."
             )
         return self.without(x)
 
 
 class Unconditioned(nn.Module):
-    """A function for the context of zeros, which stands for an unknown one."""
+    """A function at the context of zeros, which stands for no condition."""
 
     def __init__(self, body: nn.Module, width: int):
         super().__init__()
@@ -163,7 +162,7 @@ class Joint(nn.Module):
     def __init__(self, bound: nn.Module, context: Classes):
         super().__init__()
         self.bound = bound
-        self.register_buffer("log_shares", own(context.shares).log())
+        self.register_buffer("log_shares", float64_copy(context.shares).log())
 
     def forward(self, x: Tensor) -> Tensor:
         hot = torch.eye(len(self.log_shares), dtype=x.dtype, device=x.device)

@@ -1,23 +1,24 @@
 """Converters of skl2onnx: estimators of skae as steps of a Pipeline in ONNX.
 
-`register_converters` tells skl2onnx how each class becomes a part of a graph, where
-that is installed. The parts come from the ``to_onnx`` that it is given and have passed
-its check; nothing here knows an estimator.
+`register_converters` registers with skl2onnx, where that is installed, how each class
+becomes a part of a graph. The parts come from the ``to_onnx`` that is passed and have
+been checked there; nothing here knows an estimator.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from skae.exporting.onnx_model import OLDEST_OPSET
+
 __all__ = ["register_converters"]
 
-_OLDEST_OPSET = 18
 _RECURRENT = "LSTM", "GRU", "RNN"
 # Place of the sequences' lengths among their inputs.
 _LENGTHS = 4
 
 
 def register_converters(classes: Sequence[type], to_onnx: Callable) -> None:
-    """Tell skl2onnx of classes; does nothing where it is not installed.
+    """Register converters for classes; does nothing where skl2onnx is not installed.
 
     Classes with ``predict_proba`` become classifiers, with the options of skl2onnx's
     own; those with ``decision_function`` detectors, with labels, decision values and,
@@ -140,9 +141,9 @@ def _insert(to_onnx, methods, scope, operator, container, outputs) -> None:
     from skl2onnx.common.data_types import FloatTensorType, guess_proto_type
 
     estimator = operator.raw_operator
-    if container.target_opset < _OLDEST_OPSET:
+    if container.target_opset < OLDEST_OPSET:
         raise ValueError(
-            f"target_opset must be at least {_OLDEST_OPSET} for "
+            f"target_opset must be at least {OLDEST_OPSET} for "
             f"{type(estimator).__name__}; got {container.target_opset}."
         )
     is_single = all(isinstance(each.type, FloatTensorType) for each in operator.inputs)
@@ -158,12 +159,12 @@ def _insert(to_onnx, methods, scope, operator, container, outputs) -> None:
     model = add_prefix(model, f"{scope.get_unique_operator_name('skae')}_")
     graph = model.graph
     names = [each.onnx_name for each in operator.inputs]
-    given = names[0]
+    columns = names[0]
     if len(names) > 1:
-        given = scope.get_unique_variable_name("columns")
-        container.add_node("Concat", names, given, axis=1)
+        columns = scope.get_unique_variable_name("columns")
+        container.add_node("Concat", names, columns, axis=1)
     kind = TensorProto.FLOAT if is_single else TensorProto.DOUBLE
-    container.add_node("Cast", given, graph.input[0].name, to=kind)
+    container.add_node("Cast", columns, graph.input[0].name, to=kind)
     container.nodes.extend(graph.node)
     container.initializers.extend(graph.initializer)
     for each in model.opset_import:
@@ -173,7 +174,7 @@ def _insert(to_onnx, methods, scope, operator, container, outputs) -> None:
 
 
 def _connect(container, inner, outer: str, kind: int) -> None:
-    """Give a value of a graph out in the type that an operator has declared."""
+    """Output a value of a graph in the type that an operator has declared."""
     if inner.type.tensor_type.elem_type == kind:
         container.add_node("Identity", inner.name, outer)
     else:

@@ -1,6 +1,6 @@
 """What methods of an outlier detector compute, from X to scores, labels and p-values.
 
-`Detection` puts a verdict behind a function of X that gives scores: the ensemble's, of
+`Detection` adds a decision to a function of X that computes scores: the ensemble's, of
 which `EnsembleScore` is the body, or the ``score_samples`` of an autoencoder. The
 formulas are those of ``skae/outliers``; nothing here knows an estimator.
 """
@@ -19,27 +19,27 @@ from skae.statistics.ranks import n_below
 
 __all__ = ["Detection", "EnsembleScore", "Inlier", "Offset", "Penalty", "PValue"]
 
-# Of a score: what its rounding may change. A training row sets the threshold, and must
-# not be flagged by rounding.
+# Share of a score that rounding may change: the training row that sets the threshold
+# must not be flagged by it.
 _ROUNDING = 1e-6
 
 
 class Detection(nn.Module):
-    """Scores of samples, less what missing values take off, and a verdict on them.
+    """A decision on the scores of samples, after a penalty for missing values.
 
     Parameters
     ----------
     scores : FittedFunction
         Of X, higher for more normal samples.
     penalty : Penalty or None
-    verdict : Module
+    decision : Module
         Of float64 scores.
     output : Module
-        The end of what the verdict gives.
+        The end of the decision's results.
 
     Shape
     -----
-    X : what ``scores`` takes; ``(batch,)`` comes back.
+    X : as for ``scores``; results : ``(batch,)``.
     """
 
     example_inputs: tuple[Tensor, ...] = ()
@@ -50,34 +50,34 @@ class Detection(nn.Module):
         self,
         scores: nn.Module,
         penalty: "Penalty | None",
-        verdict: nn.Module,
+        decision: nn.Module,
         output: nn.Module,
     ):
         super().__init__()
         self.scores: Any = scores
         self.penalty: Any = penalty
-        self.verdict: Any = verdict
+        self.decision: Any = decision
         self.output: Any = output
 
     @property
     def input(self) -> Any:
-        """The end where samples come in."""
+        """The end of the samples."""
         return self.scores.input
 
     def forward(self, X: Tensor) -> Tensor:
-        return self.judged(self.scored(X), X.dtype)
+        return self.decide(self.score(X), X.dtype)
 
-    def scored(self, X: Tensor) -> Tensor:
-        """Scores, float64, the same for all verdicts of a detector."""
+    def score(self, X: Tensor) -> Tensor:
+        """Scores, float64, the same for all decisions of a detector."""
         scores, entries = self.scores(X).double(), X.flatten(1)
         if self.penalty is not None:
             scores = scores - self.penalty(entries.isnan())
         # Detectors refuse infinity.
         return scores.masked_fill(entries.isinf().any(1), torch.nan)
 
-    def judged(self, scores: Tensor, dtype: torch.dtype) -> Tensor:
-        """The verdict on scores of samples in this dtype."""
-        return self.output.to_user(self.verdict(scores), dtype)
+    def decide(self, scores: Tensor, dtype: torch.dtype) -> Tensor:
+        """The decision on scores of samples in this dtype."""
+        return self.output.to_user(self.decision(scores), dtype)
 
 
 class EnsembleScore(nn.Module):
@@ -99,7 +99,7 @@ class EnsembleScore(nn.Module):
         return -self.scorer.errors(logarithmic(z, self.limit).float())
 
     def get_extra_state(self) -> Tensor:
-        """By which another ensemble is recognised: the members' typical errors."""
+        """The members' typical errors, by which another ensemble is recognised."""
         return torch.cat([member.typical for member in self.scorer.members])
 
     def set_extra_state(self, state: Tensor) -> None:
@@ -123,7 +123,7 @@ class EnsembleScore(nn.Module):
         return module
 
     def _stack(self, scorer):
-        """Take a scorer over with its members side by side, not first when exported."""
+        """Stack the members now: an export cannot trace it."""
         scorer.ensemble  # noqa: B018
         self.scorer = scorer
 
@@ -133,7 +133,7 @@ class EnsembleScore(nn.Module):
 
 
 class Penalty(nn.Module):
-    """What missing values take off the scores of new rows.
+    """The penalty for missing values, subtracted from the scores of new rows.
 
     Shape
     -----

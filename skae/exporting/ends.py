@@ -1,8 +1,8 @@
 """Where a fitted method begins and ends: between the user's units and the model's.
 
-Each end is a module of buffers with ``sample_shape``, the shape of one sample as the
-user has it. An end that takes values in has ``to_model(X)`` and ``is_valid(x)``, one
-that gives them back ``to_user(out, dtype, shape)``. Centres are subtracted in float64,
+Each end is a module of buffers with ``sample_shape``, the shape of one sample in the
+user's units. The input end has ``to_model(X)`` and ``is_valid(x)``, the output end
+``to_user(out, dtype, shape)``. Centres are subtracted in float64,
 as estimators do, so that columns of large offsets keep their digits. Ends know nothing
 of what lies between.
 """
@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from torch import Generator, Tensor, nn
 
-__all__ = ["CodeUnits", "Labels", "RowUnits", "Scores", "own", "standard_normal"]
+__all__ = [
+    "CodeUnits",
+    "Labels",
+    "RowUnits",
+    "Scores",
+    "float64_copy",
+    "standard_normal",
+]
 
 
 class RowUnits(nn.Module):
@@ -22,17 +29,17 @@ class RowUnits(nn.Module):
     center : ndarray of shape (n_features,)
     scale : float or ndarray of shape (n_features,)
     constant : ndarray of shape (n_features,), optional
-        What columns come back as; NaN for those that the model decides.
+        Values of columns in the output; NaN for those that the model computes.
     shape : tuple of int, optional
-        Of a sample that belongs to no row; flat where left out.
-    known_shape : tuple of int, optional
-        Shape, apart from axes of one, in which samples may come besides flat ones.
+        Of samples in the output that come from no input; flat by default.
+    training_shape : tuple of int, optional
+        Shape of the input, up to axes of size one; flat samples are accepted too.
     is_share : bool, default=False
-        Whether values are clipped to [0, 1] on their way back.
+        Whether values in the output are clipped to [0, 1].
     is_complete : bool, default=False
-        Whether rows with NaN or infinity are none, see ``is_valid``.
+        Whether rows with NaN or infinity are invalid, see ``is_valid``.
     steps : (n_steps, n_step_features), optional
-        Of sequences, which are complete where NaN is in whole steps at their end only.
+        Of sequences, which are valid where NaN fills whole steps at the end only.
 
     Shape
     -----
@@ -51,20 +58,20 @@ class RowUnits(nn.Module):
         constant=None,
         *,
         shape: tuple[int, ...] | None = None,
-        known_shape: tuple[int, ...] | None = None,
+        training_shape: tuple[int, ...] | None = None,
         is_share: bool = False,
         is_complete: bool = False,
         steps: tuple[int, ...] | None = None,
     ):
         super().__init__()
-        center = own(center)
-        columns = own(scale).expand(len(center)).clone()
+        center = float64_copy(center)
+        columns = float64_copy(scale).expand(len(center)).clone()
         self.register_buffer("center", center)
         self.register_buffer("columns", columns)
-        constant = None if constant is None else own(constant)
+        constant = None if constant is None else float64_copy(constant)
         self.register_buffer("constant", constant)
         self.sample_shape = shape or (len(center),)
-        self.known_shape = known_shape or self.sample_shape
+        self.training_shape = training_shape or self.sample_shape
         self.is_share = is_share
         self.is_complete = is_complete
         self.steps = steps
@@ -86,10 +93,11 @@ class RowUnits(nn.Module):
         """
         shape, n_features = tuple(X.shape[1:]), len(self.center)
         is_flat = shape == (n_features,)
-        if not is_flat and _without_ones(shape) != _without_ones(self.known_shape):
+        if not is_flat and _without_ones(shape) != _without_ones(self.training_shape):
+            sizes = ", ".join(map(str, self.training_shape))
             raise ValueError(
-                f"X must have the shape (batch, {', '.join(map(str, self.known_shape))}"
-                f") or (batch, {n_features}); got {tuple(X.shape)}."
+                f"X must have the shape (batch, {sizes}) or (batch, {n_features}); got "
+                f"{tuple(X.shape)}."
             )
         return (X.flatten(1).double() - self.center) / self.columns
 
@@ -117,7 +125,7 @@ class RowUnits(nn.Module):
 
 
 class CodeUnits(nn.Module):
-    """Codes in the units that ``transform`` gives, divided by their scale inside.
+    """Codes in the units of ``transform`` outside, divided by their scale inside.
 
     Shape
     -----
@@ -129,7 +137,7 @@ class CodeUnits(nn.Module):
     def __init__(self, n_components: int, scale: float = 1.0):
         super().__init__()
         self.sample_shape = (n_components,)
-        self.register_buffer("scale", own(scale))
+        self.register_buffer("scale", float64_copy(scale))
 
     def examples(self, n_samples: int, generator: Generator) -> Tensor:
         """Standard normal codes of the model, on the end's device."""
@@ -166,7 +174,7 @@ class Scores(nn.Module):
     ----------
     *sample_shape : int
     step : float, default=0.0
-        By which results jump where rounding changes what they come from.
+        How far a result may jump where rounding changes the score that it is made of.
     """
 
     def __init__(self, *sample_shape: int, step: float = 0.0):
@@ -212,7 +220,7 @@ def is_bool(classes: np.ndarray) -> bool:
     return classes.dtype.kind == "b"
 
 
-def own(values) -> Tensor:
+def float64_copy(values) -> Tensor:
     """A copy in float64 on the CPU."""
     return torch.tensor(values, dtype=torch.float64, device="cpu")
 

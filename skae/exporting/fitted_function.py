@@ -23,14 +23,14 @@ class FittedFunction(nn.Module):
     body : Module
         ``body(x)``, or ``body(x, context)`` with a condition.
     output : Module
-        End with ``to_user``; that of the input where samples come back as they came.
+        End with ``to_user``; that of the input where samples keep their shape.
     condition : Module, optional
         Encodes y, shape ``(batch, n_context)``.
 
     Attributes
     ----------
     example_inputs : tuple of Tensor
-        A few samples like the training ones, and their y.
+        A few samples around the training mean, and their y.
 
     Shape
     -----
@@ -67,7 +67,7 @@ class FittedFunction(nn.Module):
 
     @property
     def requires_y(self) -> bool:
-        """Whether y has to be given."""
+        """Whether y is required."""
         return self.condition is not None and self.body.requires_context
 
     def forward(self, X: Tensor, y: Tensor | None = None) -> Tensor:
@@ -79,8 +79,8 @@ class FittedFunction(nn.Module):
             _check_without(y)
         elif y is not None:
             inputs.append(self.condition(y).to(x.dtype))
-            is_known = inputs[1].any(1)
-            is_valid = is_known if is_valid is None else is_valid & is_known
+            has_class = inputs[1].any(1)
+            is_valid = has_class if is_valid is None else is_valid & has_class
         out = self.output.to_user(self.body(*inputs), X.dtype, shape)
         if is_valid is None or not out.is_floating_point():
             return out
@@ -95,7 +95,7 @@ class FittedFunction(nn.Module):
 
 
 class Chain(nn.Module):
-    """Fitted functions, each of what the one before gives."""
+    """Fitted functions, each of the result of the one before."""
 
     example_inputs: tuple[Tensor, ...] = ()
     condition = None
@@ -124,4 +124,6 @@ class Chain(nn.Module):
 
 def _check_without(y) -> None:
     if y is not None:
-        raise ValueError("y is given, but this model was fitted without a condition.")
+        raise ValueError(
+            "y was passed, but this model was fitted without a condition; leave out y."
+        )

@@ -1,7 +1,7 @@
 """What fitted methods compute inside, between the ends: functions of model rows.
 
 Each class is one formula, ``forward(x)`` or ``forward(x, context)``, and shares the
-trained modules that it is made of. Units and conditions it does not know.
+trained modules that it is made of. Nothing here knows units or conditions.
 """
 
 import math
@@ -34,7 +34,7 @@ def without_training(net: Autoencoder) -> Autoencoder:
 
 
 class Code(nn.Module):
-    """The code of rows, the location where it is drawn."""
+    """The code of rows; the mean of q(z | x) where codes are random."""
 
     def __init__(self, net: Autoencoder):
         super().__init__()
@@ -57,7 +57,7 @@ class Decoded(nn.Module):
 
 
 class Reconstruction(nn.Module):
-    """Rows through code and decoder; what is missing stays so."""
+    """Rows, encoded and decoded; missing entries stay missing."""
 
     def __init__(self, net: Autoencoder):
         super().__init__()
@@ -85,7 +85,7 @@ class LogLikelihood(nn.Module):
 
 
 class Bound(nn.Module):
-    """Importance-weighted bound of the log-density of rows, with draws that are fixed.
+    """Importance-weighted bound of the log-density of rows, with fixed draws.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class Bound(nn.Module):
 
 
 class CriticValue(nn.Module):
-    """How real rows look to a critic; as a probability where it gives log odds."""
+    """The critic's value of rows, or its probability that they are real."""
 
     def __init__(self, critic: nn.Module, *, is_probability: bool = False):
         super().__init__()

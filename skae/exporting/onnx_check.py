@@ -1,7 +1,7 @@
 """Whether an ONNX model computes what the estimator does, in ONNX Runtime.
 
-`check_model` runs both on sample rows, one at a time and several. What is written to a
-file has passed it.
+`check_model` runs both on the samples of `rows_to_check`, in batches of one and more.
+What is written to a file has passed it.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,14 @@ from torch import nn
 from skae.exporting.ends import Labels, RowUnits, Scores
 from skae.exporting.onnx_model import OUTPUT_NAMES, ExportError, required_packages
 
-__all__ = ["SPREAD_TOLERANCE", "check_model"]
+__all__ = ["check_model", "is_tie", "rows_to_check"]
 
 # Of the spread of the results, and of each value: rounding of single precision.
-SPREAD_TOLERANCE = 1e-5
+_SPREAD_TOLERANCE = 1e-5
 _VALUE_TOLERANCE = 1e-6
 _TINY = 1e-30
 _BATCHES = (1, 2, 7)
+_MOST_ROWS = 1000
 
 
 def check_model(model, functions: Mapping[str, nn.Module], inputs, reference) -> None:
@@ -39,7 +40,7 @@ def check_model(model, functions: Mapping[str, nn.Module], inputs, reference) ->
     Raises
     ------
     ExportError
-        When a result differs by more than `SPREAD_TOLERANCE` of its spread.
+        When a result differs by more than 1e-5 of the spread.
     """
     results = _run(model, inputs)
     for method, function in functions.items():
@@ -59,6 +60,26 @@ def check_model(model, functions: Mapping[str, nn.Module], inputs, reference) ->
             elif isinstance(function.output, Scores):
                 step = function.output.step
             _check_numbers(method, result, expected, unit, step)
+
+
+def rows_to_check(n_samples: int) -> np.ndarray:
+    """Numbers of the samples that are checked: the first 1,000, repeated if few."""
+    n_rows = min(max(n_samples, sum(_BATCHES)), _MOST_ROWS)
+    return np.arange(n_rows) % n_samples
+
+
+def is_tie(estimator, labels, X) -> np.ndarray:
+    """Whether these labels are as good as those of the estimator, up to rounding."""
+    if hasattr(estimator, "predict_proba"):
+        probabilities = estimator.predict_proba(X)
+        # Labels of the model may be of another type.
+        places = np.searchsorted(
+            estimator.classes_, labels.astype(estimator.classes_.dtype)
+        )
+        own = probabilities[np.arange(len(places)), places]
+        return own >= probabilities.max(axis=1) - _SPREAD_TOLERANCE
+    margins = np.abs(estimator.decision_function(X))
+    return margins <= _SPREAD_TOLERANCE * margins.max()
 
 
 def _run(model, inputs) -> dict[str, np.ndarray]:
@@ -90,7 +111,7 @@ def _check_numbers(method, result, expected, unit, step) -> None:
     else:
         low, high = np.fmin.reduce(finite, axis=0), np.fmax.reduce(finite, axis=0)
         spread = np.fmax(high - low, unit)
-    tolerance = SPREAD_TOLERANCE * spread + _VALUE_TOLERANCE * np.abs(expected) + _TINY
+    tolerance = _SPREAD_TOLERANCE * spread + _VALUE_TOLERANCE * np.abs(expected) + _TINY
     tolerance += step
     with np.errstate(invalid="ignore"):
         difference = np.abs(result.astype(np.float64) - expected)
@@ -104,7 +125,7 @@ def _check_numbers(method, result, expected, unit, step) -> None:
     raise ExportError(
         f"{method} in ONNX Runtime gives {result[place]:.9g}, in skae "
         f"{expected[place]:.9g} for sample {place[0]}; {n_different} of "
-        f"{expected.size} values differ by more than {SPREAD_TOLERANCE:g} of their "
+        f"{expected.size} values differ by more than {_SPREAD_TOLERANCE:g} of their "
         "spread. Pass X, samples like those that will come, or dtype='float64'; a "
         "module of your own may have no faithful ONNX form."
     )

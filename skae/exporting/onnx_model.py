@@ -1,9 +1,9 @@
 """Torch modules of fitted methods as ONNX graphs.
 
 `onnx_model` traces modules and gives the graph names, labels that are strings, and
-metadata. Whether the graph computes the right numbers is `onnx_check`'s. Nothing here
-imports ONNX before it is called; exports run inside `quiet`, which puts loggers and
-warning filters back as they were.
+metadata. Whether the graph computes the right numbers is tested in `onnx_check`.
+Nothing here imports ONNX before it is called; exports run inside `quiet`, which
+restores loggers and warning filters.
 """
 
 import json
@@ -23,6 +23,7 @@ from skae.rows.isolation import isolated
 
 __all__ = [
     "FROM_CODES",
+    "OLDEST_OPSET",
     "OUTPUT_NAMES",
     "ExportError",
     "describe",
@@ -48,6 +49,7 @@ OUTPUT_NAMES = {
 }
 # Methods whose input is called Z; that of the others is X.
 FROM_CODES = ("inverse_transform", "sample")
+OLDEST_OPSET = 18
 _OLDEST_TORCH = (2, 6)
 _NOISY = ("torch.onnx", "torch.export", "onnxscript")
 # Warning filters and levels of loggers belong to the process.
@@ -68,8 +70,8 @@ class _Together(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if all(isinstance(function, Detection) for function in self.functions):
             # Traced once, which takes most of the time of an export.
-            scores, dtype = self.functions[0].scored(*inputs), inputs[0].dtype
-            return tuple(each.judged(scores, dtype) for each in self.functions)
+            scores, dtype = self.functions[0].score(*inputs), inputs[0].dtype
+            return tuple(each.decide(scores, dtype) for each in self.functions)
         return tuple(function(*inputs) for function in self.functions)
 
 
@@ -172,8 +174,8 @@ def _traced(module, inputs, names, results, opset):
         ) from error
     if _has_fixed_batch(program.model_proto):
         raise ExportError(
-            "A module of this estimator works for one number of rows only, by what "
-            "torch.export says; use x.shape[0] for the number of rows."
+            "torch.export fixes the number of rows in a module of this estimator; use "
+            "x.shape[0] for it, and no Python number."
         )
     _share(program.model)
     return program.model_proto
@@ -185,7 +187,7 @@ def _has_fixed_batch(model) -> bool:
 
 
 def _clean(model) -> None:
-    """Take out where nodes come from, and call the number of rows by its name."""
+    """Remove the origin of nodes, and call the number of rows "batch"."""
     graph = model.graph
     free = graph.input[0].type.tensor_type.shape.dim[0].dim_param
     values = [*graph.input, *graph.output, *graph.value_info]
@@ -209,7 +211,7 @@ def _share(model) -> None:
 
 
 def _name_labels(onnx, model, result, classes) -> None:
-    """Give strings out instead of their numbers."""
+    """Output strings instead of their numbers."""
     graph = model.graph
     number = f"{result}_number"
     _rename(graph, result, number)
@@ -237,8 +239,8 @@ def _take_labels(onnx, model, classes) -> None:
         default_int64=-1,
     )
     graph.node.insert(0, encoder)
-    given = next(each for each in graph.input if each.name == "y")
-    given.type.tensor_type.elem_type = onnx.TensorProto.STRING
+    y = next(each for each in graph.input if each.name == "y")
+    y.type.tensor_type.elem_type = onnx.TensorProto.STRING
     model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 3))
 
 
@@ -252,7 +254,7 @@ def _rename(graph, old, new) -> None:
 
 
 def describe(model, functions: Mapping[str, Any], class_name: str) -> None:
-    """Say in the metadata what a model is."""
+    """Write the class, the methods and the labels to a model's metadata."""
     onnx, _ = required_packages()
     model.doc_string = f"{', '.join(functions)} of a fitted skae.{class_name}"
     metadata = {

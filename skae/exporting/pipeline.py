@@ -1,10 +1,10 @@
 """Pipelines and searches as one ONNX model, by skl2onnx.
 
 `pipeline_model` converts and checks what is no estimator of skae itself but may have
-some as steps, which `skae.exporting.converters` has told skl2onnx of.
+some as steps, whose converters `skae.exporting.converters` registers with skl2onnx.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skae.exporting.ends import Labels, Scores
-from skae.exporting.onnx_check import check_model
+from skae.exporting.onnx_check import check_model, is_tie, rows_to_check
 from skae.exporting.onnx_model import OUTPUT_NAMES, ExportError, describe
 
 __all__ = ["pipeline_model"]
@@ -26,8 +26,6 @@ def pipeline_model(
     *,
     dtype: str,
     opset: int,
-    n_rows: tuple[int, int],
-    is_tie: Callable,
 ):
     """The checked graph of a fitted Pipeline, ColumnTransformer or search.
 
@@ -42,10 +40,6 @@ def pipeline_model(
     dtype : {"float32", "float64"}
         Of numbers in X.
     opset : int
-    n_rows : (int, int)
-        Fewest and most samples of the check.
-    is_tie : callable
-        ``is_tie(estimator, labels, X)`` says whether labels are as good as others.
 
     Returns
     -------
@@ -63,7 +57,7 @@ def pipeline_model(
     """
     check_is_fitted(estimator)
     methods, offered = _chosen(estimator, methods)
-    rows = _samples(estimator, X, dtype, n_rows)
+    rows = _samples(estimator, X, dtype)
     model = _converted(estimator, rows, offered, opset)
     _keep(model.graph, [OUTPUT_NAMES[name] for name in methods])
     functions = {name: _as_function(estimator, name) for name in methods}
@@ -103,7 +97,7 @@ def _converted(estimator, rows, offered, opset):
 
 
 def _chosen(estimator, methods) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The methods that were asked for, and those that there are."""
+    """The methods to export, and all that the model would have."""
     offered = _offered(estimator)
     methods = offered if methods is None else tuple(methods)
     if not {*methods} <= {*offered}:
@@ -123,31 +117,29 @@ def _offered(estimator) -> tuple[str, ...]:
     return ("predict",) if hasattr(estimator, "predict") else ("transform",)
 
 
-def _samples(estimator, X, dtype, n_rows):
+def _samples(estimator, X, dtype):
     """Samples for the check, numbers among them in the dtype of the model."""
     if X is None:
-        return _made_up(estimator, n_rows[0]).astype(dtype)
+        return _drawn(estimator).astype(dtype)
     if hasattr(X, "iloc"):
         floats = X.select_dtypes("floating").columns
         X = X.astype(dict.fromkeys(floats, dtype))
     else:
         X = np.asarray(X)
         X = X.astype(dtype) if X.dtype.kind == "f" else X
-    n_samples = _num_samples(X)
-    n_used = min(max(n_samples, n_rows[0]), n_rows[1])
-    return _safe_indexing(X, np.arange(n_used) % n_samples)
+    return _safe_indexing(X, rows_to_check(_num_samples(X)))
 
 
-def _made_up(estimator, n_rows):
+def _drawn(estimator):
     """Standard normal rows, in the units of a first step that has some."""
     if hasattr(estimator, "feature_names_in_") or not hasattr(
         estimator, "n_features_in_"
     ):
         raise ValueError(
-            f"X must be given, rows as this {type(estimator).__name__} was fitted to: "
-            "they say which columns the model has."
+            f"X must have rows as this {type(estimator).__name__} was fitted to, which "
+            "say what columns the model has; got None."
         )
-    shape = n_rows, estimator.n_features_in_
+    shape = len(rows_to_check(1)), estimator.n_features_in_
     rows = np.random.default_rng(0).normal(size=shape)
     pipeline = getattr(estimator, "best_estimator_", estimator)
     first = pipeline.steps[0][1] if hasattr(pipeline, "steps") else None
@@ -164,7 +156,7 @@ def _keep(graph, names) -> None:
 
 
 def _as_function(estimator, method):
-    """What the check and the metadata ask of a fitted function."""
+    """What the check and the metadata need of a fitted function."""
     is_label = method == "predict" and is_classifier(estimator)
     return SimpleNamespace(output=Labels(estimator.classes_) if is_label else Scores())
 

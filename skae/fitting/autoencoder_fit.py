@@ -22,7 +22,7 @@ from skae.parts.dense import Dense, DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
 from skae.statistics.pca import PCAResult, moments
 from skae.training.batches import Batches
-from skae.training.global_numbers import GlobalNumbers
+from skae.training.global_generators import GlobalGenerators
 from skae.training.held_out import HoldOut
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
@@ -276,7 +276,7 @@ class Fit(InitialModelFit):
             state=state,
             recording=self.recording,
             # Dropout in users' modules draws from torch's global generator only.
-            numbers=GlobalNumbers(self.generator, self.device)
+            global_generators=GlobalGenerators(self.generator, self.device)
             if self.architecture.draws_globally
             else None,
             callbacks=estimator.callbacks,

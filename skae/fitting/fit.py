@@ -18,7 +18,7 @@ from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
 from skae.rows.devices import full_precision, memory_for, resolve_device
 from skae.rows.tensors import permutation
-from skae.training.callbacks import acting, check_callbacks
+from skae.training.callbacks import check_callbacks, influential_callbacks
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
 
@@ -106,7 +106,7 @@ class BaseFit:
         return self.recording.open(
             given,
             self.device.type,
-            acting(self.estimator.callbacks),
+            influential_callbacks(self.estimator.callbacks),
             X=self.X,
             sample_weight=self.weight,
             condition=self.context,

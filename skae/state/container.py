@@ -6,8 +6,7 @@ nothing, runs nothing and takes about as much memory as the file has bytes: what
 would take more is refused by the look of its text, before it is parsed. What the tree
 means is the caller's business.
 
-A file is written beside its place and moved there in one step: whoever reads it sees
-the earlier file or the new one, also after a crash.
+Files are replaced in one step, see `skae.state.replacing`.
 """
 
 import hashlib
@@ -15,11 +14,8 @@ import json
 import math
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from skae.state.errors import ModelFileError
+from skae.state.replacing import replaced
 
 __all__ = [
     "FORMAT",
@@ -94,8 +91,11 @@ def write(path: str | os.PathLike, tree: Any, header: dict | None = None) -> Non
             f"What the state holds beside its arrays, {len(metadata)} characters, is "
             "too much to be read again."
         )
-    with _replaced(path) as draft:
-        save_file(writer.arrays, draft, metadata={_ENTRY: metadata})
+    try:
+        with replaced(path) as draft:
+            save_file(writer.arrays, draft, metadata={_ENTRY: metadata})
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def read(path: str | os.PathLike) -> tuple[Any, dict]:
@@ -153,27 +153,6 @@ def allowance(n_bytes: int) -> int:
 
 
 # Details
-
-
-@contextmanager
-def _replaced(path: str | os.PathLike) -> Iterator[Path]:
-    """A file beside the path, which takes its place at the end."""
-    # A link stays, and what it leads to is replaced.
-    path = Path(os.path.realpath(path))
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {path.parent}.")
-    draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
-    try:
-        yield draft
-        with open(draft, "rb+") as file:
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, draft)
-        os.replace(draft, path)
-    except SafetensorError as error:
-        raise OSError(f"{path} cannot be written: {error}") from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @contextmanager

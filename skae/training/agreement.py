@@ -1,4 +1,4 @@
-"""What an interrupted fit and one that continues it must have in common.
+"""What an interrupted fit and the fit that continues it must have in common.
 
 Facts are short texts, for messages, with a digest: of parameters, of the weights that
 a fit starts from, of the rows. `skae.training.checkpoint` keeps them in the file.
@@ -18,7 +18,7 @@ from skae.state.plain import to_plain
 
 __all__ = ["Facts", "differences", "digest", "facts_of_data", "facts_of_parameters"]
 
-# Of a name: a text for the user and a digest.
+# By name: a text for the user and a digest.
 Facts = dict[str, list[str]]
 
 # Parameters on which no result depends; the seed has a rule of its own.
@@ -46,7 +46,7 @@ def facts_of_parameters(estimator: Any) -> Facts:
 def facts_of_data(**arrays: Any) -> Facts:
     """Shape and dtype of arrays or CSR matrices, and a digest of rows spread over each.
 
-    None stands for what was not passed.
+    None for what the user did not pass.
     """
     facts = {}
     for name, values in arrays.items():
@@ -68,7 +68,7 @@ def facts_of_data(**arrays: Any) -> Facts:
 
 
 def differences(stored: Facts, facts: Facts) -> list[str]:
-    """In words, what differs."""
+    """What differs, as texts for an error message."""
     words = []
     for name in sorted({**stored, **facts}):
         before, now = (

@@ -1,8 +1,8 @@
 """What modules and callbacks keep in attributes of their own, beside weights.
 
-Numbers, tensors, arrays, containers of these, and generators are taken out and put
-back; objects that have ``state()`` and ``load(state)`` say themselves what theirs is.
-Functions, other objects and what shares the memory of weights are left alone.
+Checkpoints store and restore numbers, tensors, arrays, containers of these, generators
+and objects that have ``state()`` and ``load(state)``. Functions, other objects and
+what shares the memory of weights are left as they are.
 """
 
 from collections import deque
@@ -41,9 +41,9 @@ def attributes_of(thing: Any, shared: set[int] | None = None) -> tuple[dict, dic
     for name, value in vars(thing).items():
         if isinstance(thing, nn.Module) and name in _USUAL:
             continue
-        way = _way(value)
-        if way is not None:
-            stored[name] = {"own": to_plain(way[0](value))}
+        accessors = _accessors(value)
+        if accessors is not None:
+            stored[name] = {"own": to_plain(accessors[0](value))}
         elif _is_simple(value, shared or set()):
             stored[name] = {"value": to_plain(value)}
         else:
@@ -52,20 +52,20 @@ def attributes_of(thing: Any, shared: set[int] | None = None) -> tuple[dict, dic
 
 
 def load_attributes(thing: Any, stored: dict) -> None:
-    """Put attributes back that `attributes_of` took out."""
+    """Restore attributes that `attributes_of` returned."""
     own = vars(thing)
     for name, tree in stored.items():
         before = own.get(name)
         if "own" in tree:
-            way = _way(before)
-            if way is not None:
-                way[1](before, from_plain(tree["own"]))
+            accessors = _accessors(before)
+            if accessors is not None:
+                accessors[1](before, from_plain(tree["own"]))
             continue
         device = before.device if isinstance(before, Tensor) else "cpu"
         value = from_plain(tree["value"], device)
         fits = isinstance(before, Tensor) and isinstance(value, Tensor)
         if fits and before.shape == value.shape and before.dtype == value.dtype:
-            # In place, for those who refer to it.
+            # In place, as others may refer to it.
             before.detach().copy_(value)
         else:
             own[name] = value
@@ -75,12 +75,12 @@ def attributes_of_module(module: nn.Module) -> dict:
     """Of the module and of all below it, by their names."""
     tensors = [*module.parameters(), *module.buffers()]
     shared = {tensor.untyped_storage().data_ptr() for tensor in tensors}
-    found = {name: attributes_of(m, shared)[0] for name, m in module.named_modules()}
-    return {name: stored for name, stored in found.items() if stored}
+    every = {name: attributes_of(m, shared)[0] for name, m in module.named_modules()}
+    return {name: stored for name, stored in every.items() if stored}
 
 
 def load_module(module: nn.Module, stored: dict) -> None:
-    """Put back what `attributes_of_module` took out."""
+    """Restore what `attributes_of_module` returned."""
     for name, own in module.named_modules():
         load_attributes(own, stored.get(name, {}))
 
@@ -113,8 +113,8 @@ def _is_simple(value: Any, shared: set[int]) -> bool:
     return isinstance(value, _VALUES)
 
 
-def _way(value: Any) -> tuple[Callable, Callable] | None:
-    """How to read and to set the state of what stays the same object."""
+def _accessors(value: Any) -> tuple[Callable, Callable] | None:
+    """How to read and set the state of an object that is not replaced, if it is one."""
     if isinstance(value, torch.Generator):
         return (
             lambda own: own.get_state().numpy(),

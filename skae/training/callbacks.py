@@ -26,7 +26,7 @@ from skae.training.checkpoint import split_callbacks
 
 __all__ = [
     "ProgressBar",
-    "acting",
+    "influential_callbacks",
     "callback_states",
     "check_callbacks",
     "is_print_log",
@@ -119,21 +119,21 @@ def named_callbacks(callbacks) -> list[tuple[str, Any]]:
     return unique
 
 
-def acting(callbacks) -> list[tuple]:
+def influential_callbacks(callbacks) -> list[tuple]:
     """Name, class and parameters of the callbacks that may change a training."""
-    found = []
+    influential = []
     for name, callback in named_callbacks(split_callbacks(callbacks)[1]):
         is_class = isinstance(callback, type)
         kind = callback if is_class else type(callback)
         if not issubclass(kind, _SHOWING):
             own = {} if is_class else vars(callback)
             names = inspect.signature(kind.__init__).parameters
-            found.append((name, kind, {n: own[n] for n in names if n in own}))
-    return found
+            influential.append((name, kind, {n: own[n] for n in names if n in own}))
+    return influential
 
 
 def callback_states(callbacks) -> tuple[dict, list[str]]:
-    """What named callbacks keep, as plain values, and the names of what is no such."""
+    """Attributes of callbacks as plain values, and the names of all others."""
     states, others = {}, []
     for name, callback in callbacks:
         states[name], left_out = attributes_of(callback)
@@ -146,7 +146,7 @@ def callback_states(callbacks) -> tuple[dict, list[str]]:
 
 
 def load_callbacks(callbacks, states: dict) -> None:
-    """Put back what `callback_states` took out."""
+    """Restore what `callback_states` returned."""
     for name, callback in callbacks:
         load_attributes(callback, states.get(name, {}))
 
@@ -195,7 +195,7 @@ class ProgressBar(Callback):
         self.bar.close()
 
 
-# On these no result depends.
+# Callbacks that do not change a training.
 _SHOWING = (
     ProgressBar,
     skorch.callbacks.ProgressBar,

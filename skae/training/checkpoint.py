@@ -1,7 +1,6 @@
-"""The callback that names a checkpoint, and the file that it names.
+"""`Checkpoint`, which users put among the callbacks, and the header of its file.
 
-`Checkpoint` is what users put among the callbacks. What is written, and when,
-`skae.training.recording` knows.
+What is written, and when, is in `skae.training.recording`.
 """
 
 import os
@@ -47,15 +46,15 @@ class Checkpoint(BaseEstimator):
     Parameters
     ----------
     path : str or path-like
-        The folder has to exist. ``"{fit}"`` in it stands for a text that belongs to the
-        class, its parameters and the data, for several fits with one path, such as
-        those of a search.
+        The folder has to exist. ``"{fit}"`` in it is replaced by a hash of the class,
+        its parameters and the data, for several fits with one path, such as those of
+        a search.
     every : float, default=60.0
         Seconds between two writes, which take place after a training step; 0 writes
         after every step.
     keep : bool, default=False
-        Whether the file stays when the fit has ended. The same fit then takes its
-        result from the file without a training.
+        Whether the file stays when the fit has ended. The same fit then reads its
+        result from the file instead of training.
 
     Notes
     -----
@@ -67,7 +66,7 @@ class Checkpoint(BaseEstimator):
     scikit-learn lead to a warning.
 
     After Ctrl-C the file stays, as does one of a fit that fails. Two fits that run at
-    the same time cannot have one file. ``partial_fit`` takes no notice.
+    the same time cannot have one file. ``partial_fit`` ignores it.
 
     Examples
     --------
@@ -83,7 +82,7 @@ class Checkpoint(BaseEstimator):
     False
     """
 
-    # Of an estimator around the one that is fitted.
+    # The seed that an estimator around the fitted one has drawn.
     outer_seed: int | None = None
 
     def __init__(self, path, every=60.0, keep=False):
@@ -133,17 +132,17 @@ def split_callbacks(callbacks) -> tuple[Any, list]:
     bare = [e[1] if isinstance(e, tuple) and len(e) == 2 else e for e in entries]
     if Checkpoint in bare:
         raise ValueError(
-            "callbacks must have Checkpoint(path), which needs a path; got the class."
+            "callbacks must have an object, Checkpoint(path); got the class Checkpoint."
         )
-    found = [each for each in bare if isinstance(each, Checkpoint | Joined)]
-    if len(found) > 1:
-        raise ValueError(f"callbacks can have one Checkpoint; got {len(found)}.")
+    checkpoints = [each for each in bare if isinstance(each, Checkpoint | Joined)]
+    if len(checkpoints) > 1:
+        raise ValueError(f"callbacks can have one Checkpoint; got {len(checkpoints)}.")
     others = [
         entry
         for entry, callback in zip(entries, bare, strict=True)
         if not isinstance(callback, Checkpoint | Joined)
     ]
-    return (found[0] if found else None), others
+    return (checkpoints[0] if checkpoints else None), others
 
 
 def header_of(path: Path, read: Callable, *, with_tree: bool = False) -> Any:

@@ -3,7 +3,7 @@
 A fit is a sequence of trainings, numbered in order; all between them follows from the
 seed and the rows and is done again. `recording_of` opens the file of a `Checkpoint` for
 a fit, and every `Trainer` of the fit writes to the `Recording` what it needs to go on.
-What that is this module does not know.
+What that is, is up to the trainer.
 """
 
 import math
@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from glob import escape
 from hashlib import sha256
 from numbers import Integral
 from pathlib import Path
@@ -27,6 +26,7 @@ from sklearn.utils import check_random_state
 
 from skae.state import container
 from skae.state.plain import from_plain, to_plain
+from skae.state.replacing import delete_drafts
 from skae.state.version import __version__
 from skae.training.agreement import (
     Facts,
@@ -45,7 +45,7 @@ from skae.training.checkpoint import (
     header_of,
     split_callbacks,
 )
-from skae.training.claim import Claim, ClaimedError
+from skae.training.file_lock import FileLock, LockedError
 
 __all__ = ["Recording", "recording_of"]
 
@@ -89,7 +89,7 @@ class Recording:
         if continues:
             start = digest(estimator.net_)
             self._facts["the fitted model that is continued"] = ["a model", start]
-        self._claim: Claim | None = None
+        self._lock: FileLock | None = None
         self._is_open = False
         # Of trainings that are over; from the file, those that are still to be reached.
         self._finished: list[dict] = []
@@ -104,7 +104,7 @@ class Recording:
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
-        if self._claim is None:
+        if self._lock is None:
             return
         try:
             is_over = kind is None and not self._is_stopped
@@ -113,7 +113,7 @@ class Recording:
             elif is_over or (kind is FloatingPointError and not self._checkpoint.keep):
                 self._delete()
         finally:
-            self._claim.release()
+            self._lock.release()
 
     def _delete(self) -> None:
         try:
@@ -124,7 +124,7 @@ class Recording:
     # The beginning
 
     def open(self, random_state, device: str, callbacks: list, **data) -> Any:
-        """Claim the file and read what an interrupted fit has left in it.
+        """Lock the file and read what an interrupted fit has left in it.
 
         Parameters
         ----------
@@ -154,8 +154,8 @@ class Recording:
         names = [name for name, *_ in callbacks]
         self._facts["callbacks"] = [str(names), digest(callbacks)]
         self.path = self._place()
-        self._claim = self._claimed()
-        self._delete_drafts()
+        self._lock = self._locked()
+        delete_drafts(self.path)
         tree = self._read()
         self._is_open = True
         if tree is None:
@@ -167,26 +167,26 @@ class Recording:
         self._current = tree["current"]
         self._is_written = True
         self._due = time.monotonic() + self._checkpoint.every
-        self._tell_of_resumption()
-        return self._as_it_was(random_state)
+        self._report_resumption()
+        return self._restored(random_state)
 
-    def _tell_of_resumption(self):
+    def _report_resumption(self):
         if self._estimator.verbose:
             name = type(self._estimator).__name__
             print(f"{name}: resumed from {self.path}", file=sys.stderr)
         if getattr(self._estimator, "_skl_callbacks", None):
             warnings.warn(
                 "scikit-learn's callbacks are notified of the rounds after the one "
-                f"that {self.path} has reached; what they noted before is lost.",
+                f"that {self.path} has reached; what they recorded before is lost.",
                 UserWarning,
                 stacklevel=7,
             )
 
-    def _as_it_was(self, given) -> np.random.RandomState:
-        if isinstance(given, Integral):
-            return check_random_state(given)
-        is_global = given is None or given is np.random
-        random_state = np.random.RandomState() if is_global else given
+    def _restored(self, random_state) -> np.random.RandomState:
+        if isinstance(random_state, Integral):
+            return check_random_state(random_state)
+        if random_state is None or random_state is np.random:
+            random_state = np.random.RandomState()
         random_state.set_state(self._random_state)
         return random_state
 
@@ -196,14 +196,14 @@ class Recording:
         path = os.fspath(self._checkpoint.path).replace(PLACEHOLDER, name)
         return Path(path).absolute()
 
-    def _claimed(self) -> Claim:
+    def _locked(self) -> FileLock:
         if self.path.is_dir():
             raise IsADirectoryError(
                 f"Checkpoint(path={str(self.path)!r}) is a folder; name a file."
             )
         try:
-            return Claim(self.path)
-        except ClaimedError:
+            return FileLock(self.path)
+        except LockedError:
             raise ValueError(
                 f"Checkpoint(path={str(self.path)!r}) belongs to another fit that is "
                 "running. With '{fit}' in the path every fit has a file of its own."
@@ -212,11 +212,6 @@ class Recording:
             raise type(error)(
                 f"Checkpoint(path={str(self.path)!r}) cannot be written: {error}."
             ) from error
-
-    def _delete_drafts(self):
-        """What a process left that was killed while it wrote."""
-        for draft in self.path.parent.glob(f".{escape(self.path.name)}.*.part"):
-            draft.unlink(missing_ok=True)
 
     def _read(self) -> dict | None:
         if not self.path.exists():
@@ -244,17 +239,17 @@ class Recording:
             )
         return tree
 
-    # Trainings, in their order
+    # The trainings, in order
 
     def take(self) -> tuple[dict | None, bool]:
-        """What is stored of the coming training, and whether it was over."""
+        """What the file has of the next training, and whether that was complete."""
         if self._ahead:
             return self._ahead.pop(0), True
         current, self._current = self._current, None
         return current, False
 
     def finish(self, state: dict) -> None:
-        """Take note of the state in which a training has ended."""
+        """Record the state in which a training has ended."""
         self._finished.append(state)
 
     def is_due(self) -> bool:
@@ -289,7 +284,7 @@ class Recording:
         self._ahead, self._current = [], None
 
     def warn(self, key: str, message: str) -> None:
-        """Warn once a key."""
+        """Warn once for each key."""
         if key not in self._warned:
             self._warned.add(key)
             warnings.warn(message, UserWarning, stacklevel=2)

@@ -49,7 +49,7 @@ class Resumable:
     optimizer_: Any
     generator: Any
     recording: Any
-    numbers: Any
+    global_generators: Any
     history: Any
     schedule: Any
     callbacks_: Any
@@ -128,9 +128,9 @@ class Resumable:
         for name in others:
             self.recording.warn(
                 name,
-                f"The callback's attribute {name} is not in the checkpoint: it is no "
-                "plain value. A fit that is resumed has that of a new callback, unless "
-                "the object in it has methods state() and load(state).",
+                f"The callback's attribute {name} is not in the checkpoint, as it is "
+                "no plain value: a resumed fit has that of a new callback, unless the "
+                "object in it has methods state() and load(state).",
             )
         buffers = self.module_.named_buffers()
         return {
@@ -168,13 +168,15 @@ class Resumable:
                 name: total.item() for name, total in getattr(self, "_sums", {}).items()
             },
             "norms": _with_places(list(self._norms.batches)),
-            "global": None if self.numbers is None else self.numbers.state(),
+            "global": None
+            if self.global_generators is None
+            else self.global_generators.state(),
         }
 
     def _load(self, stored: dict, is_over: bool) -> None:
         try:
             if stored["training"] != self._name_of_training():
-                raise ValueError("it holds another one")
+                raise ValueError("it is of another training")
             self._load_end(stored)
             if not is_over:
                 self._load_middle(stored)
@@ -218,14 +220,14 @@ class Resumable:
         }
         self._norms.batches.clear()
         self._norms.batches.extend(_in_places(stored["norms"], device))
-        if self.numbers is not None:
-            self.numbers.load(stored["global"])
+        if self.global_generators is not None:
+            self.global_generators.load(stored["global"])
 
     def _generators(self) -> list[torch.Generator]:
         return [self.generator, self._batches.generator]
 
     def _name_of_training(self) -> list:
-        """What tells the trainings of a fit apart."""
+        """By which the trainings of a fit are recognised."""
         own = self.schedule
         sizes = len(self.flat_.data), own.n_steps, own.n_rounds, own.batch_size
         return [*map(int, sizes), float(own.lr)]

@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 from skae.training.batch_norms import BatchNorms
 from skae.training.callbacks import ProgressBar, is_print_log, watch_batches
 from skae.training.checkpoint import split_callbacks
-from skae.training.global_numbers import GlobalNumbers
+from skae.training.global_generators import GlobalGenerators
 from skae.training.optimizer import FlatAdamW, FlatParameters
 from skae.training.recording import Recording
 from skae.training.resumption import Resumable
@@ -77,7 +77,7 @@ class Trainer(Resumable, NeuralNet):
     recording : Recording, optional
         Where the training is written to, and taken up again after a kill; the batches
         then have ``state()``, ``load(state)`` and a ``generator``.
-    numbers : GlobalNumbers, optional
+    global_generators : GlobalGenerators, optional
         Torch's global generators for modules that draw from them.
     callbacks : list of skorch callbacks, optional
         At the end of a round they see the averaged weights, at the end of the training
@@ -115,7 +115,7 @@ class Trainer(Resumable, NeuralNet):
         keep_last: bool = False,
         state: dict | None = None,
         recording: Recording | None = None,
-        numbers: GlobalNumbers | None = None,
+        global_generators: GlobalGenerators | None = None,
         callbacks=None,
         verbose: int = 0,
     ):
@@ -128,7 +128,7 @@ class Trainer(Resumable, NeuralNet):
         self.keep_last = keep_last
         self.start_state = state
         self.recording = recording
-        self.numbers = numbers
+        self.global_generators = global_generators
         self.interrupted_ = False
         self.monitored = "valid_loss" if evaluate else "train_loss"
         bar = [("progress_bar", ProgressBar(self.monitored))] if verbose else []
@@ -186,8 +186,12 @@ class Trainer(Resumable, NeuralNet):
         """
         if not self.initialized_:
             self.initialize()
-        numbers = nullcontext() if self.numbers is None else self.numbers.apart()
-        with numbers:
+        generators = (
+            nullcontext()
+            if self.global_generators is None
+            else self.global_generators.apart()
+        )
+        with generators:
             self._train(batches)
         self._raise_if_lost()
         return self

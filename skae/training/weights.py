@@ -1,4 +1,7 @@
-"""Snapshots of the weights and the buffers of a module in training."""
+"""Copies of the weights and the buffers of a module in training.
+
+`Trainer` keeps the best of them; what makes them best it decides itself.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +15,7 @@ Values = tuple[Tensor, dict[str, Tensor]]
 
 
 class Weights:
-    """What a module has learned, to be copied and put back.
+    """The weights and buffers of a module, to be copied and restored.
 
     Parameters
     ----------
@@ -31,7 +34,7 @@ class Weights:
         return self._flat.clone(), {name: b.clone() for name, b in buffers}
 
     def restore(self, values: Values) -> None:
-        """Put copies back."""
+        """Restore copies that `values` made."""
         parameters, buffers = values
         self._flat.copy_(parameters)
         for name, buffer in self._module.named_buffers():
@@ -40,7 +43,7 @@ class Weights:
 
     @contextmanager
     def replaced(self, flat: Tensor) -> Iterator[None]:
-        """Other parameters for a with block, after which all is as it was."""
+        """Context with other parameters; all is restored afterwards."""
         own = self.values()
         self._flat.copy_(flat)
         try:

@@ -140,7 +140,7 @@ def test_numbers_are_a_context_too():
     both.fit(rows, np.column_stack([level, level**2]))
     assert both.sample(4, y=[0.5, 0.25]).shape == (4, 3)
     assert both.sample(2, y=[0.5, 0.25]).shape == (2, 3)
-    with pytest.raises(ValueError, match="y must be given"):
+    with pytest.raises(ValueError, match="y must be passed"):
         model.score_samples(rows)
     with pytest.raises(ValueError, match="fitted with classes"):
         model.augment(rows, level, 3)
@@ -196,7 +196,7 @@ def test_numbers_lead_from_one_end_to_the_other():
     found = model.interpolate([-0.8, 0.8], [0.8, -0.8], 3, y=ends)
     np.testing.assert_allclose(found[[0, -1], 0], [-0.8, 0.8], atol=0.15)
     assert model.interpolate(rows[0], rows[1], 3, y=ends[0]).shape == (3, 2)
-    with pytest.raises(ValueError, match="y must be given"):
+    with pytest.raises(ValueError, match="y must be passed"):
         model.interpolate(rows[0], rows[1])
 
 
@@ -220,9 +220,9 @@ def test_one_that_is_not_fitted_needs_more_than_a_detector_has():
 def test_missing_and_unseen_y_are_refused(digits):
     with pytest.raises(ValueError, match="requires y to be passed"):
         small().fit(X, None)
-    with pytest.raises(ValueError, match="y must be given"):
+    with pytest.raises(ValueError, match="y must be passed"):
         digits.inverse_transform(np.zeros((1, 10)))
-    with pytest.raises(ValueError, match="y must be of the classes seen in fit"):
+    with pytest.raises(ValueError, match="y must be of the classes of the fit"):
         digits.sample(2, y=11)
     with pytest.raises(ValueError, match="one entry for each of 3 samples; got 2"):
         digits.sample(3, y=[1, 2])
@@ -238,7 +238,7 @@ def test_objects_are_the_classes_that_they_hold(kind):
     np.testing.assert_array_equal(model.sample(4), same.sample(4))
     objects = np.array([y[0], y[1]], dtype=object)
     np.testing.assert_array_equal(model.sample(2, y=objects), same.sample(2, y=y[:2]))
-    with pytest.raises(ValueError, match="y must be of the classes seen in fit"):
+    with pytest.raises(ValueError, match="y must be of the classes of the fit"):
         model.sample(2, y=1.5)
 
 

@@ -340,7 +340,7 @@ class TestBadInput:
             conditional.sample(n_samples)
 
     def test_unseen_values_are_named(self, rings, conditional, X):
-        with pytest.raises(ValueError, match=r"classes seen in fit.*'z'"):
+        with pytest.raises(ValueError, match=r"classes of the fit.*'z'"):
             conditional.sample(2, y="z")
         with pytest.raises(ValueError, match="one entry for each of 3 samples"):
             conditional.sample(3, y=["a", "b"])

@@ -88,7 +88,7 @@ def test_columns_of_a_data_frame_are_inputs():
     numbers = [frame[[name]].to_numpy(np.float32) for name in "abc"]
     found = results(model, *numbers, frame[["kind"]].to_numpy(object))
     assert found["label"].tolist() == pipeline.predict(frame).tolist()
-    with pytest.raises(ValueError, match="X must be given"):
+    with pytest.raises(ValueError, match="X must have rows"):
         to_onnx(pipeline)
 
 

@@ -341,7 +341,7 @@ def test_wrong_parameters_are_named(encoder):
 
 def test_conditions_that_do_not_fit_are_named():
     vae = skae.ConditionalVAE(2, **SHORT).fit(IRIS, NAMES)
-    with pytest.raises(ValueError, match="classes seen in fit.*'black'"):
+    with pytest.raises(ValueError, match="classes of the fit.*'black'"):
         to_onnx(vae, X=IRIS[:1], y=["black"])
     with pytest.raises(ValueError, match="one entry for each row of X; got 1 for no"):
         to_onnx(vae, y=["red"])
@@ -349,7 +349,7 @@ def test_conditions_that_do_not_fit_are_named():
         to_onnx(vae, X=IRIS[:2], y=["red"])
     with pytest.raises(ValueError, match="with_y=False is not for sample"):
         to_onnx(vae, method="sample", with_y=False)
-    with pytest.raises(ValueError, match="with_y=False exports a model without it"):
+    with pytest.raises(ValueError, match="with_y=False exports a model without y"):
         to_onnx(vae, X=IRIS[:1], y=["red"], with_y=False)
 
 

@@ -245,7 +245,7 @@ def test_conditional_models_take_numbers(shape):
     for method in AUTOENCODER:
         agree(vae, method, IRIS, y)
     for method in ("reconstruct", "score_samples"):
-        with pytest.raises(ValueError, match="y must be given"):
+        with pytest.raises(ValueError, match="y must be passed"):
             vae.to_torch(method)(tensor(IRIS))
 
 
@@ -255,7 +255,7 @@ def test_rows_of_no_class_are_not_a_number():
     for method in AUTOENCODER:
         out = vae.to_torch(method)(tensor(IRIS[:4]), y).reshape(4, -1)
         assert out.isnan().all(1).tolist() == [False, True, True, False]
-    with pytest.raises(ValueError, match="y must be given"):
+    with pytest.raises(ValueError, match="y must be passed"):
         vae.to_torch("sample")(torch.zeros(3, 2))
     plain = skae.VariationalAE(2, **SHORT).fit(IRIS).to_torch()
     with pytest.raises(ValueError, match="fitted without a condition"):

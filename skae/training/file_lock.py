@@ -1,14 +1,15 @@
-"""The claim of a fit on the file that it writes, so that no two fits share one.
+"""The lock of a fit on the file that it writes, so that no two fits share one.
 
-A lock beside the file, which the operating system takes away from a process that ends,
-however it does. Where a file system has no locks there is no claim.
+A lock file beside it, which the operating system releases when the process ends, also
+when it is killed. Where a file system has no locks nothing is locked.
+`skae.training.recording` is the only user.
 """
 
 import os
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["Claim", "ClaimedError"]
+__all__ = ["FileLock", "LockedError"]
 
 try:
     import fcntl
@@ -23,12 +24,12 @@ except ImportError:  # Windows
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
 
 
-class ClaimedError(Exception):
-    """The file is another fit's, which is running."""
+class LockedError(Exception):
+    """The file is locked by another fit that is running."""
 
 
-class Claim:
-    """Held from its making to `release`, or to the end of the process.
+class FileLock:
+    """An exclusive lock, held until `release` or the end of the process.
 
     Parameters
     ----------
@@ -37,8 +38,8 @@ class Claim:
 
     Raises
     ------
-    ClaimedError
-        When another fit, of this process or of another one, has claimed the file.
+    LockedError
+        When another fit, of this process or of another one, has locked the file.
     OSError
         When nothing can be written beside the file.
     """
@@ -52,7 +53,7 @@ class Claim:
             self._file = self._opened()
 
     def release(self) -> None:
-        """Let others have the file."""
+        """Release the lock and delete the lock file."""
         try:
             self._place.unlink(missing_ok=True)
         except OSError:
@@ -66,7 +67,7 @@ class Claim:
             _lock(file)
         except (BlockingIOError, PermissionError):
             file.close()
-            raise ClaimedError from None
+            raise LockedError from None
         except OSError:
             # A file system without locks.
             pass

@@ -1,7 +1,7 @@
-"""What every autoencoder offers as torch modules: codes, reconstructions, scores.
+"""Methods of every autoencoder as torch modules: codes, reconstructions, scores.
 
-`BaseAutoencoder` inherits from `TorchMethods`, so that a new autoencoder has all
-of it; `GAN` shares the ends.
+`BaseAutoencoder` inherits from `ExportedAutoencoder`; conditional and variational ones
+add theirs.
 """
 
 import torch
@@ -17,10 +17,10 @@ from skae.exporting.functions import (
     without_training,
 )
 
-__all__ = ["TorchMethods"]
+__all__ = ["ExportedAutoencoder"]
 
 
-class TorchMethods(SingleTraining):
+class ExportedAutoencoder(SingleTraining):
     """Methods of an autoencoder as modules."""
 
     def _exports(self):
@@ -30,14 +30,14 @@ class TorchMethods(SingleTraining):
         codes = CodeUnits(self.n_components_, self.code_scale_)
         reconstruct = FittedFunction(rows, Reconstruction(net), rows)
         decode = FittedFunction(codes, Decoded(net), rows)
-        judge = FittedFunction(rows, LogLikelihood(net, rows.columns), Scores())
+        scores = FittedFunction(rows, LogLikelihood(net, rows.columns), Scores())
         functions = {
             "transform": FittedFunction(rows, Code(net), codes),
             "inverse_transform": decode,
             "reconstruct": reconstruct,
             "denoise": reconstruct,
             "sample": decode,
-            "score_samples": judge,
+            "score_samples": scores,
         }
         return {name: each for name, each in functions.items() if hasattr(self, name)}
 

@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 
-from skae.training.global_numbers import GlobalNumbers
+from skae.training.global_generators import GlobalGenerators
 
 CPU = torch.device("cpu")
 
 
 def numbers():
-    return GlobalNumbers(torch.Generator().manual_seed(3), CPU)
+    return GlobalGenerators(torch.Generator().manual_seed(3), CPU)
 
 
 def test_numbers_inside_are_seeded_and_those_outside_go_on():

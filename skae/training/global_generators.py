@@ -1,4 +1,7 @@
-"""torch's global generators, as modules see them that draw from nothing else."""
+"""torch's global generators, for modules that draw from nothing else, such as dropout.
+
+`Trainer` runs inside their context, and checkpoints keep their state.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,16 +10,16 @@ from typing import Any
 import torch
 from torch import Generator
 
-__all__ = ["GlobalNumbers"]
+__all__ = ["GlobalGenerators"]
 
 
-class GlobalNumbers:
-    """A state of their own for a with block; afterwards they are as they were.
+class GlobalGenerators:
+    """torch's global generators with a separate state, restored afterwards.
 
     Parameters
     ----------
     generator : torch.Generator
-        On the CPU; its state is the one at the beginning.
+        On the CPU; the global ones start from its state.
     device : torch.device
         Where the module is.
     """
@@ -32,7 +35,7 @@ class GlobalNumbers:
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """The with block."""
+        """Context in which the global generators have the separate state."""
         before = self.state()
         try:
             torch.set_rng_state(self._generator.get_state())
@@ -45,14 +48,14 @@ class GlobalNumbers:
             self.load(before)
 
     def state(self) -> list:
-        """Inside the block, what `load` takes."""
+        """The state inside the context, as `load` takes it."""
         states = [torch.get_rng_state()]
         if self._module is not None:
             states.append(self._module.get_rng_state(*self._place))
         return [state.numpy() for state in states]
 
     def load(self, state: list) -> None:
-        """Go on from a state."""
+        """Set the state inside the context."""
         own, *others = map(torch.from_numpy, state)
         torch.set_rng_state(own)
         for other in others:
