@@ -48,7 +48,7 @@ MOST_SECONDS = 2.0
 TRACED = 0.1
 # Where a load takes longer, Python ends with a traceback.
 STOPPED_AFTER = 60
-# Of the process: what asks for more is told that there is none.
+# Of the process: an allocation beyond it fails.
 MOST_ADDRESSES = 8 * 2**30
 METHODS = "transform", "score_samples", "predict"
 # Compiled is also the header of a NumPy array, for `ast.literal_eval`.

@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.base import is_classifier, is_outlier_detector
 
 from skae.estimators import estimator_classes
 from skae.exporting.converters import register_converters
@@ -20,6 +19,7 @@ from skae.exporting.onnx_model import (
     OLDEST_OPSET,
     OUTPUT_NAMES,
     ExportError,
+    default_methods,
     onnx_model,
     quiet,
     required_packages,
@@ -130,7 +130,7 @@ def to_onnx(
     _check_options(dtype, opset)
     if not hasattr(estimator, "to_torch"):
         _check_without_condition(estimator, y, with_y)
-        model = _of_pipeline(estimator, method and methods, X, dtype, opset)
+        model = pipeline_model(estimator, methods, X, dtype, opset)
     else:
         model = _of_estimator(estimator, methods, X, y, with_y, dtype, opset)
     model.producer_name, model.producer_version = "skae", __version__
@@ -159,12 +159,6 @@ def _of_estimator(estimator, methods, X, y, with_y, dtype, opset):
     return model
 
 
-def _of_pipeline(estimator, methods, X, dtype, opset):
-    """The checked model of a Pipeline or the like."""
-    required_packages()
-    return pipeline_model(estimator, methods, X, dtype=dtype, opset=opset)
-
-
 def _methods(estimator, method) -> tuple[str, ...]:
     """Names of the methods to export."""
     if isinstance(method, str):
@@ -175,11 +169,7 @@ def _methods(estimator, method) -> tuple[str, ...]:
         raise ValueError(
             f"method must be a name or several different ones; got {method!r}."
         )
-    if is_classifier(estimator):
-        return "predict", "predict_proba"
-    if is_outlier_detector(estimator):
-        return "predict", "decision_function"
-    return ("transform" if hasattr(estimator, "transform") else "sample",)
+    return default_methods(estimator)
 
 
 def _check_options(dtype, opset) -> None:

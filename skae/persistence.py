@@ -64,7 +64,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     See Also
     --------
     load : Reads the file.
-    describe : Tells what is in it.
+    describe : What is in the file, without loading it.
 
     Examples
     --------
@@ -248,7 +248,7 @@ def _full_name(thing: Any) -> str:
 
 
 def _by_name(trusted: Trusted) -> Mapping[str, Any]:
-    """What the caller trusts, by the names that may stand for it in a file."""
+    """Trusted classes and functions, by the names that they may have in a file."""
     if isinstance(trusted, str) or not isinstance(trusted, Iterable):
         raise TypeError(
             f"trusted must be a list of classes and functions; got {trusted!r}."

@@ -689,7 +689,7 @@ class TestTheCallback:
             ([Checkpoint("a", keep=None)], "keep must be a bool; got None"),
             ([Checkpoint(None)], "path must be a file's path; got None"),
             ([Checkpoint("")], "path must be a file's path"),
-            ([Checkpoint], "needs a path; got the class"),
+            ([Checkpoint], "got the class Checkpoint"),
             ([Checkpoint("a"), ("two", Checkpoint("b"))], "one Checkpoint; got 2"),
         ],
     )

@@ -12,10 +12,7 @@ from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-)
+from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from skae.checks.rows import (
     check_fitted,

@@ -35,8 +35,9 @@ class Exportable:
         The module takes the method's arguments as tensors and returns its result:
         images and sequences in their shape, flat rows too, codes for
         ``inverse_transform`` and ``sample``. A conditional model takes y as a second
-        input, optional where the method has it so: labels, or numbers of ``classes_``
-        where labels are strings. Sequences come padded with NaN, never as lists.
+        input, optional where the method has it optional: labels, or numbers of
+        ``classes_`` where labels are strings. Sequences come padded with NaN, never as
+        lists.
 
         Parameters
         ----------

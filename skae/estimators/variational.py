@@ -225,8 +225,8 @@ default="relu"
         functions = super()._exports()
         rows, body = functions["score_samples"].input, functions["score_samples"].body
         bound = Bound(body.net, self._bound_draws(), rows.columns)
-        judge = FittedFunction(rows, bound, Scores())
-        return {**functions, "score_samples": judge}
+        scores = FittedFunction(rows, bound, Scores())
+        return {**functions, "score_samples": scores}
 
     def score(self, X, y=None, sample_weight=None):
         """Mean bound of the log-likelihood, see ``score_samples``.

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from sklearn.base import is_classifier, is_outlier_detector
 from torch import Tensor, nn
 
 from skae.exporting.detection import Detection
@@ -26,6 +27,7 @@ __all__ = [
     "OLDEST_OPSET",
     "OUTPUT_NAMES",
     "ExportError",
+    "default_methods",
     "describe",
     "onnx_model",
     "quiet",
@@ -73,6 +75,19 @@ class _Together(nn.Module):
             scores, dtype = self.functions[0].score(*inputs), inputs[0].dtype
             return tuple(each.decide(scores, dtype) for each in self.functions)
         return tuple(function(*inputs) for function in self.functions)
+
+
+def default_methods(estimator) -> tuple[str, ...]:
+    """The methods that a model computes by default, in the order of its outputs.
+
+    Of a Pipeline these are all that skl2onnx has for its last step.
+    """
+    if is_classifier(estimator):
+        return "predict", "predict_proba"
+    if is_outlier_detector(estimator):
+        return "predict", "decision_function"
+    names = "predict", "transform", "sample"
+    return (next((n for n in names if hasattr(estimator, n)), "transform"),)
 
 
 def required_packages() -> tuple:

@@ -8,22 +8,27 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
-from sklearn.base import is_classifier, is_outlier_detector, is_regressor
+from sklearn.base import is_classifier, is_regressor
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skae.exporting.ends import Labels, Scores
 from skae.exporting.onnx_check import check_model, is_tie, rows_to_check
-from skae.exporting.onnx_model import OUTPUT_NAMES, ExportError, describe
+from skae.exporting.onnx_model import (
+    OUTPUT_NAMES,
+    ExportError,
+    default_methods,
+    describe,
+    required_packages,
+)
 
 __all__ = ["pipeline_model"]
 
 
 def pipeline_model(
     estimator,
-    methods: Sequence[str] | None,
+    methods: Sequence[str],
     X,
-    *,
     dtype: str,
     opset: int,
 ):
@@ -32,8 +37,8 @@ def pipeline_model(
     Parameters
     ----------
     estimator : estimator
-    methods : sequence of str or None
-        Of those that the last step decides; None takes all of them.
+    methods : sequence of str
+        Of the `default_methods`, which the last step decides.
     X : array-like of shape (n_samples, n_features) or None
         Samples for the check, and for the inputs: a DataFrame has one for each column.
         None draws some.
@@ -51,12 +56,18 @@ def pipeline_model(
     ExportError
         When skl2onnx cannot convert a step, or a result differs.
     ImportError
-        When skl2onnx is not installed.
+        When ``skae[onnx]`` is not installed.
     ValueError
         When a method is not among those that the last step decides.
     """
     check_is_fitted(estimator)
-    methods, offered = _chosen(estimator, methods)
+    offered = default_methods(estimator)
+    if not {*methods} <= {*offered}:
+        raise ValueError(
+            f"method must be among {list(offered)} for this "
+            f"{type(estimator).__name__}; got {list(methods)}."
+        )
+    required_packages()
     rows = _samples(estimator, X, dtype)
     model = _converted(estimator, rows, offered, opset)
     _keep(model.graph, [OUTPUT_NAMES[name] for name in methods])
@@ -94,27 +105,6 @@ def _converted(estimator, rows, offered, opset):
         raise ExportError(
             f"skl2onnx cannot convert this {type(estimator).__name__}: {error}"
         ) from error
-
-
-def _chosen(estimator, methods) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The methods to export, and all that the model would have."""
-    offered = _offered(estimator)
-    methods = offered if methods is None else tuple(methods)
-    if not {*methods} <= {*offered}:
-        raise ValueError(
-            f"method must be among {list(offered)} for this "
-            f"{type(estimator).__name__}; got {list(methods)}."
-        )
-    return methods, tuple(offered)
-
-
-def _offered(estimator) -> tuple[str, ...]:
-    """Methods of what skl2onnx makes of an estimator, in the order of its outputs."""
-    if is_classifier(estimator):
-        return "predict", "predict_proba"
-    if is_outlier_detector(estimator):
-        return "predict", "decision_function"
-    return ("predict",) if hasattr(estimator, "predict") else ("transform",)
 
 
 def _samples(estimator, X, dtype):

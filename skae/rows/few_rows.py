@@ -1,9 +1,9 @@
 """How few rows a product may have without a change of a bit.
 
 `skae.rows.chunks.map_rows` pads rows to products of one size, so that a row's result
-does not depend on which rows it came with. For a single row most of that is wasted,
+does not depend on the other rows. For a single row most of that is wasted,
 and smaller products usually add up in the same order. Whether they do is tried with the
-first rows that come; the answer is kept here, outside of the objects that own the
+first rows; the answer is kept here, outside of the objects that own the
 function. It depends on shapes, dtypes and the processor and not on the weights, which
 may change. Nothing here knows what the function computes.
 """
@@ -29,7 +29,7 @@ _passed: WeakKeyDictionary[Any, dict[tuple, int]] = WeakKeyDictionary()
 def fewest_rows(
     owner: Any, function: Callable[[Tensor], Tensor], x: Tensor, n_rows: int
 ) -> int:
-    """How many rows to give to a function of rows.
+    """The fewest rows that a product may have with the same bits.
 
     The first eight calls try whether products of `FEW_ROWS` rows have the same bits as
     those of ``n_rows``, in every place.
@@ -40,9 +40,9 @@ def fewest_rows(
         Has the weights; the trials are forgotten with it.
     function : callable
         Maps a tensor (batch, n_columns) to a tensor (batch, width), each row on its
-        own, and draws nothing. Others of its name and owner compute the same.
+        own, and draws nothing. Functions of the same name and owner compute the same.
     x : Tensor of shape (batch, n_columns)
-        Rows to come, at least one.
+        Rows to be mapped, at least one.
     n_rows : int
         Size of the products of many rows.
 
