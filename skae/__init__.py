@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from skae.estimators.stacked import StackedAEClassifier
     from skae.estimators.variational import VariationalAE
     from skae.persistence import describe, load, save
-    from skae.state.container import ModelFileError
+    from skae.state.errors import ModelFileError
 
 __all__ = [
     "GAN",
@@ -50,7 +50,7 @@ __all__ = [
 
 _HOMES = {
     **HOMES,
-    "ModelFileError": "skae.state.container",
+    "ModelFileError": "skae.state.errors",
     "describe": "skae.persistence",
     "load": "skae.persistence",
     "save": "skae.persistence",

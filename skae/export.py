@@ -25,7 +25,7 @@ from skae.exporting.onnx_model import (
     required_packages,
 )
 from skae.exporting.pipeline import pipeline_model
-from skae.state.replacing import replaced
+from skae.state.replacing import checked_place, replaced
 from skae.state.version import __version__
 
 __all__ = ["ExportError", "to_onnx"]
@@ -128,6 +128,8 @@ def to_onnx(
         )
     methods = _methods(estimator, method)
     _check_options(dtype, opset)
+    if path is not None:
+        checked_place(path)
     if not hasattr(estimator, "to_torch"):
         _check_without_condition(estimator, y, with_y)
         model = pipeline_model(estimator, methods, X, dtype, opset)

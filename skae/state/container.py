@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from skae.state.errors import ModelFileError
-from skae.state.replacing import replaced
+from skae.state.replacing import checked_path, replaced
 
 __all__ = [
     "FORMAT",
@@ -158,6 +158,7 @@ def allowance(n_bytes: int) -> int:
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[tuple[Any, int]]:
     """The open file and its size; what is wrong with its bytes is a ModelFileError."""
+    path = checked_path(path)
     if not os.path.isfile(path):
         if os.path.exists(path):
             raise ModelFileError(f"{path} is not a file.")

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from skae.state.replacing import delete_drafts, replaced
+from skae.state.replacing import checked_path, delete_drafts, replaced
 
 
 def test_a_file_stays_as_it_was_after_an_error(tmp_path):
@@ -51,3 +51,29 @@ def test_drafts_of_killed_processes_are_deleted(tmp_path, name):
     assert not left.exists()
     assert other.exists()
     assert path.exists()
+
+
+def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path):
+    path, other = tmp_path / "file", tmp_path / "other"
+    other.touch()
+    with replaced(path) as draft:
+        draft.write_text("new")
+        draft.chmod(0o600)
+    assert path.stat().st_mode == other.stat().st_mode
+
+
+def test_a_folder_is_not_replaced(tmp_path):
+    with pytest.raises(IsADirectoryError, match="path must name a file"):
+        replaced(tmp_path).__enter__()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("path", [None, 0, ["file"]])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(TypeError, match=f"path must be.*got {type(path).__name__}"):
+        checked_path(path)
+
+
+def test_an_empty_path_is_refused():
+    with pytest.raises(ValueError, match="path must name a file"):
+        replaced("").__enter__()
