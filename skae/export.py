@@ -4,6 +4,7 @@
 does not.
 """
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 
@@ -31,6 +32,9 @@ from skae.state.version import __version__
 __all__ = ["ExportError", "to_onnx"]
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+# In standard deviations of a column.
+_COARSE = 1e-3
 
 
 def to_onnx(
@@ -130,6 +134,8 @@ def to_onnx(
     _check_options(dtype, opset)
     if path is not None:
         checked_place(path)
+    if dtype == "float32" and X is not None:
+        _warn_of_rounding(X)
     if not hasattr(estimator, "to_torch"):
         _check_without_condition(estimator, y, with_y)
         model = pipeline_model(estimator, methods, X, dtype, opset)
@@ -165,7 +171,10 @@ def _methods(estimator, method) -> tuple[str, ...]:
     """Names of the methods to export."""
     if isinstance(method, str):
         return (method,)
-    if isinstance(method, Sequence) and method and len({*method}) == len(method):
+    is_several = isinstance(method, Sequence) and len(method) > 0
+    if is_several and not all(isinstance(each, str) for each in method):
+        raise ValueError(f"method must hold names of methods; got {method!r}.")
+    if is_several and len({*method}) == len(method):
         return tuple(method)
     if method is not None:
         raise ValueError(
@@ -244,6 +253,28 @@ def _examples(function, X, y, takes_y, dtype) -> list[torch.Tensor]:
     is_number = takes_y and function.condition.classes is None
     wide = len(inputs) if is_number else 1
     return [each.to(_DTYPES[dtype]) for each in inputs[:wide]] + inputs[wide:]
+
+
+def _warn_of_rounding(X) -> None:
+    """Warn where float32 cannot tell the values of a column apart."""
+    try:
+        rows = np.asarray(X)
+        if rows.dtype.kind not in "iuf" or rows.ndim != 2 or len(rows) < 2:
+            return
+        finite = np.ma.masked_invalid(rows.astype(np.float64))
+    except (TypeError, ValueError):
+        return
+    rounded = np.abs(finite - finite.astype(np.float32)).max(axis=0)
+    limit = _COARSE * finite.std(axis=0)
+    places = np.flatnonzero(np.ma.filled(rounded > limit, False))
+    if len(places):
+        warnings.warn(
+            f"float32 rounds column {places[0]} of X by more than {_COARSE:g} of "
+            "its standard deviation, and results for the model's input differ as much "
+            f"from those for X ({len(places)} columns are so). Pass dtype='float64'.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def _samples(X) -> torch.Tensor:

@@ -74,6 +74,8 @@ class Exportable:
         """
         check_is_fitted(self)
         functions = self._exports()
+        if not isinstance(method, str):
+            raise TypeError(f"method must be the name of a method; got {method!r}.")
         if method not in functions:
             raise ValueError(self._refusal(method, functions))
         functions = copy.deepcopy(functions)

@@ -108,7 +108,7 @@ def test_float64_keeps_the_digits_of_large_offsets():
     assert model.opset_import[0].version == 20
     agree(model, ae.reconstruct(X), X)
     single = X.astype(np.float32)
-    agree(to_onnx(ae, X=X), ae.transform(single), single)
+    agree(to_onnx(ae, X=single), ae.transform(single), single)
 
 
 @pytest.mark.parametrize(
@@ -361,3 +361,26 @@ def test_what_is_missing_is_named(encoder, monkeypatch):
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
     with pytest.raises(ImportError, match=r"torch>=2.6; 2.5.1\+cpu is installed"):
         to_onnx(encoder)
+
+
+def test_columns_that_float32_cannot_hold_are_named():
+    X = IRIS + np.array([0, 1e6, 0, 0])
+    encoder = skae.AutoencoderTransformer(2, **SHORT).fit(X)
+    with pytest.warns(UserWarning, match="rounds column 1 of X.*dtype='float64'"):
+        to_onnx(encoder, X=X)
+    to_onnx(encoder, X=X, dtype="float64")
+
+
+def test_what_cannot_be_written_is_refused_before_the_export(encoder, tmp_path):
+    with pytest.raises(IsADirectoryError, match="path must name a file"):
+        to_onnx(encoder, tmp_path)
+    with pytest.raises(TypeError, match="path must be a string"):
+        to_onnx(encoder, 3)
+
+
+@pytest.mark.parametrize("method", [None, 3, ["transform"]])
+def test_a_method_that_is_no_name_is_refused(encoder, method):
+    with pytest.raises(TypeError, match="method must be the name"):
+        encoder.to_torch(method)
+    with pytest.raises(ValueError, match="must hold names of methods"):
+        to_onnx(encoder, method=["transform", method])
