@@ -36,7 +36,7 @@ class TestWhich:
     @pytest.mark.parametrize("there", ["cuda", "xpu", "mps"])
     def test_auto_finds_every_kind_of_accelerator(self, there, monkeypatch):
         for name in ("cuda", "xpu", "mps"):
-            module = getattr(torch, name)
+            module = torch.backends.mps if name == "mps" else getattr(torch, name)
             monkeypatch.setattr(module, "is_available", lambda own=name: own == there)
         assert devices._best() == there
 
