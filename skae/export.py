@@ -33,8 +33,8 @@ __all__ = ["ExportError", "to_onnx"]
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
-# In standard deviations of a column.
-_COARSE = 1e-3
+# In standard deviations of a column, which fewer rows do not show.
+_COARSE, _FEWEST_ROWS = 1e-3, 10
 
 
 def to_onnx(
@@ -259,14 +259,15 @@ def _warn_of_rounding(X) -> None:
     """Warn where float32 cannot tell the values of a column apart."""
     try:
         rows = np.asarray(X)
-        if rows.dtype.kind not in "iuf" or rows.ndim != 2 or len(rows) < 2:
+        if rows.dtype.kind not in "iuf" or rows.ndim != 2 or len(rows) < _FEWEST_ROWS:
             return
         finite = np.ma.masked_invalid(rows.astype(np.float64))
     except (TypeError, ValueError):
         return
     rounded = np.abs(finite - finite.astype(np.float32)).max(axis=0)
-    limit = _COARSE * finite.std(axis=0)
-    places = np.flatnonzero(np.ma.filled(rounded > limit, False))
+    deviation = finite.std(axis=0)
+    coarse = (rounded > _COARSE * deviation) & (deviation > 0)
+    places = np.flatnonzero(np.ma.filled(coarse, False))
     if len(places):
         warnings.warn(
             f"float32 rounds column {places[0]} of X by more than {_COARSE:g} of "
