@@ -28,7 +28,7 @@ from skae.rows.devices import resolve_device
 from skae.state import container
 from skae.state.container import ModelFileError
 from skae.state.plain import from_plain, to_plain
-from skae.state.registry import registered_name, strange_names
+from skae.state.registry import check_trusted, registered_name, strange_names
 from skae.state.version import __version__
 
 __all__ = ["ModelFileError", "describe", "load", "save"]
@@ -148,7 +148,7 @@ def load(
         if isinstance(tree, dict) and set(tree) == {"skops"}:
             estimator = from_skops(tree.pop("skops"), classes, path)
         else:
-            _check_trusted(strange_names(tree), classes, path)
+            check_trusted(strange_names(tree), classes, path)
             estimator = from_plain(tree, target, classes)
             if not isinstance(estimator, StoredState):
                 raise ModelFileError(f"{path} holds no estimator.")
@@ -266,13 +266,3 @@ def _by_name(trusted: Trusted) -> Mapping[str, Any]:
         # A script's own classes have no other module while it runs.
         classes.setdefault(f"__main__.{thing.__qualname__}", thing)
     return classes
-
-
-def _check_trusted(names: set[str], classes: Mapping[str, Any], path) -> None:
-    missing = sorted(names - set(classes))
-    if missing:
-        short = ", ".join(name.rpartition(".")[2] for name in missing[:10])
-        raise ModelFileError(
-            f"{path} needs what is not skae's: {', '.join(missing[:10])}. If you trust "
-            f"the file, import and pass them: load(..., trusted=[{short}])."
-        )

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn import feature_selection, metrics, model_selection
 
 from skae.state.container import ModelFileError
-from skae.state.registry import registered_class_names
+from skae.state.registry import check_trusted, registered_class_names
 
 __all__ = ["from_skops", "to_skops"]
 
@@ -73,13 +73,7 @@ def from_skops(array: Any, classes: Mapping[str, Any], path) -> Any:
     del array
     _check_sizes(data, path)
     names = set(skops.get_untrusted_types(data=data))
-    missing = sorted(names - _known_names() - set(classes))
-    if missing:
-        short = ", ".join(name.rpartition(".")[2] for name in missing[:10])
-        raise ModelFileError(
-            f"{path} needs {', '.join(missing[:10])}. If you trust the file, import "
-            f"and pass them: load(..., trusted=[{short}])."
-        )
+    check_trusted(names - _known_names(), classes, path)
     return skops.loads(data, trusted=sorted(names))
 
 

@@ -193,7 +193,14 @@ def _traced(module, inputs, names, results, opset):
             "x.shape[0] for it, and no Python number."
         )
     _share(program.model)
-    return program.model_proto
+    model = program.model_proto
+    version = next(each.version for each in model.opset_import if not each.domain)
+    if version != opset:
+        raise ExportError(
+            f"opset={opset} is none that the installed torch {torch.__version__} "
+            f"exports; it made a model of opset {version}."
+        )
+    return model
 
 
 def _has_fixed_batch(model) -> bool:

@@ -11,7 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from skae.state.errors import ModelFileError
+
 __all__ = [
+    "check_trusted",
     "register",
     "register_homes",
     "registered",
@@ -100,3 +103,28 @@ def strange_names(tree: Any) -> set[str]:
             if isinstance(name, str) and not (name in _CLASSES or name in _HOMES):
                 names.add(name)
     return names
+
+
+def check_trusted(names: set[str], classes: Mapping[str, Any], path: object) -> None:
+    """Raise where the caller does not trust what a file needs.
+
+    Parameters
+    ----------
+    names : set of str
+        Of classes and functions that are not skae's.
+    classes : mapping of str to class or function
+        Those that the caller passed, by name.
+    path : str or path-like
+        Of the file.
+
+    Raises
+    ------
+    ModelFileError
+    """
+    missing = sorted(names - set(classes))
+    if missing:
+        short = ", ".join(name.rpartition(".")[2] for name in missing[:10])
+        raise ModelFileError(
+            f"{path} needs what is not skae's: {', '.join(missing[:10])}. If you trust "
+            f"the file, import and pass them: load(..., trusted=[{short}])."
+        )

@@ -384,3 +384,8 @@ def test_a_method_that_is_no_name_is_refused(encoder, method):
         encoder.to_torch(method)
     with pytest.raises(ValueError, match="must hold names of methods"):
         to_onnx(encoder, method=["transform", method])
+
+
+def test_an_operator_set_that_torch_does_not_have_is_refused(encoder):
+    with pytest.raises(ExportError, match="opset=99 is none that the installed torch"):
+        to_onnx(encoder, opset=99)
