@@ -5,12 +5,13 @@ their updates and the loss of each: critic and generator, or critic and autoenco
 Callbacks, history, interruption, back-off and averaged weights are `Trainer`'s.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.steps import GroupGradient, Update
 from skae.training.trainer import Trainer
 from skae.training.weights import Weights
 
@@ -117,32 +118,22 @@ class AlternatingTrainer(Trainer):
                 shares=None if shares is None else shares[group.place],
                 average=self.optimizer_.average[group.place],
             )
+        self.updates_ = [self._update(name) for name in self.module_.update_order]
         return self
 
-    def _new_sums(self) -> dict[str, Tensor]:
-        return {name: self.flat_.data.new_zeros(()) for name in ("", *self._groups)}
+    def _update(self, name: str) -> Update:
+        parameters = self._groups[name]
+        gradient = GroupGradient(
+            self.module_, name, parameters, self._flat_groups[name], self.generator
+        )
+        return Update(name, gradient, self.optimizer_[name], parameters)
 
-    def _run_steps(self, batches: Iterable) -> int:
-        n_steps = super()._run_steps(batches)
+    def _record_losses(self):
         order = self.module_.update_order
-        for name in self._groups:
-            loss = self._sums[name].item() / (n_steps * order.count(name))
+        for name, total in self._sums.items():
+            loss = total.item() / (self._n_in_round * order.count(name))
             self.history.record(f"{name}_loss", loss)
         self.history.record("train_loss", self.history[-1, f"{order[-1]}_loss"])
-        return n_steps
-
-    def _step(self, batch, notify) -> Tensor:
-        for name in self.module_.update_order:
-            parameters = self._groups[name]
-            self._flat_groups[name].grad.zero_()
-            loss = self.module_.group_loss(name, *batch, generator=self.generator)
-            loss.backward(inputs=parameters)
-            members = {id(parameter) for parameter in parameters}
-            named = self.module_.named_parameters()
-            self._notify_of_gradient(notify, (n for n in named if id(n[1]) in members))
-            self.optimizer_[name].step()
-            self._sums[name] += loss.detach()
-        return loss.detach()
 
     def _pass(self, batch, generator):
         # With gradients, which a penalty on slopes needs.
