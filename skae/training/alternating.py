@@ -133,11 +133,9 @@ class AlternatingTrainer(Trainer):
 
     def _step(self, batch, notify) -> Tensor:
         for name in self.module_.update_order:
-            parameters = self._groups[name]
-            self._flat_groups[name].grad.zero_()
             loss = self.module_.group_loss(name, *batch, generator=self.generator)
-            loss.backward(inputs=parameters)
-            members = {id(parameter) for parameter in parameters}
+            self.flat_.backward(loss, self._flat_groups[name])
+            members = {id(parameter) for parameter in self._groups[name]}
             named = self.module_.named_parameters()
             self._notify_of_gradient(notify, (n for n in named if id(n[1]) in members))
             self.optimizer_[name].step()
