@@ -5,12 +5,13 @@ their updates and the loss of each: critic and generator, or critic and autoenco
 Callbacks, history, interruption, back-off and averaged weights are `Trainer`'s.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.optimizer import FlatAdamW, FlatParameters, UpdateNumbers
 from skae.training.trainer import Trainer
 from skae.training.weights import Weights
 
@@ -101,6 +102,7 @@ class AlternatingTrainer(Trainer):
     def initialize_optimizer(self, triggered_directly=None):
         schedule, shares = self.schedule, self.flat_.like(self.rates)
         self.optimizer_ = _Optimizers()
+        self.optimizer_.n_updates = Counter(self.module_.update_order)
         self.optimizer_.average = self.flat_.data.clone()
         for name, group in self._flat_groups.items():
             own = self.settings.get(name, OptimizerSettings())
@@ -160,10 +162,36 @@ class _Optimizers(dict[str, FlatAdamW]):
 
     # Moving averages of the weights of all groups, side by side.
     average: Tensor
+    # Updates of each group in a training step.
+    n_updates: Mapping[str, int]
+
+    def numbers_of_step(self, ahead: int) -> list[float]:
+        return [
+            number
+            for name, optimizer in self.items()
+            for update in range(self.n_updates[name])
+            for number in optimizer.numbers(ahead * self.n_updates[name] + update)
+        ]
+
+    def coming_from(self, tensors: Sequence[Tensor], single: Sequence[Tensor]) -> None:
+        start, width = 0, len(UpdateNumbers._fields)
+        for name, optimizer in self.items():
+            own = slice(start, start + width * self.n_updates[name])
+            optimizer.coming_from(tensors[own], single[own])
+            start = own.stop
 
     @property
     def averages(self) -> bool:
         return any(optimizer.averages for optimizer in self.values())
+
+    @property
+    def counts(self) -> list[int]:
+        return [optimizer.step_count for optimizer in self.values()]
+
+    @counts.setter
+    def counts(self, counts: list[int]) -> None:
+        for optimizer, count in zip(self.values(), counts, strict=True):
+            optimizer.step_count = count
 
     def restart(self, factor: float) -> None:
         for optimizer in self.values():
