@@ -5,13 +5,13 @@ their updates and the loss of each: critic and generator, or critic and autoenco
 Callbacks, history, interruption, back-off and averaged weights are `Trainer`'s.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from skae.training.optimizer import FlatAdamW, FlatParameters, UpdateNumbers
+from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.steps import GroupGradient, Update
 from skae.training.trainer import Trainer
 from skae.training.weights import Weights
 
@@ -102,7 +102,6 @@ class AlternatingTrainer(Trainer):
     def initialize_optimizer(self, triggered_directly=None):
         schedule, shares = self.schedule, self.flat_.like(self.rates)
         self.optimizer_ = _Optimizers()
-        self.optimizer_.n_updates = Counter(self.module_.update_order)
         self.optimizer_.average = self.flat_.data.clone()
         for name, group in self._flat_groups.items():
             own = self.settings.get(name, OptimizerSettings())
@@ -119,30 +118,21 @@ class AlternatingTrainer(Trainer):
                 shares=None if shares is None else shares[group.place],
                 average=self.optimizer_.average[group.place],
             )
+        self.updates_ = [self._update(name) for name in self.module_.update_order]
         return self
 
-    def _new_sums(self) -> dict[str, Tensor]:
-        return {name: self.flat_.data.new_zeros(()) for name in ("", *self._groups)}
+    def _update(self, name: str) -> Update:
+        gradient = GroupGradient(
+            self.module_, name, self.flat_, self._flat_groups[name], self.generator
+        )
+        return Update(name, gradient, self.optimizer_[name], self._groups[name])
 
-    def _run_steps(self, batches: Iterable) -> int:
-        n_steps = super()._run_steps(batches)
+    def _record_losses(self):
         order = self.module_.update_order
-        for name in self._groups:
-            loss = self._sums[name].item() / (n_steps * order.count(name))
+        for name, total in self._sums.items():
+            loss = total.item() / (self._n_in_round * order.count(name))
             self.history.record(f"{name}_loss", loss)
         self.history.record("train_loss", self.history[-1, f"{order[-1]}_loss"])
-        return n_steps
-
-    def _step(self, batch, notify) -> Tensor:
-        for name in self.module_.update_order:
-            loss = self.module_.group_loss(name, *batch, generator=self.generator)
-            self.flat_.backward(loss, self._flat_groups[name])
-            members = {id(parameter) for parameter in self._groups[name]}
-            named = self.module_.named_parameters()
-            self._notify_of_gradient(notify, (n for n in named if id(n[1]) in members))
-            self.optimizer_[name].step()
-            self._sums[name] += loss.detach()
-        return loss.detach()
 
     def _pass(self, batch, generator):
         # With gradients, which a penalty on slopes needs.
@@ -162,36 +152,10 @@ class _Optimizers(dict[str, FlatAdamW]):
 
     # Moving averages of the weights of all groups, side by side.
     average: Tensor
-    # Updates of each group in a training step.
-    n_updates: Mapping[str, int]
-
-    def numbers_of_step(self, ahead: int) -> list[float]:
-        return [
-            number
-            for name, optimizer in self.items()
-            for update in range(self.n_updates[name])
-            for number in optimizer.numbers(ahead * self.n_updates[name] + update)
-        ]
-
-    def coming_from(self, tensors: Sequence[Tensor], single: Sequence[Tensor]) -> None:
-        start, width = 0, len(UpdateNumbers._fields)
-        for name, optimizer in self.items():
-            own = slice(start, start + width * self.n_updates[name])
-            optimizer.coming_from(tensors[own], single[own])
-            start = own.stop
 
     @property
     def averages(self) -> bool:
         return any(optimizer.averages for optimizer in self.values())
-
-    @property
-    def counts(self) -> list[int]:
-        return [optimizer.step_count for optimizer in self.values()]
-
-    @counts.setter
-    def counts(self, counts: list[int]) -> None:
-        for optimizer, count in zip(self.values(), counts, strict=True):
-            optimizer.step_count = count
 
     def restart(self, factor: float) -> None:
         for optimizer in self.values():

@@ -1,11 +1,11 @@
 """Training steps that a GPU repeats from a recording.
 
 Launching the operations of a step one by one takes longer than computing them where a
-network is small. `GraphedSteps` runs the first steps as usual, captures one as a CUDA
+network is small. `GraphedStep` runs the first steps as usual, captures one as a CUDA
 graph and replays it for all that follow, with the same results. What changes from step
 to step lies on the device: batches are copied into buffers, and the numbers of the
-schedule come from a table that a counter on the device reads. `Trainer` hands it every
-step on a device that `has_graphs`. Nothing here knows models.
+schedule come from a table that a counter on the device reads. `Trainer` puts it in the
+place of its `Step` on a device that `has_graphs`. Nothing here knows models.
 """
 
 from collections import Counter, deque
@@ -18,7 +18,10 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["GraphedSteps", "StepTable", "foreign_code", "has_graphs"]
+from skae.training.optimizer import FlatAdamW, UpdateNumbers
+from skae.training.steps import Watch
+
+__all__ = ["GraphedStep", "StepTable", "foreign_code", "has_graphs"]
 
 # Steps before the one that is captured: libraries and modules allocate what they keep
 # in their first ones.
@@ -90,19 +93,18 @@ class StepTable:
         self._n_left = 0
 
 
-class GraphedSteps:
-    """Runs training steps, from a recording where that is possible.
+class GraphedStep:
+    """A training step that is replayed from a recording where that is possible.
+
+    It is called like the `Step` that it runs. All that a step leaves behind has to be
+    in tensors that stay where they are, in the module's ``phase`` and in the counts of
+    the optimisers.
 
     Parameters
     ----------
-    run : callable
-        ``run(batch)``: a step. All that it leaves behind is in tensors that stay where
-        they are, in the module's ``phase`` and in the optimiser's ``counts``.
-    module : SteppedModule
-    optimizer : object
-        With ``counts``, a list of the numbers that it counts on the host.
-    device : torch.device
-    table : StepTable
+    step : Step
+    n_steps : int
+        Of the training.
 
     Attributes
     ----------
@@ -112,24 +114,20 @@ class GraphedSteps:
         Why steps are not captured.
     """
 
-    def __init__(
-        self,
-        run: Callable[[Any], object],
-        module: Any,
-        optimizer: Any,
-        device: torch.device,
-        table: StepTable,
-    ):
-        self._run = run
-        self._module = module
-        self._optimizer = optimizer
-        self._device = device
-        self._table = table
-        self._torch: Any = torch.get_device_module(device)
-        self._stream = self._torch.Stream(device)
+    def __init__(self, step: Any, n_steps: int):
+        self._step = step
+        self._n_steps = n_steps
+        self._module = step.module
+        optimizers = {id(u.optimizer): u.optimizer for u in step.updates}
+        self._optimizers: list[FlatAdamW] = list(optimizers.values())
+        like = self._optimizers[0].flat.data
+        self._device = like.device
+        self._table = StepTable(self._numbers_of, like)
+        self._torch: Any = torch.get_device_module(self._device)
+        self._stream = self._torch.Stream(self._device)
         self._generators: dict[int, Generator] = {}
         self.n_replayed = 0
-        self.reason = foreign_code(module)
+        self.reason = foreign_code(self._module)
         self.forget()
 
     def forget(self) -> None:
@@ -138,27 +136,62 @@ class GraphedSteps:
         self._graphs: dict[Hashable, _Captured] = {}
         self._table.forget()
 
-    def step(self, batch: Any, n_left: int) -> None:
-        """One step, after which so many are to come."""
+    def __call__(
+        self, batch: tuple, sums: dict[str, Tensor], watch: Watch | None = None
+    ) -> Tensor | None:
+        """One step; the loss of its last update where ``watch`` is there."""
         self._table.prepare()
-        key = self._module.phase, _signature(batch)
-        if self.reason is not None:
-            self._run(batch)
-        elif key in self._graphs:
+        if watch is not None or self.reason is not None:
+            return self._run(batch, sums, watch)
+        places = [total.data_ptr() for total in sums.values()]
+        key = self._module.phase, _signature(batch), *places
+        if key in self._graphs:
             self._replay(self._graphs[key], batch)
-        elif self._n_run[key] < _WARM_UP or not self._is_worth_it(n_left):
+        elif self._n_run[key] < _WARM_UP or not self._is_worth_it():
             self._n_run[key] += 1
-            self._warm_up(batch, is_watched=self._n_run[key] == _WATCHED)
+            self._warm_up(batch, sums, is_watched=self._n_run[key] == _WATCHED)
         else:
-            self._capture(key, batch)
+            self._capture(key, batch, sums)
+        return None
 
-    def prepare(self) -> None:
-        """Before a step that is run by others."""
-        self._table.prepare()
+    def _run(self, batch, sums, watch=None) -> Tensor:
+        """One step, launched operation by operation."""
+        self._table.read()
+        n_numbers = 0
+        for optimizer in self._optimizers:
+            optimizer.coming = []
+        for update in self._step.updates:
+            numbers = self._table.row[n_numbers:], self._table.single[n_numbers:]
+            update.optimizer.coming.append(UpdateNumbers.of(*numbers))
+            n_numbers += len(UpdateNumbers._fields)
+        self._module.scheduled = self._table.row[n_numbers:]
+        try:
+            return self._step(batch, sums, watch)
+        finally:
+            self._module.scheduled = ()
 
-    def _is_worth_it(self, n_left: int) -> bool:
+    def _numbers_of(self, ahead: int) -> list[float]:
+        """All numbers of the coming step, or of one so many steps ahead."""
+        own = [update.optimizer for update in self._step.updates]
+        numbers: list[float] = []
+        for place, optimizer in enumerate(own):
+            n_updates = ahead * own.count(optimizer) + own[:place].count(optimizer)
+            numbers += optimizer.numbers(n_updates)
+        progress = self._module.progress + ahead / self._n_steps
+        return numbers + list(self._module.numbers_at(min(1.0, progress)))
+
+    @property
+    def _counts(self) -> list[int]:
+        return [optimizer.step_count for optimizer in self._optimizers]
+
+    @_counts.setter
+    def _counts(self, counts: list[int]) -> None:
+        for optimizer, count in zip(self._optimizers, counts, strict=True):
+            optimizer.step_count = count
+
+    def _is_worth_it(self) -> bool:
         return (
-            n_left >= _LEAST_STEPS
+            (1 - self._module.progress) * self._n_steps >= _LEAST_STEPS
             and len(self._graphs) < _MOST_GRAPHS
             and not self._torch.is_current_stream_capturing()
         )
@@ -167,46 +200,46 @@ class GraphedSteps:
         captured.fill(batch)
         captured.graph.replay()
         self._module.phase = captured.next_phase
-        counts = zip(self._optimizer.counts, captured.n_updates, strict=True)
-        self._optimizer.counts = [count + n for count, n in counts]
+        counts = zip(self._counts, captured.n_updates, strict=True)
+        self._counts = [count + n for count, n in counts]
         self.n_replayed += 1
 
-    def _warm_up(self, batch: Any, *, is_watched: bool) -> None:
+    def _warm_up(self, batch, sums, *, is_watched: bool) -> None:
         """A step on the stream of the capture."""
         with self._aside():
             if not is_watched:
-                self._run(batch)
+                self._run(batch, sums)
                 return
             with _Watch() as watch:
-                self._run(batch)
+                self._run(batch, sums)
         self.reason = watch.reason
         self._generators |= watch.generators
 
-    def _capture(self, key: Hashable, batch: Any) -> None:
+    def _capture(self, key: Hashable, batch, sums) -> None:
         """Capture a step and run it, or run it as usual where that fails."""
-        phase, counts = self._module.phase, self._optimizer.counts
+        phase, counts = self._module.phase, self._counts
         inputs = [torch.empty_like(tensor) for tensor in _tensors(batch)]
         static = _rebuilt(batch, iter(inputs))
         self._torch.synchronize(self._device)
         graph = self._new_graph()
         try:
             with self._aside():
-                self._record(graph, lambda: self._run(static))
+                self._record(graph, lambda: self._run(static, sums))
         except BaseException as error:
             del graph
             self._mend()
-            self._module.phase, self._optimizer.counts = phase, counts
+            self._module.phase, self._counts = phase, counts
             if not isinstance(error, Exception):
                 raise
             self.reason = _words_of(error)
-            self._run(batch)
+            self._run(batch, sums)
             return
-        updated = zip(self._optimizer.counts, counts, strict=True)
+        updated = zip(self._counts, counts, strict=True)
         n_updates = [after - before for after, before in updated]
         captured = _Captured(graph, inputs, self._module.phase, n_updates)
         self._graphs[key] = captured
         # A capture counts on the host and computes nothing.
-        self._module.phase, self._optimizer.counts = phase, counts
+        self._module.phase, self._counts = phase, counts
         self._replay(captured, batch)
 
     def _new_graph(self) -> Any:
@@ -290,7 +323,9 @@ class _Watch(TorchDispatchMode):
             is_open = any(i is not None and i.dtype in masks for i in args[1])
         else:
             is_open = any(tag in function.tags for tag in _OPEN)
-        return f"the shape or value of {function} is needed by the CPU" * is_open or None
+        return (
+            f"the shape or value of {function} is needed by the CPU" * is_open or None
+        )
 
 
 _INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}

@@ -262,36 +262,6 @@ class FlatAdamW:
         self.average.lerp_(self.flat.data, numbers.moved)
 
     @property
-    def counts(self) -> list[int]:
-        """The number of updates, to be set where they were run elsewhere."""
-        return [self.step_count]
-
-    @counts.setter
-    def counts(self, counts: list[int]) -> None:
-        (self.step_count,) = counts
-
-    def numbers_of_step(self, ahead: int) -> list[float]:
-        """Of the update of the coming training step, or of one so many steps ahead."""
-        return list(self.numbers(ahead))
-
-    def coming_from(self, tensors: Sequence[Tensor], single: Sequence[Tensor]) -> None:
-        """Take the numbers of the next updates from the device.
-
-        Parameters
-        ----------
-        tensors, single : sequence of Tensor
-            The numbers of these updates one after the other, in the type of the weights
-            and in single precision.
-        """
-        width = len(UpdateNumbers._fields)
-        starts = range(0, len(tensors), width)
-        self.coming = [
-            # In single precision what the kernels of CUDA read as such.
-            UpdateNumbers(single[i], *tensors[i + 1 : i + width - 1], single[i + 3])
-            for i in starts
-        ]
-
-    @property
     def averages(self) -> bool:
         """Whether the average is not the last weights."""
         return self.ema_decay > 0
@@ -371,3 +341,14 @@ class UpdateNumbers(NamedTuple):
     kept: Any
     moved: Any
     count: Any
+
+    @classmethod
+    def of(cls, numbers: Sequence, single: Sequence) -> "UpdateNumbers":
+        """The first four numbers, of which CUDA's kernels read two in single precision.
+
+        Parameters
+        ----------
+        numbers, single : sequence of Tensor
+            In the type of the weights and in single precision.
+        """
+        return cls(single[0], numbers[1], numbers[2], single[3])

@@ -8,25 +8,25 @@ with the batch-norm statistics that belong to it.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from torch import Generator, Tensor, nn
 
 from skae.training.batch_norms import BatchNorms
 from skae.training.callbacks import ProgressBar, is_print_log, watch_batches
+from skae.training.captured import GraphedStep, has_graphs
 from skae.training.checkpoint import split_callbacks
 from skae.training.global_generators import GlobalGenerators
 from skae.training.optimizer import FlatAdamW, FlatParameters
 from skae.training.recording import Recording
 from skae.training.resumption import Resumable
-from skae.training.schedule import Patience, Schedule, StopTraining
+from skae.training.schedule import Patience, Schedule, StopTraining, report_lost
+from skae.training.steps import Step, Update, gradient_of
 from skae.training.weights import Weights
 
 __all__ = ["Trainer"]
@@ -155,8 +155,9 @@ class Trainer(Resumable, NeuralNet):
         decayed = self.module_.decayed_parameters()
         self.flat_ = FlatParameters(self.module_, decayed)
         self.weights_ = Weights(self.module_, self.flat_.data)
-        explicit = None if self.autograd else self.module_.gradient(self.generator)
-        self.gradient_ = explicit or self._autograd_step
+        self.gradient_ = gradient_of(
+            self.module_, self.flat_, self.generator, autograd=self.autograd
+        )
         return self
 
     def initialize_criterion(self):
@@ -174,6 +175,10 @@ class Trainer(Resumable, NeuralNet):
             plateau=schedule.plateau,
             shares=self.flat_.like(self.rates),
         )
+        parameters = list(self.module_.parameters())
+        self.updates_ = [
+            Update("train_loss", self.gradient_, self.optimizer_, parameters)
+        ]
         return self
 
     def train(self, batches: Iterable) -> "Trainer":
@@ -193,7 +198,8 @@ class Trainer(Resumable, NeuralNet):
         )
         with generators:
             self._train(batches)
-        self._raise_if_lost()
+        if self._n_lost:
+            report_lost(self._n_finite, self.schedule.lr)
         return self
 
     def release(self) -> None:
@@ -234,6 +240,10 @@ class Trainer(Resumable, NeuralNet):
         self.stop_reason_: str | None = None
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
+        step = Step(self.module_, self.updates_)
+        self.step_: Any = step
+        if has_graphs(self.flat_.data.device):
+            self.step_ = GraphedStep(step, self.schedule.n_steps)
         if self.start_state is not None:
             self._continue(self.start_state)
 
@@ -278,18 +288,24 @@ class Trainer(Resumable, NeuralNet):
 
     def _begin_round(self, datasets: dict) -> None:
         self.notify("on_epoch_begin", **datasets)
-        self._n_in_round, self._sums = 0, self._new_sums()
+        self._n_in_round, self._sums = 0, self._cleared_sums()
         if not watch_batches(self.callbacks_):
             # Checkpoints name their files by the last batch, so there has to be one.
             self.history.new_batch()
 
-    def _new_sums(self) -> dict[str, Tensor]:
-        """Of a round: the loss of its steps."""
-        return {"": self.flat_.data.new_zeros(())}
+    def _cleared_sums(self) -> dict[str, Tensor]:
+        """Of a round: the losses of its updates, by their names, in the same memory."""
+        found = getattr(self, "_sums", {})
+        zero = self.flat_.data.new_zeros
+        return {
+            each.name: found[each.name].zero_() if each.name in found else zero(())
+            for each in self.updates_
+        }
 
-    def _run_steps(self, batches: Iterable) -> int:
-        """Train on some batches; how many steps the round then has."""
+    def _run_steps(self, batches: Iterable) -> None:
+        """Train on some batches and record the losses of the round."""
         notify = self.notify if watch_batches(self.callbacks_) else None
+        watch = self._note_gradients if notify else None
         was_stopping, recording = self.stop_training, self.recording
         self.module_.train()
         for batch in batches:
@@ -299,8 +315,7 @@ class Trainer(Resumable, NeuralNet):
             self._norms.batches.append(batch)
             if notify:
                 notify("on_batch_begin", batch=batch, training=True)
-            loss = self._step(batch, notify)
-            self._sums[""] += loss
+            loss = self.step_(batch, self._sums, watch)
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
                 if self.stop_training and not was_stopping:
@@ -308,27 +323,16 @@ class Trainer(Resumable, NeuralNet):
             if recording is not None and recording.is_due():
                 recording.write(self._middle())
         self.module_.eval()
-        n_members = self.module_.members or 1
-        train_loss = self._sums[""].item() / self._n_in_round / n_members
         self.history.record("step", self._n_done)
-        self.history.record("train_loss", train_loss)
-        return self._n_in_round
+        self._record_losses()
 
-    def _step(self, batch, notify) -> Tensor:
-        """One training step; its loss, summed over members."""
-        loss = self.gradient_(*batch)
-        self._notify_of_gradient(notify, self.module_.named_parameters())
-        self.optimizer_.step()
-        return loss
+    def _record_losses(self):
+        n_losses = self._n_in_round * (self.module_.members or 1)
+        for name, total in self._sums.items():
+            self.history.record(name, total.item() / n_losses)
 
-    def _notify_of_gradient(self, notify, named):
-        if notify:
-            notify("on_grad_computed", named_parameters=list(named), training=True)
-
-    def _autograd_step(self, *batch) -> Tensor:
-        loss = self.module_.batch_loss(*batch, generator=self.generator)
-        self.flat_.backward(loss)
-        return loss.detach().sum()
+    def _note_gradients(self, named):
+        self.notify("on_grad_computed", named_parameters=named, training=True)
 
     # The end of a round
 
@@ -361,23 +365,7 @@ class Trainer(Resumable, NeuralNet):
             raise StopTraining("stopped by infinite or NaN losses")
         self.weights_.restore(self._best_values)
         self.optimizer_.restart(_BACK_OFF**self._n_lost)
-
-    def _raise_if_lost(self):
-        if self._n_lost and not self._n_finite:
-            raise FloatingPointError(
-                "The training loss was infinite or NaN in every round, also after the "
-                f"learning rate was lowered from {self.schedule.lr:g}. Scale X, choose "
-                "a smaller learning_rate_init or less uneven sample_weight, or check "
-                "the corruption and penalty."
-            )
-        if self._n_lost:
-            warnings.warn(
-                "The training loss became infinite or NaN; training went on from the "
-                "best weights with a lower learning rate. Consider a smaller "
-                "learning_rate_init.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
+        self.step_.forget()
 
     # Weights and what belongs to them
 

@@ -129,7 +129,7 @@ class Graph:
 
     def enter(self, schema, args, kwargs, own):
         """Before an operation: memory that it uses, and what it overwrites."""
-        for tensor, alias in own:
+        for tensor, _ in own:
             storage = tensor.untyped_storage()
             pointer, n_bytes = storage.data_ptr(), storage.nbytes()
             is_inside = any(low <= pointer < high for low, high, _ in self.inside)
