@@ -105,6 +105,8 @@ class GraphedStep:
     step : Step
     n_steps : int
         Of the training.
+    generator : torch.Generator
+        That the module draws from, on its device.
 
     Attributes
     ----------
@@ -114,7 +116,7 @@ class GraphedStep:
         Why steps are not captured.
     """
 
-    def __init__(self, step: Any, n_steps: int):
+    def __init__(self, step: Any, n_steps: int, generator: Generator):
         self._step = step
         self._n_steps = n_steps
         self._module = step.module
@@ -125,7 +127,7 @@ class GraphedStep:
         self._table = StepTable(self._numbers_of, like)
         self._torch: Any = torch.get_device_module(self._device)
         self._stream = self._torch.Stream(self._device)
-        self._generators: dict[int, Generator] = {}
+        self._generators = {id(generator): generator}
         self.n_replayed = 0
         self.reason = foreign_code(self._module)
         self.forget()
@@ -218,7 +220,7 @@ class GraphedStep:
     def _capture(self, key: Hashable, batch, sums) -> None:
         """Capture a step and run it, or run it as usual where that fails."""
         phase, counts = self._module.phase, self._counts
-        inputs = [torch.empty_like(tensor) for tensor in _tensors(batch)]
+        inputs = [tensor.clone() for tensor in _tensors(batch)]
         static = _rebuilt(batch, iter(inputs))
         self._torch.synchronize(self._device)
         graph = self._new_graph()
@@ -365,7 +367,7 @@ def foreign_code(module: nn.Module) -> str | None:
 
 
 _VALUES = type(None), bool, int, float, complex, str, bytes, Tensor, Generator
-_OWN = {"skae", "torch", "builtins", "numpy", "math", "_operator"}
+_OWN = {"skae", "torch", "builtins", "numpy", "math", "_operator", "weakref"}
 
 
 def _is_own(thing: Any) -> bool:

@@ -243,7 +243,7 @@ class Trainer(Resumable, NeuralNet):
         step = Step(self.module_, self.updates_)
         self.step_: Any = step
         if has_graphs(self.flat_.data.device):
-            self.step_ = GraphedStep(step, self.schedule.n_steps)
+            self.step_ = GraphedStep(step, self.schedule.n_steps, self.generator)
         if self.start_state is not None:
             self._continue(self.start_state)
 

@@ -336,12 +336,18 @@ def _check_capture(name, leaves):
     if graph is not None and name in {*_WAITING, "resize_", "set_"}:
         graph.refuse(name)
     for generator in leaves:
-        if not isinstance(generator, torch.Generator):
+        if not isinstance(generator, torch._C.Generator):
             continue
-        if graph is None and id(generator) in active.stuck:
+        if graph is None and _is_among(generator, active.stuck):
             raise RuntimeError("Offset increment outside graph capture encountered")
-        if graph is not None and not any(generator is own for own in graph.generators):
+        if graph is not None and not _is_among(generator, graph.generators):
             graph.refuse("a generator that is not registered")
+
+
+def _is_among(generator, others):
+    """By their states: operations get other objects of the same generators."""
+    state = generator.get_state() if others else None
+    return any(torch.equal(state, other.get_state()) for other in others)
 
 
 def _kernel(operation, name):

@@ -20,7 +20,7 @@ class _Active:
     graph = None
     stream = None
     # Generators that a failed capture has left in its state.
-    stuck: set[int] = set()
+    stuck: list = []
     default_generator = note = None
 
 
@@ -95,12 +95,11 @@ class Graph:
             generator.set_state(state)
         for memory, values in reversed(self.before.values()):
             memory.tensor().copy_(values)
-        own = {id(generator) for generator in self.generators}
         if self.is_invalid:
             # As older versions leave them.
-            active.stuck |= own
+            active.stuck = self.generators
             raise RuntimeError("operation failed due to a previous error in capture")
-        active.stuck -= own
+        active.stuck = []
         self.is_captured = True
         Graph.n_captures += 1
 
