@@ -38,6 +38,8 @@ class ExplicitGradient:
         With parameters that have ``.grad`` allocated (see `FlatParameters`).
     generator : torch.Generator, optional
         Where the corruption, the prior and the hidden context draw from.
+    scales : bool, optional
+        Whether the inputs are multiplied; looked up in the model where left out.
 
     Shape
     -----
@@ -48,7 +50,12 @@ class ExplicitGradient:
     and both halves the ``context``.
     """
 
-    def __init__(self, model: Any, generator: Generator | None = None):
+    def __init__(
+        self,
+        model: Any,
+        generator: Generator | None = None,
+        scales: bool | None = None,
+    ):
         codec = model.codec.dense_layers()
         self.anchored = model.codec if model.codec.is_anchored else None
         self.model = model
@@ -72,7 +79,8 @@ class ExplicitGradient:
             self._take_path(self.anchored)
         # One is the usual case for rows that are scaled already.
         scale = (self.anchored or codec).input_scale
-        self.scale = None if bool((scale == 1).all()) else scale
+        scales = bool((scale != 1).any()) if scales is None else scales
+        self.scale = scale if scales else None
 
     def _take_path(self, anchored):
         """The linear path and its gradients."""
@@ -123,12 +131,11 @@ class ExplicitGradient:
             raw = raw if self.output_scale is None else raw.mul_(self.output_scale)
             raw += self.nu
 
-        loss = self.likelihood.nll(raw, x)
+        loss, delta = self.likelihood.nll_and_slope(raw, x)
         if self.prior.is_drawn:
             kl_weight = self.model.kl_weight()
             loss += kl_weight * self.prior.divergence(h)
         share = 1 / batch if weight is None else (weight / batch).unsqueeze(-1)
-        delta = self.likelihood.slope(raw, x)
         self.likelihood.fill_gradient(delta, share)
         delta *= share
         loss = (loss.unsqueeze(-1) * share).sum()
@@ -171,7 +178,7 @@ class ExplicitGradient:
         for index, (weight, bias) in enumerate(layers):
             if index:
                 x = self.activation.forward(trace[-1][1])
-            a = torch.baddbmm(bias, x, weight)
+            a = _affine(bias, x, weight)
             trace.append((x, a))
         return trace
 
@@ -189,6 +196,14 @@ class ExplicitGradient:
 
     def _bounded(self, x):
         return x if self.anchored is None else self.anchored.bounded(x)
+
+
+def _affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """x weight + bias for each member."""
+    if x.device.type == "cpu" or len(weight) > 1:
+        return torch.baddbmm(bias, x, weight)
+    # The bias in the product itself, without a launch of its own.
+    return torch.addmm(bias[0, 0], x[0], weight[0]).unsqueeze(0)
 
 
 def _slopes(parameters) -> list[Tensor]:

@@ -143,6 +143,10 @@ class Likelihood(BaseEstimator):
         """d nll / d raw, of raw's shape; may overwrite raw."""
         raise NotImplementedError
 
+    def nll_and_slope(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both at once; may overwrite raw."""
+        return self.nll(raw, x), self.slope(raw, x)
+
     def fill_gradient(self, slope: Tensor, share: Tensor | float) -> None:
         """Set its parameters' gradients of the sum of share * nll over rows."""
 

@@ -65,6 +65,11 @@ class Gaussian(Likelihood):
         """raw - x, in place."""
         return raw.sub_(x)
 
+    def nll_and_slope(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The error is both the slope and what is squared."""
+        error = raw.sub_(x)
+        return 0.5 * torch.linalg.vecdot(error, error), error
+
     def log_likelihood(self, raw: Tensor, x: Tensor, scale: Tensor) -> Tensor:
         """Minus half the squared error in X's units, without the constant."""
         error = as_double_on(raw) - as_double_on(x)
