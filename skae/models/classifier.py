@@ -20,6 +20,7 @@ from skae.rows.chunks import Rows
 from skae.rows.tensors import permutation
 from skae.state.plain import register
 from skae.statistics.label_graph import SpreadLabels
+from skae.training.stepped import SteppedModule
 
 __all__ = ["Classification", "Labelled", "PartlyLabelled", "Unlabelled"]
 
@@ -44,7 +45,7 @@ class Unlabelled(NamedTuple):
     confidence: Tensor | None = None
 
 
-class Classification(nn.Module):
+class Classification(SteppedModule):
     """Cross-entropy of labelled rows plus losses of all rows.
 
     Parameters
@@ -87,7 +88,7 @@ class Classification(nn.Module):
         if self.terms:
             self.decoder = LadderDecoder(stack.sizes, generator)
         self.uses_running_statistics = uses_running_statistics
-        self._step = 0
+        self.progress = 1 / n_steps
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weight matrices: not gains, shifts and combinators."""
@@ -110,16 +111,23 @@ class Classification(nn.Module):
         """
         if unlabelled is None or not self.terms:
             return self._of_labelled(self._noisy(labelled.x, generator), labelled)
-        progress = self._step / self.n_steps
-        self._step += 1
         drawn = [self._drawn(rows.x, generator) for rows in (labelled, unlabelled)]
         of_labelled, noisy = self.stack.run_together(drawn, self.noise)
         passes = self.two_passes(unlabelled, noisy)
         of_rows: Any = 0.0
-        for term in self.terms:
-            of_rows = torch.add(of_rows, term(passes), alpha=term.weight(progress))
+        weights: Sequence = self.scheduled or self.numbers_at(self.progress)
+        for term, weight in zip(self.terms, weights, strict=True):
+            if isinstance(weight, Tensor):
+                of_rows = of_rows + weight * term(passes)
+            else:
+                of_rows = torch.add(of_rows, term(passes), alpha=weight)
         mean = (of_rows * unlabelled.weight).mean()
         return self._of_labelled(of_labelled, labelled) + mean
+
+    def numbers_at(self, progress: float) -> list[float]:
+        """The weights of the terms, by the share that was done before the step."""
+        before = (round(progress * self.n_steps) - 1) / self.n_steps
+        return [term.weight(before) for term in self.terms]
 
     def two_passes(self, rows: Unlabelled, noisy: Pass) -> TwoPasses:
         """A noisy pass of rows with a clean one, the latter without gradient."""

@@ -84,8 +84,8 @@ class Shards:
     Parameters
     ----------
     module : Module
-        ``is_rowwise`` says whether the loss of a batch is a mean over its rows, each of
-        which depends on that row alone; modules without it are never cut.
+        ``is_rowwise`` and ``row_group`` are as of `SteppedModule`; modules without
+        them are never cut.
     flat : FlatParameters
     generator : torch.Generator
         Each step, the shards' generators get seeds from it.
@@ -95,7 +95,7 @@ class Shards:
 
     def __init__(
         self,
-        module: nn.Module,
+        module: Any,
         flat: FlatParameters,
         generator: Generator,
         place: slice | None = None,
@@ -105,7 +105,7 @@ class Shards:
         self._place = slice(0, len(flat.grad)) if place is None else place
         is_cut = getattr(module, "is_rowwise", False) and flat.grad.device.type == "cpu"
         self._work = row_work(module) if is_cut else 0
-        self._group = getattr(module, "row_group", 1)
+        self._group = module.row_group if is_cut else 1
         self._shards: list[Shard] = []
 
     def number(self, batch: Sequence[Tensor | None]) -> int:

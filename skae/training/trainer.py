@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 
 from skae.training.batch_norms import BatchNorms
 from skae.training.callbacks import ProgressBar, is_print_log, watch_batches
+from skae.training.captured import GraphedStep, has_graphs
 from skae.training.checkpoint import split_callbacks
 from skae.training.global_generators import GlobalGenerators
 from skae.training.optimizer import FlatAdamW, FlatParameters
@@ -243,7 +244,10 @@ class Trainer(Resumable, NeuralNet):
         self.stop_reason_: str | None = None
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
-        self.step_ = Step(self.module_, self.updates_)
+        step = Step(self.module_, self.updates_)
+        self.step_: Any = step
+        if has_graphs(self.flat_.data.device):
+            self.step_ = GraphedStep(step, self.schedule.n_steps, self.generator)
         if self.start_state is not None:
             self._continue(self.start_state)
 
@@ -288,14 +292,19 @@ class Trainer(Resumable, NeuralNet):
 
     def _begin_round(self, datasets: dict) -> None:
         self.notify("on_epoch_begin", **datasets)
-        self._n_in_round, self._sums = 0, self._new_sums()
+        self._n_in_round, self._sums = 0, self._cleared_sums()
         if not watch_batches(self.callbacks_):
             # Checkpoints name their files by the last batch, so there has to be one.
             self.history.new_batch()
 
-    def _new_sums(self) -> dict[str, Tensor]:
-        """Of a round: the losses of its updates, by their names."""
-        return {each.name: self.flat_.data.new_zeros(()) for each in self.updates_}
+    def _cleared_sums(self) -> dict[str, Tensor]:
+        """Of a round: the losses of its updates, by their names, in the same memory."""
+        found = getattr(self, "_sums", {})
+        zero = self.flat_.data.new_zeros
+        return {
+            each.name: found[each.name].zero_() if each.name in found else zero(())
+            for each in self.updates_
+        }
 
     def _run_steps(self, batches: Iterable) -> None:
         """Train on some batches and record the losses of the round."""
@@ -360,6 +369,7 @@ class Trainer(Resumable, NeuralNet):
             raise StopTraining("stopped by infinite or NaN losses")
         self.weights_.restore(self._best_values)
         self.optimizer_.restart(_BACK_OFF**self._n_lost)
+        self.step_.forget()
 
     # Weights and what belongs to them
 
