@@ -16,7 +16,8 @@ from skae.rows.sources import ChangedSourceError, RowSource
 
 __all__ = ["row_source"]
 
-_SUFFIXES = (".parquet", ".pq", ".parq")
+# Rows of a Parquet file that are decoded at a time.
+_PARQUET_ROWS = 8192
 
 
 def row_source(X: Any, name: str = "X") -> RowSource | None:
@@ -210,37 +211,151 @@ class _IteratedRows(RowSource):
 
 
 class _ParquetRows(RowSource):
-    """Rows of Parquet files, whose row groups are blocks where they are small."""
+    """Rows of Parquet files, read by their row groups.
+
+    Row groups that are longer than a block are read in parts, from their beginning.
+    """
 
     def __init__(self, dataset: Any, name: str):
-        import pyarrow as pa
-
-        types = pa.types
-        _check_numeric(
-            (
-                (
-                    field.name,
-                    types.is_integer(field.type)
-                    or types.is_floating(field.type)
-                    or types.is_boolean(field.type),
-                )
-                for field in dataset.schema
-            ),
-            name,
-        )
-        dtypes = [field.type.to_pandas_dtype() for field in dataset.schema]
-        # Where each row group begins, and the fragment that has it.
-        self._groups: list[tuple[int, Any]] = []
-        n_rows, longest, longest_file = 0, 1, 0
-        self._times: dict[str, int] = {}
+        schema = dataset.schema
+        _check_numeric(((f.name, _is_arrow_number(f.type)) for f in schema), name)
+        # Numbers of the first row of each row group, and where it is found.
+        self._starts, self._groups = [0], []
+        self._times: dict[str, int | None] = {}
         for fragment in dataset.get_fragments():
             self._times[fragment.path] = _time_of(fragment.path)
             for part in fragment.split_by_row_group():
-                self._groups.append((n_rows, part))
-                length = sum(group.num_rows for group in part.row_groups)
-                n_rows += length
-                longest = max(longest, length)
-        names = dataset.schema.names
-        dtype = np.result_type(*dtypes) if dtypes else np.float32
-        super().__init__((n_rows, len(names)), dtype, longest, names, name)
-        self._starts = np.array([start for start, _ in self._groups])
+                n_rows = sum(group.num_rows for group in part.row_groups)
+                if n_rows:
+                    self._groups.append(part)
+                    self._starts.append(self._starts[-1] + n_rows)
+        dtypes = [field.type.to_pandas_dtype() for field in schema]
+        dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float32)
+        longest = int(max(np.diff(self._starts), default=1))
+        shape = self._starts[-1], len(schema)
+        super().__init__(shape, dtype, longest, schema.names, name)
+        self._names = schema.names
+        self._open: _Group | None = None
+
+    def _read(self, rows: slice) -> np.ndarray:
+        out = np.empty((rows.stop - rows.start, self.shape[1]), self.dtype)
+        start = rows.start
+        while start < rows.stop:
+            number = int(np.searchsorted(self._starts, start, side="right")) - 1
+            stop = min(rows.stop, self._starts[number + 1])
+            first = self._starts[number]
+            if self._open is None or not self._open.is_before(number, start - first):
+                self._open = _Group(number, self._groups[number], self._names)
+            part = out[start - rows.start : stop - rows.start]
+            try:
+                self._open.fill(part, start - first)
+            except (OSError, StopIteration) as error:
+                raise self._changed() from error
+            start = stop
+        return out
+
+    def _check_unchanged(self) -> None:
+        for path, time in self._times.items():
+            if _time_of(path) != time:
+                raise self._changed()
+
+    def _changed(self) -> ChangedSourceError:
+        return ChangedSourceError(
+            f"The Parquet files of {self.name} changed while they were read, or are "
+            "damaged."
+        )
+
+
+class _Group:
+    """A row group of a Parquet file, read forwards."""
+
+    def __init__(self, number: int, fragment: Any, names: list[str]):
+        self.number = number
+        self._batches = fragment.to_batches(
+            columns=names, batch_size=_PARQUET_ROWS, batch_readahead=1, use_threads=True
+        )
+        self._at = 0
+        self._batch: Any = None
+        self._used = 0
+
+    def is_before(self, number: int, row: int) -> bool:
+        """Whether a row of a group can be reached by reading on."""
+        return self.number == number and self._at <= row
+
+    def fill(self, out: np.ndarray, first: int) -> None:
+        """Rows of the group from this number on."""
+        filled = 0
+        while filled < len(out):
+            if self._batch is None or self._used == self._batch.num_rows:
+                self._batch, self._used = next(self._batches), 0
+            left = self._batch.num_rows - self._used
+            if self._at < first:
+                skipped = min(left, first - self._at)
+                self._at += skipped
+                self._used += skipped
+                continue
+            n_rows = min(left, len(out) - filled)
+            part = self._batch.slice(self._used, n_rows)
+            columns = np.empty((part.num_columns, n_rows), out.dtype)
+            for column, values in zip(columns, part.columns, strict=True):
+                column[:] = values.to_numpy(zero_copy_only=False)
+            out[filled : filled + n_rows] = columns.T
+            filled += n_rows
+            self._used += n_rows
+            self._at += n_rows
+
+
+def _dataset_at(path: Any, name: str) -> Any:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{name}={str(path)!r}: there is no such file.")
+    try:
+        from pyarrow import dataset
+    except ImportError as error:
+        raise ImportError(
+            f"{name}={str(path)!r} is read with pyarrow, which is not installed: pip "
+            "install 'skae[large]'."
+        ) from error
+    try:
+        return dataset.dataset(path, format="parquet")
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{name}={str(path)!r} must be a Parquet file or a folder of such files: "
+            f"{error}"
+        ) from error
+
+
+def _time_of(path: str) -> int | None:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return None
+
+
+def _is_arrow_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return (
+        pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    ) or pa.types.is_boolean(kind)
+
+
+def _is_number(dtype: Any) -> bool:
+    return getattr(dtype, "kind", "O") in "buif"
+
+
+def _check_numeric(columns: Iterable[tuple[Any, bool]], name: str) -> None:
+    others = [str(column) for column, is_number in columns if not is_number]
+    if others:
+        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        raise ValueError(
+            f"{name} must have columns of numbers; these are not: {shown}. Leave them "
+            "out or encode them."
+        )
+
+
+def _text_names(columns: Any) -> list[str] | None:
+    """Names of columns where all are text, as scikit-learn has them."""
+    if columns is None or not all(isinstance(column, str) for column in columns):
+        return None
+    return [*columns]
