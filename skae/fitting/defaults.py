@@ -181,7 +181,7 @@ def defaults_for_sequences(n_samples, n_features, n_components) -> Defaults:
 
 def defaults_for_variational(n_samples, n_features, n_components) -> Defaults:
     """Of models whose code is drawn, where noise takes long averages."""
-    n_steps, rate = _n_steps(n_samples, 128), _rate(1e-2, 100, n_features)
+    n_steps, rate = _n_steps(n_samples, 128, 12_000), _rate(1e-2, 100, n_features)
     return Defaults(batch_size=128, lr=rate, ema_decay=0.998, n_steps=n_steps)
 
 
