@@ -11,7 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import _safe_indexing
 
-from skae.rows.sources import RowSource, Selected
+from skae.rows.sources import RowSource
 
 __all__ = [
     "Entries",
@@ -112,7 +112,7 @@ def samples_at(X, numbers):
 def some_samples(X, numbers):
     """The samples of these sorted numbers; those of a source stay where they are."""
     if isinstance(X, RowSource):
-        return Selected(X, np.asarray(numbers))
+        return X.selected(np.asarray(numbers))
     return _safe_indexing(X, numbers)
 
 
