@@ -38,6 +38,7 @@ from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.devices import place_of_doubles
 from skae.rows.isolation import isolated
+from skae.rows.readers import as_rows
 from skae.rows.tensors import as_double
 from skae.training.recording import recording_of
 
@@ -155,7 +156,7 @@ default="gaussian"
 
     def _fit_of(self, X, y, sample_weight, *, reset, min_rows=2, recording=None) -> Fit:
         """A fit of validated rows."""
-        rows = self._flattened(X, reset=reset)
+        rows = as_rows(self._flattened(X, reset=reset))
         n_samples = _num_samples(rows)
         options = {"reset": reset, "min_rows": min_rows, "balanced": False}
         rows, weight = training_rows(

@@ -22,6 +22,7 @@ from skae.rows.devices import (
 )
 from skae.rows.few_rows import FEW_ROWS, fewest_rows
 from skae.rows.isolation import isolated
+from skae.rows.sources import RowSource
 
 __all__ = ["Rows", "chunks", "map_rows"]
 
@@ -50,7 +51,7 @@ def map_rows(
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_columns)
+    X : ndarray, CSR matrix or row source of shape (n_samples, n_columns)
     to_model : callable
         Maps a dense chunk of X to a contiguous tensor of as many rows.
     function : callable
@@ -144,7 +145,7 @@ class Rows:
 
     Parameters
     ----------
-    X : ndarray, memmap or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, memmap, CSR matrix or row source of shape (n_samples, n_features)
     center : ndarray of shape (n_features,)
     scale : float
     device : torch.device
@@ -181,10 +182,18 @@ class Rows:
                 return self._resident[rows]
             return self.at(rows, torch.as_tensor(rows, device=self.device))
         block = self._X[rows]
-        if sparse.issparse(block):
-            block = block.toarray()
+        return self.scaled(block.toarray() if sparse.issparse(block) else block)
+
+    def scaled(self, block: np.ndarray) -> Tensor:
+        """Rows of X on the device."""
         block = (block - self._center) / self._scale
         return torch.as_tensor(block, dtype=self.dtype, device=self.device)
+
+    @property
+    def source(self) -> RowSource | None:
+        """Where rows are read from by blocks, if they are."""
+        is_read = self._resident is None and isinstance(self._X, RowSource)
+        return self._X if is_read else None
 
     def _on_device(self) -> Tensor:
         """All rows; never twice, as some parts and the whole would be."""

@@ -10,11 +10,22 @@ from typing import Any, NamedTuple
 from torch import Generator, Tensor, nn
 
 from skae.training.optimizer import FlatAdamW, FlatGroup, FlatParameters
+from skae.training.shards import Shard, Shards
 
-__all__ = ["AutogradGradient", "GroupGradient", "Step", "Update", "gradient_of"]
+__all__ = [
+    "AutogradGradient",
+    "FormulaGradient",
+    "GroupGradient",
+    "Step",
+    "Update",
+    "gradient_of",
+]
 
 # Named parameters whose gradients are there, before the optimiser takes them.
 Watch = Callable[[list[tuple[str, nn.Parameter]]], None]
+
+
+Rows = Sequence[Any]
 
 
 class AutogradGradient:
@@ -31,12 +42,63 @@ class AutogradGradient:
         self.module = module
         self.flat = flat
         self.generator = generator
+        self.shards = Shards(module, flat, generator)
 
     def __call__(self, *batch) -> Tensor:
         """The loss of a batch, summed over members."""
+        number = self.shards.number(batch)
+        if number > 1:
+            return self.shards.run(batch, number, self._fill)
         loss = self.module.batch_loss(*batch, generator=self.generator)
         self.flat.backward(loss)
         return loss.detach().sum()
+
+    def _fill(self, shard: Shard, rows: Rows, n_rows: int):
+        loss = self.module.batch_loss(*rows, generator=shard.generator)
+        loss = loss * (rows[0].shape[-2] / n_rows)
+        shard.fill(loss, self.flat.parameters)
+        return loss.detach().sum()
+
+
+class FormulaGradient:
+    """Callable that fills the flat gradients by the module's own formula.
+
+    Parameters
+    ----------
+    module : Module
+        With ``gradient(generator, slopes)``, see `Trainer`.
+    whole : callable
+        The formula for batches that are not cut.
+    flat : FlatParameters
+    generator : torch.Generator
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        whole: Callable[..., Tensor],
+        flat: FlatParameters,
+        generator: Generator,
+    ):
+        self.module = module
+        self.whole = whole
+        self.shards = Shards(module, flat, generator)
+        self._of_shards: dict[Shard, Any] = {}
+
+    def __call__(self, *batch) -> Tensor:
+        """The loss of a batch, summed over members."""
+        number = self.shards.number(batch)
+        if number > 1:
+            return self.shards.run(batch, number, self._fill)
+        return self.whole(*batch)
+
+    def _fill(self, shard: Shard, rows: Rows, n_rows: int):
+        own = self._of_shards.get(shard)
+        if own is None:
+            own = self.module.gradient(shard.generator, shard.slopes)
+            self._of_shards[shard] = own
+        own.n_rows = n_rows
+        return own(*rows)
 
 
 class GroupGradient:
@@ -45,11 +107,13 @@ class GroupGradient:
     Parameters
     ----------
     module : Module
-        With ``group_loss(name, *batch, generator)``.
+        With ``group_loss(name, *batch, generator)`` and, where it is ``is_rowwise``,
+        ``row_loss`` of some rows of a batch, which follows ``begin_update(name)``.
     name : str
     parameters : list of Parameter
     group : FlatGroup
         The stretch of the flat buffers that holds the parameters.
+    flat : FlatParameters
     generator : torch.Generator
     """
 
@@ -59,6 +123,7 @@ class GroupGradient:
         name: str,
         parameters: list[nn.Parameter],
         group: FlatGroup,
+        flat: FlatParameters,
         generator: Generator,
     ):
         self.module = module
@@ -66,12 +131,23 @@ class GroupGradient:
         self.parameters = parameters
         self.group = group
         self.generator = generator
+        self.shards = Shards(module, flat, generator, group.place)
 
     def __call__(self, *batch) -> Tensor:
         """The loss of a batch."""
+        number = self.shards.number(batch)
+        if number > 1:
+            self.module.begin_update(self.name)
+            return self.shards.run(batch, number, self._fill)
         self.group.grad.zero_()
         loss = self.module.group_loss(self.name, *batch, generator=self.generator)
         loss.backward(inputs=self.parameters)
+        return loss.detach()
+
+    def _fill(self, shard: Shard, rows: Rows, n_rows: int):
+        loss = self.module.row_loss(self.name, *rows, generator=shard.generator)
+        loss = loss * (rows[0].shape[-2] / n_rows)
+        shard.fill(loss, self.parameters)
         return loss.detach()
 
 
@@ -79,8 +155,10 @@ def gradient_of(
     module: Any, flat: FlatParameters, generator: Generator, *, autograd: bool
 ) -> Callable[..., Tensor]:
     """What fills the flat gradients: the module's own formula, or autograd."""
-    explicit = None if autograd else module.gradient(generator)
-    return explicit or AutogradGradient(module, flat, generator)
+    whole = None if autograd else module.gradient(generator)
+    if whole is None:
+        return AutogradGradient(module, flat, generator)
+    return FormulaGradient(module, whole, flat, generator)
 
 
 class Update(NamedTuple):
