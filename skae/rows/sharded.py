@@ -6,32 +6,17 @@ rows over the network. What is read often is read from ``local``: the sums of a 
 over all rows, and the batches of a training.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from skae.rows.group import Group
 from skae.rows.sources import RowSource
-from skae.rows.summary import Summary
+from skae.rows.summary import Summary, merged, summary_of, total_of
 
-__all__ = ["JoinedRows", "Part", "RowsBetween", "ShardedRows"]
-
-
-class Part(NamedTuple):
-    """A stretch of rows that one process has.
-
-    Attributes
-    ----------
-    start, stop : int
-        Numbers of its first row and of the row after its last, among all.
-    rank : int
-    """
-
-    start: int
-    stop: int
-    rank: int
+__all__ = ["JoinedRows", "RowsBetween", "ShardedRows"]
 
 
 class JoinedRows(RowSource):
@@ -56,7 +41,7 @@ class JoinedRows(RowSource):
         super().__init__(
             (int(self._ends[-1]), parts[0].shape[1]),
             np.result_type(*dtypes),
-            max(1, *(part.shape[0] for part in parts)),
+            None,
             columns if is_text else None,
             name,
         )
@@ -83,10 +68,11 @@ class RowsBetween(RowSource):
     """The rows of a source from ``start`` to ``stop``."""
 
     def __init__(self, source: RowSource, start: int, stop: int):
+        inner = source.bounds[(source.bounds > start) & (source.bounds < stop)]
         super().__init__(
             (stop - start, source.shape[1]),
             source.dtype,
-            source.block_rows,
+            np.array([0, *(inner - start), stop - start]),
             source.feature_names,
             source.name,
         )
@@ -95,7 +81,8 @@ class RowsBetween(RowSource):
         self.is_random = source.is_random
 
     def _read(self, rows: slice) -> np.ndarray:
-        return self._source[self._first + rows.start : self._first + rows.stop]
+        rows = slice(self._first + rows.start, self._first + rows.stop)
+        return self._source.read(rows)
 
 
 class ShardedRows(RowSource):
@@ -104,32 +91,28 @@ class ShardedRows(RowSource):
     Parameters
     ----------
     local : RowSource
-        Those of this process, in the order of its parts.
-    parts : sequence of Part
-        Who has which rows, in their order.
+        The rows of this process; the same width and dtype in all.
+    own : ndarray of int
+        Their sorted numbers among all.
+    n_rows : int
+        Of all processes.
     group : Group
 
     Attributes
     ----------
-    local : RowSource
-    group : Group
-    own : ndarray of int
-        Numbers of the local rows among all, in the order of ``local``.
+    local, own, group
+        As passed.
     """
 
-    def __init__(self, local: RowSource, parts: Sequence[Part], group: Group):
-        n_rows = parts[-1].stop
-        names = local.feature_names
-        super().__init__(
-            (n_rows, local.shape[1]), local.dtype, local.block_rows, names, local.name
-        )
+    # What is loaded everywhere is nobody's part.
+    is_small = False
+
+    def __init__(self, local: RowSource, own: np.ndarray, n_rows: int, group: Group):
+        shape = n_rows, local.shape[1]
+        super().__init__(shape, local.dtype, None, local.feature_names, local.name)
         self.local = local
+        self.own = own
         self.group = group
-        mine = [part for part in parts if part.rank == group.rank]
-        own = [np.arange(part.start, part.stop) for part in mine]
-        self.own = np.concatenate([np.empty(0, dtype=np.int64), *own])
-        # The same on all processes: each goes through all blocks with the others.
-        self.block_rows = min(group.gather(self.block_rows))
 
     def owned(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which of these rows this process has, as a mask, and where in ``local``."""
@@ -140,60 +123,77 @@ class ShardedRows(RowSource):
         is_own = self.own[places] == numbers
         return is_own, places[is_own]
 
-    def summarized(self, *, covariance: bool = False) -> Summary:
-        known = vars(self).get("summary")
-        if known is None or (covariance and known.scatter is None):
-
-            def summarized() -> Summary:
-                summary = Summary(
-                    self.shape[1], covariance=covariance, name=self.name
-                )
-                for first, block in self._own_stretches():
-                    summary.add(block, first=first)
-                return summary
-
-            own = self.group.together(summarized)
-            known = self.group.reduce(own, _merged)
-            vars(self)["summary"] = known
-        return known
-
-    def _own_stretches(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Local rows that follow each other, with the number of the first."""
+    def own_blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Numbers and rows of the local blocks."""
         for rows, block in self.local.blocks():
-            numbers = self.own[rows]
-            ends = [*(np.flatnonzero(np.diff(numbers) != 1) + 1), len(numbers)]
-            start = 0
-            for end in ends:
-                yield int(numbers[start]), block[start:end]
-                start = end
+            if len(block):
+                yield self.own[rows], block
 
-    def blocks(
-        self, order: Iterable[int] | None = None
-    ) -> Iterator[tuple[slice, np.ndarray]]:
-        for number in range(self.n_blocks) if order is None else order:
-            rows = self.place(number)
-            yield rows, self._gathered(np.arange(rows.start, rows.stop))
+    def add_check(self, check: Callable[[np.ndarray, int], None]) -> None:
+        own = self.own
 
-    def _between(self, start: int, stop: int) -> np.ndarray:
-        return self._gathered(np.arange(start, stop))
+        def check_stretches(block: np.ndarray, first: int) -> None:
+            numbers = own[first : first + len(block)]
+            for start, stop in _stretches(numbers):
+                check(block[start:stop], int(numbers[start]))
+
+        self.local.add_check(check_stretches)
+
+    def selected(self, numbers: np.ndarray) -> "ShardedRows":
+        is_own, places = self.owned(numbers)
+        local = self.local.selected(places)
+        own = np.flatnonzero(is_own)
+        return ShardedRows(local, own, len(numbers), self.group)
+
+    def _summarizing(self, weight, covariance: bool) -> Iterator[Summary]:
+        """One summary, of the rows of all processes."""
+
+        def own() -> Summary | None:
+            parts = (
+                summary_of(
+                    block[start:stop],
+                    None if weight is None else weight[numbers[start:stop]],
+                    first=int(numbers[start]),
+                    covariance=covariance,
+                )
+                for numbers, block in self.own_blocks()
+                for start, stop in _stretches(numbers)
+            )
+            return total_of(parts) if len(self.own) else None
+
+        total = self.group.reduce(self.group.together(own), _joined)
+        if total is not None:
+            yield total
+        self.n_passes += 1
+
+    def _block(self, rows: slice) -> np.ndarray:
+        return self._gathered(np.arange(rows.start, rows.stop))
 
     def _gathered(self, numbers: np.ndarray) -> np.ndarray:
         numbers = np.asarray(numbers, dtype=np.int64)
         numbers = np.where(numbers < 0, numbers + self.shape[0], numbers)
         if len(numbers) and (numbers.min() < 0 or numbers.max() >= self.shape[0]):
-            raise IndexError(f"{self.name} has {self.shape[0]} rows")
-        out = np.zeros((len(numbers), self.shape[1]), self.dtype)
+            raise IndexError(f"{self.name} has {self.shape[0]} rows.")
 
-        def fill() -> None:
+        def own() -> np.ndarray:
+            out = np.zeros((len(numbers), self.shape[1]), self.dtype)
             is_own, places = self.owned(numbers)
             out[is_own] = self.local[places]
+            return out
 
-        self.group.together(fill)
-        return self.group.sum(torch.from_numpy(out)).numpy()
+        out = torch.from_numpy(self.group.together(own))
+        # The rows of the others are zeros.
+        return self.group.sum(out).numpy()
 
 
-def _merged(left: Summary, right: Summary) -> Summary:
-    first = [s.first_missing for s in (left, right) if s.first_missing is not None]
-    left.merge(right)
-    left.first_missing = min(first, default=None)
-    return left
+def _stretches(numbers: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Where numbers that follow each other begin and end."""
+    breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+    edges = [0, *map(int, breaks), len(numbers)]
+    yield from zip(edges[:-1], edges[1:], strict=True)
+
+
+def _joined(a: Summary | None, b: Summary | None) -> Summary | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return merged(a, b)
