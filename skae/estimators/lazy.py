@@ -114,12 +114,22 @@ def _lazy(estimator, name, passed):
     row = example_rows(X, getattr(units, "center", None))
     work = _Work(copy.deepcopy(estimator), name, first, options, _columns(name, X))
     made = work.run(row, _example_condition(estimator, y))
+    _take_names(work.estimator, row)
     if not isinstance(made, tuple):
         return _mapped(work.of(made, row), X, y, made)
     return tuple(
         _mapped(replace(work, part=number).of(part, row), X, y, part)
         for number, part in enumerate(made)
     )
+
+
+def _take_names(estimator, row):
+    """Spare blocks the warning of column names that the call itself has given."""
+    names = getattr(row, "columns", None)
+    if names is None:
+        vars(estimator).pop("feature_names_in_", None)
+    elif all(isinstance(name, str) for name in names):
+        estimator.feature_names_in_ = np.asarray(names, dtype=object)
 
 
 def _options(estimator, name, options):
