@@ -34,7 +34,7 @@ BATCH = 1024
 # Steps of an epoch.
 STEPS = N_ROWS // (N_WORKERS * BATCH)
 EVERY = (1, 4, 16, 64, 256)
-RATES = (2e-3, 4e-3, 8e-3)
+RATES = (4e-3, 8e-3, 16e-3)
 # The losses to be reached, as shares of the steps in which H = 1 does.
 TARGETS = (0.2, 0.35, 0.5)
 # Seconds a message and bytes a second.

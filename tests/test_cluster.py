@@ -21,13 +21,16 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    with distributed.LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address=None,
-        local_directory=tmp_path_factory.mktemp("workers"),
-    ) as cluster, distributed.Client(cluster, timeout=30) as client:
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            local_directory=tmp_path_factory.mktemp("workers"),
+        ) as cluster,
+        distributed.Client(cluster, timeout=30) as client,
+    ):
         yield client
 
 
