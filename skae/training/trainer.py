@@ -26,6 +26,7 @@ from skae.training.optimizer import FlatAdamW, FlatParameters
 from skae.training.recording import Recording
 from skae.training.resumption import Resumable
 from skae.training.schedule import Patience, Schedule, StopTraining, report_lost
+from skae.training.spread import Spread
 from skae.training.steps import Step, Update, gradient_of
 from skae.training.weights import Weights
 
@@ -244,7 +245,10 @@ class Trainer(Resumable, NeuralNet):
         self.stop_reason_: str | None = None
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
-        step = Step(self.module_, self.updates_)
+        self._spread = Spread(self._batches)
+        self._spread.check(self._name_of_training())
+        self._spread.align(self.flat_.data, self.optimizer_.average)
+        step = Step(self.module_, self._spread.updates(self.updates_))
         self.step_: Any = step
         if has_graphs(self.flat_.data.device):
             self.step_ = GraphedStep(step, self.schedule.n_steps, self.generator)
@@ -256,11 +260,13 @@ class Trainer(Resumable, NeuralNet):
         self._best_values = self.weights_.values()
         self.start_loss_ = None
         if self.evaluate is not None:
-            self.start_loss_ = self.evaluate(self.module_)
+            self.start_loss_ = self._spread.loss(self.evaluate(self.module_))
         start = math.inf if self.start_loss_ is None else self.start_loss_
         self._best = start if math.isfinite(start) else math.inf
 
     def _note_interruption(self):
+        if not self._spread.is_alone:
+            raise
         self.interrupted_, self.stop_reason_ = True, "interrupted"
         if self.recording is not None:
             self.recording.stop()
@@ -279,10 +285,10 @@ class Trainer(Resumable, NeuralNet):
                     self.notify("on_epoch_end", **datasets)
                 except KeyboardInterrupt:
                     # That is how skorch's EarlyStopping stops.
-                    raise StopTraining("stopped by a callback") from None
+                    self.stop_training = True
             if not is_finite:
                 self._back_off()
-            if self.stop_training:
+            if self._spread.stops(self.stop_training):
                 raise StopTraining("stopped by a callback")
             if self._patience.is_over(self.history[-1, self.monitored]):
                 n_rounds = self.schedule.patience
@@ -316,17 +322,20 @@ class Trainer(Resumable, NeuralNet):
             self._n_done += 1
             self._n_in_round += 1
             self.module_.progress = self._n_done / self.schedule.n_steps
-            self._norms.batches.append(batch)
+            if batch:
+                self._norms.batches.append(batch)
             if notify:
                 notify("on_batch_begin", batch=batch, training=True)
             loss = self.step_(batch, self._sums, watch)
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
-                if self.stop_training and not was_stopping:
+                if self._spread.stops(self.stop_training) and not was_stopping:
                     break
             if recording is not None and recording.is_due():
                 recording.write(self._middle())
         self.module_.eval()
+        self._sums = self._spread.sums(self._sums)
+        self._spread.align(self.flat_.data, self.optimizer_.average)
         self.history.record("step", self._n_done)
         self._record_losses()
 
@@ -343,7 +352,8 @@ class Trainer(Resumable, NeuralNet):
     def _judge(self, number: int) -> bool:
         """Keep the weights in the module if they are the best; False if not finite."""
         if self.evaluate is not None:
-            self.history.record("valid_loss", self.evaluate(self.module_))
+            loss = self._spread.loss(self.evaluate(self.module_))
+            self.history.record("valid_loss", loss)
         last = self.history[-1]
         loss = last[self.monitored]
         # What skorch's checkpoints look for.
@@ -377,6 +387,7 @@ class Trainer(Resumable, NeuralNet):
     def _averaged(self):
         """Averaged weights, and batch-norm statistics of them, for a with block."""
         if not self.optimizer_.averages:
+            self._spread.average(self._norms.layers)
             yield
             return
         with self.weights_.replaced(self.optimizer_.average):
@@ -385,6 +396,7 @@ class Trainer(Resumable, NeuralNet):
                 generator = Generator(self.generator.device)
                 generator.set_state(self.generator.get_state())
                 self._norms.renew(lambda batch: self._pass(batch, generator))
+                self._spread.average(self._norms.layers)
             yield
 
     def _pass(self, batch, generator):
