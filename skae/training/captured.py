@@ -50,6 +50,8 @@ class StepTable:
     numbers_of : callable
         ``numbers_of(ahead) -> list of float``, the numbers of the coming step or of one
         so many steps ahead.
+    n_steps : int
+        Of the training.
     like : Tensor
         Of the device and the type of the numbers.
 
@@ -61,10 +63,15 @@ class StepTable:
         The same in single precision.
     """
 
-    def __init__(self, numbers_of: Callable[[int], Sequence[float]], like: Tensor):
+    def __init__(
+        self,
+        numbers_of: Callable[[int], Sequence[float]],
+        n_steps: int,
+        like: Tensor,
+    ):
         self._numbers_of = numbers_of
         width = len(numbers_of(0))
-        self._table = like.new_zeros(_TABLE_ROWS, width)
+        self._table = like.new_zeros(min(n_steps, _TABLE_ROWS), width)
         self._place = torch.zeros(1, dtype=torch.long, device=like.device)
         self._row = like.new_zeros(1, width)
         self._single = self._row.float()
@@ -75,10 +82,11 @@ class StepTable:
     def prepare(self) -> None:
         """Before every step: fill the table where it is used up."""
         if self._n_left == 0:
-            rows = [self._numbers_of(ahead) for ahead in range(_TABLE_ROWS)]
-            self._table.copy_(torch.tensor(rows, dtype=torch.double, device="cpu"))
+            self._n_left = len(self._table)
+            rows = [self._numbers_of(ahead) for ahead in range(self._n_left)]
+            dtype = self._table.dtype
+            self._table.copy_(torch.tensor(rows, dtype=dtype, device="cpu"))
             self._place.zero_()
-            self._n_left = _TABLE_ROWS
         self._n_left -= 1
 
     def read(self) -> None:
@@ -124,7 +132,7 @@ class GraphedStep:
         self._optimizers: list[FlatAdamW] = list(optimizers.values())
         like = self._optimizers[0].flat.data
         self._device = like.device
-        self._table = StepTable(self._numbers_of, like)
+        self._table = StepTable(self._numbers_of, n_steps, like)
         self._torch: Any = torch.get_device_module(self._device)
         self._stream = self._torch.Stream(self._device)
         self._generators = {id(generator): generator}
@@ -294,8 +302,13 @@ class _Captured(NamedTuple):
     n_updates: list[int]
 
     def fill(self, batch: Any) -> None:
-        for buffer, tensor in zip(self.inputs, _tensors(batch), strict=True):
-            buffer.copy_(tensor)
+        tensors = _tensors(batch)
+        # In one launch for each type.
+        for dtype in {tensor.dtype for tensor in tensors}:
+            places = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
+            torch._foreach_copy_(
+                [self.inputs[i] for i in places], [tensors[i] for i in places]
+            )
 
 
 class _Watch(TorchDispatchMode):
