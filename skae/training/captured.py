@@ -146,6 +146,13 @@ class GraphedStep:
         self._graphs: dict[Hashable, _Captured] = {}
         self._table.forget()
 
+    @property
+    def summary(self) -> str:
+        """Words on how steps were run."""
+        if self.reason is None:
+            return f"{self.n_replayed} training steps were replayed from a graph"
+        return f"training steps were launched one by one: {self.reason}"
+
     def __call__(
         self, batch: tuple, sums: dict[str, Tensor], watch: Watch | None = None
     ) -> Tensor | None:

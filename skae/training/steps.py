@@ -112,6 +112,9 @@ class Step:
     updates : sequence of Update
     """
 
+    # Words on how steps were run, where there is something to say.
+    summary: str | None = None
+
     def __init__(self, module: nn.Module, updates: Sequence[Update]):
         self.module = module
         self.updates = list(updates)

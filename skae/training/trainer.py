@@ -8,6 +8,7 @@ with the batch-norm statistics that belong to it.
 """
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
@@ -84,7 +85,7 @@ class Trainer(Resumable, NeuralNet):
         those that are kept. ``trainer.stop_training = True`` ends the training after
         the round, or after the batch where it is set in a hook of a batch.
     verbose : int, default=0
-        One shows a progress bar.
+        One shows a progress bar and, on a GPU, how the steps were run.
 
     Attributes
     ----------
@@ -131,6 +132,7 @@ class Trainer(Resumable, NeuralNet):
         self.global_generators = global_generators
         self.interrupted_ = False
         self.monitored = "valid_loss" if evaluate else "train_loss"
+        self._is_talkative = bool(verbose)
         bar = [("progress_bar", ProgressBar(self.monitored))] if verbose else []
         callbacks = bar + split_callbacks(callbacks)[1]
         super().__init__(
@@ -227,6 +229,10 @@ class Trainer(Resumable, NeuralNet):
             self._note_interruption()
         finally:
             self.weights_.restore(self._best_values)
+            # Graphs have memory of their own.
+            self.step_.forget()
+        if self._is_talkative and self.step_.summary:
+            print(self.step_.summary, file=sys.stderr)
         try:
             self.notify("on_train_end", X=batches, y=None)
             self._record_end()

@@ -139,7 +139,7 @@ TRACED = {
     "DenoisingAE": skae.DenoisingAE(3),
     "SparseAE": skae.SparseAE(9),
     "ContractiveAE": skae.ContractiveAE(3),
-    "VariationalAE": skae.VariationalAE(3, kl_warmup=1),
+    "VariationalAE": skae.VariationalAE(3, kl_warmup=0.9),
     "AdversarialAE": skae.AdversarialAE(2),
     "GAN": skae.GAN(3),
 }
