@@ -117,7 +117,7 @@ class Classification(SteppedModule):
         of_labelled, noisy = self.stack.run_together(drawn, self.noise)
         passes = self.two_passes(unlabelled, noisy)
         of_rows: Any = 0.0
-        weights = self.scheduled or self.numbers_at(self.progress)
+        weights: Any = self.scheduled or self.numbers_at(self.progress)
         for term, weight in zip(self.terms, weights, strict=True):
             of_rows = _with_term(of_rows, weight, term(passes))
         mean = (of_rows * unlabelled.weight).mean()
@@ -162,8 +162,9 @@ def _with_term(total: Tensor | float, weight: Tensor | float, term: Tensor) -> T
     """total + weight * term."""
     if not isinstance(weight, Tensor):
         return torch.add(total, term, alpha=weight)
-    is_first = not isinstance(total, Tensor)
-    return weight * term if is_first else torch.addcmul(total, weight, term)
+    if not isinstance(total, Tensor):
+        return weight * term
+    return torch.addcmul(total, weight, term)
 
 
 class PartlyLabelled:

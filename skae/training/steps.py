@@ -112,9 +112,6 @@ class Step:
     updates : sequence of Update
     """
 
-    # Words on how steps were run, where there is something to say.
-    summary: str | None = None
-
     def __init__(self, module: nn.Module, updates: Sequence[Update]):
         self.module = module
         self.updates = list(updates)
@@ -142,6 +139,9 @@ class Step:
 
     def forget(self) -> None:
         """Drop what belongs to steps that were undone: nothing here."""
+
+    def report(self) -> None:
+        """Print how steps were run: nothing here."""
 
     def _named(self, parameters: Iterable[nn.Parameter]):
         own = {id(parameter) for parameter in parameters}

@@ -8,7 +8,6 @@ with the batch-norm statistics that belong to it.
 """
 
 import math
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
@@ -19,8 +18,13 @@ from skorch import NeuralNet
 from torch import Generator, Tensor, nn
 
 from skae.training.batch_norms import BatchNorms
-from skae.training.callbacks import ProgressBar, is_print_log, watch_batches
-from skae.training.captured import GraphedStep, has_graphs
+from skae.training.callbacks import (
+    ProgressBar,
+    influential_callbacks,
+    is_print_log,
+    watch_batches,
+)
+from skae.training.captured import graphed
 from skae.training.checkpoint import split_callbacks
 from skae.training.global_generators import GlobalGenerators
 from skae.training.optimizer import FlatAdamW, FlatParameters
@@ -56,7 +60,7 @@ class Trainer(Resumable, NeuralNet):
         - ``members``: their number or None.
 
         Before each step the trainer sets its ``progress``, the share of the training
-        that is done when the step is, in (0, 1].
+        that is done when the step is, in (0, 1]. On a GPU it is a `SteppedModule`.
     schedule : Schedule
     generator : torch.Generator
         On the module's device; corruption and prior draw from it.
@@ -231,8 +235,8 @@ class Trainer(Resumable, NeuralNet):
             self.weights_.restore(self._best_values)
             # Graphs have memory of their own.
             self.step_.forget()
-        if self._is_talkative and self.step_.summary:
-            print(self.step_.summary, file=sys.stderr)
+        if self._is_talkative:
+            self.step_.report()
         try:
             self.notify("on_train_end", X=batches, y=None)
             self._record_end()
@@ -247,9 +251,7 @@ class Trainer(Resumable, NeuralNet):
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
         step = Step(self.module_, self.updates_)
-        self.step_: Any = step
-        if has_graphs(self.flat_.data.device):
-            self.step_ = GraphedStep(step, self.schedule.n_steps, self.generator)
+        self.step_ = graphed(step, self.schedule.n_steps, self.generator)
         if self.start_state is not None:
             self._continue(self.start_state)
 
@@ -282,6 +284,9 @@ class Trainer(Resumable, NeuralNet):
                 except KeyboardInterrupt:
                     # That is how skorch's EarlyStopping stops.
                     raise StopTraining("stopped by a callback") from None
+            if influential_callbacks(self.callbacks):
+                # They may have changed anything in the module.
+                self.step_.forget()
             if not is_finite:
                 self._back_off()
             if self.stop_training:

@@ -18,8 +18,10 @@ from skae.parts.base import Penalty
 from skae.parts.corruption import GaussianNoise
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import Gaussian
+from skae.parts.penalties import Contraction
 from skae.parts.priors import NoPrior
 from skae.training import captured
+from skae.training.capturable import foreign_code
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
 
@@ -182,6 +184,22 @@ def test_callbacks_that_watch_batches_see_every_step(trainings):
     assert_same(*[[each] for each in trainings])
 
 
+class Changing(skorch.callbacks.Callback):
+    """Changes a number that a graph would hold."""
+
+    def on_epoch_end(self, net, **kwargs):
+        net.module_.penalties[0].weight = 2.0 * len(net.history)
+
+
+def test_what_callbacks_change_between_rounds_counts(trainings, monkeypatch):
+    for least_steps in (8, np.inf):
+        monkeypatch.setattr(captured, "_LEAST_STEPS", least_steps)
+        penalty = Contraction(0.1)
+        trained([8] * 60, penalties=[penalty], callbacks=[Changing()])
+    assert trainings[0][0].n_replayed == 3 * 17
+    assert_same(*[[each] for each in trainings])
+
+
 class Counting(Penalty):
     """Grows from step to step, on the host."""
 
@@ -258,10 +276,10 @@ def test_a_users_class_that_says_so_is_captured():
 
 def test_hooks_and_functions_are_found_wherever_they_are():
     layer = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    assert captured.foreign_code(layer) is None
+    assert foreign_code(layer) is None
     layer[0].register_forward_hook(lambda *_: None)
-    assert captured.foreign_code(layer) == "<lambda> is a function of yours"
-    assert captured.foreign_code(Batched([1])) == "Batched is a class of yours"
+    assert foreign_code(layer) == "<lambda> is a function of yours"
+    assert foreign_code(Batched([1])) == "Batched is a class of yours"
 
 
 def test_inside_another_capture_steps_are_launched(monkeypatch):
