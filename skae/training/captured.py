@@ -8,20 +8,20 @@ schedule come from a table that a counter on the device reads. `Trainer` puts it
 place of its `Step` on a device that `has_graphs`. Nothing here knows models.
 """
 
-from collections import Counter, deque
+import sys
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Generator, Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Generator, Tensor
 
+from skae.training.capturable import Watcher, foreign_code, leaves_of
 from skae.training.optimizer import FlatAdamW, UpdateNumbers
-from skae.training.steps import Watch
+from skae.training.steps import Step, Watch
 
-__all__ = ["GraphedStep", "StepTable", "foreign_code", "has_graphs"]
+__all__ = ["GraphedStep", "StepTable", "graphed", "has_graphs"]
 
 # Steps before the one that is captured: libraries and modules allocate what they keep
 # in their first ones.
@@ -33,6 +33,8 @@ _LEAST_STEPS = 8
 # Of different shapes or phases.
 _MOST_GRAPHS = 8
 _TABLE_ROWS = 1024
+# The kernel by which torch's own optimisers copy lists of tensors.
+_copy_all = getattr(torch, "_foreach_copy_")  # noqa: B009
 
 
 def has_graphs(device: torch.device) -> bool:
@@ -40,6 +42,13 @@ def has_graphs(device: torch.device) -> bool:
     if device.type == "cpu":
         return False
     return hasattr(torch.get_device_module(device), "CUDAGraph")
+
+
+def graphed(step: Step, n_steps: int, generator: Generator) -> "Step | GraphedStep":
+    """The step, as a `GraphedStep` where the device has graphs."""
+    if has_graphs(step.updates[0].optimizer.flat.data.device):
+        return GraphedStep(step, n_steps, generator)
+    return step
 
 
 class StepTable:
@@ -50,6 +59,8 @@ class StepTable:
     numbers_of : callable
         ``numbers_of(ahead) -> list of float``, the numbers of the coming step or of one
         so many steps ahead.
+    n_steps : int
+        Of the training.
     like : Tensor
         Of the device and the type of the numbers.
 
@@ -61,10 +72,15 @@ class StepTable:
         The same in single precision.
     """
 
-    def __init__(self, numbers_of: Callable[[int], Sequence[float]], like: Tensor):
+    def __init__(
+        self,
+        numbers_of: Callable[[int], Sequence[float]],
+        n_steps: int,
+        like: Tensor,
+    ):
         self._numbers_of = numbers_of
         width = len(numbers_of(0))
-        self._table = like.new_zeros(_TABLE_ROWS, width)
+        self._table = like.new_zeros(min(n_steps, _TABLE_ROWS), width)
         self._place = torch.zeros(1, dtype=torch.long, device=like.device)
         self._row = like.new_zeros(1, width)
         self._single = self._row.float()
@@ -75,10 +91,11 @@ class StepTable:
     def prepare(self) -> None:
         """Before every step: fill the table where it is used up."""
         if self._n_left == 0:
-            rows = [self._numbers_of(ahead) for ahead in range(_TABLE_ROWS)]
-            self._table.copy_(torch.tensor(rows, dtype=torch.double, device="cpu"))
+            self._n_left = len(self._table)
+            rows = [self._numbers_of(ahead) for ahead in range(self._n_left)]
+            dtype = self._table.dtype
+            self._table.copy_(torch.tensor(rows, dtype=dtype, device="cpu"))
             self._place.zero_()
-            self._n_left = _TABLE_ROWS
         self._n_left -= 1
 
     def read(self) -> None:
@@ -116,20 +133,20 @@ class GraphedStep:
         Why steps are not captured.
     """
 
-    def __init__(self, step: Any, n_steps: int, generator: Generator):
+    def __init__(self, step: Step, n_steps: int, generator: Generator):
         self._step = step
         self._n_steps = n_steps
-        self._module = step.module
+        self._module: Any = step.module
         optimizers = {id(u.optimizer): u.optimizer for u in step.updates}
         self._optimizers: list[FlatAdamW] = list(optimizers.values())
         like = self._optimizers[0].flat.data
         self._device = like.device
-        self._table = StepTable(self._numbers_of, like)
+        self._table = StepTable(self._numbers_of, n_steps, like)
         self._torch: Any = torch.get_device_module(self._device)
         self._stream = self._torch.Stream(self._device)
         self._generators = {id(generator): generator}
         self.n_replayed = 0
-        self.reason = foreign_code(self._module)
+        self.reason: str | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -137,12 +154,23 @@ class GraphedStep:
         self._n_run: Counter = Counter()
         self._graphs: dict[Hashable, _Captured] = {}
         self._table.forget()
+        self._is_checked = False
+
+    def report(self) -> None:
+        """Print how steps were run."""
+        words = f"{self.n_replayed} training steps were replayed from a graph"
+        if self.reason is not None:
+            words += f"; the others were launched one by one: {self.reason}"
+        print(words, file=sys.stderr)
 
     def __call__(
         self, batch: tuple, sums: dict[str, Tensor], watch: Watch | None = None
     ) -> Tensor | None:
         """One step; the loss of its last update where ``watch`` is there."""
         self._table.prepare()
+        if not self._is_checked:
+            self.reason = self.reason or foreign_code(self._module)
+            self._is_checked = True
         if watch is not None or self.reason is not None:
             return self._run(batch, sums, watch)
         places = [total.data_ptr() for total in sums.values()]
@@ -212,7 +240,7 @@ class GraphedStep:
             if not is_watched:
                 self._run(batch, sums)
                 return
-            with _Watch() as watch:
+            with Watcher() as watch:
                 self._run(batch, sums)
         self.reason = watch.reason
         self._generators |= watch.generators
@@ -294,85 +322,11 @@ class _Captured(NamedTuple):
     n_updates: list[int]
 
     def fill(self, batch: Any) -> None:
-        for buffer, tensor in zip(self.inputs, _tensors(batch), strict=True):
-            buffer.copy_(tensor)
-
-
-class _Watch(TorchDispatchMode):
-    """Notes what of the operations in its context no graph can hold."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reason: str | None = None
-        self.generators: dict[int, Generator] = {}
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        if self.reason is None:
-            leaves = [*_leaves((args, *(kwargs or {}).values(), result))]
-            self.reason = self._reason(function, args, leaves)
-        return result
-
-    def _reason(self, function, args, leaves) -> str | None:
-        own = [leaf for leaf in leaves if isinstance(leaf, Generator)]
-        self.generators |= {id(generator): generator for generator in own}
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        if any(each.device.type == "cpu" for each in [*own, *tensors]):
-            return f"{function} works on the CPU"
-        name = function.overloadpacket.__name__
-        if name in _INDEXING:
-            masks = torch.bool, torch.uint8
-            is_open = any(i is not None and i.dtype in masks for i in args[1])
-        else:
-            is_open = any(tag in function.tags for tag in _OPEN)
-        return (
-            f"the shape or value of {function} is needed by the CPU" * is_open or None
-        )
-
-
-_INDEXING = {"index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index"}
-_OPEN = torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output
-
-
-def foreign_code(module: nn.Module) -> str | None:
-    """Why the Python code of a module may differ from step to step, if it may.
-
-    What is not of skae or torch may count, draw or decide on the host, which a
-    recording would not repeat, unless its class says ``capturable = True``.
-    """
-    seen: set[int] = set()
-    ahead: list[Any] = [module]
-    while ahead:
-        value = ahead.pop()
-        if id(value) in seen or isinstance(value, (*_VALUES, type)):
-            continue
-        seen.add(id(value))
-        if isinstance(value, dict):
-            ahead += value.values()
-        elif isinstance(value, list | tuple | set | deque):
-            ahead += value
-        elif isinstance(value, partial):
-            ahead += [value.func, value.args, value.keywords]
-        elif callable(value) and hasattr(value, "__name__"):
-            if not _is_own(value):
-                return f"{value.__name__} is a function of yours"
-            closure = getattr(value, "__closure__", None) or ()
-            ahead += [cell.cell_contents for cell in closure]
-            ahead.append(getattr(value, "__self__", None))
-        else:
-            if not _is_own(type(value)) and not getattr(value, "capturable", False):
-                return f"{type(value).__name__} is a class of yours"
-            ahead.append(getattr(value, "__dict__", None))
-    return None
-
-
-_VALUES = type(None), bool, int, float, complex, str, bytes, Tensor, Generator
-_OWN = {"skae", "torch", "builtins", "numpy", "math", "_operator", "weakref"}
-
-
-def _is_own(thing: Any) -> bool:
-    package = getattr(thing, "__module__", None) or "builtins"
-    return package.partition(".")[0] in _OWN
+        tensors = _tensors(batch)
+        # In one launch for each type.
+        for dtype in {tensor.dtype for tensor in tensors}:
+            places = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
+            _copy_all([self.inputs[i] for i in places], [tensors[i] for i in places])
 
 
 def _signature(batch: Any) -> Hashable:
@@ -385,15 +339,7 @@ def _signature(batch: Any) -> Hashable:
 
 
 def _tensors(batch: Any) -> list[Tensor]:
-    return [leaf for leaf in _leaves(batch) if isinstance(leaf, Tensor)]
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _leaves(each)
-    else:
-        yield value
+    return [leaf for leaf in leaves_of(batch) if isinstance(leaf, Tensor)]
 
 
 def _rebuilt(batch: Any, tensors: Iterator[Tensor]) -> Any:

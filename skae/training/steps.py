@@ -216,6 +216,9 @@ class Step:
     def forget(self) -> None:
         """Drop what belongs to steps that were undone: nothing here."""
 
+    def report(self) -> None:
+        """Print how steps were run: nothing here."""
+
     def _named(self, parameters: Iterable[nn.Parameter]):
         own = {id(parameter) for parameter in parameters}
         return [

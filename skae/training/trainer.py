@@ -18,8 +18,13 @@ from skorch import NeuralNet
 from torch import Generator, Tensor, nn
 
 from skae.training.batch_norms import BatchNorms
-from skae.training.callbacks import ProgressBar, is_print_log, watch_batches
-from skae.training.captured import GraphedStep, has_graphs
+from skae.training.callbacks import (
+    ProgressBar,
+    influential_callbacks,
+    is_print_log,
+    watch_batches,
+)
+from skae.training.captured import graphed
 from skae.training.checkpoint import split_callbacks
 from skae.training.global_generators import GlobalGenerators
 from skae.training.optimizer import FlatAdamW, FlatParameters
@@ -60,7 +65,7 @@ class Trainer(Resumable, NeuralNet):
         - ``members``: their number or None.
 
         Before each step the trainer sets its ``progress``, the share of the training
-        that is done when the step is, in (0, 1].
+        that is done when the step is, in (0, 1]. On a GPU it is a `SteppedModule`.
     schedule : Schedule
     generator : torch.Generator
         On the module's device; corruption and prior draw from it.
@@ -89,7 +94,7 @@ class Trainer(Resumable, NeuralNet):
         those that are kept. ``trainer.stop_training = True`` ends the training after
         the round, or after the batch where it is set in a hook of a batch.
     verbose : int, default=0
-        One shows a progress bar.
+        One shows a progress bar and, on a GPU, how the steps were run.
 
     Attributes
     ----------
@@ -136,6 +141,7 @@ class Trainer(Resumable, NeuralNet):
         self.global_generators = global_generators
         self.interrupted_ = False
         self.monitored = "valid_loss" if evaluate else "train_loss"
+        self._is_talkative = bool(verbose)
         bar = [("progress_bar", ProgressBar(self.monitored))] if verbose else []
         callbacks = bar + split_callbacks(callbacks)[1]
         super().__init__(
@@ -232,6 +238,10 @@ class Trainer(Resumable, NeuralNet):
             self._note_interruption()
         finally:
             self.weights_.restore(self._best_values)
+            # Graphs have memory of their own.
+            self.step_.forget()
+        if self._is_talkative:
+            self.step_.report()
         try:
             self.notify("on_train_end", X=batches, y=None)
             self._record_end()
@@ -249,9 +259,7 @@ class Trainer(Resumable, NeuralNet):
         self._spread.check(self._name_of_training())
         self._spread.align(self.flat_.data, self.optimizer_.average)
         step = Step(self.module_, self._spread.updates(self.updates_))
-        self.step_: Any = step
-        if has_graphs(self.flat_.data.device):
-            self.step_ = GraphedStep(step, self.schedule.n_steps, self.generator)
+        self.step_ = graphed(step, self.schedule.n_steps, self.generator)
         if self.start_state is not None:
             self._continue(self.start_state)
 
@@ -286,6 +294,9 @@ class Trainer(Resumable, NeuralNet):
                 except KeyboardInterrupt:
                     # That is how skorch's EarlyStopping stops.
                     self.stop_training = True
+            if influential_callbacks(self.callbacks):
+                # They may have changed anything in the module.
+                self.step_.forget()
             if not is_finite:
                 self._back_off()
             if self._spread.stops(self.stop_training):

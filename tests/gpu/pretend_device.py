@@ -398,6 +398,16 @@ def _copy(target, source, non_blocking=False):
     return target
 
 
+def _foreach_copy(targets, sources, non_blocking=False):
+    """As on CUDA, one launch for tensors of the same type."""
+    assert active.graph is None
+    assert all(map(_is_own, [*targets, *sources]))
+    assert len({tensor.dtype for tensor in [*targets, *sources]}) == 1
+    log.note("_foreach_copy_")
+    for target, source in zip(targets, sources, strict=True):
+        _on_cpu(target).copy_(_on_cpu(source))
+
+
 _setup_privateuseone_for_python_backend(NAME)
 torch.Generator = DeviceGenerator
 for _name in ("bernoulli", "multinomial", "normal", "rand", "randint", "randn"):
@@ -418,6 +428,7 @@ _everything = torch.library.Library("_", "IMPL")
 _everything.fallback(_run, "PrivateUse1")
 _aten = torch.library.Library("aten", "IMPL")
 _aten.impl("copy_", _copy, "PrivateUse1")
+_aten.impl("_foreach_copy_", _foreach_copy, "PrivateUse1")
 # Their own fallback in C++ would come first.
 for _operation in (
     aten.convolution_overrideable.default,
