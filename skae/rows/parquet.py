@@ -57,7 +57,7 @@ class ParquetRows(StreamedRows):
 
         row_bytes = self.dtype.itemsize * max(1, self.shape[1])
         n_rows = sum(part.num_rows for part in group.row_groups)
-        options = {"columns": self._columns, "use_threads": False}
+        options = {"columns": self._columns, "use_threads": True}
         try:
             if n_rows * row_bytes <= _WHOLE_BYTES:
                 yield self._by_rows(group.to_table(**options))
