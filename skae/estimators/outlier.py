@@ -35,6 +35,7 @@ from skae.outliers.calibration import quantile, stated_threshold
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
 from skae.rows.devices import resolve_device
+from skae.rows.sources import RowSource
 
 __all__ = ["AEOutlierDetector"]
 
@@ -262,6 +263,10 @@ class AEOutlierDetector(
         return self._scores(self._samples(X))
 
     def _scores(self, samples):
+        if isinstance(samples, RowSource):
+            # All that is done with a block, while it is here.
+            parts = [self._scores(block) for _, block in samples.blocks()]
+            return np.concatenate(parts)
         scores = self._scorer.scores(samples, self.n_jobs)
         if self._missing is not None:
             scores -= self._missing.totals(samples)

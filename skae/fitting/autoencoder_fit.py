@@ -7,7 +7,7 @@ a dictionary; the estimator takes it over only when all went well.
 import copy
 import warnings
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +25,7 @@ from skae.training.block_batches import AllBut, batches_of
 from skae.training.global_generators import GlobalGenerators
 from skae.training.held_out import HoldOut
 from skae.training.schedule import Schedule
+from skae.training.spread import SpreadBatches
 from skae.training.trainer import Trainer
 
 __all__ = ["Fit"]
@@ -270,7 +271,7 @@ class Fit(InitialModelFit):
             start.model,
             schedule=schedule,
             generator=self.noise,
-            evaluate=judge,
+            evaluate=None if judge is None else judge.in_training,
             # The loss of the warm-up is not to be compared with what comes after.
             keep_last=judge is None and self.parts.kl_warmup > 0,
             on_round=on_round if self.progress.context is not None else None,
@@ -283,7 +284,9 @@ class Fit(InitialModelFit):
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
         )
-        batches = batches_of(
+        # Of rows that are spread over processes, those of this one.
+        alone = self.group.is_alone
+        batches = (batches_of if alone else partial(SpreadBatches, self.X))(
             start.rows,
             index,
             schedule.batch_size,
