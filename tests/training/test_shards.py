@@ -1,24 +1,15 @@
 """Shards: the same bits for any number of threads, and what a whole batch gives."""
 
-import os
-import signal
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback
 
 import skae
-from skae.callbacks import Checkpoint
-from skae.parts.base import Penalty
-from skae.parts.likelihoods import Gaussian
-from skae.parts.penalties import L1Sparsity
 from skae.rows import threads
 from skae.training import shards
-from skae.training.shards import n_shards
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(192, 16)).cumsum(1)
