@@ -328,7 +328,7 @@ class RowSource:
 class _Copy:
     """Rows written to a temporary file one after the other, and read from there.
 
-    The file has no name where the system allows it, and ends with the array of its rows.
+    The file has no name where the system allows it, and ends with its last array.
     """
 
     def __init__(self, source: RowSource):
