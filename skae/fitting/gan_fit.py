@@ -21,8 +21,8 @@ from skae.models.gan import GANModule, Replay
 from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples
 from skae.parts.dense import Dense
 from skae.rows.chunks import Rows
-from skae.rows.tensors import as_double
 from skae.rows.sources import RowSource
+from skae.rows.tensors import as_double
 from skae.statistics.column_units import column_units
 from skae.statistics.energy import Modes
 from skae.statistics.pca import moments
