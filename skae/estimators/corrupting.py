@@ -32,7 +32,9 @@ class Corrupting:
         """
         rows = self._rows(X)
         if self.net_.corruption.is_identity:
-            return self._restored(rows.toarray() if issparse(rows) else rows, X)
+            if issparse(rows):
+                rows = rows.toarray()
+            return self._restored(rows[:], X)
         random = self.random_state if random_state is None else random_state
         seed = check_random_state(random).randint(np.iinfo(np.int32).max)
         generator = torch.Generator(self._device).manual_seed(seed)

@@ -37,6 +37,7 @@ from skae.fitting.classifier_fit import StackedFit
 from skae.fitting.pretraining import layers_of
 from skae.parts.corruption import CORRUPTIONS
 from skae.rows.isolation import isolated
+from skae.rows.readers import as_rows
 from skae.training.recording import recording_of
 
 __all__ = ["StackedAEClassifier"]
@@ -291,6 +292,7 @@ default="gaussian"
         self, X, y, missing, sample_weight, classes=None, *, reset, recording=None
     ) -> StackedFit:
         """A fit of validated rows and labels; without classes, of those in y."""
+        X = as_rows(X)
         rows, weight = training_rows(
             self, X, sample_weight, reset=reset, min_rows=2 if reset else 1
         )
