@@ -23,6 +23,7 @@ from skae.checks.rows import (
     unchanged_on_error,
 )
 from skae.checks.weights import training_weights
+from skae.distributed import fits_on_cluster
 from skae.estimators.exported_autoencoder import ExportedAutoencoder
 from skae.estimators.parameters import (
     DecayParameters,
@@ -37,7 +38,9 @@ from skae.fitting.resolve import Parts, part_of
 from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.devices import place_of_doubles
+from skae.rows.group import group_of
 from skae.rows.isolation import isolated
+from skae.rows.readers import as_rows
 from skae.rows.tensors import as_double
 from skae.training.recording import recording_of
 
@@ -88,6 +91,10 @@ default="gaussian"
         "gaussian", choice(*LIKELIHOODS), HasMethods(["nll", "mean"])
     )
 
+    # Every process of a group can fit its part of the rows.
+    spreads_rows = True
+
+    @fits_on_cluster
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     @isolated
@@ -114,7 +121,7 @@ default="gaussian"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        recording = recording_of(self, continues=resuming)
+        recording = recording_of(self, continues=resuming, group=group_of(X))
         with unchanged_on_error(self), recording as own:
             options = {"reset": not resuming, "recording": own}
             fitting = self._fit_of(X, y, sample_weight, **options)
@@ -155,7 +162,7 @@ default="gaussian"
 
     def _fit_of(self, X, y, sample_weight, *, reset, min_rows=2, recording=None) -> Fit:
         """A fit of validated rows."""
-        rows = self._flattened(X, reset=reset)
+        rows = as_rows(self._flattened(X, reset=reset))
         n_samples = _num_samples(rows)
         options = {"reset": reset, "min_rows": min_rows, "balanced": False}
         rows, weight = training_rows(

@@ -21,7 +21,10 @@ from skae.rows.devices import (
     resident_bytes,
 )
 from skae.rows.few_rows import FEW_ROWS, fewest_rows
+from skae.rows.group import group_of
 from skae.rows.isolation import isolated
+from skae.rows.sharded import ShardedRows
+from skae.rows.sources import RowSource
 
 __all__ = ["Rows", "chunks", "map_rows"]
 
@@ -50,7 +53,7 @@ def map_rows(
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_columns)
+    X : ndarray, CSR matrix or row source of shape (n_samples, n_columns)
     to_model : callable
         Maps a dense chunk of X to a contiguous tensor of as many rows.
     function : callable
@@ -144,7 +147,7 @@ class Rows:
 
     Parameters
     ----------
-    X : ndarray, memmap or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, memmap, CSR matrix or row source of shape (n_samples, n_features)
     center : ndarray of shape (n_features,)
     scale : float
     device : torch.device
@@ -159,7 +162,8 @@ class Rows:
         self.dtype = dtype
         self._resident: Tensor | None = None
         itemsize = torch.finfo(dtype).bits // 8
-        if X.shape[0] * X.shape[1] * itemsize <= resident_bytes(device):
+        is_here = group_of(X).is_alone
+        if is_here and X.shape[0] * X.shape[1] * itemsize <= resident_bytes(device):
             self._resident = self._on_device()
 
     def __len__(self) -> int:
@@ -181,10 +185,24 @@ class Rows:
                 return self._resident[rows]
             return self.at(rows, torch.as_tensor(rows, device=self.device))
         block = self._X[rows]
-        if sparse.issparse(block):
-            block = block.toarray()
+        return self.scaled(block.toarray() if sparse.issparse(block) else block)
+
+    def scaled(self, block: np.ndarray) -> Tensor:
+        """Rows of X on the device."""
         block = (block - self._center) / self._scale
         return torch.as_tensor(block, dtype=self.dtype, device=self.device)
+
+    def part(self, whole: ShardedRows) -> "Rows":
+        """Those that this process has, of rows that are spread like these."""
+        X = self._X
+        X = X.local if isinstance(X, ShardedRows) else X[whole.own]
+        return Rows(X, self._center, self._scale, self.device, self.dtype)
+
+    @property
+    def source(self) -> RowSource | None:
+        """Where rows are read from by blocks, if they are."""
+        is_read = self._resident is None and isinstance(self._X, RowSource)
+        return self._X if is_read else None
 
     def _on_device(self) -> Tensor:
         """All rows; never twice, as some parts and the whole would be."""
