@@ -119,7 +119,8 @@ def fits(path, n_rows, held_out, folder):
     """The same fit in one process and on clusters."""
     rows = np.load(path, mmap_mode="r")[:n_rows]
     pca = PCA(N_COMPONENTS).fit(rows[:: max(1, n_rows // 200_000)])
-    of_pca = np.square(pca.inverse_transform(pca.transform(held_out)) - held_out).mean()
+    rebuilt = pca.inverse_transform(pca.transform(held_out))
+    of_pca = float(np.square(rebuilt - held_out).mean())
     lines = []
 
     def add(where, took, estimator):
