@@ -210,7 +210,8 @@ def _wait(futures: list, client: distributed.Client, deadline: float) -> None:
 @contextmanager
 def _locked(addresses: list[str], client, deadline: float) -> Iterator[None]:
     """Workers of which no other fit makes use, for a with block."""
-    locks = [distributed.Lock(f"skae-fit-{a}", client=client) for a in addresses]
+    with client.as_current():
+        locks = [distributed.Lock(f"skae-fit-{address}") for address in addresses]
     ends, held = time.monotonic() + deadline, []
     try:
         # In one order for all fits, so that no two of them wait for each other.
@@ -389,9 +390,9 @@ def _serve(token: str, address: str) -> tuple[str, int]:
 
 
 def _interrupt(token: str, message: str) -> None:
-    group = _GROUPS.get(f"{token} {distributed.get_worker().address}")
-    if group is not None:
-        group.interrupt(message)
+    for key, group in [*_GROUPS.items()]:
+        if key.startswith(token):
+            group.interrupt(message)
 
 
 def _fit_here(task: _Task, estimator, others, parts: list, clean: list | None):

@@ -314,9 +314,10 @@ class ProcessGroup(Group):
             result, error = work(), None
         except Exception as raised:
             result, error = None, raised
-        for failure in self.gather(_portable(error)):
+        for rank, failure in enumerate(self.gather(_portable(error))):
             if failure is not None:
-                raise failure if error is None else error
+                # The same in all, with its own traceback where it comes from.
+                raise error if error is not None and rank == self.rank else failure
         return result  # type: ignore[return-value]
 
     def _send(self, value: Any, rank: int) -> None:
