@@ -10,6 +10,7 @@ until the error comes, and whether the next fit goes on from the checkpoint.
 """
 
 import argparse
+import logging
 import os
 import signal
 import subprocess
@@ -89,6 +90,7 @@ class Cluster:
             dashboard_address=None,
             local_directory=folder,
             memory_limit="4GiB",
+            silence_logs=logging.CRITICAL,
         )
         self.client = Client(self.cluster, timeout=60)
         # The import of torch takes seconds, and is no part of a fit.
