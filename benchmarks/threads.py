@@ -36,7 +36,7 @@ SHARED = {"random_state": 0, "device": "cpu"}
 
 
 class Case(NamedTuple):
-    """An estimator, what it is fitted to and the bare loop's layers, if there is one."""
+    """An estimator, what it is fitted to and the bare loop, if there is one."""
 
     estimator: Any
     y: np.ndarray | None = None
