@@ -9,8 +9,10 @@ from scipy import sparse
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skae.checks.sources import first_refused, rows_of_source
 from skae.checks.weights import check_balance, training_weights
 from skae.rows.chunks import chunks
+from skae.rows.sources import RowSource
 
 __all__ = [
     "check_fitted",
@@ -55,7 +57,7 @@ def training_rows(
     estimator : estimator
         Takes over n_features_in_ and feature_names_in_ if ``reset``, else X is checked
         against them.
-    X : {array-like, sparse matrix} of shape (n_samples, n_features)
+    X : {array-like, sparse matrix} of shape (n_samples, n_features) or row source
     sample_weight : array-like of shape (n_samples,) or None
     reset : bool
     allow_nan : bool, default=False
@@ -66,12 +68,19 @@ def training_rows(
 
     Returns
     -------
-    X : ndarray or CSR matrix
+    X : ndarray, CSR matrix or RowSource
         Without the rows of weight zero.
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one; None where all are equal.
     """
-    X = _validated(estimator, X, allow_nan, ensure_min_samples=min_rows, reset=reset)
+    options = {"reset": reset, "min_rows": min_rows}
+    source = _rows_of_source(X, allow_nan, estimator=estimator, **options)
+    if source is None:
+        X = _validated(
+            estimator, X, allow_nan, ensure_min_samples=min_rows, reset=reset
+        )
+    else:
+        X = source
     if not reset:
         _check_distance(estimator, X)
     return used_samples(X, sample_weight, min_rows, balanced=balanced)
@@ -100,8 +109,12 @@ def used_samples(X, sample_weight, min_rows, *, balanced=True):
     weight = training_weights(sample_weight, X, min_rows)
     used = weight > 0
     if not used.all():
-        X, weight = _safe_indexing(X, np.flatnonzero(used)), weight[used]
+        numbers, weight = np.flatnonzero(used), weight[used]
+        is_source = isinstance(X, RowSource)
+        X = X.selected(numbers) if is_source else _safe_indexing(X, numbers)
     weight = None if np.all(weight == weight[0]) else weight / weight.mean()
+    if isinstance(X, RowSource):
+        X.weight = weight
     if balanced:
         check_balance(weight)
     return X, weight
@@ -114,7 +127,7 @@ def check_fitted(estimator) -> None:
 
 
 def fitted_rows(estimator, X, *, allow_nan=False):
-    """X for a fitted estimator, as float array or CSR matrix."""
+    """X for a fitted estimator, as float array, CSR matrix or row source."""
     check_fitted(estimator)
     fitted = vars(estimator)
     # Ensembles take any magnitude.
@@ -122,7 +135,12 @@ def fitted_rows(estimator, X, *, allow_nan=False):
     is_nameless = "feature_names_in_" not in fitted
     width = fitted.get("n_features_in_")
     if not (is_nameless and _is_valid(X, width, allow_nan, bounded)):
-        X = _validated(estimator, X, allow_nan, bounded, reset=False)
+        options = {"bounded": bounded, "estimator": estimator, "reset": False}
+        source = _rows_of_source(X, allow_nan, **options)
+        if source is None:
+            X = _validated(estimator, X, allow_nan, bounded, reset=False)
+        else:
+            X = source
     _check_distance(estimator, X)
     return X
 
@@ -131,7 +149,8 @@ def code_rows(estimator, Z, width) -> np.ndarray:
     """Codes of this width for a fitted estimator, as float array."""
     if _is_valid(Z, width):
         return Z
-    Z = check_array(Z, dtype=_FLOATS, input_name="Z")
+    source = rows_of_source(Z, name="Z")
+    Z = check_array(Z, dtype=_FLOATS, input_name="Z") if source is None else source
     if Z.shape[1] != width:
         raise ValueError(
             f"Z has {Z.shape[1]} columns, but the codes of this "
@@ -156,11 +175,41 @@ def _is_valid(X, width, allow_nan=False, bounded=False) -> bool:
 
 def _validated(estimator, X, allow_nan, bounded=True, **options):
     # scikit-learn adds all entries up, which the largest ones do not survive.
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), _entries_named(X, "X", allow_nan):
         X = validate_data(estimator, X, **_accepted(allow_nan), **options)
     if bounded:
         check_magnitude(X)
     return X
+
+
+def _rows_of_source(X, allow_nan, *, bounded=True, **options):
+    largest = _LARGEST if bounded else None
+    return rows_of_source(X, allow_nan=allow_nan, largest=largest, **options)
+
+
+@contextmanager
+def _entries_named(X, name, allow_nan) -> Iterator[None]:
+    """Say where the first entry is that a check in the block refuses."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        if "contains NaN" in text or "contains infinity" in text:
+            error.args = (text + _first_refused(X, name, allow_nan),)
+        raise
+
+
+def _first_refused(X, name, allow_nan) -> str:
+    try:
+        X = X if isinstance(X, np.ndarray) else np.asarray(X)
+        for rows in chunks(*X.shape):
+            block = np.asarray(X[rows], dtype=np.float64)
+            place = first_refused(block, rows.start, name, allow_nan)
+            if place is not None:
+                return f"\nThe first is {place.partition(': ')[2]}"
+    except (TypeError, ValueError):
+        pass
+    return ""
 
 
 def _accepted(allow_nan) -> dict:
@@ -170,14 +219,19 @@ def _accepted(allow_nan) -> dict:
 
 def target_rows(y, shape, *, allow_nan=False):
     """Clean rows that are the targets of noisy rows of this shape."""
-    with np.errstate(invalid="ignore"):
-        y = check_array(y, input_name="y", **_accepted(allow_nan))
+    source = _rows_of_source(y, allow_nan, name="y")
+    if source is None:
+        with np.errstate(invalid="ignore"), _entries_named(y, "y", allow_nan):
+            y = check_array(y, input_name="y", **_accepted(allow_nan))
+    else:
+        y = source
     if y.shape != shape:
         raise ValueError(
             f"y, the clean rows, must have the shape of X, {shape}; got {y.shape}. "
             "Labels are one-dimensional and ignored."
         )
-    check_magnitude(y, "y")
+    if source is None:
+        check_magnitude(y, "y")
     return y
 
 
@@ -202,6 +256,9 @@ def _check_distance(estimator, X) -> None:
     """
     units, model = getattr(estimator, "units_", None), getattr(estimator, "net_", None)
     if units is None or model is None:
+        return
+    if isinstance(X, RowSource):
+        X.add_check(lambda block, _: _check_distance(estimator, block))
         return
     low, high = feature_ranges(X)
     distance = np.fmax(high - units.center, units.center - low) / units.scale
@@ -236,6 +293,8 @@ def is_black_and_white(X) -> bool:
     """Whether all values lie in [0, 1] and at least half of them near an end."""
     if not in_unit_interval(X):
         return False
+    if isinstance(X, RowSource):
+        return 2 * X.summary.n_grey <= X.size
     # Entries that a sparse matrix leaves out are zeros.
     stored = X.data if sparse.issparse(X) else X
     n_entries = X.shape[0] * X.shape[1]
@@ -255,6 +314,8 @@ def feature_ranges(X):
     """Smallest and largest value of each feature, NaN only where all values are."""
     if sparse.issparse(X):
         return tuple(part.toarray().ravel() for part in (X.nanmin(0), X.nanmax(0)))
+    if isinstance(X, RowSource):
+        return X.summary.low, X.summary.high
     if X.shape[0] == 1:
         return X[0], X[0]
     return np.fmin.reduce(X, axis=0), np.fmax.reduce(X, axis=0)

@@ -334,15 +334,24 @@ default="gaussian"
                 f"{self.encoder.n_features_in_}."
             )
 
-    def transform(self, X):
+    def transform(self, X, out=None):
         """The code of each row, after all stages.
+
+        Parameters
+        ----------
+        out : array of shape (n_samples, n_components_), optional
+            Where the codes are written, as in `AutoencoderTransformer.transform`.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components_)
-            In X's dtype.
+            In X's dtype. With ``out``, that.
         """
-        return self._map_rows(self._rows(X), self.encoder_, self.n_components_)
+
+        def encoded(rows):
+            return self._map_rows(rows, self.encoder_, self.n_components_)
+
+        return self._into(out, self._rows(X), encoded)
 
     def reconstruct(self, X):
         """Rows through the pretrained layers up to the code and back.

@@ -7,7 +7,7 @@ a dictionary; the estimator takes it over only when all went well.
 import copy
 import warnings
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,10 +21,11 @@ from skae.fitting.pca_start import NEGLIGIBLE, units_of
 from skae.parts.dense import Dense, DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
 from skae.statistics.pca import PCAResult, moments
-from skae.training.batches import Batches
+from skae.training.block_batches import AllBut, batches_of
 from skae.training.global_generators import GlobalGenerators
 from skae.training.held_out import HoldOut
 from skae.training.schedule import Schedule
+from skae.training.spread import SpreadBatches
 from skae.training.trainer import Trainer
 
 __all__ = ["Fit"]
@@ -118,7 +119,7 @@ class Fit(InitialModelFit):
         )
         start.model.kl_warmup = 0.0
         weight = self._tensor(self.weight, start.rows.dtype)
-        index = np.arange(self.n_samples)
+        index = AllBut(self.n_samples)
         trainer = self._run_schedule(start, schedule, index, weight, state=state)
         if trainer.interrupted_:
             raise interrupted_chunk()
@@ -241,7 +242,8 @@ class Fit(InitialModelFit):
         guarding = None
         if start.model.codec.is_anchored:
             n_rows = max(1, min(_GUARDING_ROWS, _GUARDING_ENTRIES // self.n_features))
-            guarding = start.rows[np.sort(index[:n_rows])]
+            drawn = index.some if isinstance(index, AllBut) else index
+            guarding = start.rows[np.sort(drawn[:n_rows])]
         judge = HoldOut(
             start.rows[out],
             rows_at(weight, out),
@@ -269,7 +271,7 @@ class Fit(InitialModelFit):
             start.model,
             schedule=schedule,
             generator=self.noise,
-            evaluate=judge,
+            evaluate=None if judge is None else judge.in_training,
             # The loss of the warm-up is not to be compared with what comes after.
             keep_last=judge is None and self.parts.kl_warmup > 0,
             on_round=on_round if self.progress.context is not None else None,
@@ -282,7 +284,9 @@ class Fit(InitialModelFit):
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
         )
-        batches = Batches(
+        # Of rows that are spread over processes, those of this one.
+        alone = self.group.is_alone
+        batches = (batches_of if alone else partial(SpreadBatches, self.X))(
             start.rows,
             index,
             schedule.batch_size,

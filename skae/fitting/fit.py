@@ -17,9 +17,13 @@ from sklearn.utils import check_random_state
 from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
 from skae.rows.devices import full_precision, memory_for, resolve_device
+from skae.rows.group import group_of
+from skae.rows.sources import RowSource
 from skae.rows.tensors import permutation
+from skae.training.block_batches import AllBut
 from skae.training.callbacks import check_callbacks, influential_callbacks
 from skae.training.schedule import Schedule
+from skae.training.spread import generator_of
 from skae.training.trainer import Trainer
 
 __all__ = [
@@ -44,7 +48,7 @@ class BaseFit:
     ----------
     estimator : TrainedEstimator
         Only its parameters are read.
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, CSR matrix or row source of shape (n_samples, n_features)
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one.
     context : ndarray of shape (n_samples, n_context), optional
@@ -88,7 +92,8 @@ class BaseFit:
             self.progress = FitProgress(estimator, X)
         # Weights and batches are drawn on the CPU: the same on every device.
         self.generator = torch.Generator("cpu").manual_seed(self.seed)
-        self.noise = torch.Generator(self.device).manual_seed(self.seed)
+        self.group = group_of(X)
+        self.noise = generator_of(self.group, self.seed, self.device)
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -136,12 +141,24 @@ class BaseFit:
 
     def _shuffled(self):
         """Training row numbers in random order, and held-out ones or None."""
+        if isinstance(self.X, RowSource):
+            return self._shuffled_source()
         order = permutation(self.n_samples, self.generator)
         if not self.estimator.early_stopping:
             return order, None
         held_out = round(self.estimator.validation_fraction * self.n_samples)
         held_out = min(max(1, held_out), _MAX_HELD_OUT, self.n_samples - 1)
         return order[held_out:], np.sort(order[:held_out])
+
+    def _shuffled_source(self):
+        """The same of a source, whose held-out rows come from its sample."""
+        sampled, left_out, n_out = self.X.sample[0], None, 0
+        order = permutation(len(sampled), self.generator)
+        if self.estimator.early_stopping:
+            n_out = round(self.estimator.validation_fraction * self.n_samples)
+            n_out = min(max(1, n_out), _MAX_HELD_OUT, len(sampled) // 2)
+            left_out = np.sort(sampled[order[:n_out]])
+        return AllBut(self.n_samples, left_out, sampled[order[n_out:]]), left_out
 
     def _schedule_of(self, n_train, defaults, warmup=0.0, **options) -> Schedule:
         """The schedule of the parameters, with defaults for what they leave open.

@@ -5,6 +5,8 @@
 only, so it is small whatever the rows are.
 """
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -48,8 +50,12 @@ class AdversarialAutoencoder(Autoencoder):
 
     def __init__(self, *parts, critic: nn.Module, matching_weight: float, **options):
         super().__init__(*parts, **options)
-        self.critic = critic
+        self.critic: Any = critic
         self.matching_weight = matching_weight
+
+    @property
+    def is_rowwise(self) -> bool:
+        return super().is_rowwise and self.critic.row_group == 1
 
     @property
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -79,6 +85,11 @@ class AdversarialAutoencoder(Autoencoder):
             loss = loss + penalty(state)
         loss = loss + self.matching_weight * _LOSS.generated(self.critic(state.z))
         return weighted_mean(loss, weight)
+
+    def begin_update(self, name: str) -> None:
+        """Nothing changes from update to update."""
+
+    row_loss = group_loss
 
     def _critic_loss(self, x, weight, x_tilde, generator) -> Tensor:
         with torch.no_grad():

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from scipy import sparse
 from torch import Tensor
 
@@ -21,7 +21,11 @@ from skae.rows.devices import (
     resident_bytes,
 )
 from skae.rows.few_rows import FEW_ROWS, fewest_rows
+from skae.rows.group import group_of
 from skae.rows.isolation import isolated
+from skae.rows.sharded import ShardedRows
+from skae.rows.sources import RowSource
+from skae.rows.threads import together
 
 __all__ = ["Rows", "chunks", "map_rows"]
 
@@ -45,12 +49,13 @@ def map_rows(
     n_jobs: int | None = None,
     n_rows: int | None = None,
     owner: Any = None,
+    draws: bool = False,
 ) -> np.ndarray:
     """Fill an array with a function of rows, chunk by chunk.
 
     Parameters
     ----------
-    X : ndarray or CSR matrix of shape (n_samples, n_columns)
+    X : ndarray, CSR matrix or row source of shape (n_samples, n_columns)
     to_model : callable
         Maps a dense chunk of X to a contiguous tensor of as many rows.
     function : callable
@@ -59,12 +64,15 @@ def map_rows(
     device : torch.device
         Where the function works.
     n_jobs : int, optional
-        Chunks at a time, as in joblib; the result is the same.
+        Chunks at a time, as in joblib; where left out, as many as the process may use.
+        The result is the same.
     n_rows : int, optional
         Rows of every call of the function, by default `product_rows`.
     owner : object, optional
         Has the weights of the function, where that draws nothing: few rows then go
         through smaller products, see `fewest_rows`.
+    draws : bool, default=False
+        Whether the function draws random numbers, chunk after chunk.
 
     Returns
     -------
@@ -86,11 +94,18 @@ def map_rows(
     if X.shape[0] <= step:
         fill(slice(None))
         return out
-    Parallel(n_jobs, require="sharedmem")(
-        delayed(fill)(slice(start, start + step))
-        for start in range(0, X.shape[0], step)
-    )
+    slices = [slice(at, at + step) for at in range(0, X.shape[0], step)]
+    is_free = not draws and (isinstance(X, np.ndarray) or sparse.issparse(X))
+    if n_jobs is None and device.type == "cpu" and is_free and not _has_backend():
+        together([partial(fill, rows) for rows in slices])
+    else:
+        Parallel(n_jobs, require="sharedmem")(delayed(fill)(rows) for rows in slices)
     return out
+
+
+def _has_backend() -> bool:
+    """Whether a context of joblib's says how many chunks there are at a time."""
+    return effective_n_jobs(None) > 1
 
 
 @isolated
@@ -144,7 +159,7 @@ class Rows:
 
     Parameters
     ----------
-    X : ndarray, memmap or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, memmap, CSR matrix or row source of shape (n_samples, n_features)
     center : ndarray of shape (n_features,)
     scale : float
     device : torch.device
@@ -159,7 +174,8 @@ class Rows:
         self.dtype = dtype
         self._resident: Tensor | None = None
         itemsize = torch.finfo(dtype).bits // 8
-        if X.shape[0] * X.shape[1] * itemsize <= resident_bytes(device):
+        is_here = group_of(X).is_alone
+        if is_here and X.shape[0] * X.shape[1] * itemsize <= resident_bytes(device):
             self._resident = self._on_device()
 
     def __len__(self) -> int:
@@ -181,10 +197,24 @@ class Rows:
                 return self._resident[rows]
             return self.at(rows, torch.as_tensor(rows, device=self.device))
         block = self._X[rows]
-        if sparse.issparse(block):
-            block = block.toarray()
+        return self.scaled(block.toarray() if sparse.issparse(block) else block)
+
+    def scaled(self, block: np.ndarray) -> Tensor:
+        """Rows of X on the device."""
         block = (block - self._center) / self._scale
         return torch.as_tensor(block, dtype=self.dtype, device=self.device)
+
+    def part(self, whole: ShardedRows) -> "Rows":
+        """Those that this process has, of rows that are spread like these."""
+        X = self._X
+        X = X.local if isinstance(X, ShardedRows) else X[whole.own]
+        return Rows(X, self._center, self._scale, self.device, self.dtype)
+
+    @property
+    def source(self) -> RowSource | None:
+        """Where rows are read from by blocks, if they are."""
+        is_read = self._resident is None and isinstance(self._X, RowSource)
+        return self._X if is_read else None
 
     def _on_device(self) -> Tensor:
         """All rows; never twice, as some parts and the whole would be."""

@@ -16,6 +16,7 @@ from scipy import sparse
 from sklearn.utils.extmath import svd_flip
 
 from skae.rows.chunks import chunks
+from skae.rows.sources import RowSource
 from skae.statistics.linear_algebra import (
     eigh,
     norms,
@@ -38,6 +39,8 @@ _SPARSE = 0.05
 _LARGEST_OFFSET = 1e4
 # Variances beyond this share of the largest have orthogonal axes without further ado.
 _WELL_CONDITIONED = 1e-6
+# Of rows whose products with all others are formed at a time, in float64.
+_HELD_BYTES = 128 * 2**20
 # Numbers of components between which a share of the variance is looked for by products.
 _FEWEST = 20
 _MOST = 400
@@ -69,6 +72,7 @@ class CentredRows:
         self.shape = X.shape
         self.is_wide = X.shape[1] > X.shape[0]
         self.is_sparse = sparse.issparse(X)
+        self._weight = sample_weight
         weight = np.ones(X.shape[0]) if sample_weight is None else sample_weight
         self._root = np.sqrt(weight / weight.sum())
         self._mean = mean
@@ -120,6 +124,10 @@ class CentredRows:
 
     def covariance(self) -> np.ndarray:
         """F^T F."""
+        if isinstance(self.X, RowSource):
+            summary = self.X.summarized(self._weight, covariance=True)
+            if summary.scatter is not None:
+                return summary.scatter / summary.weight
         if self._is_cancelling():
             return reduce(np.add, (square_of(block) for _, block in self._blocks()))
         weighted = self._scaled.multiply(self._root[:, None]).tocsr()
@@ -132,6 +140,8 @@ class CentredRows:
             square = (self._scaled @ self._scaled.T).toarray()
             square += np.square(self._shift).sum() - cross[:, None] - cross
             return square * np.outer(self._root, self._root)
+        if isinstance(self.X, RowSource):
+            return self._gram_of_source()
         X = self.X.tocsc() if self.is_sparse else self.X
         n_samples, n_features = self.shape
         parts = (
@@ -139,6 +149,20 @@ class CentredRows:
             for columns in chunks(n_features, n_samples)
         )
         return reduce(np.add, (square_of(block.T) for block in parts))
+
+    def _gram_of_source(self) -> np.ndarray:
+        """F F^T from products of some rows at a time with those from there on."""
+        square = np.empty((self.shape[0], self.shape[0]))
+        size = max(1, _HELD_BYTES // (8 * self.shape[1]))
+        for start in range(0, self.shape[0], size):
+            held = slice(start, min(start + size, self.shape[0]))
+            left = self._centred(self.X[held], slice(None), held)
+            for begin in range(start, self.shape[0], size // 4 or 1):
+                rows = slice(begin, min(begin + (size // 4 or 1), self.shape[0]))
+                right = self._centred(self.X[rows], slice(None), rows)
+                square[held, rows] = product(left, right.T)
+                square[rows, held] = square[held, rows].T
+        return square
 
     def square(self) -> np.ndarray:
         """The smaller of F^T F and F F^T."""
@@ -151,6 +175,10 @@ class CentredRows:
         return self.covariance_times(right)
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        if isinstance(self.X, RowSource):
+            for rows, block in self.X.blocks():
+                yield rows, self._centred(block, slice(None), rows)
+            return
         for rows in chunks(*self.shape):
             yield rows, self._centred(self.X[rows], slice(None), rows)
 

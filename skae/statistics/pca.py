@@ -1,8 +1,8 @@
 """Mean, variances and principal axes of X: where every model starts.
 
-Two passes over X in float64, chunk by chunk, give the moments; the axes come from what
-is left after the mean, so that an offset costs no digits and nothing of X's size is
-copied. NaN counts as the mean of its column.
+Two passes over X in float64, chunk by chunk, give the moments, and one over a row
+source; the axes come from what is left after the mean, so that an offset costs no
+digits and nothing of X's size is copied. NaN counts as the mean of its column.
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from skae.checks.rows import feature_ranges
 from skae.rows.chunks import chunks
+from skae.rows.sources import RowSource
 from skae.statistics.centred_rows import CentredRows, leading_axes
 from skae.statistics.linear_algebra import product
 
@@ -90,6 +91,8 @@ def moments(X, sample_weight=None, *, covariance: bool) -> Moments:
     sample_weight : ndarray of shape (n_samples,), optional
     covariance : bool
     """
+    if covariance and isinstance(X, RowSource):
+        X.summarized(sample_weight, covariance=True)
     unit, present, mean, variance = _column_moments(X, sample_weight)
     result = Moments(
         mean=mean * unit, unit=unit, variance=_above_rounding(variance * present, mean)
@@ -155,6 +158,9 @@ def principal(X, n_components, sample_weight=None, random_state=None) -> PCAResu
     ValueError
         When a share of the variance takes too many components of large X.
     """
+    if isinstance(X, RowSource) and X.shape[0] > X.shape[1]:
+        # In the same pass as the mean.
+        X.summarized(sample_weight, covariance=True)
     result = moments(X, sample_weight, covariance=False)
     rows = CentredRows(X, sample_weight, result.mean, result.unit)
     random_state = check_random_state(0 if random_state is None else random_state)
@@ -174,6 +180,11 @@ def _column_moments(X, sample_weight):
 
     Shares are weighted; NaN, where entries are missing, does not count.
     """
+    if isinstance(X, RowSource):
+        summary = X.summarized(sample_weight)
+        entries = np.where(summary.present > 0, summary.present, 1)
+        share = summary.present / summary.weight
+        return summary.unit, share, summary.mean, summary.squares / entries
     n_samples, n_features = X.shape
     largest = np.fmax.reduce(np.abs(feature_ranges(X)), axis=None, initial=0)
     extreme = largest > 0 and not 1e-12 < largest < 1e12

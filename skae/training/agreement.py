@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from skae.rows.sources import RowSource
 from skae.state.plain import to_plain
 
 __all__ = ["Facts", "differences", "digest", "facts_of_data", "facts_of_parameters"]
@@ -57,7 +58,11 @@ def facts_of_data(**arrays: Any) -> Facts:
         width = max(1, int(np.prod(values.shape[1:])))
         n_used = min(n_rows, max(_FEWEST_ROWS, _MOST_ENTRIES // width))
         used = np.linspace(0, n_rows - 1, n_used).astype(int)
-        some = values if n_used == n_rows else values[used]
+        some: Any = values
+        if isinstance(values, RowSource):
+            some = values.sample[1]
+        elif n_used < n_rows:
+            some = values[used]
         kind = "sparse " if sparse.issparse(values) else ""
         parts = [some]
         if sparse.issparse(some):

@@ -53,6 +53,8 @@ class AlternatingTrainer(Trainer):
         - ``update_order``: names of the groups that are updated in one step, such as
           ``("critic", "critic", "generator")``;
         - ``group_loss(name, *batch, generator)``: the scalar loss of a group;
+        - where it is ``is_rowwise``, ``begin_update(name)`` before each of them and
+          ``row_loss``, as ``group_loss``, of rows of a batch;
         - ``reset()``: drops state from earlier steps other than weights, called when
           training returns to the best weights;
         - ``decayed_parameters()``, ``members = None`` and ``progress``, as for
@@ -118,7 +120,8 @@ class AlternatingTrainer(Trainer):
                 shares=None if shares is None else shares[group.place],
                 average=self.optimizer_.average[group.place],
             )
-        self.updates_ = [self._update(name) for name in self.module_.update_order]
+        updates = {name: self._update(name) for name in self._groups}
+        self.updates_ = [updates[name] for name in self.module_.update_order]
         return self
 
     def _update(self, name: str) -> Update:

@@ -6,13 +6,18 @@ number of layers. Parameters stay ordinary `nn.Parameter` objects: they are view
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from skae.rows.threads import together
+
 __all__ = ["FlatAdamW", "FlatGroup", "FlatParameters", "UpdateNumbers"]
 
+# Parameters that a thread works on at a time: far more than a call costs.
+STRETCH = 2**17
 # Of AdamW.
 _EPSILON = 1e-8
 # torch.optim calls the same kernel after 30 us of bookkeeping. It is private, so a
@@ -114,6 +119,16 @@ class FlatParameters:
         turned = zip(tensors, parameters, strict=True)
         return [t.mT if self._by_columns[id(p)] else t for t, p in turned]
 
+    def slopes_in(self, buffer: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Views of a tensor of ``data``'s shape, as gradients lie in ``grad``."""
+        views = {}
+        for parameter in self.parameters:
+            start = parameter.storage_offset() - self.data.storage_offset()
+            views[parameter] = buffer.as_strided(
+                parameter.shape, parameter.stride(), buffer.storage_offset() + start
+            )
+        return views
+
     def backward(self, loss: Tensor, group: FlatGroup | None = None) -> None:
         """Fill ``grad`` with the gradient of a loss, summed over its entries.
 
@@ -144,6 +159,14 @@ class FlatParameters:
             for p in self.parameters
         ]
         return torch.cat(parts)
+
+
+def stretches(place: slice) -> list[slice]:
+    """A place in a flat buffer, cut into parts for threads if it is large."""
+    n_parts = max(1, (place.stop - place.start) // STRETCH)
+    starts = [place.start + STRETCH * number for number in range(n_parts)]
+    ends = [*starts[1:], place.stop]
+    return [slice(*ends) for ends in zip(starts, ends, strict=True)]
 
 
 def _by_columns(parameter: Tensor) -> bool:
@@ -218,7 +241,24 @@ class FlatAdamW:
         self._second = torch.empty_like(flat.data)
         # In single precision, as the kernels of CUDA read it.
         self._step = torch.zeros((), dtype=torch.float32, device=flat.data.device)
+        self._parts = self._cut()
         self.restart(1.0)
+
+    def _cut(self) -> list["_Part"]:
+        whole, n_decayed = slice(0, len(self.flat.data)), len(self.flat.decayed)
+        is_cut = self.flat.data.device.type == "cpu"
+        return [
+            _Part(
+                self.flat.data[place],
+                self.flat.grad[place],
+                self.flat.decayed[place.start : min(place.stop, n_decayed)],
+                self._first[place],
+                self._second[place],
+                self.average[place],
+                None if self.shares is None else self.shares[place],
+            )
+            for place in (stretches(whole) if is_cut else [whole])
+        ]
 
     def restart(self, factor: float) -> None:
         """Forget the moments and go on from the current weights at lr * factor."""
@@ -250,16 +290,25 @@ class FlatAdamW:
         return UpdateNumbers(rate, 1 - rate * self.weight_decay, 1 - decay, count)
 
     def step(self) -> None:
-        """One update from ``flat.grad``."""
+        """One update from ``flat.grad``; each entry's is its own."""
         numbers = self.coming.pop(0) if self.coming else self.numbers()
-        before = None if self.shares is None else self.flat.data.clone()
-        if self.weight_decay:
-            self.flat.decayed.mul_(numbers.kept)
-        self._adam(numbers)
-        if before is not None and self.shares is not None:
-            torch.lerp(before, self.flat.data, self.shares, out=self.flat.data)
+        count = numbers.count
+        self._count = count if isinstance(count, Tensor) else self._step.fill_(count)
+        if len(self._parts) == 1:
+            self._move(numbers, self._parts[0])
+        else:
+            together([partial(self._move, numbers, part) for part in self._parts])
         self.step_count += 1
-        self.average.lerp_(self.flat.data, numbers.moved)
+
+    @torch.no_grad()
+    def _move(self, numbers: "UpdateNumbers", part: "_Part") -> None:
+        before = None if part.shares is None else part.data.clone()
+        if self.weight_decay:
+            part.decayed.mul_(numbers.kept)
+        self._adam(numbers, part)
+        if before is not None and part.shares is not None:
+            torch.lerp(before, part.data, part.shares, out=part.data)
+        part.average.lerp_(part.data, numbers.moved)
 
     @property
     def averages(self) -> bool:
@@ -286,19 +335,18 @@ class FlatAdamW:
         self.step_count = state["n_steps"]
         self.factor = state["factor"] if state["lr"] == self.lr else 1.0
 
-    def _adam(self, numbers: "UpdateNumbers") -> None:
+    def _adam(self, numbers: "UpdateNumbers", part: "_Part") -> None:
         """Adam's step from the gradient."""
         if _fused_adamw is None:
-            self._plain_adam(numbers)
+            self._plain_adam(numbers, part)
             return
-        count = numbers.count
         _fused_adamw(
-            [self.flat.data],
-            [self.flat.grad],
-            [self._first],
-            [self._second],
+            [part.data],
+            [part.grad],
+            [part.first],
+            [part.second],
             [],
-            [count if isinstance(count, Tensor) else self._step.fill_(count)],
+            [self._count],
             lr=numbers.rate,
             beta1=self.betas[0],
             beta2=self.betas[1],
@@ -308,18 +356,29 @@ class FlatAdamW:
             maximize=False,
         )
 
-    def _plain_adam(self, numbers: "UpdateNumbers") -> None:
+    def _plain_adam(self, numbers: "UpdateNumbers", part: "_Part") -> None:
         """Kingma and Ba 2015, algorithm 1."""
         beta1, beta2 = self.betas
-        grad, number = self.flat.grad, numbers.count
-        self._first.lerp_(grad, 1 - beta1)
-        self._second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        spread = (self._second / (1 - beta2**number)).sqrt_().add_(_EPSILON)
-        rate = -numbers.rate / (1 - beta1**number)
+        part.first.lerp_(part.grad, 1 - beta1)
+        part.second.mul_(beta2).addcmul_(part.grad, part.grad, value=1 - beta2)
+        spread = (part.second / (1 - beta2**numbers.count)).sqrt_().add_(_EPSILON)
+        rate = -numbers.rate / (1 - beta1**numbers.count)
         if isinstance(rate, Tensor):
-            self.flat.data.add_(self._first / spread * rate)
+            part.data.add_(part.first / spread * rate)
         else:
-            self.flat.data.addcdiv_(self._first, spread, value=rate)
+            part.data.addcdiv_(part.first, spread, value=rate)
+
+
+class _Part(NamedTuple):
+    """Entries of the flat buffers that are moved by one thread at a time."""
+
+    data: Tensor
+    grad: Tensor
+    decayed: Tensor
+    first: Tensor
+    second: Tensor
+    average: Tensor
+    shares: Tensor | None
 
 
 class UpdateNumbers(NamedTuple):

@@ -32,6 +32,20 @@ class SteppedModule(nn.Module):
     phase: int = 0
     scheduled: Sequence[Tensor] = ()
 
+    @property
+    def is_rowwise(self) -> bool:
+        """Whether a batch may be cut, and its parts be computed side by side.
+
+        Its loss then is a mean over rows, each of which depends on that row alone, and
+        only reads the module.
+        """
+        return False
+
+    @property
+    def row_group(self) -> int:
+        """Rows that lie side by side and stay together where a batch is cut."""
+        return 1
+
     def numbers_at(self, progress: float) -> Sequence[float]:
         """The numbers of the loss that change with the progress, by default none."""
         return ()

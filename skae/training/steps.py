@@ -10,11 +10,22 @@ from typing import Any, NamedTuple
 from torch import Generator, Tensor, nn
 
 from skae.training.optimizer import FlatAdamW, FlatGroup, FlatParameters
+from skae.training.shards import Shard, Shards
 
-__all__ = ["AutogradGradient", "GroupGradient", "Step", "Update", "gradient_of"]
+__all__ = [
+    "AutogradGradient",
+    "FormulaGradient",
+    "GroupGradient",
+    "Step",
+    "Update",
+    "gradient_of",
+]
 
 # Named parameters whose gradients are there, before the optimiser takes them.
 Watch = Callable[[list[tuple[str, nn.Parameter]]], None]
+
+
+Rows = Sequence[Any]
 
 
 class AutogradGradient:
@@ -31,12 +42,63 @@ class AutogradGradient:
         self.module = module
         self.flat = flat
         self.generator = generator
+        self.shards = Shards(module, flat, generator)
 
     def __call__(self, *batch) -> Tensor:
         """The loss of a batch, summed over members."""
+        number = self.shards.number(batch)
+        if number > 1:
+            return self.shards.run(batch, number, self._fill)
         loss = self.module.batch_loss(*batch, generator=self.generator)
         self.flat.backward(loss)
         return loss.detach().sum()
+
+    def _fill(self, shard: Shard, rows: Rows, n_rows: int):
+        loss = self.module.batch_loss(*rows, generator=shard.generator)
+        loss = loss * (rows[0].shape[-2] / n_rows)
+        shard.fill(loss, self.flat.parameters)
+        return loss.detach().sum()
+
+
+class FormulaGradient:
+    """Callable that fills the flat gradients by the module's own formula.
+
+    Parameters
+    ----------
+    module : Module
+        With ``gradient(generator, slopes)``, see `Trainer`.
+    whole : callable
+        The formula for batches that are not cut.
+    flat : FlatParameters
+    generator : torch.Generator
+    """
+
+    def __init__(
+        self,
+        module: Any,
+        whole: Callable[..., Tensor],
+        flat: FlatParameters,
+        generator: Generator,
+    ):
+        self.module = module
+        self.whole = whole
+        self.shards = Shards(module, flat, generator)
+        self._of_shards: dict[Shard, Any] = {}
+
+    def __call__(self, *batch) -> Tensor:
+        """The loss of a batch, summed over members."""
+        number = self.shards.number(batch)
+        if number > 1:
+            return self.shards.run(batch, number, self._fill)
+        return self.whole(*batch)
+
+    def _fill(self, shard: Shard, rows: Rows, n_rows: int):
+        own = self._of_shards.get(shard)
+        if own is None:
+            own = self.module.gradient(shard.generator, shard.slopes)
+            self._of_shards[shard] = own
+        own.n_rows = n_rows
+        return own(*rows)
 
 
 class GroupGradient:
@@ -45,7 +107,8 @@ class GroupGradient:
     Parameters
     ----------
     module : Module
-        With ``group_loss(name, *batch, generator)``.
+        With ``group_loss(name, *batch, generator)`` and, where it is ``is_rowwise``,
+        ``row_loss`` of some rows of a batch, which follows ``begin_update(name)``.
     name : str
     flat : FlatParameters
     group : FlatGroup
@@ -66,11 +129,22 @@ class GroupGradient:
         self.flat = flat
         self.group = group
         self.generator = generator
+        self.shards = Shards(module, flat, generator, group.place)
 
     def __call__(self, *batch) -> Tensor:
         """The loss of a batch."""
+        number = self.shards.number(batch)
+        if number > 1:
+            self.module.begin_update(self.name)
+            return self.shards.run(batch, number, self._fill)
         loss = self.module.group_loss(self.name, *batch, generator=self.generator)
         self.flat.backward(loss, self.group)
+        return loss.detach()
+
+    def _fill(self, shard: Shard, rows: Rows, n_rows: int):
+        loss = self.module.row_loss(self.name, *rows, generator=shard.generator)
+        loss = loss * (rows[0].shape[-2] / n_rows)
+        shard.fill(loss, self.group.parameters)
         return loss.detach()
 
 
@@ -78,8 +152,10 @@ def gradient_of(
     module: Any, flat: FlatParameters, generator: Generator, *, autograd: bool
 ) -> Callable[..., Tensor]:
     """What fills the flat gradients: the module's own formula, or autograd."""
-    explicit = None if autograd else module.gradient(generator)
-    return explicit or AutogradGradient(module, flat, generator)
+    whole = None if autograd else module.gradient(generator)
+    if whole is None:
+        return AutogradGradient(module, flat, generator)
+    return FormulaGradient(module, whole, flat, generator)
 
 
 class Update(NamedTuple):
@@ -140,8 +216,16 @@ class Step:
     def forget(self) -> None:
         """Drop what belongs to steps that were undone: nothing here."""
 
-    def report(self) -> None:
-        """Print how steps were run: nothing here."""
+    def close(self, *, report: bool) -> None:
+        """After the last step: nothing here."""
+
+    def cleared(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Zeros for the sums of a round, in the memory of earlier sums."""
+        zero = self.updates[0].optimizer.flat.data.new_zeros
+        return {
+            each.name: sums[each.name].zero_() if each.name in sums else zero(())
+            for each in self.updates
+        }
 
     def _named(self, parameters: Iterable[nn.Parameter]):
         own = {id(parameter) for parameter in parameters}

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from skorch import NeuralNet
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from skae.training.batch_norms import BatchNorms
 from skae.training.callbacks import (
@@ -31,6 +31,7 @@ from skae.training.optimizer import FlatAdamW, FlatParameters
 from skae.training.recording import Recording
 from skae.training.resumption import Resumable
 from skae.training.schedule import Patience, Schedule, StopTraining, report_lost
+from skae.training.spread import Spread
 from skae.training.steps import Step, Update, gradient_of
 from skae.training.weights import Weights
 
@@ -56,6 +57,10 @@ class Trainer(Resumable, NeuralNet):
           ``(members,)``;
         - ``gradient(generator)``: None, or a callable that takes a batch, fills the
           parameters' ``.grad`` and returns the loss, summed over members;
+        - ``is_rowwise``: whether a batch may be cut, see `skae.training.shards`; not
+          where it is missing. ``gradient`` then takes ``slopes`` too, a dictionary of
+          where each parameter's gradient goes, and what it returns has ``n_rows``, the
+          rows of the whole batch;
         - ``decayed_parameters()``: those under weight decay;
         - ``members``: their number or None.
 
@@ -197,12 +202,8 @@ class Trainer(Resumable, NeuralNet):
         """
         if not self.initialized_:
             self.initialize()
-        generators = (
-            nullcontext()
-            if self.global_generators is None
-            else self.global_generators.apart()
-        )
-        with generators:
+        generators = self.global_generators
+        with nullcontext() if generators is None else generators.apart():
             self._train(batches)
         if self._n_lost:
             report_lost(self._n_finite, self.schedule.lr)
@@ -233,10 +234,7 @@ class Trainer(Resumable, NeuralNet):
             self._note_interruption()
         finally:
             self.weights_.restore(self._best_values)
-            # Graphs have memory of their own.
-            self.step_.forget()
-        if self._is_talkative:
-            self.step_.report()
+            self.step_.close(report=self._is_talkative)
         try:
             self.notify("on_train_end", X=batches, y=None)
             self._record_end()
@@ -250,8 +248,12 @@ class Trainer(Resumable, NeuralNet):
         self.stop_reason_: str | None = None
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
-        step = Step(self.module_, self.updates_)
-        self.step_ = graphed(step, self.schedule.n_steps, self.generator)
+        self._spread = Spread(self._batches)
+        self._spread.check(self._name_of_training())
+        self._spread.align(self.flat_.data, self.optimizer_.average)
+        step = Step(self.module_, self._spread.updates(self.updates_))
+        is_alone, n_steps = self._spread.is_alone, self.schedule.n_steps
+        self.step_ = graphed(step, n_steps, self.generator) if is_alone else step
         if self.start_state is not None:
             self._continue(self.start_state)
 
@@ -260,11 +262,13 @@ class Trainer(Resumable, NeuralNet):
         self._best_values = self.weights_.values()
         self.start_loss_ = None
         if self.evaluate is not None:
-            self.start_loss_ = self.evaluate(self.module_)
+            self.start_loss_ = self._spread.loss(self.evaluate(self.module_))
         start = math.inf if self.start_loss_ is None else self.start_loss_
         self._best = start if math.isfinite(start) else math.inf
 
     def _note_interruption(self):
+        if not self._spread.is_alone:
+            raise
         self.interrupted_, self.stop_reason_ = True, "interrupted"
         if self.recording is not None:
             self.recording.stop()
@@ -283,35 +287,26 @@ class Trainer(Resumable, NeuralNet):
                     self.notify("on_epoch_end", **datasets)
                 except KeyboardInterrupt:
                     # That is how skorch's EarlyStopping stops.
-                    raise StopTraining("stopped by a callback") from None
+                    self.stop_training = True
             if influential_callbacks(self.callbacks):
                 # They may have changed anything in the module.
                 self.step_.forget()
             if not is_finite:
                 self._back_off()
-            if self.stop_training:
+            if self._spread.stops(self.stop_training):
                 raise StopTraining("stopped by a callback")
             if self._patience.is_over(self.history[-1, self.monitored]):
                 n_rounds = self.schedule.patience
-                raise StopTraining(
-                    f"stopped after {n_rounds} evaluations without a gain"
-                )
+                reason = f"stopped after {n_rounds} evaluations without a gain"
+                raise StopTraining(reason)
 
     def _begin_round(self, datasets: dict) -> None:
         self.notify("on_epoch_begin", **datasets)
-        self._n_in_round, self._sums = 0, self._cleared_sums()
+        self._n_in_round = 0
+        self._sums = self.step_.cleared(getattr(self, "_sums", {}))
         if not watch_batches(self.callbacks_):
             # Checkpoints name their files by the last batch, so there has to be one.
             self.history.new_batch()
-
-    def _cleared_sums(self) -> dict[str, Tensor]:
-        """Of a round: the losses of its updates, by their names, in the same memory."""
-        found = getattr(self, "_sums", {})
-        zero = self.flat_.data.new_zeros
-        return {
-            each.name: found[each.name].zero_() if each.name in found else zero(())
-            for each in self.updates_
-        }
 
     def _run_steps(self, batches: Iterable) -> None:
         """Train on some batches and record the losses of the round."""
@@ -323,17 +318,20 @@ class Trainer(Resumable, NeuralNet):
             self._n_done += 1
             self._n_in_round += 1
             self.module_.progress = self._n_done / self.schedule.n_steps
-            self._norms.batches.append(batch)
+            if batch:
+                self._norms.batches.append(batch)
             if notify:
                 notify("on_batch_begin", batch=batch, training=True)
             loss = self.step_(batch, self._sums, watch)
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
-                if self.stop_training and not was_stopping:
+                if self._spread.stops(self.stop_training) and not was_stopping:
                     break
             if recording is not None and recording.is_due():
                 recording.write(self._middle())
         self.module_.eval()
+        self._sums = self._spread.sums(self._sums)
+        self._spread.align(self.flat_.data, self.optimizer_.average)
         self.history.record("step", self._n_done)
         self._record_losses()
 
@@ -350,7 +348,8 @@ class Trainer(Resumable, NeuralNet):
     def _judge(self, number: int) -> bool:
         """Keep the weights in the module if they are the best; False if not finite."""
         if self.evaluate is not None:
-            self.history.record("valid_loss", self.evaluate(self.module_))
+            loss = self._spread.loss(self.evaluate(self.module_))
+            self.history.record("valid_loss", loss)
         last = self.history[-1]
         loss = last[self.monitored]
         # What skorch's checkpoints look for.
@@ -384,6 +383,7 @@ class Trainer(Resumable, NeuralNet):
     def _averaged(self):
         """Averaged weights, and batch-norm statistics of them, for a with block."""
         if not self.optimizer_.averages:
+            self._spread.average(self._norms.layers)
             yield
             return
         with self.weights_.replaced(self.optimizer_.average):
@@ -392,6 +392,7 @@ class Trainer(Resumable, NeuralNet):
                 generator = Generator(self.generator.device)
                 generator.set_state(self.generator.get_state())
                 self._norms.renew(lambda batch: self._pass(batch, generator))
+                self._spread.average(self._norms.layers)
             yield
 
     def _pass(self, batch, generator):

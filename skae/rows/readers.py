@@ -1,0 +1,124 @@
+"""Readers of single formats, and `row_source`, which picks one for what came as X.
+
+h5py, zarr, Parquet, Dask collections, iterators of blocks and whatever else is cut by
+slices. No format's library is imported unless its objects or files come.
+"""
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from skae.rows.blocks import ChangedSourceError, two_axes
+from skae.rows.dask_rows import dask_rows
+from skae.rows.parquet import ParquetRows, dataset_at
+from skae.rows.sources import RowSource
+from skae.rows.streams import IteratedRows
+
+__all__ = ["as_rows", "row_source"]
+
+# Rows of memory maps of other dtypes are converted by block beyond so many bytes.
+_CONVERTED_BYTES = 16 * 2**20
+
+
+def row_source(X: Any, name: str = "X") -> RowSource | None:
+    """A source of rows that are not in memory; None for all that is.
+
+    Parameters
+    ----------
+    X : object
+        Whatever a public method was called with.
+    name : str, default="X"
+        What it is called in messages.
+
+    Raises
+    ------
+    ValueError
+        For a source that cannot be read as rows of numbers.
+    """
+    if isinstance(X, RowSource):
+        return X
+    if isinstance(X, np.memmap):
+        return _source_of_memmap(X, name)
+    if X is None or isinstance(X, np.ndarray | list | tuple | dict | type):
+        return None
+    if isinstance(X, str | os.PathLike):
+        return ParquetRows(dataset_at(X, name), name)
+    if _is_from(X, "pyarrow.dataset", "Dataset"):
+        return ParquetRows(X, name)
+    if _is_dask(X):
+        return dask_rows(X, name)
+    if callable(X) and not hasattr(X, "shape"):
+        return IteratedRows(X, name)
+    if _is_stored_array(X):
+        return _SlicedRows(X, name)
+    return None
+
+
+def as_rows(X: Any, name: str = "X") -> Any:
+    """The source of rows that are not in memory, and whatever else as it is."""
+    source = row_source(X, name)
+    return X if source is None else source
+
+
+def _is_from(X: Any, module: str, name: str) -> bool:
+    """Whether X is an instance of a class of a module that is imported."""
+    found = getattr(sys.modules.get(module), name, None)
+    return found is not None and isinstance(X, found)
+
+
+def _is_dask(X: Any) -> bool:
+    return type(X).__module__.split(".")[0] in ("dask", "dask_expr") and hasattr(
+        X, "__dask_graph__"
+    )
+
+
+def _is_stored_array(X: Any) -> bool:
+    """Whether X is cut by slices, as arrays of h5py, zarr or TileDB are."""
+    if hasattr(X, "__array_interface__") or hasattr(X, "__dataframe__"):
+        return False
+    is_stored = any(hasattr(X, name) for name in ("chunks", "chunk_shape", "tile"))
+    has_all = all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__"))
+    # Dense in memory: sparse matrices, torch's tensors and frames are no sources.
+    return has_all and (is_stored or type(X).__module__.split(".")[0] == "tiledb")
+
+
+def _source_of_memmap(X: np.memmap, name: str) -> RowSource | None:
+    """Memory maps of floats stay arrays: the others would be converted as a whole."""
+    is_float = X.dtype in (np.float32, np.float64) and X.dtype.isnative
+    if is_float or X.ndim != 2 or X.nbytes <= _CONVERTED_BYTES:
+        return None
+    return _SlicedRows(X, name)
+
+
+class _SlicedRows(RowSource):
+    """Rows of an array with shape, dtype and slices, such as ``h5py.Dataset``."""
+
+    def __init__(self, array: Any, name: str):
+        shape = two_axes(array.shape, name)
+        chunks = getattr(array, "chunks", None)
+        stored = chunks[0] if isinstance(chunks, tuple) and chunks else None
+        # Arrays of irregular chunks have a tuple of lengths for each axis.
+        if isinstance(stored, tuple):
+            stored = np.cumsum((0, *stored))
+        stored = int(stored) if isinstance(stored, np.integer) else stored
+        super().__init__(shape, array.dtype, stored, name=name)
+        self._array = array
+
+    def _read(self, rows: slice) -> Any:
+        self._check_unchanged()
+        array = self._array
+        if _is_from(array, "h5py", "Dataset") and array.dtype == self.dtype:
+            # Half the time of a slice.
+            block = np.empty((rows.stop - rows.start, self.shape[1]), self.dtype)
+            array.read_direct(block, np.s_[rows.start : rows.stop])
+            return block
+        return array[rows.start : rows.stop]
+
+    def _check_unchanged(self) -> None:
+        if tuple(self._array.shape) != self.shape:
+            raise ChangedSourceError(
+                f"{self.name} changed while it was read: its shape was {self.shape} "
+                f"and is {tuple(self._array.shape)}."
+            )
