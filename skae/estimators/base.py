@@ -36,6 +36,7 @@ from skae.fitting.resolve import Parts, part_of
 from skae.parts.base import Likelihood
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.devices import place_of_doubles
+from skae.rows.group import group_of
 from skae.rows.isolation import isolated
 from skae.rows.readers import as_rows
 from skae.rows.tensors import as_double
@@ -115,7 +116,7 @@ default="gaussian"
             When training diverges at every learning rate tried.
         """
         resuming = self.warm_start and hasattr(self, "net_")
-        recording = recording_of(self, continues=resuming)
+        recording = recording_of(self, continues=resuming, group=group_of(X))
         with unchanged_on_error(self), recording as own:
             options = {"reset": not resuming, "recording": own}
             fitting = self._fit_of(X, y, sample_weight, **options)

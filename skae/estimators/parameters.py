@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 
+from skae.estimators.lazy import on_collections
 from skae.fitting.resolve import hidden_widths
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.dense import Dense
@@ -127,7 +128,7 @@ def estimator(cls):
             order = list(inspect.signature(method).parameters)
             method.__doc__ = completed(texts, order)
     register(cls)
-    return cls
+    return on_collections(cls)
 
 
 def _constraints(cls) -> dict[str, list]:

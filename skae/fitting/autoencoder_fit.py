@@ -7,7 +7,7 @@ a dictionary; the estimator takes it over only when all went well.
 import copy
 import warnings
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +25,7 @@ from skae.training.block_batches import AllBut, batches_of
 from skae.training.global_generators import GlobalGenerators
 from skae.training.held_out import HoldOut
 from skae.training.schedule import Schedule
+from skae.training.spread import SpreadBatches
 from skae.training.trainer import Trainer
 
 __all__ = ["Fit"]
@@ -283,7 +284,9 @@ class Fit(InitialModelFit):
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
         )
-        batches = batches_of(
+        # Of rows that are spread over processes, those of this one.
+        alone = self.group.is_alone
+        batches = (batches_of if alone else partial(SpreadBatches, self.X))(
             start.rows,
             index,
             schedule.batch_size,

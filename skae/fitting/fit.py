@@ -17,11 +17,13 @@ from sklearn.utils import check_random_state
 from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
 from skae.rows.devices import full_precision, memory_for, resolve_device
+from skae.rows.group import group_of
 from skae.rows.sources import RowSource
 from skae.rows.tensors import permutation
 from skae.training.block_batches import AllBut
 from skae.training.callbacks import check_callbacks, influential_callbacks
 from skae.training.schedule import Schedule
+from skae.training.spread import generator_of
 from skae.training.trainer import Trainer
 
 __all__ = [
@@ -90,7 +92,8 @@ class BaseFit:
             self.progress = FitProgress(estimator, X)
         # Weights and batches are drawn on the CPU: the same on every device.
         self.generator = torch.Generator("cpu").manual_seed(self.seed)
-        self.noise = torch.Generator(self.device).manual_seed(self.seed)
+        self.group = group_of(X)
+        self.noise = generator_of(self.group, self.seed, self.device)
 
     @contextmanager
     def computing(self) -> Iterator[None]:

@@ -35,6 +35,7 @@ from skae.rows.tensors import SINGLE, as_double
 from skae.statistics.column_units import column_units
 from skae.statistics.pca import Moments, PCAResult, moments, pooled_moments, principal
 from skae.training.held_out import Folds
+from skae.training.spread import generator_of
 
 __all__ = ["FEWEST_ROWS", "InitialModel", "InitialModelFit"]
 
@@ -222,7 +223,7 @@ class InitialModelFit(BaseFit):
         own = next(model.parameters())
         if own.device != self.device:
             self.device = own.device
-            self.noise = torch.Generator(self.device).manual_seed(self.seed)
+            self.noise = generator_of(self.group, self.seed, self.device)
         rows, noisy = self._targets_and_inputs(units, own.dtype)
         return InitialModel(model, units, fitted.mean_, rows, noisy)
 

@@ -52,6 +52,10 @@ class AdversarialAutoencoder(Autoencoder):
         self.matching_weight = matching_weight
 
     @property
+    def is_rowwise(self) -> bool:
+        return bool(super().is_rowwise) and self.critic.row_group == 1
+
+    @property
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The parameters of the critic and all others."""
         critic = dict(self.critic.named_parameters(prefix="critic"))
@@ -79,6 +83,11 @@ class AdversarialAutoencoder(Autoencoder):
             loss = loss + penalty(state)
         loss = loss + self.matching_weight * _LOSS.generated(self.critic(state.z))
         return weighted_mean(loss, weight)
+
+    def begin_update(self, name: str) -> None:
+        """Nothing changes from update to update."""
+
+    row_loss = group_loss
 
     def _critic_loss(self, x, weight, x_tilde, generator) -> Tensor:
         with torch.no_grad():

@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.models.autoencoder_gradient import ExplicitGradient, supports
-from skae.parts.base import Batch, Codec, State
+from skae.parts.base import Batch, Codec, State, are_rowwise
 
 __all__ = ["Autoencoder"]
 
@@ -100,9 +100,19 @@ class Autoencoder(nn.Module):
         """How many models the codec holds along a leading axis."""
         return self.codec.members
 
-    def gradient(self, generator: Generator | None) -> ExplicitGradient | None:
+    @property
+    def is_rowwise(self) -> bool:
+        """Whether a row's objective depends on that row alone."""
+        parts = self.codec, self.likelihood, self.corruption, self.prior
+        return are_rowwise(*parts, *self.penalties)
+
+    def gradient(
+        self,
+        generator: Generator | None,
+        slopes: dict[nn.Parameter, Tensor] | None = None,
+    ) -> ExplicitGradient | None:
         """The gradient written out by hand, or None where autograd has to do."""
-        return ExplicitGradient(self, generator) if supports(self) else None
+        return ExplicitGradient(self, generator, slopes) if supports(self) else None
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """Those of the codec that are under weight decay."""

@@ -10,7 +10,7 @@ where its parts say that they have slopes.
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.layers import joined
@@ -38,6 +38,14 @@ class ExplicitGradient:
         With parameters that have ``.grad`` allocated (see `FlatParameters`).
     generator : torch.Generator, optional
         Where the corruption, the prior and the hidden context draw from.
+    slopes : dict of Parameter to Tensor, optional
+        Where the gradients go, instead of ``.grad``.
+
+    Attributes
+    ----------
+    n_rows : int or None
+        Rows of the batch of which those that come are a shard; None where they are all
+        of it. The loss is theirs divided by so many.
 
     Shape
     -----
@@ -48,7 +56,15 @@ class ExplicitGradient:
     and both halves the ``context``.
     """
 
-    def __init__(self, model: Any, generator: Generator | None = None):
+    def __init__(
+        self,
+        model: Any,
+        generator: Generator | None = None,
+        slopes: dict[nn.Parameter, Tensor] | None = None,
+    ):
+        if slopes is None:
+            slopes = {p: p.grad for p in model.parameters() if p.grad is not None}
+        self.n_rows: int | None = None
         codec = model.codec.dense_layers()
         self.anchored = model.codec if model.codec.is_anchored else None
         self.model = model
@@ -61,30 +77,36 @@ class ExplicitGradient:
         self.n_members = codec.members or 1
         self.encoder = _leading(codec.encoder_weights, codec.encoder_biases)
         self.decoder = _leading(*zip(*codec.decoder_layers(), strict=True))
-        grads = _slopes(codec.encoder_weights)
-        self.encoder_grads = _leading(grads, _slopes(codec.encoder_biases))
+        grads = [slopes[p] for p in codec.encoder_weights]
+        biases = [slopes[p] for p in codec.encoder_biases]
+        self.encoder_grads = _leading(grads, biases)
         if codec.tied:
             grads = [g.mT for g in reversed(grads)]
         else:
-            grads = _slopes(codec.decoder_weights)
-        self.decoder_grads = _leading(grads, _slopes(codec.decoder_biases))
+            grads = [slopes[p] for p in codec.decoder_weights]
+        biases = [slopes[p] for p in codec.decoder_biases]
+        self.decoder_grads = _leading(grads, biases)
         if self.anchored is not None:
-            self._take_path(self.anchored)
+            self._take_path(self.anchored, slopes)
+        others = self.likelihood.parameters() if _is_module(self.likelihood) else ()
+        self.likelihood_grads = [slopes.get(p) for p in others]
         # One is the usual case for rows that are scaled already.
         scale = (self.anchored or codec).input_scale
         self.scale = None if bool((scale == 1).all()) else scale
 
-    def _take_path(self, anchored):
+    def _take_path(self, anchored, slopes):
         """The linear path and its gradients."""
         self.sigma = _lead(anchored.scale, 1)
         self.nu = _lead(anchored.raw_center, 1)
         scale = anchored.output_scale
         self.output_scale = None if bool((scale == 1).all()) else scale
         self.path_in = _lead(anchored.encoder_path)
-        self.path_in_grad = _lead(anchored.encoder_path.grad)
+        self.path_in_grad = _lead(slopes[anchored.encoder_path])
         self.path_out = _lead(anchored.decoder_axes())
         self.path_out_grad = (
-            self.path_in_grad.mT if anchored.tied else _lead(anchored.decoder_path.grad)
+            self.path_in_grad.mT
+            if anchored.tied
+            else _lead(slopes[anchored.decoder_path])
         )
 
     @torch.no_grad()
@@ -95,7 +117,7 @@ class ExplicitGradient:
         x_tilde: Tensor | None = None,
         context: Tensor | None = None,
     ) -> Tensor:
-        anchored, batch = self.anchored, x.shape[-2]
+        anchored = self.anchored
         x = x.expand(self.n_members, *x.shape[-2:])
         if x_tilde is None:
             x_tilde = self.model.corrupted(x, self.generator)
@@ -127,9 +149,13 @@ class ExplicitGradient:
         if self.prior.is_drawn:
             kl_weight = self.model.kl_weight()
             loss += kl_weight * self.prior.divergence(h)
-        share = 1 / batch if weight is None else (weight / batch).unsqueeze(-1)
+        n_rows = self.n_rows or x.shape[-2]
+        share = 1 / n_rows if weight is None else (weight / n_rows).unsqueeze(-1)
         delta = self.likelihood.slope(raw, x)
-        self.likelihood.fill_gradient(delta, share)
+        slopes = self.likelihood.parameter_slopes(delta, share)
+        for grad, slope in zip(self.likelihood_grads, slopes, strict=True):
+            if grad is not None:
+                grad.copy_(slope)
         delta *= share
         loss = (loss.unsqueeze(-1) * share).sum()
         if anchored is not None and self.output_scale is not None:
@@ -191,8 +217,8 @@ class ExplicitGradient:
         return x if self.anchored is None else self.anchored.bounded(x)
 
 
-def _slopes(parameters) -> list[Tensor]:
-    return [parameter.grad for parameter in parameters]
+def _is_module(part) -> bool:
+    return isinstance(part, nn.Module)
 
 
 def _leading(weights, biases) -> list[tuple[Tensor, Tensor]]:

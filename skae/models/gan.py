@@ -113,6 +113,17 @@ class GANModule(nn.Module):
         self.replay = replay
         self.penalty_interval = penalty_interval
         self._n_critic_updates = 0
+        self._penalty_weight = 0.0
+
+    @property
+    def is_rowwise(self) -> bool:
+        """Whether a row's loss depends on its group of rows alone."""
+        return self.replay is None
+
+    @property
+    def row_group(self) -> int:
+        """Rows that the critic compares with one another."""
+        return self.critic.row_group
 
     @property
     def loss(self) -> AdversarialLoss:
@@ -145,6 +156,18 @@ class GANModule(nn.Module):
         The weight of a row is also that of the row generated for its context.
         ``x_tilde`` is not used.
         """
+        self.begin_update(name)
+        return self.row_loss(name, x, weight, x_tilde, context, generator=generator)
+
+    def begin_update(self, name: str) -> None:
+        """Before the loss of a batch, or of its parts: decide on the penalty."""
+        if name == "critic":
+            self._penalty_weight = self._next_penalty_weight()
+
+    def row_loss(
+        self, name, x, weight=None, x_tilde=None, context=None, *, generator=None
+    ) -> Tensor:
+        """`group_loss` of rows of a batch, with the penalty of `begin_update`."""
         if name == "critic":
             return self._critic_loss(x, weight, context, generator)
         made = self.generate(len(x), context, generator)
@@ -157,7 +180,7 @@ class GANModule(nn.Module):
         if self.replay is not None:
             fake = self.replay(*fake, generator)
         made, made_context, made_weight = fake
-        penalty_weight = self._next_penalty_weight()
+        penalty_weight = self._penalty_weight
         at_rows = penalty_weight > 0 and not self.loss.interpolated
         x = x.detach().requires_grad_(at_rows)
         value = self.critic(x, context)

@@ -139,6 +139,11 @@ class AnchoredCodec(Codec):
             self.decoder_path.requires_grad_(not frozen)
         self.encoder_path.requires_grad_(not frozen)
 
+    @property
+    def is_rowwise(self) -> bool:  # type: ignore[override]
+        """Whether f and g are."""
+        return self.codec.is_rowwise
+
     def anchor(self) -> Anchor:
         return Anchor(*(getattr(self, name) for name in Anchor._fields))
 

@@ -30,7 +30,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor
 
-from skae.parts.codec import Architecture, Codec, built
+from skae.parts.codec import Architecture, Codec, Rowwise, are_rowwise, built
 from skae.parts.records import Batch, Features, State
 from skae.rows.devices import as_double_on
 
@@ -45,13 +45,15 @@ __all__ = [
     "Likelihood",
     "Penalty",
     "Prior",
+    "Rowwise",
     "State",
+    "are_rowwise",
     "as_part",
     "built",
 ]
 
 
-class Likelihood(BaseEstimator):
+class Likelihood(Rowwise, BaseEstimator):
     """How a reconstruction is judged.
 
     Attributes
@@ -143,8 +145,9 @@ class Likelihood(BaseEstimator):
         """d nll / d raw, of raw's shape; may overwrite raw."""
         raise NotImplementedError
 
-    def fill_gradient(self, slope: Tensor, share: Tensor | float) -> None:
-        """Set its parameters' gradients of the sum of share * nll over rows."""
+    def parameter_slopes(self, slope: Tensor, share: Tensor | float) -> list[Tensor]:
+        """Slopes of the sum of share * nll over rows, for each of its parameters."""
+        return []
 
     def network(self) -> dict:
         """What a likelihood must have in common with one that continues it."""
@@ -161,7 +164,7 @@ class EntryLikelihood(Likelihood):
         return self.entry_nll(raw, x).sum(-1)
 
 
-class Prior(BaseEstimator):
+class Prior(Rowwise, BaseEstimator):
     """How the code is drawn.
 
     Attributes
@@ -214,7 +217,7 @@ class Prior(BaseEstimator):
         """Raise ValueError where the distribution has no such width."""
 
 
-class Corruption(BaseEstimator):
+class Corruption(Rowwise, BaseEstimator):
     """What is done to a sample before the encoder sees it.
 
     Attributes
@@ -233,7 +236,7 @@ class Corruption(BaseEstimator):
         return self
 
 
-class Penalty(BaseEstimator):
+class Penalty(Rowwise, BaseEstimator):
     """What a code or a codec pays beyond its reconstruction error."""
 
     def __call__(self, state: State) -> Tensor:

@@ -28,6 +28,7 @@ class Categorical(EntryLikelihood):
     n_features)``
     """
 
+    is_rowwise = True
     is_centred = False
     starts_as_pca = False
 

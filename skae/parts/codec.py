@@ -12,10 +12,33 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 
-__all__ = ["Architecture", "Codec", "built"]
+__all__ = ["Architecture", "Codec", "Rowwise", "are_rowwise", "built"]
 
 
-class Codec(nn.Module):
+class Rowwise:
+    """Whether what a part computes of a row depends on that row alone.
+
+    Attributes
+    ----------
+    is_rowwise : bool, default=False
+        A training step may cut its batch where all parts are, and call a part from
+        several threads at once, each with rows of its own. A class says it for itself;
+        its subclasses, which may mix rows, have to say it anew.
+    """
+
+    is_rowwise = False
+
+    def __init_subclass__(cls, **options) -> None:
+        super().__init_subclass__(**options)
+        cls.is_rowwise = cls.__dict__.get("is_rowwise", False)
+
+
+def are_rowwise(*parts: Any) -> bool:
+    """Whether all of these objects say so of themselves."""
+    return all(getattr(part, "is_rowwise", False) for part in parts)
+
+
+class Codec(Rowwise, nn.Module):
     """Encoder and decoder with their weights: what an `Architecture` builds.
 
     Shape

@@ -125,6 +125,7 @@ class ConvCodec(Codec):
     the shape of the smallest feature map.
     """
 
+    is_rowwise = True
     code_activation = "identity"
     code_shape: tuple[int, ...]
 
@@ -140,11 +141,11 @@ class ConvCodec(Codec):
         self.sample_shape = tuple(conv.sample_shape)
         self.activation = conv.activation
         self.per_feature = per_feature
-        n_channels, *sizes = self.sample_shape
+        n_channels, *full = self.sample_shape
         down = [n_channels, *conv.channels]
         deep, n_image = down[-1], n_channels * per_feature
         windows, sizes = strided(
-            sizes, len(conv.channels), conv.kernel_size, conv.stride
+            full, len(conv.channels), conv.kernel_size, conv.stride
         )
         self.code_shape = (deep, *sizes)
         self.down = nn.ModuleList(map(Down, down, down[1:], windows))
@@ -155,10 +156,14 @@ class ConvCodec(Codec):
             up = [deep, *down[:0:-1]]
         self.up = nn.ModuleList(map(Up, up, up[1:], reversed(windows)))
         if conv.output_kernel_size:
-            self.up.append(Same(up[-1], n_image, conv.output_kernel_size))
+            self.up.append(Same(up[-1], n_image, conv.output_kernel_size, full))
         residual = range(conv.n_residual_layers)
-        self.encoder_residuals = nn.ModuleList(Same(deep, deep, 3) for _ in residual)
-        self.decoder_residuals = nn.ModuleList(Same(deep, deep, 3) for _ in residual)
+        self.encoder_residuals = nn.ModuleList(
+            Same(deep, deep, 3, sizes) for _ in residual
+        )
+        self.decoder_residuals = nn.ModuleList(
+            Same(deep, deep, 3, sizes) for _ in residual
+        )
         n_map = math.prod(self.code_shape)
         self.n_components = n_components or n_map
         self.to_code = self.from_code = None

@@ -27,6 +27,7 @@ __all__ = [
 class NoCorruption(Corruption):
     """The identity: the encoder sees the row itself."""
 
+    is_rowwise = True
     is_identity = True
 
     def __call__(self, x: Tensor, generator: Generator | None) -> Tensor:
@@ -168,6 +169,11 @@ class KeepMissing(nn.Module):
         super().__init__()
         self.corruption = corruption
 
+    @property
+    def is_rowwise(self) -> bool:
+        """Whether the corruption is."""
+        return self.corruption.is_rowwise
+
     def forward(self, x: Tensor, generator: Generator | None) -> Tensor:
         return torch.where(x.isnan(), x, self.corruption(x, generator))
 
@@ -183,6 +189,7 @@ class BoundCorruption(nn.Module):
     """A corruption in model units, whose settings move to a device with the model."""
 
     is_identity = False
+    is_rowwise = True
 
     def __init__(self, corrupt, **settings):
         super().__init__()

@@ -148,6 +148,12 @@ class Critic(nn.Module):
         A leaky rectifier follows each.
     shape : tuple or None
         Of the images, where layers are convolutions.
+
+    Attributes
+    ----------
+    row_group : int
+        Rows that lie side by side and are compared with one another; one where rows
+        are independent.
     n_hidden, n_context : int
     has_minibatch : bool
     """
@@ -160,6 +166,10 @@ class Critic(nn.Module):
         n_added = self.minibatch.n_kernels if self.minibatch is not None else 0
         self.head = Affine(n_hidden + n_added, 1)
         self.projection = Affine(n_context, n_hidden, bias=False) if n_context else None
+
+    @property
+    def row_group(self) -> int:
+        return 1 if self.minibatch is None else _GROUP
 
     def reset(self, generator: Generator) -> "Critic":
         """Draw the weights."""

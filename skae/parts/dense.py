@@ -131,6 +131,7 @@ class DenseCodec(Codec):
     ``sizes`` lists n_features, the hidden widths and n_components.
     """
 
+    is_rowwise = True
     input_scale: Tensor
     code_activation: str
 

@@ -32,6 +32,7 @@ __all__ = [
     "images",
     "joined",
     "product",
+    "row_work",
     "strided",
     "widest",
 ]
@@ -41,7 +42,12 @@ _STEADY_WIDTH = 16
 
 
 class Layer(nn.Module):
-    """Weights and biases; the former start as N(0, gain / fan_in)."""
+    """Weights and biases; the former start as N(0, gain / fan_in).
+
+    ``n_uses`` says how many products of a row each weight takes part in.
+    """
+
+    n_uses = 1
 
     def __init__(self, shape: tuple[int, ...], n_out: int, fan_in: float):
         super().__init__()
@@ -69,11 +75,12 @@ class Affine(Layer):
 
 
 class Same(Layer):
-    """Convolution that keeps the size of the image."""
+    """Convolution that keeps the size of the image, which is ``sizes``."""
 
-    def __init__(self, n_in: int, n_out: int, kernel: int):
+    def __init__(self, n_in: int, n_out: int, kernel: int, sizes: Sequence[int]):
         super().__init__((n_out, n_in, kernel, kernel), n_out, n_in * kernel**2)
         self.padding = kernel // 2
+        self.n_uses = math.prod(sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias, padding=self.padding)
@@ -162,6 +169,7 @@ class Down(Layer):
         kernel = [window.kernel for window in windows]
         super().__init__((n_out, n_in, *kernel), n_out, n_in * math.prod(kernel))
         self.windows = windows
+        self.n_uses = math.prod(window.output for window in windows)
 
     @property
     def n_values(self) -> int:
@@ -191,6 +199,7 @@ class Up(Layer):
         overlap = math.prod(window.kernel / window.stride for window in windows)
         super().__init__((n_in, n_out, *kernel), n_out, n_in * overlap)
         self.windows = windows
+        self.n_uses = math.prod(window.output for window in windows)
 
     @property
     def n_values(self) -> int:
@@ -288,6 +297,15 @@ def widest(module: nn.Module, *widths: int) -> int:
     of_layers = (getattr(layer, "n_values", 1) for layer in module.modules())
     of_weights = (max(p.shape, default=1) for p in module.parameters())
     return max(*widths, *of_layers, *of_weights)
+
+
+def row_work(module: nn.Module) -> int:
+    """Multiplications of a row by the weights of a module, of all members."""
+    return sum(
+        parameter.numel() * getattr(layer, "n_uses", 1)
+        for layer in module.modules()
+        for parameter in layer.parameters(recurse=False)
+    )
 
 
 @torch.no_grad()

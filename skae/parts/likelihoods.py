@@ -46,6 +46,7 @@ class Gaussian(Likelihood):
     tensor([2.5000])
     """
 
+    is_rowwise = True
     is_least_squares = True
     has_slope = True
 
@@ -85,6 +86,7 @@ class Bernoulli(Likelihood):
     tensor([1.3863])
     """
 
+    is_rowwise = True
     is_centred = False
     has_slope = True
     # Pixels that are constant in training would get infinite logits.
@@ -144,6 +146,7 @@ class LearnedGaussian(Gaussian):
     tensor([1.8379], grad_fn=<SumBackward1>)
     """
 
+    is_rowwise = True
     is_least_squares = False
     has_slope = False
 
@@ -168,6 +171,7 @@ class BoundGaussian(nn.Module, EntryLikelihood):
     Its ``nll`` has all constants.
     """
 
+    is_rowwise = True
     has_slope = True
 
     def __init__(self, n_variances: int):
@@ -184,14 +188,12 @@ class BoundGaussian(nn.Module, EntryLikelihood):
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
         return (raw - x) / self.noise_std() ** 2
 
-    def fill_gradient(self, slope: Tensor, share: Tensor | float) -> None:
-        if self.log_std.grad is None:
-            return
+    def parameter_slopes(self, slope: Tensor, share: Tensor | float) -> list[Tensor]:
         # d nll / d log std of an entry is 1 - ((raw - x) / std)^2.
         entry = (1 - (slope * self.noise_std()) ** 2) * share
         total = entry.flatten(0, -2).sum(0)
         total = total.sum().reshape(1) if len(self.log_std) == 1 else total
-        self.log_std.grad.copy_(total * (self.log_std >= math.log(_FLOOR)))
+        return [total * (self.log_std >= math.log(_FLOOR))]
 
     def mean(self, raw: Tensor) -> Tensor:
         return raw
@@ -208,6 +210,7 @@ _OF_ENTRIES = [
     "draw",
     "is_centred",
     "is_least_squares",
+    "is_rowwise",
     "link",
     "link_slope",
     "mean",

@@ -81,6 +81,8 @@ class L1Sparsity(Penalty):
         Nats per unit of activity.
     """
 
+    is_rowwise = True
+
     def __init__(self, weight=1.0):
         self.weight = weight
 
@@ -104,6 +106,8 @@ class Contraction(Penalty):
         Random vectors v a step.
     exact_width : int, default=32
     """
+
+    is_rowwise = True
 
     def __init__(self, weight=0.1, n_projections=8, exact_width=32):
         self.weight = weight

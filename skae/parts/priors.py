@@ -16,6 +16,8 @@ __all__ = ["PRIORS", "Deterministic", "NoPrior", "StandardNormal"]
 class Deterministic(Prior):
     """A code that is not drawn: z = h, at no cost."""
 
+    is_rowwise = True
+
     def draw(self, h: Tensor, generator: Generator | None) -> Tensor:
         return h
 
@@ -26,6 +28,7 @@ class Deterministic(Prior):
 class NoPrior(Deterministic):
     """The code has no distribution and may be in any units."""
 
+    is_rowwise = True
     keeps_units = True
     has_slope = True
 
@@ -55,6 +58,7 @@ class StandardNormal(Prior):
     tensor([2.5000])
     """
 
+    is_rowwise = True
     is_drawn = True
     has_slope = True
 

@@ -120,6 +120,7 @@ class RecurrentCodec(Codec):
     The decoder has ``per_feature`` outputs for each feature of a step.
     """
 
+    is_rowwise = True
     allows_missing = True
     code_activation = "identity"
     time: Tensor
@@ -145,6 +146,7 @@ class RecurrentCodec(Codec):
         n_time, n_condition = self.time.shape[1], n_components + n_context
         self.encoder = _empty(cell, width + n_time, n_units, n_layers)
         self.decoder = _empty(cell, n_condition + n_time, n_units, n_layers)
+        self.encoder.n_uses = self.decoder.n_uses = self.n_frames
         n_states = n_layers * (2 if cell is nn.LSTM else 1)
         self.to_code = _empty(nn.Linear, n_units + n_context, n_outputs)
         self.to_state = _empty(nn.Linear, n_condition, n_states * n_units)

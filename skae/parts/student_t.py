@@ -24,6 +24,8 @@ class StudentT(EntryLikelihood):
         Degrees of freedom, positive; the fewer, the less an outlier weighs.
     """
 
+    is_rowwise = True
+
     def __init__(self, df=4.0):
         self.df = df
 
@@ -67,6 +69,8 @@ class StudentT(EntryLikelihood):
 
 class BoundStudentT(nn.Module, StudentT):
     """`StudentT` with its scale as a parameter."""
+
+    is_rowwise = True
 
     def __init__(self, df: float):
         super().__init__()

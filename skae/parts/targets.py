@@ -34,6 +34,8 @@ class Normal(Target):
     torch.Size([3, 2])
     """
 
+    is_rowwise = True
+
     def sample(self, n_samples, n_components, generator):
         return normal_numbers((n_samples, n_components), generator)
 
@@ -49,6 +51,8 @@ class SwissRoll(Target):
     spread : float, default=0.05
         Standard deviation of the noise around the spiral.
     """
+
+    is_rowwise = True
 
     def __init__(self, spread=0.05):
         self.spread = spread
@@ -83,6 +87,8 @@ class Mixture(Target):
     along, across : float, default=0.35 and 0.1
         Standard deviations towards the origin and across.
     """
+
+    is_rowwise = True
 
     def __init__(self, n_modes=10, radius=1.35, along=0.35, across=0.1):
         self.n_modes = n_modes

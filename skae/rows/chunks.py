@@ -21,7 +21,9 @@ from skae.rows.devices import (
     resident_bytes,
 )
 from skae.rows.few_rows import FEW_ROWS, fewest_rows
+from skae.rows.group import group_of
 from skae.rows.isolation import isolated
+from skae.rows.sharded import ShardedRows
 from skae.rows.sources import RowSource
 
 __all__ = ["Rows", "chunks", "map_rows"]
@@ -160,7 +162,8 @@ class Rows:
         self.dtype = dtype
         self._resident: Tensor | None = None
         itemsize = torch.finfo(dtype).bits // 8
-        if X.shape[0] * X.shape[1] * itemsize <= resident_bytes(device):
+        is_here = group_of(X).is_alone
+        if is_here and X.shape[0] * X.shape[1] * itemsize <= resident_bytes(device):
             self._resident = self._on_device()
 
     def __len__(self) -> int:
@@ -188,6 +191,12 @@ class Rows:
         """Rows of X on the device."""
         block = (block - self._center) / self._scale
         return torch.as_tensor(block, dtype=self.dtype, device=self.device)
+
+    def part(self, whole: ShardedRows) -> "Rows":
+        """Those that this process has, of rows that are spread like these."""
+        X = self._X
+        X = X.local if isinstance(X, ShardedRows) else X[whole.own]
+        return Rows(X, self._center, self._scale, self.device, self.dtype)
 
     @property
     def source(self) -> RowSource | None:

@@ -16,8 +16,8 @@ from skae.rows.streams import StreamedRows
 __all__ = ["ParquetRows", "dataset_at"]
 
 _SUFFIXES = (".parquet", ".pq", ".parq")
-# Of a table that is laid out row by row at a time.
-_TILE_BYTES = 2**19
+# Bytes of a row group that is read as a whole, and of a part of a larger one.
+_WHOLE_BYTES, _BATCH_BYTES = 32 * 2**20, 8 * 2**20
 
 
 class ParquetRows(StreamedRows):
@@ -46,44 +46,49 @@ class ParquetRows(StreamedRows):
         self._stamps = {path: _stamp(path) for path in sorted(paths)}
 
     def _stream_from(self, number: int) -> Iterator[np.ndarray]:
-        size = max(1, 2 * 2**20 // (self.dtype.itemsize * max(1, self.shape[1])))
-        options = {"columns": list(self._columns), "use_threads": True}
         for group in self._groups[number:]:
-            self._check_unchanged()
-            try:
-                batches = group.to_batches(
-                    batch_size=size, batch_readahead=1, fragment_readahead=0, **options
-                )
-                for batch in batches:
-                    if batch.num_rows:
-                        yield self._by_rows(batch)
-            except (OSError, KeyError) as error:
-                raise ChangedSourceError(
-                    f"{self.name} cannot be read on: {error}"
-                ) from error
+            self._check_file(group.path)
+            # Not held any longer than its rows take to be laid out.
+            yield from self._rows_of(group)
 
-    def _by_rows(self, batch: Any) -> np.ndarray:
-        """A record batch as rows one after the other."""
-        columns = [
-            column.to_numpy(zero_copy_only=False).astype(self.dtype, copy=False)
-            for column in batch.columns
-        ]
-        out = np.empty((batch.num_rows, len(columns)), self.dtype)
-        # In tiles that the processor's cache takes.
-        step = max(1, _TILE_BYTES // max(1, out.strides[0]))
-        for start in range(0, len(out), step):
-            tile = out[start : start + step]
-            for number, column in enumerate(columns):
-                tile[:, number] = column[start : start + step]
-        return out
+    def _rows_of(self, group: Any) -> Iterator[np.ndarray]:
+        """The rows of a row group, of large ones some at a time."""
+        import pyarrow as pa
+
+        row_bytes = self.dtype.itemsize * max(1, self.shape[1])
+        n_rows = sum(part.num_rows for part in group.row_groups)
+        options = {"columns": self._columns, "use_threads": True}
+        try:
+            if n_rows * row_bytes <= _WHOLE_BYTES:
+                yield self._by_rows(group.to_table(**options))
+                return
+            size = max(1, _BATCH_BYTES // row_bytes)
+            ahead = {"batch_readahead": 1, "fragment_readahead": 0}
+            for batch in group.to_batches(batch_size=size, **ahead, **options):
+                if batch.num_rows:
+                    yield self._by_rows(batch)
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise ChangedSourceError(
+                f"{self.name} cannot be read on, at {group.path}: {error}"
+            ) from error
+
+    def _by_rows(self, table: Any) -> np.ndarray:
+        """Columns as rows one after the other."""
+        by_columns = np.empty((table.num_columns, table.num_rows), self.dtype)
+        for values, column in zip(by_columns, table.columns, strict=True):
+            values[:] = column.to_numpy(zero_copy_only=False)
+        return np.ascontiguousarray(by_columns.T)
 
     def _check_unchanged(self) -> None:
-        for path, stamp in self._stamps.items():
-            if _stamp(path) != stamp:
-                raise ChangedSourceError(
-                    f"{self.name} changed while it was read: {path} is another file "
-                    "than before, or was written to."
-                )
+        for path in self._stamps:
+            self._check_file(path)
+
+    def _check_file(self, path: str) -> None:
+        if _stamp(path) != self._stamps[path]:
+            raise ChangedSourceError(
+                f"{self.name} changed while it was read: {path} is another file than "
+                "before, or was written to."
+            )
 
 
 def _is_number(kind: Any) -> bool:

@@ -9,6 +9,7 @@ over the rows computes stands in `skae.rows.summary`. Nothing here knows models.
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -233,20 +234,20 @@ class RowSource:
     def _summarizing(self, weight, covariance: bool) -> Iterator[Summary]:
         numbers = self._sampled() if self._sample is None else None
         gathered = []
-        copying = _Copy(self) if not self.is_random else None
-        for rows, block in self.blocks():
-            if numbers is not None:
-                first, last = np.searchsorted(numbers, [rows.start, rows.stop])
-                gathered.append(block[numbers[first:last] - rows.start])
-            if copying is not None:
-                copying.append(block)
-            w = None if weight is None else weight[rows]
-            yield summary_of(block, w, first=rows.start, covariance=covariance)
+        with _Copy(self) if not self.is_random else nullcontext() as copy:
+            for rows, block in self.blocks():
+                if numbers is not None:
+                    first, last = np.searchsorted(numbers, [rows.start, rows.stop])
+                    gathered.append(block[numbers[first:last] - rows.start])
+                if copy is not None:
+                    copy.append(block)
+                w = None if weight is None else weight[rows]
+                yield summary_of(block, w, first=rows.start, covariance=covariance)
+            if copy is not None:
+                self._copy, self.is_random = copy.rows(), True
+                self.bounds, _ = block_bounds(len(self), self._copy.strides[0])
         if numbers is not None and gathered:
             self._sample = numbers, np.concatenate(gathered)
-        if copying is not None:
-            self._copy, self.is_random = copying.rows(), True
-            self.bounds, _ = block_bounds(len(self), self._copy.strides[0])
 
     def _sampled(self) -> np.ndarray:
         fewest, most = _SAMPLE_ROWS
@@ -327,12 +328,18 @@ class RowSource:
 class _Copy:
     """Rows written to a temporary file one after the other, and read from there.
 
-    The file has no name where the system allows it, and ends with its last reader.
+    The file has no name where the system allows it, and ends with its last array.
     """
 
     def __init__(self, source: RowSource):
         self._source = source
         self._file = tempfile.TemporaryFile(prefix="skae-rows-")
+
+    def __enter__(self) -> "_Copy":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._file.close()
 
     def append(self, block: np.ndarray) -> None:
         try:

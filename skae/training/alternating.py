@@ -5,12 +5,13 @@ their updates and the loss of each: critic and generator, or critic and autoenco
 Callbacks, history, interruption, back-off and averaged weights are `Trainer`'s.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.steps import GroupGradient, Update
 from skae.training.trainer import Trainer
 from skae.training.weights import Weights
 
@@ -52,6 +53,8 @@ class AlternatingTrainer(Trainer):
         - ``update_order``: names of the groups that are updated in one step, such as
           ``("critic", "critic", "generator")``;
         - ``group_loss(name, *batch, generator)``: the scalar loss of a group;
+        - where it is ``is_rowwise``, ``begin_update(name)`` before each of them and
+          ``row_loss``, as ``group_loss``, of rows of a batch;
         - ``reset()``: drops state from earlier steps other than weights, called when
           training returns to the best weights;
         - ``decayed_parameters()``, ``members = None`` and ``progress``, as for
@@ -117,32 +120,24 @@ class AlternatingTrainer(Trainer):
                 shares=None if shares is None else shares[group.place],
                 average=self.optimizer_.average[group.place],
             )
+        updates = {name: self._update(name) for name in self._groups}
+        self.updates_ = [updates[name] for name in self.module_.update_order]
         return self
 
-    def _new_sums(self) -> dict[str, Tensor]:
-        return {name: self.flat_.data.new_zeros(()) for name in ("", *self._groups)}
+    def _update(self, name: str) -> Update:
+        parameters = self._groups[name]
+        group, flat = self._flat_groups[name], self.flat_
+        gradient = GroupGradient(
+            self.module_, name, parameters, group, flat, self.generator
+        )
+        return Update(name, gradient, self.optimizer_[name], parameters)
 
-    def _run_steps(self, batches: Iterable) -> int:
-        n_steps = super()._run_steps(batches)
+    def _record_losses(self):
         order = self.module_.update_order
-        for name in self._groups:
-            loss = self._sums[name].item() / (n_steps * order.count(name))
+        for name, total in self._sums.items():
+            loss = total.item() / (self._n_in_round * order.count(name))
             self.history.record(f"{name}_loss", loss)
         self.history.record("train_loss", self.history[-1, f"{order[-1]}_loss"])
-        return n_steps
-
-    def _step(self, batch, notify) -> Tensor:
-        for name in self.module_.update_order:
-            parameters = self._groups[name]
-            self._flat_groups[name].grad.zero_()
-            loss = self.module_.group_loss(name, *batch, generator=self.generator)
-            loss.backward(inputs=parameters)
-            members = {id(parameter) for parameter in parameters}
-            named = self.module_.named_parameters()
-            self._notify_of_gradient(notify, (n for n in named if id(n[1]) in members))
-            self.optimizer_[name].step()
-            self._sums[name] += loss.detach()
-        return loss.detach()
 
     def _pass(self, batch, generator):
         # With gradients, which a penalty on slopes needs.

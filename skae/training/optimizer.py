@@ -108,6 +108,16 @@ class FlatParameters:
         turned = zip(tensors, self._by_columns, strict=True)
         return [t.mT if by_columns else t for t, by_columns in turned]
 
+    def slopes_in(self, buffer: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Views of a tensor of ``data``'s shape, as gradients lie in ``grad``."""
+        views = {}
+        for parameter in self.parameters:
+            start = parameter.storage_offset() - self.data.storage_offset()
+            views[parameter] = buffer.as_strided(
+                parameter.shape, parameter.stride(), buffer.storage_offset() + start
+            )
+        return views
+
     def backward(self, loss: Tensor) -> None:
         """Fill ``grad`` with the gradient of a loss, summed over its entries."""
         slope = torch.ones_like(loss)

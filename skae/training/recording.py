@@ -24,6 +24,7 @@ import sklearn
 import torch
 from sklearn.utils import check_random_state
 
+from skae.rows.group import ALONE, Group
 from skae.state import container
 from skae.state.plain import from_plain, to_plain
 from skae.state.replacing import delete_drafts
@@ -50,7 +51,9 @@ from skae.training.file_lock import FileLock, LockedError
 __all__ = ["Recording", "recording_of"]
 
 
-def recording_of(estimator, *, continues: bool) -> AbstractContextManager:
+def recording_of(
+    estimator, *, continues: bool, group: Group = ALONE
+) -> AbstractContextManager:
     """A context with the recording of a fit, or with None without a `Checkpoint`.
 
     Parameters
@@ -59,6 +62,8 @@ def recording_of(estimator, *, continues: bool) -> AbstractContextManager:
         As it is before the fit.
     continues : bool
         Whether the fit starts from the estimator's fitted weights.
+    group : Group, optional
+        The processes of the fit, of which the first has the file.
     """
     checkpoint, _ = split_callbacks(estimator.callbacks)
     if checkpoint is None:
@@ -66,7 +71,7 @@ def recording_of(estimator, *, continues: bool) -> AbstractContextManager:
     if isinstance(checkpoint, Joined):
         return nullcontext(checkpoint.recording)
     check_checkpoint(checkpoint)
-    return Recording(checkpoint, estimator, continues)
+    return Recording(checkpoint, estimator, continues, group)
 
 
 class Recording:
@@ -78,11 +83,18 @@ class Recording:
     ----------
     checkpoint : Checkpoint
     estimator : estimator
-    continues : bool
+    continues, group
         As in `recording_of`.
     """
 
-    def __init__(self, checkpoint: Checkpoint, estimator, continues: bool):
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        estimator,
+        continues: bool,
+        group: Group = ALONE,
+    ):
+        self._group = group
         self._checkpoint = checkpoint
         self._estimator = estimator
         self._facts: Facts = facts_of_parameters(estimator)
@@ -154,9 +166,7 @@ class Recording:
         names = [name for name, *_ in callbacks]
         self._facts["callbacks"] = [str(names), digest(callbacks)]
         self.path = self._place()
-        self._lock = self._locked()
-        delete_drafts(self.path)
-        tree = self._read()
+        tree = self._group.broadcast(self._group.together(self._opened))
         self._is_open = True
         if tree is None:
             random_state = check_random_state(random_state)
@@ -169,6 +179,15 @@ class Recording:
         self._due = time.monotonic() + self._checkpoint.every
         self._report_resumption()
         return self._restored(random_state)
+
+    def _opened(self) -> dict | None:
+        """What an interrupted fit has left; only the first process opens the file."""
+        if self._group.rank:
+            self._is_stopped = True
+            return None
+        self._lock = self._locked()
+        delete_drafts(self.path)
+        return self._read()
 
     def _report_resumption(self):
         if self._estimator.verbose:

@@ -57,6 +57,8 @@ class Resumable:
     _best_values: Any
     _norms: Any
     _patience: Any
+    _spread: Any
+    _n_done: int
     _sums: dict[str, Tensor]
     _others: dict[str, str]
 
@@ -202,6 +204,7 @@ class Resumable:
 
     def _load_middle(self, stored: dict) -> None:
         self._batches.load(from_plain(stored["batches"]))
+        self._spread.draw_apart(self.generator, self._n_done)
         self.optimizer_.load(from_plain(stored["optimizer"]))
         _fill(self.optimizer_.average, stored["average"])
         device = self.flat_.data.device

@@ -1,9 +1,12 @@
 """How long and how fast to train, and when to stop."""
 
 import math
+import warnings
 from dataclasses import dataclass
 
-__all__ = ["Patience", "Schedule", "StopTraining"]
+from sklearn.exceptions import ConvergenceWarning
+
+__all__ = ["Patience", "Schedule", "StopTraining", "report_lost"]
 
 _TINY = 1e-12
 
@@ -88,3 +91,26 @@ class Patience:
         else:
             self.n_waited += 1
         return self.n_rounds is not None and self.n_waited >= self.n_rounds
+
+
+def report_lost(n_finite: int, lr: float) -> None:
+    """Say that losses were infinite or NaN in some rounds, and finite in so many.
+
+    Raises
+    ------
+    FloatingPointError
+        When none was finite.
+    """
+    if not n_finite:
+        raise FloatingPointError(
+            "The training loss was infinite or NaN in every round, also after the "
+            f"learning rate was lowered from {lr:g}. Scale X, choose a smaller "
+            "learning_rate_init or less uneven sample_weight, or check the corruption "
+            "and penalty."
+        )
+    warnings.warn(
+        "The training loss became infinite or NaN; training went on from the best "
+        "weights with a lower learning rate. Consider a smaller learning_rate_init.",
+        ConvergenceWarning,
+        stacklevel=5,
+    )

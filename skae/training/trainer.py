@@ -8,14 +8,12 @@ with the batch-norm statistics that belong to it.
 """
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from torch import Generator, Tensor, nn
 
@@ -26,7 +24,9 @@ from skae.training.global_generators import GlobalGenerators
 from skae.training.optimizer import FlatAdamW, FlatParameters
 from skae.training.recording import Recording
 from skae.training.resumption import Resumable
-from skae.training.schedule import Patience, Schedule, StopTraining
+from skae.training.schedule import Patience, Schedule, StopTraining, report_lost
+from skae.training.spread import Spread
+from skae.training.steps import Step, Update, gradient_of
 from skae.training.weights import Weights
 
 __all__ = ["Trainer"]
@@ -51,6 +51,10 @@ class Trainer(Resumable, NeuralNet):
           ``(members,)``;
         - ``gradient(generator)``: None, or a callable that takes a batch, fills the
           parameters' ``.grad`` and returns the loss, summed over members;
+        - ``is_rowwise``: whether a batch may be cut, see `skae.training.shards`; not
+          where it is missing. ``gradient`` then takes ``slopes`` too, a dictionary of
+          where each parameter's gradient goes, and what it returns has ``n_rows``, the
+          rows of the whole batch;
         - ``decayed_parameters()``: those under weight decay;
         - ``members``: their number or None.
 
@@ -155,8 +159,9 @@ class Trainer(Resumable, NeuralNet):
         decayed = self.module_.decayed_parameters()
         self.flat_ = FlatParameters(self.module_, decayed)
         self.weights_ = Weights(self.module_, self.flat_.data)
-        explicit = None if self.autograd else self.module_.gradient(self.generator)
-        self.gradient_ = explicit or self._autograd_step
+        self.gradient_ = gradient_of(
+            self.module_, self.flat_, self.generator, autograd=self.autograd
+        )
         return self
 
     def initialize_criterion(self):
@@ -174,6 +179,10 @@ class Trainer(Resumable, NeuralNet):
             plateau=schedule.plateau,
             shares=self.flat_.like(self.rates),
         )
+        parameters = list(self.module_.parameters())
+        self.updates_ = [
+            Update("train_loss", self.gradient_, self.optimizer_, parameters)
+        ]
         return self
 
     def train(self, batches: Iterable) -> "Trainer":
@@ -193,7 +202,8 @@ class Trainer(Resumable, NeuralNet):
         )
         with generators:
             self._train(batches)
-        self._raise_if_lost()
+        if self._n_lost:
+            report_lost(self._n_finite, self.schedule.lr)
         return self
 
     def release(self) -> None:
@@ -234,6 +244,10 @@ class Trainer(Resumable, NeuralNet):
         self.stop_reason_: str | None = None
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
+        self._spread = Spread(self._batches)
+        self._spread.check(self._name_of_training())
+        self._spread.align(self.flat_.data, self.optimizer_.average)
+        self.step_ = Step(self.module_, self._spread.updates(self.updates_))
         if self.start_state is not None:
             self._continue(self.start_state)
 
@@ -242,11 +256,13 @@ class Trainer(Resumable, NeuralNet):
         self._best_values = self.weights_.values()
         self.start_loss_ = None
         if self.evaluate is not None:
-            self.start_loss_ = self.evaluate(self.module_)
+            self.start_loss_ = self._spread.loss(self.evaluate(self.module_))
         start = math.inf if self.start_loss_ is None else self.start_loss_
         self._best = start if math.isfinite(start) else math.inf
 
     def _note_interruption(self):
+        if not self._spread.is_alone:
+            raise
         self.interrupted_, self.stop_reason_ = True, "interrupted"
         if self.recording is not None:
             self.recording.stop()
@@ -265,10 +281,10 @@ class Trainer(Resumable, NeuralNet):
                     self.notify("on_epoch_end", **datasets)
                 except KeyboardInterrupt:
                     # That is how skorch's EarlyStopping stops.
-                    raise StopTraining("stopped by a callback") from None
+                    self.stop_training = True
             if not is_finite:
                 self._back_off()
-            if self.stop_training:
+            if self._spread.stops(self.stop_training):
                 raise StopTraining("stopped by a callback")
             if self._patience.is_over(self.history[-1, self.monitored]):
                 n_rounds = self.schedule.patience
@@ -284,58 +300,51 @@ class Trainer(Resumable, NeuralNet):
             self.history.new_batch()
 
     def _new_sums(self) -> dict[str, Tensor]:
-        """Of a round: the loss of its steps."""
-        return {"": self.flat_.data.new_zeros(())}
+        """Of a round: the losses of its updates, by their names."""
+        return {each.name: self.flat_.data.new_zeros(()) for each in self.updates_}
 
-    def _run_steps(self, batches: Iterable) -> int:
-        """Train on some batches; how many steps the round then has."""
+    def _run_steps(self, batches: Iterable) -> None:
+        """Train on some batches and record the losses of the round."""
         notify = self.notify if watch_batches(self.callbacks_) else None
+        watch = self._note_gradients if notify else None
         was_stopping, recording = self.stop_training, self.recording
         self.module_.train()
         for batch in batches:
             self._n_done += 1
             self._n_in_round += 1
             self.module_.progress = self._n_done / self.schedule.n_steps
-            self._norms.batches.append(batch)
+            if batch:
+                self._norms.batches.append(batch)
             if notify:
                 notify("on_batch_begin", batch=batch, training=True)
-            loss = self._step(batch, notify)
-            self._sums[""] += loss
+            loss = self.step_(batch, self._sums, watch)
             if notify:
                 notify("on_batch_end", batch=batch, training=True, loss=loss)
-                if self.stop_training and not was_stopping:
+                if self._spread.stops(self.stop_training) and not was_stopping:
                     break
             if recording is not None and recording.is_due():
                 recording.write(self._middle())
         self.module_.eval()
-        n_members = self.module_.members or 1
-        train_loss = self._sums[""].item() / self._n_in_round / n_members
+        self._sums = self._spread.sums(self._sums)
+        self._spread.align(self.flat_.data, self.optimizer_.average)
         self.history.record("step", self._n_done)
-        self.history.record("train_loss", train_loss)
-        return self._n_in_round
+        self._record_losses()
 
-    def _step(self, batch, notify) -> Tensor:
-        """One training step; its loss, summed over members."""
-        loss = self.gradient_(*batch)
-        self._notify_of_gradient(notify, self.module_.named_parameters())
-        self.optimizer_.step()
-        return loss
+    def _record_losses(self):
+        n_losses = self._n_in_round * (self.module_.members or 1)
+        for name, total in self._sums.items():
+            self.history.record(name, total.item() / n_losses)
 
-    def _notify_of_gradient(self, notify, named):
-        if notify:
-            notify("on_grad_computed", named_parameters=list(named), training=True)
-
-    def _autograd_step(self, *batch) -> Tensor:
-        loss = self.module_.batch_loss(*batch, generator=self.generator)
-        self.flat_.backward(loss)
-        return loss.detach().sum()
+    def _note_gradients(self, named):
+        self.notify("on_grad_computed", named_parameters=named, training=True)
 
     # The end of a round
 
     def _judge(self, number: int) -> bool:
         """Keep the weights in the module if they are the best; False if not finite."""
         if self.evaluate is not None:
-            self.history.record("valid_loss", self.evaluate(self.module_))
+            loss = self._spread.loss(self.evaluate(self.module_))
+            self.history.record("valid_loss", loss)
         last = self.history[-1]
         loss = last[self.monitored]
         # What skorch's checkpoints look for.
@@ -362,29 +371,13 @@ class Trainer(Resumable, NeuralNet):
         self.weights_.restore(self._best_values)
         self.optimizer_.restart(_BACK_OFF**self._n_lost)
 
-    def _raise_if_lost(self):
-        if self._n_lost and not self._n_finite:
-            raise FloatingPointError(
-                "The training loss was infinite or NaN in every round, also after the "
-                f"learning rate was lowered from {self.schedule.lr:g}. Scale X, choose "
-                "a smaller learning_rate_init or less uneven sample_weight, or check "
-                "the corruption and penalty."
-            )
-        if self._n_lost:
-            warnings.warn(
-                "The training loss became infinite or NaN; training went on from the "
-                "best weights with a lower learning rate. Consider a smaller "
-                "learning_rate_init.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-
     # Weights and what belongs to them
 
     @contextmanager
     def _averaged(self):
         """Averaged weights, and batch-norm statistics of them, for a with block."""
         if not self.optimizer_.averages:
+            self._spread.average(self._norms.layers)
             yield
             return
         with self.weights_.replaced(self.optimizer_.average):
@@ -393,6 +386,7 @@ class Trainer(Resumable, NeuralNet):
                 generator = Generator(self.generator.device)
                 generator.set_state(self.generator.get_state())
                 self._norms.renew(lambda batch: self._pass(batch, generator))
+                self._spread.average(self._norms.layers)
             yield
 
     def _pass(self, batch, generator):

@@ -1,0 +1,198 @@
+"""Dask collections of rows: what is one, and what can be said of it without its data.
+
+The lazy methods of fitted estimators and the fits on Dask collections ask here. Nothing
+is computed, and dask is imported only where a collection shows that it is there.
+"""
+
+import math
+import sys
+
+import numpy as np
+
+__all__ = [
+    "example_rows",
+    "is_collection",
+    "is_frame",
+    "row_collection",
+    "same_rows",
+]
+
+_NUMBERS = "biuf"
+
+
+def is_collection(X) -> bool:
+    """Whether X is a collection of Dask's own: array, DataFrame, Series, bag, delayed.
+
+    Other objects that hold one, of xarray for example, are arrays to us.
+    """
+    kind = type(X)
+    return (
+        "dask" in sys.modules
+        and hasattr(kind, "__dask_graph__")
+        and kind.__module__.partition(".")[0] == "dask"
+    )
+
+
+def is_frame(X) -> bool:
+    """Whether a collection is a Dask DataFrame."""
+    frames = sys.modules.get("dask.dataframe")
+    return frames is not None and isinstance(X, frames.DataFrame)
+
+
+def row_collection(X, name="X"):
+    """A Dask array, each of whose blocks has whole rows, or a Dask DataFrame.
+
+    Parameters
+    ----------
+    X : Dask collection
+    name : str, default="X"
+        What X is called in messages.
+
+    Raises
+    ------
+    TypeError
+        For collections that are no table, or one of things that are no numbers.
+    ValueError
+        Where the width is unknown or zero, or there are no rows.
+    """
+    if is_frame(X):
+        return _checked_frame(X, name)
+    arrays = sys.modules.get("dask.array")
+    if arrays is None or not isinstance(X, arrays.Array):
+        raise TypeError(
+            f"{name} must be a Dask array or a Dask DataFrame of rows; got a Dask "
+            f"{type(X).__name__}. Series have to_frame(), lists of delayed blocks "
+            "dask.array.from_delayed."
+        )
+    if X.ndim < 2:
+        raise ValueError(
+            f"{name} must have rows and columns; got a Dask array with "
+            f"{X.ndim} axis of length {X.shape}. Use {name}[:, None] for one feature, "
+            f"{name}[None] for one row."
+        )
+    if X.dtype.kind not in _NUMBERS:
+        raise TypeError(
+            f"{name} must hold real numbers; its dtype is {X.dtype}. Convert it with "
+            f"{name}.astype(float), or encode what are no numbers."
+        )
+    if any(math.isnan(length) for length in X.shape[1:]):
+        raise ValueError(
+            f"{name} has the shape {X.shape}: the number of columns is unknown. Only "
+            f"rows may be; call {name}.compute_chunk_sizes() first."
+        )
+    _check_size(X.shape, name)
+    if any(number > 1 for number in X.numblocks[1:]):
+        return X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
+    return X
+
+
+def _checked_frame(X, name):
+    wrong = [
+        f"{column!r} ({dtype})"
+        for column, dtype in zip(X.columns, X.dtypes, strict=True)
+        if getattr(dtype, "kind", "O") not in _NUMBERS
+    ]
+    if wrong:
+        raise TypeError(
+            f"All columns of {name} must be numbers; these are not: "
+            f"{', '.join(wrong[:5])}{', ...' if len(wrong) > 5 else ''}. Encode or "
+            "drop them first."
+        )
+    _check_size((math.nan, len(X.columns)), name)
+    return X
+
+
+def _check_size(shape, name):
+    if 0 in shape:
+        raise ValueError(
+            f"{name} is empty: it has {shape[0]} rows and {shape[1:]} columns; at "
+            "least one of each is needed."
+        )
+
+
+def same_rows(y, X, name="y"):
+    """The values of y for the rows of a collection X, in blocks like those of X.
+
+    Parameters
+    ----------
+    y : array-like, Dask array or Series of shape (n_samples,) or (n_samples, n_outputs)
+    X : Dask array or DataFrame
+        As from `row_collection`.
+
+    Raises
+    ------
+    TypeError
+        Where y is no collection that fits that of X.
+    ValueError
+        Where it has other rows or blocks.
+    """
+    import dask.array as da
+
+    if is_frame(X):
+        if not hasattr(y, "divisions"):
+            raise TypeError(
+                f"{name} must be a Dask Series or DataFrame, as X is a Dask DataFrame; "
+                f"got {type(y).__name__}. Take it from the frame that X comes from."
+            )
+        if y.npartitions != X.npartitions:
+            raise ValueError(
+                f"{name} has {y.npartitions} partitions and X has {X.npartitions}; "
+                "both must come from the same DataFrame."
+            )
+        return y
+    if hasattr(y, "divisions"):
+        y = y.to_dask_array()
+    rows = X.chunks[0]
+    unknown = any(map(math.isnan, rows))
+    if not isinstance(y, da.Array):
+        if unknown:
+            raise TypeError(
+                f"The numbers of rows in the blocks of X are unknown, so that {name} "
+                "must be a Dask array with the same blocks; got "
+                f"{type(y).__name__}. Or call X.compute_chunk_sizes() first."
+            )
+        y = np.asarray(y)
+        _check_length(len(y), X, name)
+        y = da.from_array(y, chunks=(rows, *y.shape[1:]))
+    if unknown or math.isnan(y.shape[0]):
+        if y.numblocks[0] != len(rows):
+            raise ValueError(
+                f"{name} has {y.numblocks[0]} blocks and X has {len(rows)}, of "
+                "unknown length; call compute_chunk_sizes() on both."
+            )
+        return y
+    _check_length(y.shape[0], X, name)
+    return y.rechunk({0: rows, **dict.fromkeys(range(1, y.ndim), -1)})
+
+
+def _check_length(n_rows, X, name):
+    if n_rows != X.shape[0]:
+        raise ValueError(f"{name} has {n_rows} rows and X has {X.shape[0]}.")
+
+
+def example_rows(X, values=None):
+    """One row in memory of the type, the dtypes and the columns of a collection.
+
+    Parameters
+    ----------
+    X : Dask array or DataFrame
+        As from `row_collection`.
+    values : ndarray of shape (n_features,), optional
+        Values of the row where X is as wide; else zeros.
+    """
+    width = len(X.columns) if is_frame(X) else math.prod(X.shape[1:])
+    fits = values is not None and np.shape(values) == (width,)
+    row = np.nan_to_num(np.asarray(values)) if fits else np.zeros(width)
+    if is_frame(X):
+        import pandas as pd
+        from dask.dataframe.utils import make_meta, meta_nonempty
+
+        like = make_meta(X)
+        index = meta_nonempty(like).index[:1]
+        frame = pd.DataFrame(row[None], columns=like.columns, index=index)
+        return frame.astype(like.dtypes)
+    from dask.array.utils import meta_from_array
+
+    block = meta_from_array(X)
+    dense = row.reshape(1, *X.shape[1:]).astype(X.dtype)
+    return dense if isinstance(block, np.ndarray) else type(block)(dense)

@@ -1,0 +1,340 @@
+"""`ProcessGroup`: several processes as one group, over torch's gloo.
+
+Every process knows within a deadline when another one has failed or is gone: each shows
+signs of life in a store that the first process serves, and says there why it ends. Its
+members are no part of torch's default process group, so that several trainings and the
+user's own use of torch.distributed stay apart. What is computed together is not known
+here.
+"""
+
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
+
+from skae.rows.group import Group
+
+__all__ = ["LostProcessError", "ProcessGroup", "served_store"]
+
+T = TypeVar("T")
+
+# Signs of life within a deadline, and seconds between two at most.
+_SIGNS = 10
+_LONGEST_PAUSE = 1.0
+# Seconds between two looks at the store while others are waited for.
+_SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.1
+# Wait for the reason of a broken connection so many signs of life.
+_GRACE = 3
+_TAG = 0
+
+
+class LostProcessError(RuntimeError):
+    """Another process of a fit failed, or is gone."""
+
+
+def served_store(host: str, port: int = 0) -> TCPStore:
+    """The store of a group, served by this process; its port is ``.port``."""
+    return TCPStore(host, port, is_master=True, wait_for_workers=False)
+
+
+class ProcessGroup(Group):
+    """A group of several processes.
+
+    A context: leaving it ends the group for this process. If that is by an error, the
+    other processes are told and raise too.
+
+    Parameters
+    ----------
+    host, port : str, int
+        Of the store that the first process serves, see `served_store`.
+    rank, size : int
+    name : str
+        By which the others name this process in messages.
+    own_host : str, optional
+        Address of this process, for the connections to the others.
+    deadline : float, default=30.0
+        Seconds without a sign of life after which a process counts as lost.
+    start : float, optional
+        Seconds in which all have to arrive; the deadline where left out.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        rank: int,
+        size: int,
+        *,
+        name: str,
+        own_host: str | None = None,
+        deadline: float = 30.0,
+        start: float | None = None,
+    ):
+        self.rank, self.size = rank, size
+        self.deadline = deadline
+        self._start = max(deadline, start or 0)
+        self._n_meetings = 0
+        self._names = [f"process {each}" for each in range(size)]
+        self._names[rank] = name
+        self._place = host, port, own_host
+        self._pause = min(_LONGEST_PAUSE, deadline / _SIGNS)
+        self._ending = threading.Event()
+        self._processes: ProcessGroupGloo | None = None
+
+    # Beginning and end
+
+    def __enter__(self) -> "ProcessGroup":
+        host, port, own_host = self._place
+        try:
+            self._store = self._connected(host, port)
+            self._store.set(f"name/{self.rank}", self._names[self.rank])
+            self._signs: dict[int, tuple[int, float]] = {}
+            self._life = threading.Thread(
+                target=self._show_life, args=(host, port), daemon=True
+            )
+            self._life.start()
+            self._meet(arriving=True)
+            for each in range(self.size):
+                self._names[each] = self._store.get(f"name/{each}").decode()
+            options = ProcessGroupGloo._Options()
+            options._timeout = timedelta(seconds=self.deadline)
+            options._devices = [
+                ProcessGroupGloo.create_device(hostname=own_host)
+                if own_host
+                else ProcessGroupGloo.create_default_device()
+            ]
+            store = PrefixStore("gloo", self._store)
+            self._processes = ProcessGroupGloo(store, self.rank, self.size, options)
+            self._meet()
+        except BaseException as error:
+            self._leave(error)
+            raise
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        self._leave(error)
+
+    def _leave(self, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, LostProcessError):
+            self._tell(error)
+        elif error is None:
+            with suppress(RuntimeError):
+                # The store is served until all are done.
+                self._meet()
+        self._ending.set()
+        # Closes the connections, at which the others notice.
+        self._processes = None
+
+    def _connected(self, host: str, port: int) -> TCPStore:
+        # A store of its own for each thread: calls that wait would block others.
+        try:
+            return TCPStore(
+                host, port, is_master=False, timeout=timedelta(seconds=self._start)
+            )
+        except RuntimeError as error:
+            raise LostProcessError(
+                f"{self._names[self.rank]} could not reach the first process of the "
+                f"fit at {host}:{port} within {self._start:g} s. A worker that is "
+                f"gone, or a firewall? {_first_line(error)}"
+            ) from error
+
+    # Signs of life
+
+    def _show_life(self, host: str, port: int) -> None:
+        with suppress(RuntimeError):
+            store, number = self._connected(host, port), 0
+            while not self._ending.wait(self._pause):
+                number += 1
+                store.set(f"life/{self.rank}", str(number))
+
+    def _tell(self, error: BaseException) -> None:
+        """Say in the store why this process ends."""
+        with suppress(RuntimeError):
+            message = f"{type(error).__name__}: {error}"
+            told = pickle.dumps((self.rank, message))
+            # The first failure is the reason of all others.
+            self._store.compare_set("failure", "", told.hex())
+
+    def _failure(self) -> tuple[int, str] | None:
+        if not self._store.check(["failure"]):
+            return None
+        return pickle.loads(bytes.fromhex(self._store.get("failure").decode()))
+
+    def _check_failure(self) -> None:
+        failure = self._failure()
+        if failure is not None and failure[0] != self.rank:
+            raise LostProcessError(
+                f"{self._names[failure[0]]}, with which this process fits, failed: "
+                f"{failure[1]}"
+            )
+
+    def _silent(self, seconds: float) -> list[int]:
+        """Processes without a sign of life for so long."""
+        now, silent = time.monotonic(), []
+        for rank in range(self.size):
+            key = f"life/{rank}"
+            number = 0
+            if self._store.check([key]):
+                number = int(self._store.get(key))
+            if rank not in self._signs or self._signs[rank][0] != number:
+                self._signs[rank] = number, now
+            elif rank != self.rank and now - self._signs[rank][1] > seconds:
+                silent.append(rank)
+        return silent
+
+    def _meet(self, *, arriving: bool = False) -> None:
+        """Wait for all, as long as they show signs of life."""
+        self._n_meetings += 1
+        key, begun = f"meeting/{self._n_meetings}", time.monotonic()
+        look, next_check = _SHORTEST_LOOK, begun + self._pause
+        try:
+            self._store.set(f"{key}/{self.rank}", "")
+            n_here = self._store.add(key, 1)
+            while n_here < self.size:
+                time.sleep(look)
+                look = min(2 * look, _LONGEST_LOOK)
+                n_here = self._store.add(key, 0)
+                now = time.monotonic()
+                if n_here < self.size and now > next_check:
+                    next_check = now + self._pause
+                    self._check_failure()
+                    self._check_life(key, now - begun, arriving)
+        except LostProcessError:
+            raise
+        except RuntimeError as error:
+            raise self._lost(error) from error
+
+    def _check_life(self, key: str, waited: float, arriving: bool) -> None:
+        if arriving:
+            if waited < self._start:
+                return
+            silent = [
+                rank
+                for rank in range(self.size)
+                if not self._store.check([f"{key}/{rank}"])
+            ]
+            what = "did not start within"
+        else:
+            silent, waited = self._silent(self.deadline), self.deadline
+            what = "gave no sign of life for"
+        if silent:
+            names = ", ".join(self._names[rank] for rank in silent)
+            raise LostProcessError(
+                f"{names} of the fit {what} {waited:.0f} s. Are there free threads and "
+                "memory where it runs? Call fit again without it."
+            )
+
+    def _lost(self, error: BaseException) -> LostProcessError:
+        """What to raise where torch says that a connection broke."""
+        try:
+            self._silent(0)
+            time.sleep(_GRACE * self._pause)
+            self._check_failure()
+            silent = self._silent(_GRACE * self._pause / 2)
+        except LostProcessError as lost:
+            return lost
+        except RuntimeError:
+            silent = [0]
+        names = ", ".join(self._names[rank] for rank in silent) or "another process"
+        return LostProcessError(
+            f"The connection to {names} broke while the model was fitted: "
+            f"{_first_line(error)}"
+        )
+
+    # What the processes do together
+
+    def _joint(self, begin: Callable[[ProcessGroupGloo], Any]) -> None:
+        if self._processes is None:
+            raise LostProcessError("The group of processes of this fit has ended.")
+        try:
+            begin(self._processes).wait()
+        except RuntimeError as error:
+            raise self._lost(error) from error
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        on_host = tensor.detach().cpu()
+        self._joint(lambda processes: processes.allreduce([on_host]))
+        if on_host.data_ptr() != tensor.data_ptr():
+            tensor.copy_(on_host)
+        return tensor
+
+    def broadcast(self, value: T) -> T:
+        self._meet()
+        return self._spread(value)
+
+    def _spread(self, value: T) -> T:
+        sent = _packed(value) if self.rank == 0 else None
+        length = torch.tensor(
+            [0 if sent is None else len(sent)], dtype=torch.int64, device="cpu"
+        )
+        self._joint(lambda processes: processes.broadcast(length, 0))
+        if sent is None:
+            sent = torch.empty(int(length), dtype=torch.uint8, device="cpu")
+        self._joint(lambda processes: processes.broadcast(sent, 0))
+        return value if self.rank == 0 else _unpacked(sent)
+
+    def reduce(self, value: T, merge: Callable[[T, T], T]) -> T:
+        self._meet()
+        step = 1
+        while step < self.size:
+            if self.rank % (2 * step) == step:
+                self._send(value, self.rank - step)
+                break
+            if self.rank % (2 * step) == 0 and self.rank + step < self.size:
+                value = merge(value, self._received(self.rank + step))
+            step *= 2
+        return self._spread(value)
+
+    def gather(self, value: T) -> list[T]:
+        return self.reduce([value], list.__add__)
+
+    def any(self, flag: bool) -> bool:
+        number = torch.tensor([float(flag)], dtype=torch.float32, device="cpu")
+        return bool(self.sum(number).item() > 0)
+
+    def together(self, work: Callable[[], T]) -> T:
+        try:
+            result, error = work(), None
+        except Exception as raised:
+            result, error = None, raised
+        failures = self.gather(None if error is None else f"{error}")
+        if error is not None:
+            raise error
+        for rank, message in enumerate(failures):
+            if message is not None:
+                raise LostProcessError(f"{self._names[rank]} failed: {message}")
+        return result  # type: ignore[return-value]
+
+    def _send(self, value: Any, rank: int) -> None:
+        sent = _packed(value)
+        length = torch.tensor([len(sent)], dtype=torch.int64, device="cpu")
+        for each in (length, sent):
+            self._joint(lambda processes, each=each: processes.send([each], rank, _TAG))
+
+    def _received(self, rank: int) -> Any:
+        length = torch.zeros(1, dtype=torch.int64, device="cpu")
+        self._joint(lambda processes: processes.recv([length], rank, _TAG))
+        sent = torch.empty(int(length), dtype=torch.uint8, device="cpu")
+        self._joint(lambda processes: processes.recv([sent], rank, _TAG))
+        return _unpacked(sent)
+
+
+def _packed(value: Any) -> Tensor:
+    # A copy that may be written to, as torch wants it.
+    return torch.from_numpy(np.frombuffer(bytearray(pickle.dumps(value)), np.uint8))
+
+
+def _unpacked(sent: Tensor) -> Any:
+    return pickle.loads(sent.numpy().tobytes())
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0]

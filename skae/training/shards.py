@@ -1,0 +1,183 @@
+"""A batch in shards: the gradient of a large network on several threads.
+
+`Shards` is for what fills a module's gradients. Where the work of a batch is large, the
+batch is cut, each shard has a gradient and random numbers of its own, and the gradients
+are added in a fixed order. How a batch is cut depends on the network and on the batch,
+never on the machine: with any number of threads the bits are the same.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from skae.parts.layers import row_work
+from skae.rows.threads import together
+from skae.training.optimizer import FlatParameters
+
+__all__ = ["Shard", "Shards", "n_shards", "stretches"]
+
+# A shard is worth a thread from so many multiplications on: a millisecond.
+LEAST_WORK = 2**24
+MOST_SHARDS = 8
+# Fewer rows than these make the sum of the gradients cost as much as the gradients.
+LEAST_ROWS = 48
+# Parameters that a thread adds, or moves, at a time.
+STRETCH = 2**16
+
+
+def n_shards(n_rows: int, work: int, n_parameters: int) -> int:
+    """Into how many shards a batch is cut, a power of two.
+
+    Parameters
+    ----------
+    n_rows : int
+    work : int
+        Multiplications of a row.
+    n_parameters : int
+    """
+    least = max(LEAST_WORK, LEAST_ROWS * n_parameters)
+    fitting = min(MOST_SHARDS, n_rows * work // least, n_rows)
+    return 2 ** (fitting.bit_length() - 1) if fitting > 1 else 1
+
+
+def stretches(place: slice) -> list[slice]:
+    """A stretch of a flat buffer in parts for threads."""
+    starts = range(place.start, place.stop, STRETCH)
+    return [slice(start, min(start + STRETCH, place.stop)) for start in starts]
+
+
+class Shard:
+    """Rows of a batch, with a gradient buffer and random numbers of their own.
+
+    Attributes
+    ----------
+    grad : Tensor of shape (n_parameters,)
+    slopes : dict of Parameter to Tensor
+        Views of it.
+    generator : torch.Generator
+    """
+
+    def __init__(self, flat: FlatParameters, grad: Tensor):
+        self.grad = grad
+        self.slopes = flat.slopes_in(grad)
+        self.generator = Generator(grad.device)
+
+    def fill(self, loss: Tensor, parameters: list[nn.Parameter]) -> None:
+        """Gradients of a loss with respect to these parameters."""
+        gradients = torch.autograd.grad(
+            loss, parameters, torch.ones_like(loss), allow_unused=True
+        )
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            slope = self.slopes[parameter]
+            if gradient is None:
+                slope.zero_()
+            else:
+                slope.copy_(gradient)
+
+
+class Shards:
+    """The shards of a module's batches.
+
+    Parameters
+    ----------
+    module : Module
+        ``is_rowwise`` says whether the loss of a batch is a mean over its rows, each of
+        which depends on that row alone; modules without it are never cut.
+    flat : FlatParameters
+    generator : torch.Generator
+        Each step, the shards' generators get seeds from it.
+    place : slice, optional
+        Of the flat buffer, where not all gradients are filled.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        flat: FlatParameters,
+        generator: Generator,
+        place: slice | None = None,
+    ):
+        self._flat = flat
+        self._generator = generator
+        self._place = slice(0, len(flat.grad)) if place is None else place
+        is_cut = getattr(module, "is_rowwise", False) and flat.grad.device.type == "cpu"
+        self._work = row_work(module) if is_cut else 0
+        self._group = getattr(module, "row_group", 1)
+        self._shards: list[Shard] = []
+
+    def number(self, batch: Sequence[Tensor | None]) -> int:
+        """How many shards a batch has."""
+        x = batch[0]
+        if not self._work or not isinstance(x, Tensor):
+            return 1
+        n_parameters = self._place.stop - self._place.start
+        # Groups of rows stay together.
+        n_rows = x.shape[-2]
+        fitting = n_shards(n_rows, self._work, n_parameters)
+        n_groups = n_rows // self._group
+        while fitting > 1 and fitting > n_groups:
+            fitting //= 2
+        return fitting
+
+    def run(
+        self,
+        batch: Sequence[Any],
+        number: int,
+        fill: Callable[[Shard, Sequence[Tensor | None], int], Tensor],
+    ) -> Tensor:
+        """Fill the gradients of a batch; its loss.
+
+        Parameters
+        ----------
+        batch : sequence of Tensor or None
+            Rows, their weights and other rows that belong to them.
+        number : int
+            Of shards.
+        fill : callable
+            ``fill(shard, rows, n_rows)`` fills the shard's gradient from these rows of
+            a batch of so many, and returns their part of the loss.
+        """
+        self._provide(number)
+        shards, n_rows = self._shards[:number], batch[0].shape[-2]
+        shape = (number,)
+        seeds = torch.randint(
+            2**62, shape, generator=self._generator, dtype=torch.int64, device="cpu"
+        ).tolist()
+        calls = []
+        for index, (shard, seed) in enumerate(zip(shards, seeds, strict=True)):
+            rows = self._rows(index, number, n_rows)
+            shard.generator.manual_seed(seed)
+            part = [
+                None if t is None else t[..., rows] if at == 1 else t[..., rows, :]
+                for at, t in enumerate(batch)
+            ]
+            calls.append(partial(fill, shard, part, n_rows))
+        losses = together(calls)
+        grads = [shard.grad for shard in shards]
+        together([partial(_add, grads, part) for part in stretches(self._place)])
+        return torch.stack(losses).sum()
+
+    def _rows(self, index: int, number: int, n_rows: int) -> slice:
+        n_groups = n_rows // self._group
+        start, stop = (i * n_groups // number * self._group for i in (index, index + 1))
+        return slice(start, stop if index < number - 1 else n_rows)
+
+    def _provide(self, number: int) -> None:
+        """Shards; the first one's gradient is the flat one."""
+        while len(self._shards) < number:
+            grad = self._flat.grad
+            grad = torch.zeros_like(grad) if self._shards else grad
+            self._shards.append(Shard(self._flat, grad))
+
+
+@torch.no_grad()
+def _add(grads: list[Tensor], part: slice) -> None:
+    """Add stretches of gradients to the first one, as a tree."""
+    parts = [grad[part] for grad in grads]
+    while len(parts) > 1:
+        for one, other in zip(parts[::2], parts[1::2], strict=True):
+            one.add_(other)
+        parts = parts[::2]

@@ -1,0 +1,231 @@
+"""Trainings on rows that are spread over several processes.
+
+`SpreadBatches` cuts the batches of this process; `Spread` makes one training of those
+of all processes: the sums of their gradients and losses, and the same decisions. The
+trainer asks it wherever processes could differ, and gets back what it had where there
+is only one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skae.rows.chunks import Rows
+from skae.rows.group import ALONE, Group
+from skae.rows.sharded import ShardedRows
+from skae.training.block_batches import AllBut, batches_of
+from skae.training.steps import Update
+
+__all__ = ["Spread", "SpreadBatches", "generator_of"]
+
+
+def generator_of(group: Group, seed: int, device: Any = "cpu") -> torch.Generator:
+    """A generator of this process's own; the seed's where it is the first."""
+    if group.rank:
+        words = np.random.SeedSequence([seed, group.rank]).generate_state(1, np.uint64)
+        seed = int(words[0] >> 1)
+    return torch.Generator(device).manual_seed(seed)
+
+
+class SpreadBatches:
+    """Batches of this process, as many as all others have.
+
+    Each process has a share of the batch as it has of the rows, but one row at least;
+    a process without rows has empty batches.
+
+    Parameters
+    ----------
+    whole : ShardedRows
+    rows, index, batch_size, n_batches, generator, weight, inputs, context
+        As of `Batches`, for the rows of all processes.
+
+    Attributes
+    ----------
+    group : Group
+    share : float
+        Of the training rows.
+    """
+
+    def __init__(
+        self,
+        whole: ShardedRows,
+        rows: Rows,
+        index,
+        batch_size: int,
+        n_batches: int,
+        generator: torch.Generator,
+        weight: Tensor | None = None,
+        inputs: Rows | None = None,
+        context: Rows | None = None,
+    ):
+        self.group = whole.group
+        self._seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
+        self.generator = generator_of(self.group, self._seed)
+        self._n_batches = n_batches
+        self._n_yielded = 0
+        own = self._own_index(whole, index)
+        counts = self.group.gather(len(own))
+        ends = np.cumsum([0, *counts]) / max(1, sum(counts))
+        self.share = counts[self.group.rank] / max(1, sum(counts))
+        first, last = np.round(batch_size * ends[self.group.rank :][:2])
+        self._batches: Any = None
+        if len(own):
+            extras = [None if e is None else e.part(whole) for e in (inputs, context)]
+            if weight is not None:
+                weight = weight[..., torch.as_tensor(whole.own, device=weight.device)]
+            self._batches = batches_of(
+                rows.part(whole),
+                own,
+                max(1, int(last - first)),
+                n_batches,
+                self.generator,
+                weight,
+                *extras,
+            )
+
+    def __len__(self) -> int:
+        return self._n_batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor | None, ...]]:
+        stream = iter(self._batches or ((),) * self._n_batches)
+        for batch in stream:
+            self._n_yielded += 1
+            yield batch
+
+    @staticmethod
+    def _own_index(whole: ShardedRows, index):
+        if isinstance(index, AllBut):
+            places = whole.owned(index.left_out)[1]
+            return AllBut(len(whole.local), places)
+        return whole.owned(index)[1]
+
+    def state(self) -> dict:
+        """Which batch comes next; the order of rows begins anew from there."""
+        return {"n_yielded": self._n_yielded}
+
+    def load(self, state: dict) -> None:
+        """Go on after a batch with rows in a new order, whatever the processes were."""
+        self._n_yielded = state["n_yielded"]
+        seed = np.random.SeedSequence([self._seed, self._n_yielded]).generate_state(1)
+        own = generator_of(self.group, int(seed[0]))
+        self.generator.set_state(own.get_state())
+
+
+class _SpreadGradient:
+    """A gradient that becomes the weighted sum over the processes."""
+
+    def __init__(self, gradient: Callable[..., Tensor], flat: Any, spread: "Spread"):
+        self._gradient = gradient
+        self._flat = flat
+        self._spread = spread
+
+    def __call__(self, *batch) -> Tensor:
+        """The loss of this process's part of a batch."""
+        grad = self._flat.grad
+        if batch:
+            loss = self._gradient(*batch)
+            grad.mul_(self._spread.share)
+        else:
+            grad.zero_()
+            loss = grad.new_zeros(())
+        self._spread.group.sum(grad)
+        return loss
+
+
+class Spread:
+    """What the processes of one training agree upon.
+
+    Parameters
+    ----------
+    batches : iterable of tuples
+        `SpreadBatches`, or any others of a training in one process.
+
+    Attributes
+    ----------
+    group : Group
+    share : float
+        Of the rows, by which this process's gradients and losses are weighted.
+    """
+
+    def __init__(self, batches: Any):
+        self.group: Group = getattr(batches, "group", ALONE)
+        self.share: float = getattr(batches, "share", 1.0)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the training has one process only."""
+        return self.group.is_alone
+
+    def check(self, facts: list) -> None:
+        """Raise where the processes are about to train different models.
+
+        Raises
+        ------
+        RuntimeError
+            In all processes.
+        """
+        if self.is_alone:
+            return
+        for rank, others in enumerate(self.group.gather(facts)):
+            if others != facts:
+                raise RuntimeError(
+                    f"Processes {self.group.rank} and {rank} of the fit would train "
+                    f"different models: {facts} and {others}. Are there the same "
+                    "versions of skae, torch and NumPy everywhere?"
+                )
+
+    def updates(self, updates: Sequence[Update]) -> Sequence[Update]:
+        """Updates by the gradients of all processes."""
+        if self.is_alone:
+            return updates
+        return [
+            each._replace(
+                gradient=_SpreadGradient(each.gradient, each.optimizer.flat, self)
+            )
+            for each in updates
+        ]
+
+    def sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sums of losses, over the rows of all processes."""
+        if self.is_alone:
+            return sums
+        total = self.group.sum(torch.stack(list(sums.values())) * self.share)
+        return dict(zip(sums, total, strict=True))
+
+    def loss(self, loss: float) -> float:
+        """The first process's, as rounding may differ between machines."""
+        return self.group.broadcast(loss)
+
+    def stops(self, stops: bool) -> bool:
+        """Whether one of the processes wants to stop."""
+        return self.group.any(stops)
+
+    def align(self, *tensors: Tensor) -> None:
+        """Replace tensors by those of the first process."""
+        if self.is_alone:
+            return
+        for tensor in tensors:
+            self.group.sum(tensor.zero_() if self.group.rank else tensor)
+
+    def draw_apart(self, generator: torch.Generator, number: int) -> None:
+        """Seed a generator that all processes have in the same state."""
+        if self.group.rank:
+            own = generator_of(self.group, number)
+            generator.manual_seed(own.initial_seed())
+
+    def average(self, layers: Sequence[Any]) -> None:
+        """Statistics of batch-norm layers over the rows of all processes."""
+        if self.is_alone or not layers:
+            return
+        means = torch.cat([layer.running_mean for layer in layers])
+        squares = torch.cat([layer.running_var for layer in layers]) + means.square()
+        means, squares = self.group.sum(torch.stack([means, squares]) * self.share)
+        start = 0
+        for layer in layers:
+            place = slice(start, start + len(layer.running_mean))
+            layer.running_mean.copy_(means[place])
+            layer.running_var.copy_(squares[place] - means[place].square())
+            start = place.stop
