@@ -10,6 +10,7 @@ until the error comes, and whether the next fit goes on from the checkpoint.
 """
 
 import argparse
+import logging
 import os
 import signal
 import subprocess
@@ -89,6 +90,7 @@ class Cluster:
             dashboard_address=None,
             local_directory=folder,
             memory_limit="4GiB",
+            silence_logs=logging.CRITICAL,
         )
         self.client = Client(self.cluster, timeout=60)
         # The import of torch takes seconds, and is no part of a fit.
@@ -119,7 +121,8 @@ def fits(path, n_rows, held_out, folder):
     """The same fit in one process and on clusters."""
     rows = np.load(path, mmap_mode="r")[:n_rows]
     pca = PCA(N_COMPONENTS).fit(rows[:: max(1, n_rows // 200_000)])
-    of_pca = np.square(pca.inverse_transform(pca.transform(held_out)) - held_out).mean()
+    rebuilt = pca.inverse_transform(pca.transform(held_out))
+    of_pca = float(np.square(rebuilt - held_out).mean())
     lines = []
 
     def add(where, took, estimator):

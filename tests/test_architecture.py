@@ -22,6 +22,7 @@ TREES = {
 FLOORS = [
     "inspection",
     "estimators",
+    "distributed",
     "exporting",
     "fitting",
     "outliers",

@@ -87,6 +87,7 @@ class ProcessGroup(Group):
         self._place = host, port, own_host
         self._pause = min(_LONGEST_PAUSE, deadline / _SIGNS)
         self._ending = threading.Event()
+        self._interruption: str | None = None
         self._processes: ProcessGroupGloo | None = None
 
     # Beginning and end
@@ -122,8 +123,12 @@ class ProcessGroup(Group):
     def __exit__(self, kind, error, traceback) -> None:
         self._leave(error)
 
+    def interrupt(self, message: str) -> None:
+        """Have this process, and with it all others, end with an error soon."""
+        self._interruption = message
+
     def _leave(self, error: BaseException | None) -> None:
-        if error is not None and not isinstance(error, LostProcessError):
+        if error is not None:
             self._tell(error)
         elif error is None:
             with suppress(RuntimeError):
@@ -158,7 +163,10 @@ class ProcessGroup(Group):
     def _tell(self, error: BaseException) -> None:
         """Say in the store why this process ends."""
         with suppress(RuntimeError):
-            message = f"{type(error).__name__}: {error}"
+            message = f"{error}"
+            if not isinstance(error, LostProcessError):
+                name = type(error).__name__
+                message = f"{self._names[self.rank]} failed: {name}: {message}"
             told = pickle.dumps((self.rank, message))
             # The first failure is the reason of all others.
             self._store.compare_set("failure", "", told.hex())
@@ -171,10 +179,7 @@ class ProcessGroup(Group):
     def _check_failure(self) -> None:
         failure = self._failure()
         if failure is not None and failure[0] != self.rank:
-            raise LostProcessError(
-                f"{self._names[failure[0]]}, with which this process fits, failed: "
-                f"{failure[1]}"
-            )
+            raise LostProcessError(failure[1])
 
     def _silent(self, seconds: float) -> list[int]:
         """Processes without a sign of life for so long."""
@@ -203,6 +208,8 @@ class ProcessGroup(Group):
                 look = min(2 * look, _LONGEST_LOOK)
                 n_here = self._store.add(key, 0)
                 now = time.monotonic()
+                if self._interruption is not None:
+                    raise LostProcessError(self._interruption)
                 if n_here < self.size and now > next_check:
                     next_check = now + self._pause
                     self._check_failure()
@@ -254,6 +261,8 @@ class ProcessGroup(Group):
     def _joint(self, begin: Callable[[ProcessGroupGloo], Any]) -> None:
         if self._processes is None:
             raise LostProcessError("The group of processes of this fit has ended.")
+        if self._interruption is not None:
+            raise LostProcessError(self._interruption)
         try:
             begin(self._processes).wait()
         except RuntimeError as error:
@@ -305,12 +314,10 @@ class ProcessGroup(Group):
             result, error = work(), None
         except Exception as raised:
             result, error = None, raised
-        failures = self.gather(None if error is None else f"{error}")
-        if error is not None:
-            raise error
-        for rank, message in enumerate(failures):
-            if message is not None:
-                raise LostProcessError(f"{self._names[rank]} failed: {message}")
+        for rank, failure in enumerate(self.gather(_portable(error))):
+            if failure is not None:
+                # The same in all, with its own traceback where it comes from.
+                raise error if error is not None and rank == self.rank else failure
         return result  # type: ignore[return-value]
 
     def _send(self, value: Any, rank: int) -> None:
@@ -334,6 +341,15 @@ def _packed(value: Any) -> Tensor:
 
 def _unpacked(sent: Tensor) -> Any:
     return pickle.loads(sent.numpy().tobytes())
+
+
+def _portable(error: Exception | None) -> Exception | None:
+    """The error, or its message where it cannot be sent."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return LostProcessError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _first_line(error: BaseException) -> str:

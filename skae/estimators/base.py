@@ -21,6 +21,7 @@ from skae.checks.rows import (
     unchanged_on_error,
 )
 from skae.checks.weights import training_weights
+from skae.distributed import fits_on_cluster
 from skae.estimators.corrupting import Corrupting
 from skae.estimators.exported_autoencoder import ExportedAutoencoder
 from skae.estimators.parameters import (
@@ -90,6 +91,10 @@ default="gaussian"
         "gaussian", choice(*LIKELIHOODS), HasMethods(["nll", "mean"])
     )
 
+    # Every process of a group can fit its part of the rows.
+    spreads_rows = True
+
+    @fits_on_cluster
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     @isolated

@@ -3,7 +3,8 @@
 The class decorator `on_collections`, part of `estimator`, puts this in front of the
 public methods. A method that maps rows one by one is mapped over the blocks; what it
 returns is read off its result for one row of no meaning, so that a wrong width, dtype
-or column is an error of the call itself. Methods that need all rows refuse collections.
+or column is an error of the call itself. Scores are computed at once; other methods
+that need all rows refuse collections.
 
 What the methods compute, nothing here knows; dask is imported once a collection comes.
 """
@@ -13,7 +14,7 @@ import inspect
 import math
 import sys
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from itertools import accumulate
 from typing import Any
 
@@ -30,7 +31,7 @@ from skae.checks.collections import (
 )
 from skae.checks.rows import check_fitted
 
-__all__ = ["on_collections"]
+__all__ = ["in_memory", "on_collections"]
 
 _BY_ROW = {
     "decision_function",
@@ -54,8 +55,6 @@ _OF_ALL_ROWS = {
     "corrupt": "it draws random numbers in the order of the rows",
     "drift": "it compares the scores of a batch; pass the batch, or a sample of rows",
     "interpolate": "it takes two samples",
-    "score": "it is one number for all rows; use score_samples(X).mean() where there "
-    "is a score of each row, or score on a sample of rows",
     "set_alert_rate": "it sorts the scores of a day; pass rows in memory",
     "tune_threshold": "it compares labelled rows; pass those in memory",
 }
@@ -69,13 +68,23 @@ _IN_MEMORY = {
 def on_collections(cls):
     """Class decorator: the public methods of a class take Dask collections."""
     for name, method in list(vars(cls).items()):
-        if inspect.isfunction(method) and (name in _BY_ROW or name in _OF_ALL_ROWS):
-            setattr(cls, name, _for_collections(name, method))
+        if inspect.isfunction(method):
+            if name in _BY_ROW:
+                setattr(cls, name, _for_collections(method, _lazy))
+            elif name in _OF_ALL_ROWS:
+                setattr(cls, name, _for_collections(method, _refused))
+            elif name == "score":
+                setattr(cls, name, _for_collections(method, partial(_scored, method)))
     return cls
 
 
-def _for_collections(name, method):
-    answer = _lazy if name in _BY_ROW else _refused
+def in_memory(values):
+    """Numbers that may be a Dask collection, computed."""
+    return np.asarray(values.compute()) if is_collection(values) else values
+
+
+def _for_collections(method, answer):
+    """The method, or the answer of another function to collections."""
 
     @wraps(method)
     def method_of_rows(self, *args, **kwargs):
@@ -83,7 +92,7 @@ def _for_collections(name, method):
         if "dask" in sys.modules and any(map(is_collection, (*args, *kwargs.values()))):
             arguments = inspect.signature(method).bind(self, *args, **kwargs).arguments
             _, *passed = arguments.items()
-            return answer(self, name, passed)
+            return answer(self, method.__name__, passed)
         return method(self, *args, **kwargs)
 
     return method_of_rows
@@ -94,6 +103,14 @@ def _refused(estimator, name, passed):
         f"{type(estimator).__name__}.{name} takes rows in memory, no Dask collection: "
         f"{_OF_ALL_ROWS[name]}."
     )
+
+
+def _scored(method, estimator, name, passed):
+    """One number for all rows, of which labels and weights are in memory."""
+    (first, X), *others = passed
+    if is_collection(X):
+        row_collection(X, first)
+    return method(estimator, X, **{name: in_memory(value) for name, value in others})
 
 
 def _lazy(estimator, name, passed):

@@ -81,7 +81,8 @@ class AEOutlierDetector(
     bootstrap : bool, default=False
         Draw the rows of a pair with replacement; copies count once.
     n_jobs : int, default=None
-        Threads that score rows; the result is the same. Training takes one.
+        Threads that score rows, as many as the process may use where left out; the
+        result is the same.
     support_fraction : float, default=0.6
         Share of the rows, deepest first, that the autoencoders train on. Raise it
         towards 1 when the training rows are known to be clean.

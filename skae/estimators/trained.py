@@ -199,11 +199,19 @@ class TrainedEstimator(
             return torch.from_numpy(scaled).to(model.dtype)
 
         owner = function if isinstance(function, Module) else self.net_
-        owner = None if draws else owner
         n_rows = product_rows(
             model.device, partial(widest, self.net_, X.shape[1], width)
         )
-        return map_rows(X, to_model, apply, out, model.device, None, n_rows, owner)
+        return map_rows(
+            X,
+            to_model,
+            apply,
+            out,
+            model.device,
+            n_rows=n_rows,
+            owner=None if draws else owner,
+            draws=draws,
+        )
 
     def _into(self, out, X, function, width=None, condition=None):
         """A function of validated rows, block by block where there is an ``out``.

@@ -33,6 +33,7 @@ __all__ = [
     "load_callbacks",
     "named_callbacks",
     "watch_batches",
+    "without_showing",
 ]
 
 _SCORING = (
@@ -130,6 +131,20 @@ def influential_callbacks(callbacks) -> list[tuple]:
             names = inspect.signature(kind.__init__).parameters
             influential.append((name, kind, {n: own[n] for n in names if n in own}))
     return influential
+
+
+def without_showing(callbacks) -> list | None:
+    """Callbacks without those that do not change a training."""
+    if callbacks is None:
+        return None
+    bare = [e[1] if isinstance(e, tuple) and len(e) == 2 else e for e in callbacks]
+    return [
+        entry
+        for entry, callback in zip(callbacks, bare, strict=True)
+        if not issubclass(
+            callback if isinstance(callback, type) else type(callback), _SHOWING
+        )
+    ]
 
 
 def callback_states(callbacks) -> tuple[dict, list[str]]:

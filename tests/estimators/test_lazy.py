@@ -299,7 +299,6 @@ def test_a_collection_that_is_not_what_it_says_is_refused():
 @pytest.mark.parametrize(
     ("name", "method", "options", "message"),
     [
-        ("table", "score", {}, "one number for all rows"),
         ("table", "corrupt", {}, "draws random numbers"),
         ("detector", "drift", {}, "pass the batch"),
         ("detector", "tune_threshold", {"y": Y}, "in memory"),
@@ -310,6 +309,20 @@ def test_a_collection_that_is_not_what_it_says_is_refused():
 def test_methods_of_all_rows_refuse_collections(name, method, options, message):
     with pytest.raises(TypeError, match=message):
         getattr(fitted(name), method)(LAZY, **options)
+
+
+@pytest.mark.parametrize("name", ["table", "bernoulli", "conditional", "classifier"])
+def test_scores_are_computed_at_once(name):
+    estimator, y = fitted(name), ESTIMATORS[name][2]
+    expected = estimator.score(X, y)
+    lazy = None if y is None else da.from_array(y, chunks=30)
+    assert estimator.score(LAZY, lazy) == pytest.approx(expected, rel=1e-12)
+
+
+def test_labels_of_frames_are_scored():
+    y = dd.from_pandas(pd.Series(Y, FRAME.index), npartitions=4)
+    estimator = fitted_to_frame(False)
+    assert estimator.score(FRAMES, y) == estimator.score(FRAME, Y)
 
 
 def test_rows_in_memory_with_a_lazy_condition_are_refused():

@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 import skae
 from skae.rows import threads
-from skae.training import shards
+from skae.training import optimizer, shards
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(192, 16)).cumsum(1)
@@ -24,7 +24,7 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(shards, "LEAST_WORK", 1)
     monkeypatch.setattr(shards, "LEAST_ROWS", 0)
     monkeypatch.setattr(shards, "MOST_SHARDS", 4)
-    monkeypatch.setattr(shards, "STRETCH", 64)
+    monkeypatch.setattr(optimizer, "STRETCH", 64)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
