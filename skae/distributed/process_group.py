@@ -88,6 +88,7 @@ class ProcessGroup(Group):
         self._pause = min(_LONGEST_PAUSE, deadline / _SIGNS)
         self._ending = threading.Event()
         self._interruption: str | None = None
+        self._store: Any = None
         self._processes: ProcessGroupGloo | None = None
 
     # Beginning and end
@@ -132,8 +133,8 @@ class ProcessGroup(Group):
             self._tell(error)
         elif error is None:
             with suppress(RuntimeError):
-                # The store is served until all are done.
-                self._meet()
+                # The first serves the store until all are done.
+                self._meet(waits=self.rank == 0)
         self._ending.set()
         # Closes the connections, at which the others notice.
         self._processes = None
@@ -162,6 +163,8 @@ class ProcessGroup(Group):
 
     def _tell(self, error: BaseException) -> None:
         """Say in the store why this process ends."""
+        if self._store is None:
+            return
         with suppress(RuntimeError):
             message = f"{error}"
             if not isinstance(error, LostProcessError):
@@ -195,7 +198,7 @@ class ProcessGroup(Group):
                 silent.append(rank)
         return silent
 
-    def _meet(self, *, arriving: bool = False) -> None:
+    def _meet(self, *, arriving: bool = False, waits: bool = True) -> None:
         """Wait for all, as long as they show signs of life."""
         self._n_meetings += 1
         key, begun = f"meeting/{self._n_meetings}", time.monotonic()
@@ -203,7 +206,7 @@ class ProcessGroup(Group):
         try:
             self._store.set(f"{key}/{self.rank}", "")
             n_here = self._store.add(key, 1)
-            while n_here < self.size:
+            while waits and n_here < self.size:
                 time.sleep(look)
                 look = min(2 * look, _LONGEST_LOOK)
                 n_here = self._store.add(key, 0)
@@ -316,6 +319,9 @@ class ProcessGroup(Group):
             result, error = None, raised
         for rank, failure in enumerate(self.gather(_portable(error))):
             if failure is not None:
+                with suppress(LostProcessError):
+                    # Nobody leaves before all have read it.
+                    self._meet()
                 # The same in all, with its own traceback where it comes from.
                 raise error if error is not None and rank == self.rank else failure
         return result  # type: ignore[return-value]
