@@ -169,15 +169,11 @@ def merged(a: Summary, b: Summary) -> Summary:
         low=low,
         high=high,
         first_missing=a.first_missing or b.first_missing,
-        n_grey=None
-        if a.n_grey is None or b.n_grey is None
-        else a.n_grey + b.n_grey,
+        n_grey=None if a.n_grey is None or b.n_grey is None else a.n_grey + b.n_grey,
         unit=unit,
         present=present,
         mean=mean,
-        squares=a.squares
-        + b.squares
-        + a.present * share * np.square(b.mean - a.mean),
+        squares=a.squares + b.squares + a.present * share * np.square(b.mean - a.mean),
         scatter=scatter,
         pairs=pairs,
     )

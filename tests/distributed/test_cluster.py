@@ -191,7 +191,7 @@ def test_a_worker_that_dies_is_named_and_the_next_fit_goes_on(client, tmp_path):
     estimator = AutoencoderTransformer(
         3,
         random_state=0,
-        max_iter=400,
+        max_iter=150,
         n_iter_no_change=np.inf,
         callbacks=[Checkpoint(path, every=0.2)],
     )

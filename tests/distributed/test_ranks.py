@@ -145,7 +145,9 @@ def test_every_autoencoder_is_fitted_by_a_group(estimator, X, options, fitted_in
     assert fitted.n_features_in_ == X.shape[1]
 
 
-def test_an_entry_that_is_refused_is_named_by_its_number_among_all_rows(fitted_in_group):
+def test_an_entry_that_is_refused_is_named_by_its_number_among_all_rows(
+    fitted_in_group,
+):
     X = curved()
     X[1234, 5] = np.inf
     with pytest.raises(ValueError, match=r"X\[1234, 5\] is inf"):
