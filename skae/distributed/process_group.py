@@ -34,6 +34,8 @@ _SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.1
 # Wait for the reason of a broken connection so many signs of life.
 _GRACE = 3
 _TAG = 0
+# The only way to say by which address others reach this process.
+_OPTIONS = "_Options"
 
 
 class LostProcessError(RuntimeError):
@@ -106,15 +108,9 @@ class ProcessGroup(Group):
             self._meet(arriving=True)
             for each in range(self.size):
                 self._names[each] = self._store.get(f"name/{each}").decode()
-            options = ProcessGroupGloo._Options()
-            options._timeout = timedelta(seconds=self.deadline)
-            options._devices = [
-                ProcessGroupGloo.create_device(hostname=own_host)
-                if own_host
-                else ProcessGroupGloo.create_default_device()
-            ]
-            store = PrefixStore("gloo", self._store)
-            self._processes = ProcessGroupGloo(store, self.rank, self.size, options)
+            store, own = PrefixStore("gloo", self._store), (self.rank, self.size)
+            options = _options(own_host, self.deadline)
+            self._processes = ProcessGroupGloo(store, *own, options)
             self._meet()
         except BaseException as error:
             self._leave(error)
@@ -338,6 +334,19 @@ class ProcessGroup(Group):
         sent = torch.empty(int(length), dtype=torch.uint8, device="cpu")
         self._joint(lambda processes: processes.recv([sent], rank, _TAG))
         return _unpacked(sent)
+
+
+def _options(own_host: str | None, deadline: float) -> Any:
+    """Of a group that gives up after the deadline, from this address if any."""
+    make = ProcessGroupGloo
+    device = make.create_device(hostname=own_host) if own_host else None
+    options = getattr(make, _OPTIONS)()
+    for name, value in (
+        ("_timeout", timedelta(seconds=deadline)),
+        ("_devices", [device or make.create_default_device()]),
+    ):
+        setattr(options, name, value)
+    return options
 
 
 def _packed(value: Any) -> Tensor:

@@ -122,7 +122,7 @@ def images(X):
 
 
 @pytest.mark.parametrize(
-    "estimator, X, options",
+    ("estimator", "X", "options"),
     [
         (VariationalAE(3), curved(), {}),
         (AdversarialAE(3), curved(), {}),
@@ -164,7 +164,8 @@ def test_parts_of_different_widths_are_refused(in_group):
 
     for error in in_group(2, fit):
         assert isinstance(error, ValueError)
-        assert "columns 12" in str(error) and "columns 11" in str(error)
+        assert "columns 12" in str(error)
+        assert "columns 11" in str(error)
 
 
 class StopsIn(Callback):

@@ -13,6 +13,7 @@ from skae.distributed.world import world_size
 
 N_ROWS, WIDTH = 2000, 6
 _LONGEST = 60.0
+BRIEF = {"random_state": 0, "max_iter": 1}
 
 
 def rows():
@@ -80,8 +81,8 @@ def test_in_one_process_it_is_the_estimators_own_fit(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     assert world_size() == 1
     X = rows()
-    fitted = skae.distributed.fit(AutoencoderTransformer(2, random_state=0), X)
-    own = AutoencoderTransformer(2, random_state=0).fit(X)
+    fitted = skae.distributed.fit(AutoencoderTransformer(2, **BRIEF), X)
+    own = AutoencoderTransformer(2, **BRIEF).fit(X)
     np.testing.assert_array_equal(fitted.transform(X), own.transform(X))
 
 
