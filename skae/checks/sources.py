@@ -138,7 +138,10 @@ def _check_names(estimator, names, reset) -> None:
         raise ValueError(
             "The feature names should match those that were passed during fit"
             + (f"; unseen at fit time: {', '.join(new[:5])}" if new else "")
-            + (f"; seen at fit time, yet now missing: {', '.join(lost[:5])}" * bool(lost))
+            + (
+                f"; seen at fit time, yet now missing: {', '.join(lost[:5])}"
+                * bool(lost)
+            )
             + ("" if new or lost else ", in the same order")
             + "."
         )

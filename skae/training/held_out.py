@@ -70,6 +70,20 @@ class Judge:
         self.start_model = copy.deepcopy(model)
         model.codec.guard = Judge.guard(self, model)
 
+    def in_training(self, model: Any) -> float:
+        """Weighted mean of the loss of a model that has moved on from its start.
+
+        Codes may have grown since the guard was set: rows whose codes are no larger
+        than those of training rows are not far out.
+        """
+        guard = getattr(model.codec, "guard", None)
+        if guard is not None:
+            with torch.no_grad():
+                codes = model.codec.magnitudes(self.training_x[:_PART])[1]
+            codes = codes.amax(-2, keepdim=guard.code_limit.ndim > 1)
+            torch.maximum(guard.code_limit, codes, out=guard.code_limit)
+        return self(model)
+
     def guard(self, model: Any) -> Guard:
         """The guard of the model as it is now."""
         model.codec.guard = None

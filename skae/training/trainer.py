@@ -18,7 +18,13 @@ from skorch import NeuralNet
 from torch import Generator, Tensor, nn
 
 from skae.training.batch_norms import BatchNorms
-from skae.training.callbacks import ProgressBar, is_print_log, watch_batches
+from skae.training.callbacks import (
+    ProgressBar,
+    influential_callbacks,
+    is_print_log,
+    watch_batches,
+)
+from skae.training.captured import graphed
 from skae.training.checkpoint import split_callbacks
 from skae.training.global_generators import GlobalGenerators
 from skae.training.optimizer import FlatAdamW, FlatParameters
@@ -59,7 +65,7 @@ class Trainer(Resumable, NeuralNet):
         - ``members``: their number or None.
 
         Before each step the trainer sets its ``progress``, the share of the training
-        that is done when the step is, in (0, 1].
+        that is done when the step is, in (0, 1]. On a GPU it is a `SteppedModule`.
     schedule : Schedule
     generator : torch.Generator
         On the module's device; corruption and prior draw from it.
@@ -88,7 +94,7 @@ class Trainer(Resumable, NeuralNet):
         those that are kept. ``trainer.stop_training = True`` ends the training after
         the round, or after the batch where it is set in a hook of a batch.
     verbose : int, default=0
-        One shows a progress bar.
+        One shows a progress bar and, on a GPU, how the steps were run.
 
     Attributes
     ----------
@@ -135,6 +141,7 @@ class Trainer(Resumable, NeuralNet):
         self.global_generators = global_generators
         self.interrupted_ = False
         self.monitored = "valid_loss" if evaluate else "train_loss"
+        self._is_talkative = bool(verbose)
         bar = [("progress_bar", ProgressBar(self.monitored))] if verbose else []
         callbacks = bar + split_callbacks(callbacks)[1]
         super().__init__(
@@ -231,6 +238,10 @@ class Trainer(Resumable, NeuralNet):
             self._note_interruption()
         finally:
             self.weights_.restore(self._best_values)
+            # Graphs have memory of their own.
+            self.step_.forget()
+        if self._is_talkative:
+            self.step_.report()
         try:
             self.notify("on_train_end", X=batches, y=None)
             self._record_end()
@@ -247,7 +258,8 @@ class Trainer(Resumable, NeuralNet):
         self._spread = Spread(self._batches)
         self._spread.check(self._name_of_training())
         self._spread.align(self.flat_.data, self.optimizer_.average)
-        self.step_ = Step(self.module_, self._spread.updates(self.updates_))
+        step = Step(self.module_, self._spread.updates(self.updates_))
+        self.step_ = graphed(step, self.schedule.n_steps, self.generator)
         if self.start_state is not None:
             self._continue(self.start_state)
 
@@ -282,6 +294,9 @@ class Trainer(Resumable, NeuralNet):
                 except KeyboardInterrupt:
                     # That is how skorch's EarlyStopping stops.
                     self.stop_training = True
+            if influential_callbacks(self.callbacks):
+                # They may have changed anything in the module.
+                self.step_.forget()
             if not is_finite:
                 self._back_off()
             if self._spread.stops(self.stop_training):
@@ -294,14 +309,19 @@ class Trainer(Resumable, NeuralNet):
 
     def _begin_round(self, datasets: dict) -> None:
         self.notify("on_epoch_begin", **datasets)
-        self._n_in_round, self._sums = 0, self._new_sums()
+        self._n_in_round, self._sums = 0, self._cleared_sums()
         if not watch_batches(self.callbacks_):
             # Checkpoints name their files by the last batch, so there has to be one.
             self.history.new_batch()
 
-    def _new_sums(self) -> dict[str, Tensor]:
-        """Of a round: the losses of its updates, by their names."""
-        return {each.name: self.flat_.data.new_zeros(()) for each in self.updates_}
+    def _cleared_sums(self) -> dict[str, Tensor]:
+        """Of a round: the losses of its updates, by their names, in the same memory."""
+        found = getattr(self, "_sums", {})
+        zero = self.flat_.data.new_zeros
+        return {
+            each.name: found[each.name].zero_() if each.name in found else zero(())
+            for each in self.updates_
+        }
 
     def _run_steps(self, batches: Iterable) -> None:
         """Train on some batches and record the losses of the round."""
@@ -370,6 +390,7 @@ class Trainer(Resumable, NeuralNet):
             raise StopTraining("stopped by infinite or NaN losses")
         self.weights_.restore(self._best_values)
         self.optimizer_.restart(_BACK_OFF**self._n_lost)
+        self.step_.forget()
 
     # Weights and what belongs to them
 
