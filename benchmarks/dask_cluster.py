@@ -87,7 +87,7 @@ class Cluster:
             n_workers=n_workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=folder,
             memory_limit="4GiB",
             silence_logs=logging.CRITICAL,

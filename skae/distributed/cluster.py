@@ -73,7 +73,9 @@ def fit_on_cluster(
     rows = _Placed.of(X, client, deadline)
     clean = None
     if y is not None and is_collection(y) and _is_like(y, X):
-        clean = _Placed.of(_with_known_rows(row_collection(y, "y"), "y"), client, deadline)
+        clean = _Placed.of(
+            _with_known_rows(row_collection(y, "y"), "y"), client, deadline
+        )
         _check_lengths(rows, clean)
     others = {
         "y": None if clean is not None else _in_memory(y, client),

@@ -66,16 +66,22 @@ _IN_MEMORY = {
 
 
 def on_collections(cls):
-    """Class decorator: the public methods of a class take Dask collections."""
-    for name, method in list(vars(cls).items()):
-        if inspect.isfunction(method):
-            if name in _BY_ROW:
-                setattr(cls, name, _for_collections(method, _lazy))
-            elif name in _OF_ALL_ROWS:
-                setattr(cls, name, _for_collections(method, _refused))
-            elif name == "score":
-                setattr(cls, name, _for_collections(method, partial(_scored, method)))
+    """Class decorator: the public methods of a class take Dask collections.
+
+    Those that it inherits from classes without the decorator too.
+    """
+    for name in (*_BY_ROW, *_OF_ALL_ROWS, "score"):
+        method = getattr(cls, name, None)
+        if inspect.isfunction(method) and not hasattr(method, "takes_collections"):
+            setattr(cls, name, _for_collections(method, _answer(name, method)))
     return cls
+
+
+def _answer(name, method):
+    """What is done with collections that a method of this name gets."""
+    if name == "score":
+        return partial(_scored, method)
+    return _lazy if name in _BY_ROW else _refused
 
 
 def in_memory(values):
@@ -95,6 +101,7 @@ def _for_collections(method, answer):
             return answer(self, method.__name__, passed)
         return method(self, *args, **kwargs)
 
+    method_of_rows.takes_collections = True
     return method_of_rows
 
 
