@@ -66,13 +66,10 @@ _IN_MEMORY = {
 
 
 def on_collections(cls):
-    """Class decorator: the public methods of a class take Dask collections.
-
-    Those that it inherits from classes without the decorator too.
-    """
-    for name in (*_BY_ROW, *_OF_ALL_ROWS, "score"):
-        method = getattr(cls, name, None)
-        if inspect.isfunction(method) and not hasattr(method, "takes_collections"):
+    """Class decorator: the public methods of a class take Dask collections."""
+    for name, method in list(vars(cls).items()):
+        is_public = name in _BY_ROW or name in _OF_ALL_ROWS or name == "score"
+        if is_public and inspect.isfunction(method):
             setattr(cls, name, _for_collections(method, _answer(name, method)))
     return cls
 
@@ -231,7 +228,8 @@ class _Work:
         except Exception as error:
             place = self._place(block, number)
             if type(error) is ValueError:
-                raise ValueError(f"{place} {error}") from error
+                text = self._in_rows_of_all(str(error), block, number)
+                raise ValueError(f"{place} {text}") from error
             error.add_note(place)
             raise
         made = self._presented(made if self.part is None else made[self.part], block)
@@ -262,6 +260,14 @@ class _Work:
         if hasattr(made, "iloc") and not hasattr(block, "iloc"):
             return made.to_numpy()
         return made
+
+    def _in_rows_of_all(self, text, block, number) -> str:
+        """A message whose number of a row of the block is that of the collection."""
+        first, start = _first_unusual(block), self.starts and self.starts[number]
+        if first is None or start is None:
+            return text
+        name = self.rows
+        return text.replace(f"{name}[{first}, ", f"{name}[{start + first}, ")
 
     def _place(self, block, number) -> str:
         """Where a block is, and the first row there that has no finite numbers."""
