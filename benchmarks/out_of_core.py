@@ -25,6 +25,7 @@ import argparse
 import json
 import shutil
 import tempfile
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -244,7 +245,7 @@ def measure(kind, name, path, n_rows, whole_pca):
             shape = n_rows, model.n_components_
             codes = Path(path).with_name("codes")
             out = np.lib.format.open_memmap(codes, "w+", np.float32, shape)
-            use_seconds, _ = seconds(model.transform, X, out=out)
+            use_seconds, _ = seconds(partial(model.transform, out=out), X)
             codes.unlink()
     line = {
         "fit s": fit_seconds,

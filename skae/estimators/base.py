@@ -34,7 +34,7 @@ from skae.estimators.parameters import (
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.resolve import Parts, part_of
-from skae.parts.base import Likelihood
+from skae.parts.base import Likelihood, are_rowwise
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.devices import place_of_doubles
 from skae.rows.group import group_of
@@ -364,6 +364,11 @@ default="gaussian"
             return self.net_.code(x, *condition).cpu().double() * scale
 
         return self._map_rows(rows, encode, self.n_components_, condition, out=out)
+
+    @property
+    def _runs_on_threads(self) -> bool:
+        # Code of the user's may keep something between calls.
+        return are_rowwise(self.net_.codec, self.net_.likelihood)
 
     @property
     def _n_features_out(self):

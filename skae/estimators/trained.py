@@ -141,6 +141,11 @@ class TrainedEstimator(
         return fitted_rows(self, rows, allow_nan=self._allows_nan)
 
     @property
+    def _runs_on_threads(self) -> bool:
+        """Whether several threads may use the model, each with rows of its own."""
+        return True
+
+    @property
     def _device(self):
         return next(self.net_.parameters()).device
 
@@ -210,7 +215,7 @@ class TrainedEstimator(
             model.device,
             n_rows=n_rows,
             owner=None if draws else owner,
-            draws=draws,
+            in_order=draws or not self._runs_on_threads,
         )
 
     def _into(self, out, X, function, width=None, condition=None):

@@ -187,10 +187,8 @@ class StackedFit(BaseFit):
         if not len(frozen):
             return self.rows_of(X)
         n_rows = product_rows(self.device, lambda: widest(frozen, X.shape[1]))
-        options = {"device": self.device, "n_rows": n_rows}
-        codes = coded(
-            X, self.units.to_model, frozen.eval(), frozen.sizes[-1], **options
-        )
+        steps = self.units.to_model, frozen.eval(), frozen.sizes[-1]
+        codes = coded(X, *steps, device=self.device, n_rows=n_rows)
         return Rows(codes, np.float32(0), np.float32(1), self.device)
 
     def weight_at(self, index) -> np.ndarray:
@@ -260,9 +258,8 @@ class StackedFit(BaseFit):
     def _begin(self):
         labelled = self.labels >= 0
         y = self.classes[self.labels[labelled]]
-        X = None
-        if getattr(self.estimator, "_skl_callbacks", None):
-            X = self.X[labelled]
+        is_heard = bool(getattr(self.estimator, "_skl_callbacks", None))
+        X = self.X[labelled] if is_heard else None
         self.progress = FitProgress(self.estimator, X, y)
         if self.estimator.early_stopping:
             share = self.estimator.validation_fraction

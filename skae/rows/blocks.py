@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 # Bytes of a block, and of the largest one that is read out of its turn.
-_BLOCK_BYTES, _MOST_BYTES = 2**20, 32 * 2**20
+_BLOCK_BYTES, _MOST_BYTES = 2**20, 16 * 2**20
 
 
 class ChangedSourceError(ValueError):
@@ -35,7 +35,12 @@ def source_dtype(dtype: Any, name: str = "X") -> np.dtype:
     ValueError
         For entries that are no real numbers.
     """
-    dtype = np.dtype(dtype)
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} must have real numbers as entries; got dtype {dtype}."
+        ) from error
     if dtype.kind not in "buif" or dtype.itemsize > 8:
         raise ValueError(
             f"{name} must have real numbers of up to 64 bits as entries; got dtype "

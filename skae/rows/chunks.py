@@ -49,7 +49,7 @@ def map_rows(
     n_jobs: int | None = None,
     n_rows: int | None = None,
     owner: Any = None,
-    draws: bool = False,
+    in_order: bool = False,
 ) -> np.ndarray:
     """Fill an array with a function of rows, chunk by chunk.
 
@@ -71,8 +71,9 @@ def map_rows(
     owner : object, optional
         Has the weights of the function, where that draws nothing: few rows then go
         through smaller products, see `fewest_rows`.
-    draws : bool, default=False
-        Whether the function draws random numbers, chunk after chunk.
+    in_order : bool, default=False
+        Whether chunks are computed one after another where ``n_jobs`` is left out: for
+        functions that draw random numbers, or that may not run on several threads.
 
     Returns
     -------
@@ -95,7 +96,7 @@ def map_rows(
         fill(slice(None))
         return out
     slices = [slice(at, at + step) for at in range(0, X.shape[0], step)]
-    is_free = not draws and (isinstance(X, np.ndarray) or sparse.issparse(X))
+    is_free = not in_order and (isinstance(X, np.ndarray) or sparse.issparse(X))
     if n_jobs is None and device.type == "cpu" and is_free and not _has_backend():
         together([partial(fill, rows) for rows in slices])
     else:

@@ -17,7 +17,7 @@ __all__ = ["ParquetRows", "dataset_at"]
 
 _SUFFIXES = (".parquet", ".pq", ".parq")
 # Bytes of a row group that is read as a whole, and of a part of a larger one.
-_WHOLE_BYTES, _BATCH_BYTES = 32 * 2**20, 8 * 2**20
+_WHOLE_BYTES, _BATCH_BYTES = 16 * 2**20, 8 * 2**20
 
 
 class ParquetRows(StreamedRows):
@@ -26,6 +26,9 @@ class ParquetRows(StreamedRows):
     def __init__(self, dataset: Any, name: str):
         schema = dataset.schema
         check_numeric(((f.name, f.type, _is_number(f.type)) for f in schema), name)
+        twice = sorted({n for n in schema.names if schema.names.count(n) > 1})
+        if twice:
+            raise ValueError(f"{name} has several columns of one name: {twice[:5]}.")
         self._groups: list[Any] = []
         edges = [0]
         for fragment in dataset.get_fragments():

@@ -51,6 +51,7 @@ def row_source(X: Any, name: str = "X") -> RowSource | None:
         return dask_rows(X, name)
     if callable(X) and not hasattr(X, "shape"):
         return IteratedRows(X, name)
+    _check_open_array(X, name)
     if _is_stored_array(X):
         return _SlicedRows(X, name)
     return None
@@ -78,10 +79,22 @@ def _is_stored_array(X: Any) -> bool:
     """Whether X is cut by slices, as arrays of h5py, zarr or TileDB are."""
     if hasattr(X, "__array_interface__") or hasattr(X, "__dataframe__"):
         return False
-    is_stored = any(hasattr(X, name) for name in ("chunks", "chunk_shape", "tile"))
-    has_all = all(hasattr(X, name) for name in ("shape", "dtype", "__getitem__"))
-    # Dense in memory: sparse matrices, torch's tensors and frames are no sources.
-    return has_all and (is_stored or type(X).__module__.split(".")[0] == "tiledb")
+    in_chunks = hasattr(X, "chunks") and not callable(X.chunks)
+    is_stored = in_chunks or type(X).__module__.split(".")[0] == "tiledb"
+    needed = "shape", "dtype", "__getitem__"
+    return is_stored and all(hasattr(X, name) for name in needed)
+
+
+def _check_open_array(X: Any, name: str) -> None:
+    """Raise for files and groups of arrays, and for arrays of closed files."""
+    if _is_from(X, "h5py", "Dataset") and not X:
+        raise ValueError(f"{name} is a dataset of a file that has been closed.")
+    if _is_from(X, "h5py", "Group") or _is_from(X, "zarr", "Group"):
+        names = list(X) if X else []
+        raise ValueError(
+            f"{name} is a file or a group of arrays; pass one of its arrays, such as "
+            f"those named {names[:5]}."
+        )
 
 
 def _source_of_memmap(X: np.memmap, name: str) -> RowSource | None:

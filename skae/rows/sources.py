@@ -351,7 +351,7 @@ class _Copy:
                 f"{n_bytes / 2**30:.3g} GiB from which it is read in random order does "
                 f"not fit into {tempfile.gettempdir()!r}: {error}. Set TMPDIR to a "
                 "folder with room, or store the rows in smaller chunks or row groups, "
-                "of at most 32 MiB."
+                "of at most 16 MiB."
             ) from error
 
     def rows(self) -> np.ndarray:

@@ -156,8 +156,15 @@ class GraphedStep:
         self._table.forget()
         self._is_checked = False
 
-    def report(self) -> None:
-        """Print how steps were run."""
+    def cleared(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As of `Step`."""
+        return self._step.cleared(sums)
+
+    def close(self, *, report: bool) -> None:
+        """Free the graphs' memory after the last step, and print how steps were run."""
+        self.forget()
+        if not report:
+            return
         words = f"{self.n_replayed} training steps were replayed from a graph"
         if self.reason is not None:
             words += f"; the others were launched one by one: {self.reason}"

@@ -71,17 +71,7 @@ class Judge:
         model.codec.guard = Judge.guard(self, model)
 
     def in_training(self, model: Any) -> float:
-        """Weighted mean of the loss of a model that has moved on from its start.
-
-        Codes may have grown since the guard was set: rows whose codes are no larger
-        than those of training rows are not far out.
-        """
-        guard = getattr(model.codec, "guard", None)
-        if guard is not None:
-            with torch.no_grad():
-                codes = model.codec.magnitudes(self.training_x[:_PART])[1]
-            codes = codes.amax(-2, keepdim=guard.code_limit.ndim > 1)
-            torch.maximum(guard.code_limit, codes, out=guard.code_limit)
+        """Weighted mean of the loss of a model that has moved on from its start."""
         return self(model)
 
     def guard(self, model: Any) -> Guard:
@@ -122,6 +112,18 @@ class HoldOut(Judge):
 
     def row_loss(self, model: Any) -> Tensor:
         return _losses(model, self.x, self.weight, self.x_tilde, self.context)
+
+    def in_training(self, model: Any) -> float:
+        """Weighted mean of the loss, with a guard that follows the codes.
+
+        Rows whose codes grew as those of training rows did are not far out.
+        """
+        if model.codec.is_anchored:
+            guard = model.codec.guard
+            with torch.no_grad():
+                codes = model.codec.magnitudes(self.training_x[:_PART])[1]
+            guard.code_limit = torch.maximum(guard.code_limit, codes.amax(-2))
+        return self(model)
 
     def guard(self, model: Any) -> Guard:
         """A guard that admits far-out rows only where the model helps them.

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from skae.parts.layers import row_work
 from skae.rows.threads import together
@@ -100,6 +101,7 @@ class Shards:
         self._work = row_work(module) if is_cut else 0
         self._group = module.row_group if is_cut else 1
         self._shards: list[Shard] = []
+        self._nodes: list[Any] = []
 
     def number(self, batch: Sequence[Tensor | None]) -> int:
         """How many shards a batch has."""
@@ -160,6 +162,10 @@ class Shards:
 
     def _provide(self, number: int) -> None:
         """Shards; the first one's gradient is the flat one."""
+        if not self._nodes:
+            # Threads that make a parameter's node at once may wait for one another
+            # for ever, one with its lock and another with Python's.
+            self._nodes = [get_gradient_edge(p).node for p in self._flat.parameters]
         while len(self._shards) < number:
             grad = self._flat.grad
             grad = torch.zeros_like(grad) if self._shards else grad

@@ -216,8 +216,16 @@ class Step:
     def forget(self) -> None:
         """Drop what belongs to steps that were undone: nothing here."""
 
-    def report(self) -> None:
-        """Print how steps were run: nothing here."""
+    def close(self, *, report: bool) -> None:
+        """After the last step: nothing here."""
+
+    def cleared(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Zeros for the sums of a round, in the memory of earlier sums."""
+        zero = self.updates[0].optimizer.flat.data.new_zeros
+        return {
+            each.name: sums[each.name].zero_() if each.name in sums else zero(())
+            for each in self.updates
+        }
 
     def _named(self, parameters: Iterable[nn.Parameter]):
         own = {id(parameter) for parameter in parameters}

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from skorch import NeuralNet
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from skae.training.batch_norms import BatchNorms
 from skae.training.callbacks import (
@@ -202,12 +202,8 @@ class Trainer(Resumable, NeuralNet):
         """
         if not self.initialized_:
             self.initialize()
-        generators = (
-            nullcontext()
-            if self.global_generators is None
-            else self.global_generators.apart()
-        )
-        with generators:
+        generators = self.global_generators
+        with nullcontext() if generators is None else generators.apart():
             self._train(batches)
         if self._n_lost:
             report_lost(self._n_finite, self.schedule.lr)
@@ -238,10 +234,7 @@ class Trainer(Resumable, NeuralNet):
             self._note_interruption()
         finally:
             self.weights_.restore(self._best_values)
-            # Graphs have memory of their own.
-            self.step_.forget()
-        if self._is_talkative:
-            self.step_.report()
+            self.step_.close(report=self._is_talkative)
         try:
             self.notify("on_train_end", X=batches, y=None)
             self._record_end()
@@ -259,7 +252,8 @@ class Trainer(Resumable, NeuralNet):
         self._spread.check(self._name_of_training())
         self._spread.align(self.flat_.data, self.optimizer_.average)
         step = Step(self.module_, self._spread.updates(self.updates_))
-        self.step_ = graphed(step, self.schedule.n_steps, self.generator)
+        is_alone, n_steps = self._spread.is_alone, self.schedule.n_steps
+        self.step_ = graphed(step, n_steps, self.generator) if is_alone else step
         if self.start_state is not None:
             self._continue(self.start_state)
 
@@ -303,25 +297,16 @@ class Trainer(Resumable, NeuralNet):
                 raise StopTraining("stopped by a callback")
             if self._patience.is_over(self.history[-1, self.monitored]):
                 n_rounds = self.schedule.patience
-                raise StopTraining(
-                    f"stopped after {n_rounds} evaluations without a gain"
-                )
+                reason = f"stopped after {n_rounds} evaluations without a gain"
+                raise StopTraining(reason)
 
     def _begin_round(self, datasets: dict) -> None:
         self.notify("on_epoch_begin", **datasets)
-        self._n_in_round, self._sums = 0, self._cleared_sums()
+        self._n_in_round = 0
+        self._sums = self.step_.cleared(getattr(self, "_sums", {}))
         if not watch_batches(self.callbacks_):
             # Checkpoints name their files by the last batch, so there has to be one.
             self.history.new_batch()
-
-    def _cleared_sums(self) -> dict[str, Tensor]:
-        """Of a round: the losses of its updates, by their names, in the same memory."""
-        found = getattr(self, "_sums", {})
-        zero = self.flat_.data.new_zeros
-        return {
-            each.name: found[each.name].zero_() if each.name in found else zero(())
-            for each in self.updates_
-        }
 
     def _run_steps(self, batches: Iterable) -> None:
         """Train on some batches and record the losses of the round."""

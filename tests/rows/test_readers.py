@@ -150,8 +150,38 @@ def test_other_axes_are_refused(shape):
 
 def test_what_is_in_memory_is_no_source():
     X = table()
-    for rows in (X, X.tolist(), None, {"a": 1}, np.asmatrix(X) if False else X[:0]):
+    for rows in (X, X.tolist(), None, {"a": 1}, X[:0]):
         assert row_source(rows) is None
+
+
+def test_tensors_and_frames_are_no_sources():
+    import torch
+
+    assert row_source(torch.zeros(3, 2)) is None
+    pandas = pytest.importorskip("pandas")
+    assert row_source(pandas.DataFrame(table())) is None
+
+
+def test_files_groups_and_closed_files_are_refused(tmp_path):
+    X = hdf5(tmp_path, table())
+    with pytest.raises(ValueError, match=r"pass one of its arrays.*'x'"):
+        row_source(X.file)
+    X.file.close()
+    with pytest.raises(ValueError, match="closed"):
+        row_source(X)
+
+
+def test_threads_read_the_same_rows(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    X = table()
+    for make in (hdf5, parquet, factory):
+        source = row_source(make(tmp_path, X))
+        slices = [slice(start, start + 9) for start in range(0, N, 9)] * 3
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(source.__getitem__, slices))
+        for rows, block in zip(slices, found, strict=True):
+            np.testing.assert_array_equal(block, X[rows])
 
 
 def test_memory_maps_of_floats_stay_arrays_and_others_are_converted(
