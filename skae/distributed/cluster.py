@@ -11,30 +11,27 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
-from urllib.parse import urlparse
+from typing import Any
 
 import distributed
-import numpy as np
 
-from skae.checks.collections import is_collection, is_frame, row_collection
-from skae.distributed.process_group import (
-    LostProcessError,
-    ProcessGroup,
-    served_store,
+from skae.checks.collections import is_collection, row_collection
+from skae.distributed.placing import (
+    PlacedRows,
+    check_same_blocks,
+    check_workers,
+    has_rows_like,
+    in_memory,
+    with_known_rows,
 )
-from skae.distributed.ranks import check_spreads, fit_rank, seed_of, take_fitted
-from skae.rows.sharded import JoinedRows
+from skae.distributed.process_group import LostProcessError
+from skae.distributed.ranks import check_spreads, seed_of, take_fitted
+from skae.distributed.tasks import STARTS, Task, fit_here, interrupt, serve
 
 __all__ = ["fit_on_cluster"]
 
-# Deadlines until all tasks have begun, as workers import torch first.
-_STARTS = 4
 # Seconds between two looks at the futures.
 _LOOK = 0.5
-# On workers, by the token of a fit: the store that is served, and the group.
-_SERVED: dict[str, Any] = {}
-_GROUPS: dict[str, ProcessGroup] = {}
 
 
 def fit_on_cluster(
@@ -68,18 +65,18 @@ def fit_on_cluster(
             "fit waits for the cluster, which an asynchronous client does not allow; "
             "pass a client without asynchronous=True."
         )
-    _check_workers(client)
-    X = _with_known_rows(row_collection(X))
-    rows = _Placed.of(X, client, deadline)
+    check_workers(client)
+    X = with_known_rows(row_collection(X))
+    rows = PlacedRows.of(X, client, deadline)
     clean = None
-    if y is not None and is_collection(y) and _is_like(y, X):
-        clean = _Placed.of(
-            _with_known_rows(row_collection(y, "y"), "y"), client, deadline
+    if y is not None and is_collection(y) and has_rows_like(y, X):
+        clean = PlacedRows.of(
+            with_known_rows(row_collection(y, "y"), "y"), client, deadline
         )
-        _check_lengths(rows, clean)
+        check_same_blocks(rows, clean)
     others = {
-        "y": None if clean is not None else _in_memory(y, client),
-        "sample_weight": _in_memory(sample_weight, client),
+        "y": None if clean is not None else in_memory(y, client),
+        "sample_weight": in_memory(sample_weight, client),
     }
     with _locked(sorted(set(rows.owners)), client, deadline):
         job = _Job(_seeded(estimator), rows, clean, others, client, deadline)
@@ -92,121 +89,6 @@ def fit_on_cluster(
 def _seeded(estimator: Any) -> Any:
     seed = seed_of(estimator.random_state)
     return copy.deepcopy(estimator).set_params(random_state=seed)
-
-
-# Rows on their workers
-
-
-class _Placed(NamedTuple):
-    """The blocks of a collection and where they are.
-
-    Attributes
-    ----------
-    futures : list of Future
-        Of the blocks that have rows, in their order.
-    starts : ndarray of int of shape (n_blocks + 1,)
-        Numbers of their first rows, and the number of all rows.
-    owners : list of str
-        Addresses of the workers.
-    """
-
-    futures: list
-    starts: np.ndarray
-    owners: list[str]
-
-    @classmethod
-    def of(cls, X: Any, client: distributed.Client, deadline: float) -> "_Placed":
-        """Blocks that are computed and stay where they are as long as this lives."""
-        parts = np.ravel(X.to_delayed()).tolist()
-        futures = client.compute(parts)
-        _wait(futures, client, deadline)
-        lengths = client.gather(client.map(_length, futures, pure=False))
-        kept = [(f, n) for f, n in zip(futures, lengths, strict=True) if n]
-        if not kept:
-            raise ValueError("X has no rows: all of its blocks are empty.")
-        futures = [future for future, _ in kept]
-        held = client.who_has(futures)
-        load: dict[str, int] = {}
-        owners = []
-        for future, n_rows in kept:
-            owner = min(held[future.key], key=lambda a: (load.get(a, 0), a))
-            load[owner] = load.get(owner, 0) + n_rows
-            owners.append(owner)
-        return cls(futures, np.cumsum([0, *(n for _, n in kept)]), owners)
-
-
-def _length(block: Any) -> int:
-    return block.shape[0]
-
-
-def _with_known_rows(X: Any, name: str = "X") -> Any:
-    """The collection, of two axes and with rows that can be counted."""
-    if is_frame(X):
-        return X
-    if np.isnan(X.shape[0]):
-        raise ValueError(
-            f"{name} is a Dask array of unknown chunk sizes, {X.chunks}. Call "
-            f"{name}.compute_chunk_sizes() first."
-        )
-    if X.ndim != 2:
-        raise ValueError(
-            f"{name} must have two axes to be fitted on a cluster; got the shape "
-            f"{X.shape}. Lay samples out flat and pass sample_shape."
-        )
-    return X
-
-
-def _is_like(y: Any, X: Any) -> bool:
-    """Whether y has rows like those of X."""
-    width = len(X.columns) if is_frame(X) else X.shape[1]
-    if is_frame(y):
-        return len(y.columns) == width
-    return getattr(y, "ndim", 1) == 2 and y.shape[1] == width
-
-
-def _check_lengths(rows: _Placed, clean: _Placed) -> None:
-    if not np.array_equal(rows.starts, clean.starts):
-        raise ValueError(
-            "y, the clean rows, must have blocks of the same rows as X; X has blocks "
-            f"that begin at {rows.starts[:5]} and y at {clean.starts[:5]} and so on. "
-            "Use y.rechunk(X.chunks)."
-        )
-
-
-def _in_memory(values: Any, client: distributed.Client) -> Any:
-    """One value or a few for each row, as an array."""
-    if not is_collection(values):
-        return values
-    return client.compute(values).result()
-
-
-# Workers
-
-
-def _check_workers(client: distributed.Client) -> None:
-    if not client.scheduler_info(n_workers=-1)["workers"]:
-        raise LostProcessError(
-            f"The cluster of {client} has no workers. Add some, with cluster.scale(2) "
-            "for example, and wait for them: client.wait_for_workers(1)."
-        )
-
-
-def _wait(futures: list, client: distributed.Client, deadline: float) -> None:
-    """Wait for data; raise what went wrong, and where no worker is left."""
-    alone_since = None
-    while True:
-        with suppress(TimeoutError, distributed.TimeoutError):
-            distributed.wait(futures, timeout=_LOOK)
-            break
-        if client.scheduler_info(n_workers=-1)["workers"]:
-            alone_since = None
-            continue
-        alone_since = alone_since or time.monotonic()
-        if time.monotonic() - alone_since > deadline:
-            _check_workers(client)
-    for future in futures:
-        if future.status != "finished":
-            future.result()
 
 
 @contextmanager
@@ -235,7 +117,7 @@ def _locked(addresses: list[str], client, deadline: float) -> Iterator[None]:
 class _Job:
     """The tasks of one fit, as the client sees them."""
 
-    def __init__(self, estimator, rows: _Placed, clean, others, client, deadline):
+    def __init__(self, estimator, rows: PlacedRows, clean, others, client, deadline):
         self.estimator = estimator
         self.rows, self.clean, self.others = rows, clean, others
         self.client, self.deadline = client, deadline
@@ -267,23 +149,23 @@ class _Job:
     def _begun(self) -> list:
         first = self.addresses[0]
         place = self.client.submit(
-            _serve, self.token, first, workers=[first], pure=False, retries=0
+            serve, self.token, first, workers=[first], pure=False, retries=0
         )
         try:
-            host, port = place.result(timeout=_STARTS * self.deadline)
+            host, port = place.result(timeout=STARTS * self.deadline)
         except (TimeoutError, distributed.TimeoutError):
             place.cancel()
             raise LostProcessError(
                 f"Worker {first} has had no free thread for "
-                f"{_STARTS * self.deadline:g} s. Fit when its tasks are done."
+                f"{STARTS * self.deadline:g} s. Fit when its tasks are done."
             ) from None
         shared = self.client.scatter(
             [self.estimator, self.others], hash=False, workers=[first]
         )
         return [
             self.client.submit(
-                _fit_here,
-                _Task(
+                fit_here,
+                Task(
                     self.token,
                     host,
                     port,
@@ -313,7 +195,7 @@ class _Job:
             if owner == address
         ]
 
-    def _parts(self, placed: _Placed | None, address: str) -> list | None:
+    def _parts(self, placed: PlacedRows | None, address: str) -> list | None:
         if placed is None:
             return None
         owned = zip(placed.futures, self.rows.owners, strict=True)
@@ -332,7 +214,7 @@ class _Job:
         with suppress(Exception):
             alive = self.client.scheduler_info(n_workers=-1)["workers"]
             workers = [a for a in self.addresses if a in alive]
-            self.client.run(_interrupt, self.token, message, workers=workers)
+            self.client.run(interrupt, self.token, message, workers=workers)
 
     def _failures(self, futures: list) -> dict[str, BaseException | None]:
         failures: dict[str, BaseException | None] = {}
@@ -361,78 +243,3 @@ class _Job:
         raise LostProcessError(
             messages[0] if messages else "The tasks of the fit were cancelled."
         )
-
-
-# On the workers
-
-
-class _Task(NamedTuple):
-    token: str
-    host: str
-    port: int
-    rank: int
-    addresses: list[str]
-    n_rows: int
-    stretches: list[tuple[int, int]]
-    deadline: float
-
-
-def _host_of(address: str) -> str:
-    parsed = urlparse(address)
-    is_inside = parsed.scheme == "inproc" or not parsed.hostname
-    return "127.0.0.1" if is_inside else str(parsed.hostname)
-
-
-def _serve(token: str, address: str) -> tuple[str, int]:
-    """Serve the store of a fit from this worker."""
-    host = _host_of(address)
-    _SERVED.clear()
-    _SERVED[token] = served_store(host)
-    return host, _SERVED[token].port
-
-
-def _interrupt(token: str, message: str) -> None:
-    for key, group in [*_GROUPS.items()]:
-        if key.startswith(token):
-            group.interrupt(message)
-
-
-def _fit_here(task: _Task, estimator, others, parts: list, clean: list | None):
-    """One task: the part of a fit that the rows of this worker have."""
-    address, here = task.addresses[task.rank], distributed.get_worker().address
-    if here != address:
-        raise LostProcessError(
-            f"The rows of worker {address} were moved to {here}: the worker is gone."
-        )
-    group = ProcessGroup(
-        task.host,
-        task.port,
-        task.rank,
-        len(task.addresses),
-        name=f"worker {address}",
-        own_host=_host_of(address),
-        deadline=task.deadline,
-        start=_STARTS * task.deadline,
-    )
-    key = f"{task.token} {address}"
-    _GROUPS[key] = group
-    own = np.concatenate([np.arange(*stretch) for stretch in task.stretches])
-    try:
-        with group, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            local_y = None if clean is None else JoinedRows(clean, "y")
-            fitted = fit_rank(
-                estimator,
-                JoinedRows(parts),
-                own,
-                task.n_rows,
-                group,
-                **others,
-                local_y=local_y,
-            )
-        if task.rank:
-            return None
-        return fitted, [(str(each.message), each.category) for each in caught]
-    finally:
-        del _GROUPS[key]
-        _SERVED.pop(task.token, None)

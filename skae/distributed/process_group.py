@@ -34,6 +34,8 @@ _SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.1
 # Wait for the reason of a broken connection so many signs of life.
 _GRACE = 3
 _TAG = 0
+# The only way to say by which address others reach this process.
+_OPTIONS = "_Options"
 
 
 class LostProcessError(RuntimeError):
@@ -88,6 +90,7 @@ class ProcessGroup(Group):
         self._pause = min(_LONGEST_PAUSE, deadline / _SIGNS)
         self._ending = threading.Event()
         self._interruption: str | None = None
+        self._store: Any = None
         self._processes: ProcessGroupGloo | None = None
 
     # Beginning and end
@@ -105,15 +108,9 @@ class ProcessGroup(Group):
             self._meet(arriving=True)
             for each in range(self.size):
                 self._names[each] = self._store.get(f"name/{each}").decode()
-            options = ProcessGroupGloo._Options()
-            options._timeout = timedelta(seconds=self.deadline)
-            options._devices = [
-                ProcessGroupGloo.create_device(hostname=own_host)
-                if own_host
-                else ProcessGroupGloo.create_default_device()
-            ]
-            store = PrefixStore("gloo", self._store)
-            self._processes = ProcessGroupGloo(store, self.rank, self.size, options)
+            store, own = PrefixStore("gloo", self._store), (self.rank, self.size)
+            options = _options(own_host, self.deadline)
+            self._processes = ProcessGroupGloo(store, *own, options)
             self._meet()
         except BaseException as error:
             self._leave(error)
@@ -132,8 +129,8 @@ class ProcessGroup(Group):
             self._tell(error)
         elif error is None:
             with suppress(RuntimeError):
-                # The store is served until all are done.
-                self._meet()
+                # The first serves the store until all are done.
+                self._meet(waits=self.rank == 0)
         self._ending.set()
         # Closes the connections, at which the others notice.
         self._processes = None
@@ -162,6 +159,8 @@ class ProcessGroup(Group):
 
     def _tell(self, error: BaseException) -> None:
         """Say in the store why this process ends."""
+        if self._store is None:
+            return
         with suppress(RuntimeError):
             message = f"{error}"
             if not isinstance(error, LostProcessError):
@@ -195,7 +194,7 @@ class ProcessGroup(Group):
                 silent.append(rank)
         return silent
 
-    def _meet(self, *, arriving: bool = False) -> None:
+    def _meet(self, *, arriving: bool = False, waits: bool = True) -> None:
         """Wait for all, as long as they show signs of life."""
         self._n_meetings += 1
         key, begun = f"meeting/{self._n_meetings}", time.monotonic()
@@ -203,7 +202,7 @@ class ProcessGroup(Group):
         try:
             self._store.set(f"{key}/{self.rank}", "")
             n_here = self._store.add(key, 1)
-            while n_here < self.size:
+            while waits and n_here < self.size:
                 time.sleep(look)
                 look = min(2 * look, _LONGEST_LOOK)
                 n_here = self._store.add(key, 0)
@@ -316,6 +315,9 @@ class ProcessGroup(Group):
             result, error = None, raised
         for rank, failure in enumerate(self.gather(_portable(error))):
             if failure is not None:
+                with suppress(LostProcessError):
+                    # Nobody leaves before all have read it.
+                    self._meet()
                 # The same in all, with its own traceback where it comes from.
                 raise error if error is not None and rank == self.rank else failure
         return result  # type: ignore[return-value]
@@ -332,6 +334,19 @@ class ProcessGroup(Group):
         sent = torch.empty(int(length), dtype=torch.uint8, device="cpu")
         self._joint(lambda processes: processes.recv([sent], rank, _TAG))
         return _unpacked(sent)
+
+
+def _options(own_host: str | None, deadline: float) -> Any:
+    """Of a group that gives up after the deadline, from this address if any."""
+    make = ProcessGroupGloo
+    device = make.create_device(hostname=own_host) if own_host else None
+    options = getattr(make, _OPTIONS)()
+    for name, value in (
+        ("_timeout", timedelta(seconds=deadline)),
+        ("_devices", [device or make.create_default_device()]),
+    ):
+        setattr(options, name, value)
+    return options
 
 
 def _packed(value: Any) -> Tensor:

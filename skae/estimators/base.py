@@ -91,7 +91,6 @@ default="gaussian"
         "gaussian", choice(*LIKELIHOODS), HasMethods(["nll", "mean"])
     )
 
-    # Every process of a group can fit its part of the rows.
     spreads_rows = True
 
     @fits_on_cluster

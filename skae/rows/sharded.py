@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from skae.rows.group import Group
 from skae.rows.sources import RowSource
@@ -35,8 +36,8 @@ class JoinedRows(RowSource):
         columns = getattr(parts[0], "columns", None)
         is_text = columns is not None and all(isinstance(c, str) for c in columns)
         dtypes = [
-            np.result_type(*part.dtypes) if hasattr(part, "columns") else part.dtype
-            for part in parts
+            each.dtype if columns is None else np.result_type(*each.dtypes)
+            for each in parts
         ]
         super().__init__(
             (int(self._ends[-1]), parts[0].shape[1]),
@@ -57,11 +58,9 @@ class JoinedRows(RowSource):
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def _cut(part: Any, start: int, stop: int) -> np.ndarray:
-    if hasattr(part, "iloc"):
-        return part.iloc[start:stop].to_numpy()
-    block = part[start:stop]
-    return block.toarray() if hasattr(block, "toarray") else np.asarray(block)
+def _cut(block: Any, start: int, stop: int) -> np.ndarray:
+    cut = getattr(block, "iloc", block)[start:stop]
+    return cut.toarray() if sparse.issparse(cut) else np.asarray(cut)
 
 
 class RowsBetween(RowSource):

@@ -1,0 +1,221 @@
+"""Fits on a Dask cluster of three worker processes."""
+
+import os
+import signal
+import threading
+import time
+import uuid
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import skae.distributed
+from skae import AEOutlierDetector, AutoencoderTransformer, DenoisingAE
+from skae.callbacks import Checkpoint
+from skae.distributed import LostProcessError
+from skae.persistence import load, save
+from skae.state import container
+
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+da = pytest.importorskip("dask.array")
+dd = pytest.importorskip("dask.dataframe")
+
+N_ROWS, WIDTH = 2000, 8
+BRIEF = {"random_state": 0, "max_iter": 2}
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    "ignore:.*unclosed:ResourceWarning",
+    "ignore:Port .* is already in use",
+)
+
+
+def curved():
+    random = np.random.default_rng(0)
+    codes = random.normal(size=(N_ROWS, 3))
+    X = np.tanh(codes @ random.normal(size=(3, WIDTH)))
+    return (X + 0.1 * random.normal(size=X.shape)).astype(np.float32)
+
+
+X = curved()
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    # Workers are forked from a process that has imported torch.
+    forking = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with dask.config.set(forking):
+        distributed.utils.get_mp_context().set_forkserver_preload(["skae.distributed"])
+    with (
+        dask.config.set(forking),
+        distributed.LocalCluster(
+            n_workers=3,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            local_directory=tmp_path_factory.mktemp("workers"),
+        ) as cluster,
+        distributed.Client(cluster, timeout=30) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def in_time():
+    """No test may wait for ever."""
+
+    def over(*_):
+        raise TimeoutError("the test did not end")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(90)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def on_workers(client, blocks, workers):
+    """A Dask array of these blocks, on these workers in turn."""
+    addresses = sorted(client.scheduler_info()["workers"])
+    placed = [
+        client.scatter(block, workers=[addresses[workers[number % len(workers)]]])
+        for number, block in enumerate(blocks)
+    ]
+    parts = [
+        da.from_delayed(future, block.shape, block.dtype)
+        for future, block in zip(placed, blocks, strict=True)
+    ]
+    return da.concatenate(parts)
+
+
+def test_an_ordinary_estimator_comes_back(client, tmp_path):
+    estimator = AutoencoderTransformer(3, **BRIEF)
+    # Unequal blocks, columns in two chunks, and a worker without rows.
+    blocks = [X[:100], X[100:1300], X[1300:]]
+    collection = on_workers(client, blocks, [0, 1]).rechunk({1: 5})
+    assert estimator.fit(collection) is estimator
+    assert estimator.random_state == 0
+    alone = AutoencoderTransformer(3, **BRIEF).fit(X)
+    error, own = (np.mean((e.reconstruct(X) - X) ** 2) for e in (estimator, alone))
+    assert error < 1.2 * own
+    save(estimator, tmp_path / "model")
+    again = load(tmp_path / "model")
+    np.testing.assert_array_equal(again.transform(X), estimator.transform(X))
+
+
+def test_frames_weights_and_clean_rows(client):
+    columns = [f"c{number}" for number in range(WIDTH)]
+    frame = dd.from_pandas(pd.DataFrame(X, columns=columns), npartitions=4)
+    weight = np.r_[np.zeros(50), np.ones(N_ROWS - 50)]
+    estimator = DenoisingAE(4, **BRIEF)
+    estimator.fit(frame, frame, sample_weight=weight)
+    assert [*estimator.feature_names_in_] == columns
+    np.testing.assert_allclose(estimator.mean_, X[50:].mean(0), rtol=1e-5)
+
+
+def test_the_same_blocks_on_the_same_workers_give_the_same_bits(client):
+    collection = on_workers(client, [X[:900], X[900:]], [0, 1])
+    first, second = (
+        AutoencoderTransformer(3, **BRIEF).fit(collection).transform(X)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
+
+
+def test_estimators_of_one_process_read_the_collection(client):
+    collection = da.from_array(X, chunks=(700, WIDTH))
+    detector = AEOutlierDetector(random_state=0, max_iter=1)
+    skae.distributed.fit(detector, collection, client=client)
+    own = AEOutlierDetector(random_state=0, max_iter=1).fit(X)
+    np.testing.assert_array_equal(detector.score_samples(X), own.score_samples(X))
+
+
+def test_what_is_wrong_with_the_rows_is_said_by_fit(client):
+    collection = da.from_array(X, chunks=(700, WIDTH))
+    estimator = AutoencoderTransformer(3, **BRIEF)
+    with pytest.raises(ValueError, match=r"compute_chunk_sizes\(\)"):
+        estimator.fit(collection[collection[:, 0] > 0])
+    bad = X.copy()
+    bad[1500, 2] = np.nan
+    with pytest.raises(ValueError, match=r"X\[1500, 2\] is nan"):
+        estimator.fit(da.from_array(bad, chunks=(700, WIDTH)))
+    with pytest.raises(ValueError, match="blocks of the same rows"):
+        DenoisingAE(3).fit(collection, collection.rechunk((500, WIDTH)))
+    with pytest.raises(TypeError, match="client is for Dask collections"):
+        skae.distributed.fit(estimator, X, client=client)
+    assert not hasattr(estimator, "net_")
+
+
+def test_a_cluster_without_workers_is_an_error():
+    with (
+        distributed.LocalCluster(
+            n_workers=0, dashboard_address=None, processes=False
+        ) as cluster,
+        distributed.Client(cluster) as client,
+        pytest.raises(LostProcessError, match="has no workers"),
+    ):
+        collection = da.from_array(X, chunks=(700, WIDTH))
+        skae.distributed.fit(AutoencoderTransformer(3), collection, client=client)
+
+
+def test_a_second_fit_on_the_same_workers_waits_or_says_so(client):
+    collection = on_workers(client, [X[:900], X[900:]], [0, 1])
+    address = sorted(client.scheduler_info()["workers"])[0]
+    lock = distributed.Lock(f"skae-fit-{address}")
+    assert lock.acquire(timeout=5)
+    options = {"client": client, "deadline": 0.5}
+    try:
+        with pytest.raises(LostProcessError, match="Another fit has been running"):
+            skae.distributed.fit(AutoencoderTransformer(3), collection, **options)
+    finally:
+        lock.release()
+    results = []
+
+    def fit():
+        estimator = AutoencoderTransformer(3, **BRIEF)
+        results.append(skae.distributed.fit(estimator, collection, client=client))
+
+    both = [threading.Thread(target=fit) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join(60)
+    codes = [estimator.transform(X) for estimator in results]
+    np.testing.assert_array_equal(*codes)
+
+
+def test_a_worker_that_dies_is_named_and_the_next_fit_goes_on(client, tmp_path):
+    collection = da.from_array(X, chunks=(400, WIDTH))
+    path = tmp_path / f"{uuid.uuid4().hex}.checkpoint"
+    estimator = AutoencoderTransformer(
+        3,
+        random_state=0,
+        max_iter=150,
+        n_iter_no_change=np.inf,
+        callbacks=[Checkpoint(path, every=0.2)],
+    )
+    pids = client.run(os.getpid)
+    victim = sorted(pids)[-1]
+
+    def kill():
+        while not path.exists() or time.time() - os.stat(path).st_ctime > 60:
+            time.sleep(0.05)
+        time.sleep(1)
+        os.kill(pids[victim], signal.SIGKILL)
+
+    killing = threading.Thread(target=kill, daemon=True)
+    killing.start()
+    begun = time.monotonic()
+    with pytest.raises(LostProcessError, match=victim):
+        estimator.fit(collection)
+    killing.join(30)
+    assert time.monotonic() - begun < 60
+    assert not hasattr(estimator, "net_")
+    tree, _ = container.read(path)
+    reached = [row["row"]["train_loss"] for row in tree["current"]["history"][:-1]]
+    assert reached
+    estimator.fit(collection)
+    np.testing.assert_array_equal(estimator.loss_curve_[: len(reached)], reached)
+    assert len(estimator.loss_curve_) > len(reached)
+    assert not path.exists()
