@@ -87,7 +87,7 @@ class Cluster:
             n_workers=n_workers,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=folder,
             memory_limit="4GiB",
             silence_logs=logging.CRITICAL,
@@ -196,7 +196,8 @@ def killed(path, n_rows, held_out, folder, usual):
             waited, message = np.nan, "the fit ended before the kill"
         timer.cancel()
         X = cluster.rows(path, n_rows, 2)
-        took, fitted = seconds(new_transformer(callbacks=callbacks).fit, X)
+        again = new_transformer(callbacks=callbacks)
+        took, fitted = seconds(again.fit, X)
     return {
         "seconds until the error": waited,
         "within the deadline": waited <= DEADLINE,

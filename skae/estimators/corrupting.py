@@ -8,11 +8,13 @@ import torch
 from scipy.sparse import issparse
 from sklearn.utils import check_random_state
 
+from skae.estimators.parameters import estimator
 from skae.rows.tensors import as_double
 
 __all__ = ["Corrupting"]
 
 
+@estimator
 class Corrupting:
     """The noise that an autoencoder learned to remove."""
 

@@ -68,14 +68,17 @@ _IN_MEMORY = {
 def on_collections(cls):
     """Class decorator: the public methods of a class take Dask collections."""
     for name, method in list(vars(cls).items()):
-        if inspect.isfunction(method):
-            if name in _BY_ROW:
-                setattr(cls, name, _for_collections(method, _lazy))
-            elif name in _OF_ALL_ROWS:
-                setattr(cls, name, _for_collections(method, _refused))
-            elif name == "score":
-                setattr(cls, name, _for_collections(method, partial(_scored, method)))
+        is_public = name in _BY_ROW or name in _OF_ALL_ROWS or name == "score"
+        if is_public and inspect.isfunction(method):
+            setattr(cls, name, _for_collections(method, _answer(name, method)))
     return cls
+
+
+def _answer(name, method):
+    """What is done with collections that a method of this name gets."""
+    if name == "score":
+        return partial(_scored, method)
+    return _lazy if name in _BY_ROW else _refused
 
 
 def in_memory(values):
@@ -95,6 +98,7 @@ def _for_collections(method, answer):
             return answer(self, method.__name__, passed)
         return method(self, *args, **kwargs)
 
+    method_of_rows.takes_collections = True
     return method_of_rows
 
 
@@ -224,7 +228,8 @@ class _Work:
         except Exception as error:
             place = self._place(block, number)
             if type(error) is ValueError:
-                raise ValueError(f"{place} {error}") from error
+                text = self._in_rows_of_all(str(error), block, number)
+                raise ValueError(f"{place} {text}") from error
             error.add_note(place)
             raise
         made = self._presented(made if self.part is None else made[self.part], block)
@@ -255,6 +260,14 @@ class _Work:
         if hasattr(made, "iloc") and not hasattr(block, "iloc"):
             return made.to_numpy()
         return made
+
+    def _in_rows_of_all(self, text, block, number) -> str:
+        """A message whose number of a row of the block is that of the collection."""
+        first, start = _first_unusual(block), self.starts and self.starts[number]
+        if first is None or start is None:
+            return text
+        name = self.rows
+        return text.replace(f"{name}[{first}, ", f"{name}[{start + first}, ")
 
     def _place(self, block, number) -> str:
         """Where a block is, and the first row there that has no finite numbers."""

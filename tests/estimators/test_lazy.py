@@ -11,6 +11,7 @@ from sklearn import config_context
 from sklearn.pipeline import make_pipeline
 
 import skae
+from skae.estimators import estimator_classes
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -266,12 +267,21 @@ def test_calls_touch_no_data_and_refuse_what_does_not_fit():
         estimator.transform(FRAMES.assign(x3="text"))
 
 
+@pytest.mark.parametrize("estimator", estimator_classes())
+def test_public_methods_of_every_class_take_collections(estimator):
+    names = {*METHODS, "inverse_transform", "corrupt", "augment", "drift", "score"}
+    methods = [getattr(estimator, name) for name in names if hasattr(estimator, name)]
+    assert all(hasattr(method, "takes_collections") for method in methods)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_errors_name_the_row_of_the_collection(value):
     rows = X.copy()
     rows[77, 3] = value
     lazy = fitted("table").transform(da.from_array(rows, chunks=(30, 16)))
     with pytest.raises(ValueError, match="In row 77 of X: Input X contains"):
+        lazy.compute()
+    with pytest.raises(ValueError, match=r"(?s)In row 77.*X\[77, 3\] is"):
         lazy.compute()
     frame = dd.from_pandas(FRAME.assign(x2=rows[:, 3]), npartitions=3)
     with pytest.raises(ValueError, match="row 17 of block 2 of X, index 159: Input X"):
