@@ -47,9 +47,10 @@ def test_the_caller_takes_part():
 def test_threads_stay_for_the_next_call():
     together(met())
     n_alive = threading.active_count()
-    for _ in range(5):
+    for _ in range(20):
         together(met())
-    assert threading.active_count() == n_alive
+    # One that is on its way back may be missed.
+    assert threading.active_count() <= n_alive + 2
 
 
 def test_no_more_threads_than_the_caller_may_use_or_processors(monkeypatch):
