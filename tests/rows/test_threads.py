@@ -148,7 +148,10 @@ def test_a_forked_process_has_threads_of_its_own():
     together(met())
     child = os.fork()
     if not child:
-        is_well = len(set(together(met()))) == 3
-        os._exit(0 if is_well else 1)
+        is_well = False
+        try:
+            is_well = len(set(together(met()))) == 3
+        finally:
+            os._exit(0 if is_well else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
