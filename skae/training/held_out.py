@@ -1,13 +1,16 @@
 """Judges of a model: rows held out, or folds whose members train together."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from skae.parts.base import are_rowwise
 from skae.parts.guard import Guard, guard_from, widest_guard
+from skae.rows.threads import together
 
 __all__ = ["Folds", "HoldOut", "Judge"]
 
@@ -201,14 +204,18 @@ class Folds(Judge):
 @torch.no_grad()
 def _losses(model: Any, x: Tensor, *others: Tensor | None) -> Tensor:
     """Objective of each row of a `Batch`, computed in parts."""
-    generator = _generator(x)
-    starts = range(0, len(x), _PART)
-    parts = [
-        [None if t is None else t[start : start + _PART] for t in (x, *others)]
-        for start in starts
+    calls = [
+        partial(
+            model,
+            *(None if t is None else t[start : start + _PART] for t in (x, *others)),
+            generator=_generator(x, number),
+        )
+        for number, start in enumerate(range(0, len(x), _PART))
     ]
-    return torch.cat([model(*part, generator=generator) for part in parts])
+    if x.device.type == "cpu" and are_rowwise(model):
+        return torch.cat(together(calls))
+    return torch.cat([call() for call in calls])
 
 
-def _generator(x: Tensor) -> Generator:
-    return Generator(x.device).manual_seed(0)
+def _generator(x: Tensor, seed: int = 0) -> Generator:
+    return Generator(x.device).manual_seed(seed)

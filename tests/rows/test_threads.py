@@ -47,9 +47,10 @@ def test_the_caller_takes_part():
 def test_threads_stay_for_the_next_call():
     together(met())
     n_alive = threading.active_count()
-    for _ in range(5):
+    for _ in range(20):
         together(met())
-    assert threading.active_count() == n_alive
+    # One that is on its way back may be missed.
+    assert threading.active_count() <= n_alive + 2
 
 
 def test_no_more_threads_than_the_caller_may_use_or_processors(monkeypatch):
@@ -147,7 +148,10 @@ def test_a_forked_process_has_threads_of_its_own():
     together(met())
     child = os.fork()
     if not child:
-        is_well = len(set(together(met()))) == 3
-        os._exit(0 if is_well else 1)
+        is_well = False
+        try:
+            is_well = len(set(together(met()))) == 3
+        finally:
+            os._exit(0 if is_well else 1)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
