@@ -39,17 +39,20 @@ MODELS = {
     "DenoisingAE": (skae.DenoisingAE(3, max_iter=6), X),
     "VariationalAE": (skae.VariationalAE(3, kl_warmup=0.5, max_iter=8), X),
     "ConditionalVAE": (skae.ConditionalVAE(3, max_iter=8), X, Y),
-    "ConvAE": (skae.ConvAE(3, channels=(4,), max_iter=4), IMAGES),
-    "GAN": (skae.GAN(3, replay=0.5, max_iter=12), X),
+    "ConvAE": (skae.ConvAE(3, channels=(2,), batch_size=32, max_iter=5), IMAGES[:120]),
+    "GAN": (skae.GAN(3, replay=0.5, batch_size=32, max_iter=8), X[:80]),
     "convolutional GAN": (
-        skae.GAN(3, architecture="conv", channels=(4,), batch_size=32, max_iter=5),
-        IMAGES,
+        skae.GAN(3, architecture="conv", channels=(2,), batch_size=16, max_iter=8),
+        IMAGES[:64],
     ),
-    "AdversarialAE": (skae.AdversarialAE(2, prior="mixture", max_iter=12), X),
+    "AdversarialAE": (
+        skae.AdversarialAE(2, prior="mixture", batch_size=32, max_iter=8),
+        X[:80],
+    ),
     "StackedAEClassifier": (
-        skae.StackedAEClassifier((8, 6), pretrain_max_iter=3, max_iter=4),
-        X,
-        FEW,
+        skae.StackedAEClassifier((6,), pretrain_max_iter=3, max_iter=4),
+        X[:200],
+        FEW[:200],
     ),
 }
 
