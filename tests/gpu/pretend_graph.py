@@ -128,7 +128,10 @@ class Graph:
 
     def enter(self, schema, args, kwargs, own):
         """Before an operation: memory that it uses, and what it overwrites."""
-        for tensor, _ in own:
+        for tensor, alias in own:
+            if tensor._is_zerotensor():  # Autograd's, without memory of their own.
+                self.keep(alias)
+                continue
             storage = tensor.untyped_storage()
             pointer, n_bytes = storage.data_ptr(), storage.nbytes()
             is_inside = any(low <= pointer < high for low, high, _ in self.inside)
