@@ -300,7 +300,6 @@ class FlatAdamW:
             together([partial(self._move, numbers, part) for part in self._parts])
         self.step_count += 1
 
-    @torch.no_grad()
     def _move(self, numbers: "UpdateNumbers", part: "_Part") -> None:
         before = None if part.shares is None else part.data.clone()
         if self.weight_decay:

@@ -34,22 +34,26 @@ IMAGES = X.reshape(-1, 8, 8)
 FEW = np.where(np.arange(len(Y)) < 50, Y, -1)
 MODELS = {
     "alone": (skae.AutoencoderTransformer(3, batch_size=64, max_iter=2), MANY),
-    "folds": (skae.AutoencoderTransformer(3, batch_size=64, max_iter=6), X),
-    "weights": (skae.AutoencoderTransformer(3, alpha=0.1, max_iter=12), X),
-    "DenoisingAE": (skae.DenoisingAE(3, max_iter=6), X),
-    "VariationalAE": (skae.VariationalAE(3, kl_warmup=0.5, max_iter=8), X),
-    "ConditionalVAE": (skae.ConditionalVAE(3, max_iter=8), X, Y),
-    "ConvAE": (skae.ConvAE(3, channels=(4,), max_iter=4), IMAGES),
-    "GAN": (skae.GAN(3, replay=0.5, max_iter=12), X),
-    "convolutional GAN": (
-        skae.GAN(3, architecture="conv", channels=(4,), batch_size=32, max_iter=5),
-        IMAGES,
-    ),
-    "AdversarialAE": (skae.AdversarialAE(2, prior="mixture", max_iter=12), X),
-    "StackedAEClassifier": (
-        skae.StackedAEClassifier((8, 6), pretrain_max_iter=3, max_iter=4),
+    "folds": (skae.AutoencoderTransformer(3, alpha=0.1, batch_size=64, max_iter=4), X),
+    "DenoisingAE": (skae.DenoisingAE(3, batch_size=64, max_iter=4), X),
+    "VariationalAE": (
+        skae.VariationalAE(3, kl_warmup=0.5, batch_size=64, max_iter=4),
         X,
-        FEW,
+    ),
+    "ConvAE": (skae.ConvAE(3, channels=(2,), batch_size=32, max_iter=5), IMAGES[:120]),
+    "GAN": (skae.GAN(3, replay=0.5, batch_size=32, max_iter=8), X[:80]),
+    "convolutional GAN": (
+        skae.GAN(3, architecture="conv", channels=(2,), batch_size=16, max_iter=8),
+        IMAGES[:64],
+    ),
+    "AdversarialAE": (
+        skae.AdversarialAE(2, prior="mixture", batch_size=32, max_iter=8),
+        X[:80],
+    ),
+    "StackedAEClassifier": (
+        skae.StackedAEClassifier((6,), pretrain_max_iter=3, max_iter=4),
+        X[:200],
+        FEW[:200],
     ),
 }
 
@@ -143,7 +147,7 @@ def test_each_shape_of_batches_has_a_graph(trainings, monkeypatch):
 
 
 def test_shapes_without_end_get_few_graphs():
-    sizes = [size for size in range(3, 15) for _ in range(8)]
+    sizes = [size for size in range(3, 13) for _ in range(5)]
     before = Graph.n_captures
     step = trained(sizes).step_
     assert step.reason is None
@@ -195,8 +199,8 @@ def test_what_callbacks_change_between_rounds_counts(trainings, monkeypatch):
     for least_steps in (8, np.inf):
         monkeypatch.setattr(captured, "_LEAST_STEPS", least_steps)
         penalty = Contraction(0.1)
-        trained([8] * 60, penalties=[penalty], callbacks=[Changing()])
-    assert trainings[0][0].n_replayed == 3 * 17
+        trained([8] * 45, penalties=[penalty], callbacks=[Changing()])
+    assert trainings[0][0].n_replayed == 3 * 12
     assert_same(*[[each] for each in trainings])
 
 

@@ -184,10 +184,16 @@ def _is_host_scalar(value):
     return isinstance(value, torch.Tensor) and not value.ndim and not _is_own(value)
 
 
+def _solid(value):
+    """Autograd's zeros have no memory."""
+    if isinstance(value, torch.Tensor) and value._is_zerotensor():
+        return torch.zeros(value.shape, dtype=value.dtype, device="cpu")
+    return value
+
+
 def _on_device(tensor):
     """A tensor of the device on the memory of one of the CPU."""
-    if tensor._is_zerotensor():  # Autograd's zeros have no memory.
-        tensor = torch.zeros(tensor.shape, dtype=tensor.dtype, device="cpu")
+    tensor = _solid(tensor)
     capsule = torch._C._to_dlpack(tensor.detach())
     _TensorHeader.from_address(_pointer(capsule, b"dltensor")).type = _EXTENSION
     return torch._C._from_dlpack(capsule)
@@ -274,7 +280,7 @@ def _run(operation, *args, **kwargs):
     pairs = [(tensor, alias) for tensor, alias, _ in own.values()]
     if graph is not None:
         graph.enter(operation._schema, args, kwargs, pairs)
-    result = kernel(*args, **kwargs)
+    result = _mapped(_solid, kernel(*args, **kwargs))
     for tensor, alias, shape in own.values():
         if alias.shape != shape:  # It came empty, for the kernel to resize.
             tensor.data = _on_device(alias)

@@ -37,7 +37,7 @@ class Memory:
     """
 
     def __init__(self, alias):
-        self.pointer = alias.untyped_storage().data_ptr()
+        self.pointer = _start(alias.untyped_storage())
         self.n_bytes = alias.untyped_storage().nbytes()
         self.layout = alias.shape, alias.stride(), alias.storage_offset()
         self.dtype = alias.dtype
@@ -128,9 +128,12 @@ class Graph:
 
     def enter(self, schema, args, kwargs, own):
         """Before an operation: memory that it uses, and what it overwrites."""
-        for tensor, _ in own:
+        for tensor, alias in own:
+            if tensor._is_zerotensor():  # Autograd's, without memory of their own.
+                self.keep(alias)
+                continue
             storage = tensor.untyped_storage()
-            pointer, n_bytes = storage.data_ptr(), storage.nbytes()
+            pointer, n_bytes = _start(storage), storage.nbytes()
             is_inside = any(low <= pointer < high for low, high, _ in self.inside)
             if n_bytes and not is_inside and pointer not in self.views:
                 self.outside.setdefault(pointer, StorageWeakRef(storage))
@@ -150,7 +153,7 @@ class Graph:
     def leave(self, name, run, args, kwargs, own, result, is_free):
         """After an operation: record it with the places of what it made."""
         aliases = {id(alias) for _, alias in own}
-        bases = {alias.untyped_storage().data_ptr() for _, alias in own}
+        bases = {_start(alias.untyped_storage()) for _, alias in own}
 
         def memory(leaf):
             if not isinstance(leaf, torch.Tensor):
@@ -163,7 +166,7 @@ class Graph:
             is_tensor = isinstance(value, torch.Tensor)
             if not is_tensor or id(value) in aliases:
                 results.append(None)
-            elif value.untyped_storage().data_ptr() in bases:
+            elif _start(value.untyped_storage()) in bases:
                 self.views.add(value.data_ptr())
                 results.append(None)
             else:
@@ -175,7 +178,7 @@ class Graph:
 
     def keep(self, value):
         """Memory that is the graph's."""
-        start = value.untyped_storage().data_ptr()
+        start = _start(value.untyped_storage())
         self.inside.append((start, start + value.untyped_storage().nbytes(), value))
 
 
@@ -208,6 +211,11 @@ def current_stream(device=None):
 
 def is_capturing():
     return active.graph is not None
+
+
+def _start(storage):
+    """Where memory begins; that of an empty tensor nowhere."""
+    return storage.data_ptr() if storage.nbytes() else 0
 
 
 def _tensor(leaf):
