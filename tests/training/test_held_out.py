@@ -219,3 +219,18 @@ class TestChooseDeparture:
             model.codec.codec.decoder_biases[-1] += off
         choice = choose_departure(model, judge)
         assert choice.shrinkage == 1
+
+
+def test_rounds_are_judged_with_a_guard_that_follows_the_codes():
+    x = normal(N, D)
+    model = autoencoder(anchor())
+    judge = HoldOut(x[:50], training_x=x[50:])
+    judge.record_start(model)
+    with torch.no_grad():
+        # Codes grow tenfold, and come back as they were.
+        model.codec.encoder_path *= 10
+        model.codec.decoder_path /= 10
+    stale = judge(model)
+    loss = judge.in_training(model)
+    assert loss == pytest.approx(judge.mean(judge.start_loss), rel=1e-4)
+    assert stale > 2 * loss
