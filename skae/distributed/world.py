@@ -56,7 +56,7 @@ def fit_in_world(
     X, y, sample_weight
         All rows, in every process.
     spreads : bool
-        Whether the rows are spread; else the first process fits alone.
+        Whether the rows are spread; else the first fits alone.
     deadline : float
         Seconds without a sign of life after which a process counts as lost.
     """
