@@ -1,10 +1,11 @@
 """What is a GPU worth?
 
-Four tables, each on the device and on one thread of the CPU: microseconds a training
-step beside a bare PyTorch loop on the same device, with the work by which
-``device="auto"`` decides; fits and uses of whole estimators and whether both devices
-agree; the outlier detector beside IsolationForest; rows that stay on the device, and
-what the first fit of a process costs. Contenders of a line take turns in one run.
+Four tables, each on the device and on one thread of the CPU: steps a second, replayed
+from a graph and launched one by one, beside a bare PyTorch loop on the same device and
+on two threads of the CPU, with the work by which ``device="auto"`` decides; fits and
+uses of whole estimators and whether both devices agree; the outlier detector beside
+IsolationForest; rows that stay on the device, and what the first fit of a process
+costs. Contenders of a line take turns in one run.
 
     python benchmarks/gpu.py                       # ten minutes on one card
     python benchmarks/gpu.py --device cpu --quick  # a rehearsal without one
@@ -15,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -64,6 +66,9 @@ def main():
             progress(name)
             figures[name] = [*rows]
             print_table(name.capitalize(), figures[name])
+            if name == "steps":
+                figures["crossover"] = crossover(figures[name], devices[0])
+                print_table("Crossover", figures["crossover"])
             if not options.quick:
                 save("gpu", **figures)
 
@@ -102,12 +107,16 @@ def steps(devices, *, quick: bool) -> Iterator[dict]:
         X = random.normal(size=(N_ROWS, widths[0])).astype(np.float32)
         for batch in (256,) if quick else BATCHES:
             for device in devices:
+                plain = bare(widths, X, batch, n_steps, device)
                 contenders = {
-                    "bare": bare(widths, X, batch, n_steps, device),
+                    "bare": plain,
                     "skae": ours(widths, X, batch, n_steps, device),
+                    "launched": launched(ours(widths, X, batch, n_steps, device)),
                     "autograd": ours(widths, X, batch, n_steps, device, autograd=True),
                     "10 members": ours(widths, X, batch, n_steps, device, members=10),
                 }
+                if device.type == "cpu":
+                    contenders["bare, 2 threads"] = on_two_threads(plain)
                 took = in_turns(contenders, device, n_turns)
                 work = 2 * batch * sum(a * b for a, b in pairwise(widths))
                 yield {
@@ -115,9 +124,48 @@ def steps(devices, *, quick: bool) -> Iterator[dict]:
                     "batch": batch,
                     "work": work,
                     "device": str(device),
-                    **{name: 1e6 * s / n_steps for name, s in took.items()},
-                    "bare / skae": took["bare"] / took["skae"],
+                    **{name: n_steps / s for name, s in took.items()},
+                    "skae / bare": took["bare"] / took["skae"],
+                    "skae / launched": took["launched"] / took["skae"],
                 }
+
+
+def launched(train: Callable[[], None]) -> Callable[[], None]:
+    """A training without graphs."""
+
+    def run():
+        with patch("skae.training.trainer.graphed", lambda step, *_: step):
+            train()
+
+    return run
+
+
+def on_two_threads(train: Callable[[], None]) -> Callable[[], None]:
+    def run():
+        before = torch.get_num_threads()
+        torch.set_num_threads(2)
+        try:
+            train()
+        finally:
+            torch.set_num_threads(before)
+
+    return run
+
+
+def crossover(rows: list[dict], device: Device) -> list[dict]:
+    """From which work on the device is faster than two threads, by all that is more."""
+    fastest = {
+        (row["network"], row["batch"]): max(row["skae"], row["bare, 2 threads"])
+        for row in rows
+        if row["device"] == "cpu"
+    }
+    least = None
+    for row in sorted(rows, key=lambda row: -row["work"]):
+        if row["device"] == str(device):
+            if row["skae"] < fastest[row["network"], row["batch"]]:
+                break
+            least = row["work"]
+    return [{"device": str(device), "multiplications a step": least}]
 
 
 def bare(widths, X, batch, n_steps, device) -> Callable[[], None]:

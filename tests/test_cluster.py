@@ -26,7 +26,7 @@ def client(tmp_path_factory):
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=tmp_path_factory.mktemp("workers"),
         ) as cluster,
         distributed.Client(cluster, timeout=30) as client,

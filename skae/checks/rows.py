@@ -206,7 +206,7 @@ def _first_refused(X, name, allow_nan) -> str:
             block = np.asarray(X[rows], dtype=np.float64)
             place = first_refused(block, rows.start, name, allow_nan)
             if place is not None:
-                return f"\nThe first is {place.partition(': ')[2]}"
+                return f"\nThe first one: {place.partition(': ')[2]}"
     except (TypeError, ValueError):
         pass
     return ""

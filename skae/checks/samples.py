@@ -9,8 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import _safe_indexing
 
-__all__ = ["Entries", "entries_of", "in_own_shape", "is_list_of_arrays"]
+from skae.rows.sources import RowSource
+
+__all__ = [
+    "Entries",
+    "entries_of",
+    "in_memory",
+    "in_own_shape",
+    "is_list_of_arrays",
+    "samples_at",
+    "some_samples",
+]
+
+# Bytes of rows that methods read into memory as a whole.
+_MOST_BYTES = 2**29
 
 
 def in_own_shape(X) -> bool:
@@ -86,3 +100,37 @@ def entries_of(X, like=None) -> Entries:
     dense = X.toarray() if sparse.issparse(X) else X
     dense = np.asarray(dense, dtype=np.float64)
     return Entries(dense.reshape(len(dense), -1), np.shape(form)[1:])
+
+
+def samples_at(X, numbers):
+    """The samples of these numbers, in memory."""
+    if isinstance(X, RowSource):
+        return X[np.asarray(numbers)]
+    return _safe_indexing(X, numbers)
+
+
+def some_samples(X, numbers):
+    """The samples of these sorted numbers; those of a source stay where they are."""
+    if isinstance(X, RowSource):
+        return X.selected(np.asarray(numbers))
+    return _safe_indexing(X, numbers)
+
+
+def in_memory(X, method: str):
+    """Samples for a method that has to hold all of them.
+
+    Raises
+    ------
+    ValueError
+        When those of a source take more than 512 MiB.
+    """
+    if not isinstance(X, RowSource):
+        return X
+    n_bytes = X.size * X.dtype.itemsize
+    if n_bytes > _MOST_BYTES:
+        raise ValueError(
+            f"{method} holds all rows in memory, up to {_MOST_BYTES / 2**30:g} GiB of "
+            f"them; X, of shape {X.shape} and dtype {X.dtype}, takes "
+            f"{n_bytes / 2**30:.3g} GiB. Pass part of the rows as an array."
+        )
+    return X[:]

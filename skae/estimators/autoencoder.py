@@ -83,9 +83,10 @@ default="relu"
 
     Notes
     -----
-    Computation is in float32, also for float64 input; linear models use float64. On the
-    CPU it takes one thread, since sums over several would depend on how many there are:
-    the result is the same bit for bit for every n_jobs of a surrounding search. For
+    Computation is in float32, also for float64 input; linear models use float64. Large
+    networks train on as many threads as torch has, on shards of a batch whose gradients
+    are added in a fixed order: the result is the same bit for bit for any number of
+    threads, as for every n_jobs of a surrounding search. For
     the equivalence of linear autoencoders and PCA see Baldi and Hornik (1989) and
     Kunin et al. (2019, arXiv 1901.08168).
 

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import issparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import _check_sample_weight, _num_samples
 
@@ -24,6 +22,7 @@ from skae.checks.rows import (
 )
 from skae.checks.weights import training_weights
 from skae.distributed import fits_on_cluster
+from skae.estimators.corrupting import Corrupting
 from skae.estimators.exported_autoencoder import ExportedAutoencoder
 from skae.estimators.parameters import (
     DecayParameters,
@@ -35,7 +34,7 @@ from skae.estimators.parameters import (
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.resolve import Parts, part_of
-from skae.parts.base import Likelihood
+from skae.parts.base import Likelihood, are_rowwise
 from skae.parts.likelihoods import LIKELIHOODS
 from skae.rows.devices import place_of_doubles
 from skae.rows.group import group_of
@@ -59,6 +58,7 @@ _PCA_ATTRIBUTES = (
 class BaseAutoencoder(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    Corrupting,
     ExportedAutoencoder,
     DecayParameters,
 ):
@@ -216,16 +216,22 @@ default="gaussian"
         self.net_.likelihood.check_rows(X)
         return X
 
-    def transform(self, X):
+    def transform(self, X, out=None):
         """Encode rows.
+
+        Parameters
+        ----------
+        out : array of shape (n_samples, n_components_), optional
+            Where the codes are written, block by block: an ndarray, a memory map, a
+            dataset of h5py or zarr, of dtype float32 or float64.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components_)
             Codes, in X's dtype; in X's units where the code has neither an activation
-            nor a prior.
+            nor a prior. With ``out``, that.
         """
-        return self._encoded(self._rows(X))
+        return self._into(out, self._rows(X), self._encoded)
 
     def inverse_transform(self, Z):
         """Decode codes.
@@ -262,50 +268,27 @@ default="gaussian"
         check_fitted(self)
         return code_rows(self, Z, self.n_components_)
 
-    def reconstruct(self, X):
+    def reconstruct(self, X, out=None):
         """Encode and decode rows.
+
+        Parameters
+        ----------
+        out : array of shape (n_samples, n_features), optional
+            Where flat rows are written, as in ``transform``.
 
         Returns
         -------
         X_hat : ndarray of shape (n_samples, n_features)
-            In X's units and dtype.
+            In X's units and dtype. With ``out``, that.
         """
-        return self._restored(self._reconstructed(self._rows(X)), X)
+        rows = self._rows(X)
+        if out is not None:
+            return self._into(out, rows, self._reconstructed, self.n_features_in_)
+        return self._restored(self._reconstructed(rows), X)
 
     def _reconstructed(self, rows, condition=None):
         """Reconstructions of validated rows."""
         return self._map_rows(rows, self._reconstruct, self.n_features_in_, condition)
-
-    def corrupt(self, X, random_state=None):
-        """Corrupt rows as in training; without a corruption they are returned as is.
-
-        Parameters
-        ----------
-        random_state : int, RandomState or None, default=None
-            None takes the estimator's own, so that an int there gives the same noise in
-            every call.
-
-        Returns
-        -------
-        X_tilde : ndarray of shape (n_samples, n_features)
-            In X's units and dtype.
-        """
-        rows = self._rows(X)
-        if self.net_.corruption.is_identity:
-            return self._restored(rows.toarray() if issparse(rows) else rows, X)
-        random = self.random_state if random_state is None else random_state
-        seed = check_random_state(random).randint(np.iinfo(np.int32).max)
-        generator = torch.Generator(self._device).manual_seed(seed)
-        center, scale = map(as_double, (self.units_.center, self.units_.scale))
-
-        def corrupted(x):
-            x_tilde = self.net_.corrupted(x, generator)
-            x_tilde = x_tilde.masked_fill(x.isnan(), torch.nan).cpu().double()
-            # Not `to_x`, which would take the noise off constant columns.
-            return x_tilde * scale + center
-
-        out = self._map_rows(rows, corrupted, self.n_features_in_, draws=True)
-        return self._restored(out, X)
 
     def score_samples(self, X):
         """Log-likelihood of each row given its code, up to a constant.
@@ -380,6 +363,11 @@ default="gaussian"
             return self.net_.code(x, *condition).cpu().double() * scale
 
         return self._map_rows(rows, encode, self.n_components_, condition, out=out)
+
+    @property
+    def _runs_on_threads(self) -> bool:
+        # Code of the user's may keep something between calls.
+        return are_rowwise(self.net_.codec, self.net_.likelihood)
 
     @property
     def _n_features_out(self):

@@ -11,6 +11,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length
 
 from skae.checks.labels import labels_of
+from skae.estimators.lazy import in_memory
 from skae.estimators.parameters import estimator
 
 __all__ = ["Classifying"]
@@ -66,7 +67,7 @@ class Classifying(ClassifierMixin):
         ValueError
             When no row has a label.
         """
-        predicted = self.predict(X)
+        predicted = in_memory(self.predict(X))
         y, missing = labels_of(y, self.classes_)
         check_consistent_length(predicted, y)
         if missing.all():

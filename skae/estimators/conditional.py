@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 from scipy.special import logsumexp
+from sklearn.utils.metadata_routing import UNUSED
 
 from skae.checks.conditions import Classes, context_of, encode_conditions, used_entries
 from skae.estimators.generative import Augmenting
 from skae.estimators.parameters import choice, estimator, parameter
-from skae.estimators.variational import Variational
+from skae.estimators.variational import Variational, check_mean_only
 from skae.exporting.conditions import (
     Joint,
     Marginal,
@@ -16,6 +17,7 @@ from skae.exporting.conditions import (
     Unconditioned,
     conditional,
 )
+from skae.rows.outputs import check_out
 
 __all__ = ["ConditionalVAE"]
 
@@ -79,7 +81,7 @@ default="relu"
     code_density: str = parameter("mixture")
 
     # Requested only on demand: without it transform does without y.
-    __metadata_request__transform = {"y": False}
+    __metadata_request__transform = {"y": False, "out": UNUSED}
 
     def fit(self, X, y, sample_weight=None):
         """Learn the distribution of X given y.
@@ -103,7 +105,7 @@ default="relu"
         """
         return super().partial_fit(X, y, sample_weight)
 
-    def transform(self, X, y=None, return_std=False):
+    def transform(self, X, y=None, return_std=False, out=None):
         """Encode rows.
 
         Parameters
@@ -112,6 +114,8 @@ default="relu"
             The condition of each row. None encodes them without, which is a little less
             exact.
         return_std : bool, default=False
+        out : array of shape (n_samples, n_components_), optional
+            Where the means are written, as in `AutoencoderTransformer.transform`.
 
         Returns
         -------
@@ -121,7 +125,11 @@ default="relu"
             Its standard deviation. Only if ``return_std``.
         """
         rows = self._rows(X)
-        return self._posterior(rows, self._condition(y, rows.shape[0]), return_std)
+        condition = self._condition(y, rows.shape[0])
+        if out is None:
+            return self._posterior(rows, condition, return_std)
+        check_mean_only(return_std)
+        return self._into(out, rows, self._encoded, condition=condition)
 
     def inverse_transform(self, Z, y=None):
         """Decode codes.
@@ -145,7 +153,7 @@ default="relu"
         condition = self._condition(y, len(Z), single=True)
         return self._decoded(Z, condition, dtype=self._dtype)
 
-    def reconstruct(self, X, y=None):
+    def reconstruct(self, X, y=None, out=None):
         """Encode and decode rows.
 
         Parameters
@@ -154,8 +162,13 @@ default="relu"
             None takes the likeliest class of each row.
         """
         rows = self._rows(X)
+        if out is not None:
+            check_out(out, (rows.shape[0], self.n_features_in_), rows)
         condition = self._condition_or_likeliest(y, rows)
-        return self._restored(self._reconstructed(rows, condition), X)
+        if out is None:
+            return self._restored(self._reconstructed(rows, condition), X)
+        width = self.n_features_in_
+        return self._into(out, rows, self._reconstructed, width, condition)
 
     def score_samples(self, X, y=None):
         """Bound of the log-likelihood of each row given y, or of the row alone.

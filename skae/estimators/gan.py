@@ -32,6 +32,7 @@ from skae.parts.critics import ConvCritic, DenseCritic
 from skae.parts.generators import ConvGenerator, DenseGenerator
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.isolation import isolated
+from skae.rows.readers import as_rows
 from skae.statistics.energy import energy_distance
 from skae.training.recording import recording_of
 
@@ -191,7 +192,7 @@ class GAN(Augmenting, Images, ExportedGAN):
         fitted = self if self.warm_start and hasattr(self, "net_") else None
         recording = recording_of(self, continues=fitted is not None)
         with unchanged_on_error(self), recording as own:
-            rows = self._flattened(X, reset=fitted is None)
+            rows = as_rows(self._flattened(X, reset=fitted is None))
             n_samples = _num_samples(rows)
             rows, weight = training_rows(
                 self, rows, sample_weight, reset=fitted is None
@@ -307,7 +308,7 @@ default=None
             kept = np.sort(random.permutation(n_rows)[:_MAX_SCORED])
             rows = rows[kept]
             condition = None if condition is None else condition[kept]
-        rows = rows.toarray() if sparse.issparse(rows) else rows
+        rows = rows.toarray() if sparse.issparse(rows) else rows[:]
         made = self._generated(len(rows), seeded(random), condition)
         return -isolated(energy_distance)(rows, made)
 

@@ -3,7 +3,8 @@
 The class decorator `on_collections`, part of `estimator`, puts this in front of the
 public methods. A method that maps rows one by one is mapped over the blocks; what it
 returns is read off its result for one row of no meaning, so that a wrong width, dtype
-or column is an error of the call itself. Methods that need all rows refuse collections.
+or column is an error of the call itself. Scores are computed at once; other methods
+that need all rows refuse collections.
 
 What the methods compute, nothing here knows; dask is imported once a collection comes.
 """
@@ -13,7 +14,7 @@ import inspect
 import math
 import sys
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import partial, wraps
 from itertools import accumulate
 from typing import Any
 
@@ -30,7 +31,7 @@ from skae.checks.collections import (
 )
 from skae.checks.rows import check_fitted
 
-__all__ = ["on_collections"]
+__all__ = ["in_memory", "on_collections"]
 
 _BY_ROW = {
     "decision_function",
@@ -54,8 +55,6 @@ _OF_ALL_ROWS = {
     "corrupt": "it draws random numbers in the order of the rows",
     "drift": "it compares the scores of a batch; pass the batch, or a sample of rows",
     "interpolate": "it takes two samples",
-    "score": "it is one number for all rows; use score_samples(X).mean() where there "
-    "is a score of each row, or score on a sample of rows",
     "set_alert_rate": "it sorts the scores of a day; pass rows in memory",
     "tune_threshold": "it compares labelled rows; pass those in memory",
 }
@@ -69,13 +68,26 @@ _IN_MEMORY = {
 def on_collections(cls):
     """Class decorator: the public methods of a class take Dask collections."""
     for name, method in list(vars(cls).items()):
-        if inspect.isfunction(method) and (name in _BY_ROW or name in _OF_ALL_ROWS):
-            setattr(cls, name, _for_collections(name, method))
+        is_public = name in _BY_ROW or name in _OF_ALL_ROWS or name == "score"
+        if is_public and inspect.isfunction(method):
+            setattr(cls, name, _for_collections(method, _answer(name, method)))
     return cls
 
 
-def _for_collections(name, method):
-    answer = _lazy if name in _BY_ROW else _refused
+def _answer(name, method):
+    """What is done with collections that a method of this name gets."""
+    if name == "score":
+        return partial(_scored, method)
+    return _lazy if name in _BY_ROW else _refused
+
+
+def in_memory(values):
+    """Numbers that may be a Dask collection, computed."""
+    return np.asarray(values.compute()) if is_collection(values) else values
+
+
+def _for_collections(method, answer):
+    """The method, or the answer of another function to collections."""
 
     @wraps(method)
     def method_of_rows(self, *args, **kwargs):
@@ -83,9 +95,10 @@ def _for_collections(name, method):
         if "dask" in sys.modules and any(map(is_collection, (*args, *kwargs.values()))):
             arguments = inspect.signature(method).bind(self, *args, **kwargs).arguments
             _, *passed = arguments.items()
-            return answer(self, name, passed)
+            return answer(self, method.__name__, passed)
         return method(self, *args, **kwargs)
 
+    method_of_rows.takes_collections = True
     return method_of_rows
 
 
@@ -94,6 +107,14 @@ def _refused(estimator, name, passed):
         f"{type(estimator).__name__}.{name} takes rows in memory, no Dask collection: "
         f"{_OF_ALL_ROWS[name]}."
     )
+
+
+def _scored(method, estimator, name, passed):
+    """One number for all rows, of which labels and weights are in memory."""
+    (first, X), *others = passed
+    if is_collection(X):
+        row_collection(X, first)
+    return method(estimator, X, **{name: in_memory(value) for name, value in others})
 
 
 def _lazy(estimator, name, passed):
@@ -207,7 +228,8 @@ class _Work:
         except Exception as error:
             place = self._place(block, number)
             if type(error) is ValueError:
-                raise ValueError(f"{place} {error}") from error
+                text = self._in_rows_of_all(str(error), block, number)
+                raise ValueError(f"{place} {text}") from error
             error.add_note(place)
             raise
         made = self._presented(made if self.part is None else made[self.part], block)
@@ -238,6 +260,14 @@ class _Work:
         if hasattr(made, "iloc") and not hasattr(block, "iloc"):
             return made.to_numpy()
         return made
+
+    def _in_rows_of_all(self, text, block, number) -> str:
+        """A message whose number of a row of the block is that of the collection."""
+        first, start = _first_unusual(block), self.starts and self.starts[number]
+        if first is None or start is None:
+            return text
+        name = self.rows
+        return text.replace(f"{name}[{first}, ", f"{name}[{start + first}, ")
 
     def _place(self, block, number) -> str:
         """Where a block is, and the first row there that has no finite numbers."""

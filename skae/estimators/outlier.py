@@ -35,6 +35,7 @@ from skae.outliers.calibration import quantile, stated_threshold
 from skae.outliers.ensemble_fit import features_per_member, fit_ensemble, rows_per_pair
 from skae.outliers.ensemble_training import EnsembleSettings
 from skae.rows.devices import resolve_device
+from skae.rows.sources import RowSource
 
 __all__ = ["AEOutlierDetector"]
 
@@ -80,7 +81,8 @@ class AEOutlierDetector(
     bootstrap : bool, default=False
         Draw the rows of a pair with replacement; copies count once.
     n_jobs : int, default=None
-        Threads that score rows; the result is the same. Training takes one.
+        Threads that score rows, as many as the process may use where left out; the
+        result is the same.
     support_fraction : float, default=0.6
         Share of the rows, deepest first, that the autoencoders train on. Raise it
         towards 1 when the training rows are known to be clean.
@@ -262,6 +264,10 @@ class AEOutlierDetector(
         return self._scores(self._samples(X))
 
     def _scores(self, samples):
+        if isinstance(samples, RowSource):
+            # All that is done with a block, while it is here.
+            parts = [self._scores(block) for _, block in samples.blocks()]
+            return np.concatenate(parts)
         scores = self._scorer.scores(samples, self.n_jobs)
         if self._missing is not None:
             scores -= self._missing.totals(samples)

@@ -6,7 +6,7 @@ contributions.
 
 from numbers import Integral
 
-from skae.checks.samples import in_own_shape, is_list_of_arrays
+from skae.checks.samples import in_memory, in_own_shape, is_list_of_arrays
 from skae.estimators.parameters import estimator
 from skae.outliers.explanation import (
     Grouping,
@@ -71,7 +71,7 @@ class Explaining:
         """
         if top is not None and (not isinstance(top, Integral) or top < 1):
             raise ValueError(f"top must be a positive int or None; got {top!r}.")
-        samples = self._samples(X)
+        samples = in_memory(self._samples(X), "explain")
         contributions = self._scorer.contributions(samples, self.n_jobs)
         if self._missing is not None:
             contributions -= self._missing.parts(samples)

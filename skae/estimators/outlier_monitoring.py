@@ -11,6 +11,7 @@ from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 
 from skae.checks.rows import unchanged_on_error
+from skae.checks.samples import in_memory
 from skae.estimators.parameters import estimator
 from skae.outliers.calibration import stated_threshold
 from skae.outliers.drift import Drift, two_sample_test
@@ -155,7 +156,7 @@ class Monitoring:
         >>> moved.p_value < 0.001, int(moved.features.feature[0])
         (True, 2)
         """
-        samples = self._samples(X)
+        samples = in_memory(self._samples(X), "drift")
         statistic, p_value = self._test_of_scores(samples)
         return Drift(statistic, p_value, self._reference.changes(X, samples))
 

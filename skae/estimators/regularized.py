@@ -17,6 +17,7 @@ from skae.estimators.parameters import (
 )
 from skae.fitting.defaults import defaults_from_random
 from skae.parts.penalties import Contraction, KLSparsity, L1Sparsity
+from skae.rows.sources import RowSource
 
 __all__ = ["ContractiveAE", "SparseAE"]
 
@@ -90,8 +91,14 @@ default="logistic"
         )
 
     def _after(self, fitting):
-        codes = self._encoded(fitting.X)
-        self.activity_ = np.average(codes, axis=0, weights=fitting.weight)
+        X, weight = fitting.X, fitting.weight
+        if not isinstance(X, RowSource):
+            self.activity_ = np.average(self._encoded(X), axis=0, weights=weight)
+            return
+        weight = np.ones(len(X)) if weight is None else weight
+        # The codes of all rows may not fit into memory.
+        sums = [weight[rows] @ self._encoded(block) for rows, block in X.blocks()]
+        self.activity_ = np.sum(sums, axis=0) / weight.sum()
 
 
 @estimator

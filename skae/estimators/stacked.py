@@ -37,6 +37,7 @@ from skae.fitting.classifier_fit import StackedFit
 from skae.fitting.pretraining import layers_of
 from skae.parts.corruption import CORRUPTIONS
 from skae.rows.isolation import isolated
+from skae.rows.readers import as_rows
 from skae.training.recording import recording_of
 
 __all__ = ["StackedAEClassifier"]
@@ -291,6 +292,7 @@ default="gaussian"
         self, X, y, missing, sample_weight, classes=None, *, reset, recording=None
     ) -> StackedFit:
         """A fit of validated rows and labels; without classes, of those in y."""
+        X = as_rows(X)
         rows, weight = training_rows(
             self, X, sample_weight, reset=reset, min_rows=2 if reset else 1
         )
@@ -334,15 +336,24 @@ default="gaussian"
                 f"{self.encoder.n_features_in_}."
             )
 
-    def transform(self, X):
+    def transform(self, X, out=None):
         """The code of each row, after all stages.
+
+        Parameters
+        ----------
+        out : array of shape (n_samples, n_components_), optional
+            Where the codes are written, as in `AutoencoderTransformer.transform`.
 
         Returns
         -------
         Z : ndarray of shape (n_samples, n_components_)
-            In X's dtype.
+            In X's dtype. With ``out``, that.
         """
-        return self._map_rows(self._rows(X), self.encoder_, self.n_components_)
+
+        def encoded(rows):
+            return self._map_rows(rows, self.encoder_, self.n_components_)
+
+        return self._into(out, self._rows(X), encoded)
 
     def reconstruct(self, X):
         """Rows through the pretrained layers up to the code and back.

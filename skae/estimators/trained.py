@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import BaseEstimator
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.metadata_routing import UNUSED
 from torch.nn import Module
 
 from skae.checks.rows import check_fitted, fitted_rows
@@ -21,6 +23,7 @@ from skae.fitting.callbacks import CallbackSupport
 from skae.parts.layers import widest
 from skae.rows.chunks import map_rows
 from skae.rows.devices import product_rows
+from skae.rows.outputs import check_out, fill
 from skae.training.callbacks import named_callbacks
 
 __all__ = ["SingleTraining", "TrainedEstimator"]
@@ -50,6 +53,9 @@ class TrainedEstimator(
     feature_names_in_ : ndarray of str
         Only when X has string column names.
     """
+
+    # The user's memory is not for pipelines to pass on.
+    __metadata_request__transform = {"out": UNUSED}
 
     def get_params(self, deep=True):
         """Parameters of the estimator and, if ``deep``, of its callbacks.
@@ -135,6 +141,11 @@ class TrainedEstimator(
         return fitted_rows(self, rows, allow_nan=self._allows_nan)
 
     @property
+    def _runs_on_threads(self) -> bool:
+        """Whether several threads may use the model, each with rows of its own."""
+        return True
+
+    @property
     def _device(self):
         return next(self.net_.parameters()).device
 
@@ -193,11 +204,42 @@ class TrainedEstimator(
             return torch.from_numpy(scaled).to(model.dtype)
 
         owner = function if isinstance(function, Module) else self.net_
-        owner = None if draws else owner
         n_rows = product_rows(
             model.device, partial(widest, self.net_, X.shape[1], width)
         )
-        return map_rows(X, to_model, apply, out, model.device, None, n_rows, owner)
+        return map_rows(
+            X,
+            to_model,
+            apply,
+            out,
+            model.device,
+            n_rows=n_rows,
+            owner=None if draws else owner,
+            in_order=draws or not self._runs_on_threads,
+        )
+
+    def _into(self, out, X, function, width=None, condition=None):
+        """A function of validated rows, block by block where there is an ``out``.
+
+        The width is that of the result, by default of codes; with a condition the
+        function gets those of its rows as ``condition``.
+        """
+        given = {} if condition is None else {"condition": condition}
+        if out is None:
+            return function(X, **given)
+        width = self.n_components_ if width is None else width
+        check_out(out, (X.shape[0], width), X)
+        container = _get_output_config("transform", self)["dense"]
+        if container != "default":
+            raise ValueError(
+                f"out, of type {type(out).__name__}, cannot be returned as a frame of "
+                f"{container}: call set_output(transform='default'), or leave it out."
+            )
+
+        def of_block(rows):
+            return function(X[rows], **{k: v[rows] for k, v in given.items()})
+
+        return fill(out, X, of_block)
 
     def _row_units(self, **options) -> RowUnits:
         """The end where rows of X enter or leave a module."""

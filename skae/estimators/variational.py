@@ -39,7 +39,7 @@ from skae.parts.priors import StandardNormal
 from skae.parts.random_numbers import normal_numbers
 from skae.statistics.code_density import CodeDensity
 
-__all__ = ["Variational", "VariationalAE"]
+__all__ = ["Variational", "VariationalAE", "check_mean_only"]
 
 # Patches, the fastest convolutions.
 _KERNEL = 4
@@ -276,12 +276,14 @@ class VariationalAE(PCAStart, Variational):
     def _parts(self, X):
         return super()._parts(X, init=self.init)
 
-    def transform(self, X, return_std=False):
+    def transform(self, X, return_std=False, out=None):
         """Encode samples.
 
         Parameters
         ----------
         return_std : bool, default=False
+        out : array of shape (n_samples, n_components_), optional
+            Where the means are written, as in `AutoencoderTransformer.transform`.
 
         Returns
         -------
@@ -290,7 +292,11 @@ class VariationalAE(PCAStart, Variational):
         std : ndarray of shape (n_samples, n_components_)
             Its standard deviation. Only if ``return_std``.
         """
-        return self._posterior(self._rows(X), None, return_std)
+        rows = self._rows(X)
+        if out is None:
+            return self._posterior(rows, None, return_std)
+        check_mean_only(return_std)
+        return self._into(out, rows, self._encoded)
 
     def score_samples(self, X):
         """Bound of the log-likelihood of each sample.
@@ -309,3 +315,11 @@ class VariationalAE(PCAStart, Variational):
 
     def _score_samples(self, X, y=None):
         return self._bounds(self._judged_rows(X))
+
+
+def check_mean_only(return_std) -> None:
+    """Raise where there is one ``out`` for two results."""
+    if return_std:
+        raise ValueError(
+            "out takes the means alone; set return_std=False, or leave out out."
+        )

@@ -271,7 +271,7 @@ class Fit(InitialModelFit):
             start.model,
             schedule=schedule,
             generator=self.noise,
-            evaluate=judge,
+            evaluate=None if judge is None else judge.in_training,
             # The loss of the warm-up is not to be compared with what comes after.
             keep_last=judge is None and self.parts.kl_warmup > 0,
             on_round=on_round if self.progress.context is not None else None,

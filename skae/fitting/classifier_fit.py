@@ -30,13 +30,13 @@ from skae.fitting.fit import (
     value_or_default,
 )
 from skae.fitting.pca_start import Units, units_of
-from skae.fitting.pretraining import layers_of, pretrain
+from skae.fitting.pretraining import coded, layers_of, pretrain
 from skae.fitting.resolve import hidden_widths, noise_of, stack_work
 from skae.models.stack import NormalisedLayer, Product, Stack
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Features
 from skae.parts.layers import widest
-from skae.rows.chunks import Rows, map_rows
+from skae.rows.chunks import Rows
 from skae.rows.devices import product_rows
 from skae.rows.tensors import as_double
 from skae.statistics.pca import moments
@@ -186,10 +186,9 @@ class StackedFit(BaseFit):
         """Rows as the first trained layer gets them: codes of the frozen layers."""
         if not len(frozen):
             return self.rows_of(X)
-        codes = np.empty((X.shape[0], frozen.sizes[-1]), dtype=np.float32)
         n_rows = product_rows(self.device, lambda: widest(frozen, X.shape[1]))
-        to_model = self.units.to_model
-        map_rows(X, to_model, frozen.eval(), codes, self.device, n_rows=n_rows)
+        steps = self.units.to_model, frozen.eval(), frozen.sizes[-1]
+        codes = coded(X, *steps, device=self.device, n_rows=n_rows)
         return Rows(codes, np.float32(0), np.float32(1), self.device)
 
     def weight_at(self, index) -> np.ndarray:
@@ -259,7 +258,9 @@ class StackedFit(BaseFit):
     def _begin(self):
         labelled = self.labels >= 0
         y = self.classes[self.labels[labelled]]
-        self.progress = FitProgress(self.estimator, self.X[labelled], y)
+        is_heard = bool(getattr(self.estimator, "_skl_callbacks", None))
+        X = self.X[labelled] if is_heard else None
+        self.progress = FitProgress(self.estimator, X, y)
         if self.estimator.early_stopping:
             share = self.estimator.validation_fraction
             self.held_out = held_out_rows(self.labels, share, self.seed)

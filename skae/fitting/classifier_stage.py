@@ -18,7 +18,8 @@ from skae.fitting.defaults import (
     training_with_unlabelled,
 )
 from skae.fitting.fit import value_or_default
-from skae.models.classifier import Classification, PartlyLabelled
+from skae.models.classifier import Classification
+from skae.models.labelled_blocks import partly_labelled
 from skae.models.semi_supervised_losses import (
     Consistency,
     GraphLabels,
@@ -28,6 +29,7 @@ from skae.models.stack import Stack
 from skae.parts.base import Features
 from skae.parts.corruption import GaussianNoise, NoCorruption
 from skae.rows.chunks import Rows
+from skae.rows.derived import part_of_rows
 from skae.statistics.neighbours import NeighbourLabels
 from skae.training.schedule import Schedule
 
@@ -106,7 +108,7 @@ class StageTraining:
         used[fitting.held_out] = False
         self.index = np.flatnonzero(used)
         self.labels = fitting.labels[self.index]
-        self.X = fitting.X if used.all() else fitting.X[self.index]
+        self.X = part_of_rows(fitting.X, self.index)
         self.rows = fitting.codes_of(stack.below(self.n_frozen), self.X)
         self.training = self._training()
         self.schedule = self._schedule()
@@ -184,7 +186,8 @@ class StageTraining:
             return None
         fitting, held_out = self.fitting, self.fitting.held_out
         labels = fitting.labels[held_out]
-        rows = fitting.codes_of(self.stack.below(self.n_frozen), fitting.X[held_out])
+        X = part_of_rows(fitting.X, held_out)
+        rows = fitting.codes_of(self.stack.below(self.n_frozen), X)
         y = torch.as_tensor(labels, device=fitting.device)
         weight = fitting.class_weight[labels] * fitting.weight_at(held_out)
         weight = as_tensor(weight / weight.mean(), fitting.device)
@@ -280,7 +283,7 @@ def neighbours_of(fitting) -> NeighbourLabels | None:
         return None
     used = np.ones(len(fitting.labels), dtype=bool)
     used[fitting.held_out] = False
-    X = fitting.X if used.all() else fitting.X[used]
+    X = part_of_rows(fitting.X, np.flatnonzero(used))
     labels, n_classes = fitting.labels[used], len(fitting.classes)
     graph = NeighbourLabels(X, labels, n_classes, fitting.seed)
     try:
@@ -296,7 +299,8 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
     if not len(index):
         return
     n_frozen = fitting.n_encoder - n_released
-    rows = fitting.codes_of(stack.below(n_frozen), fitting.X[index])
+    X = part_of_rows(fitting.X, index)
+    rows = fitting.codes_of(stack.below(n_frozen), X)
     estimator = fitting.estimator
     n_batches = max(1, round(len(index) / value_or_default(estimator.batch_size, 64)))
     rate = value_or_default(estimator.learning_rate_init, _STREAMING_RATE)
@@ -314,14 +318,14 @@ def stream(fitting, stack: Stack, n_released: int) -> None:
     fitting.train("epoch", loss, batches, schedule, keep_last=True)
 
 
-def batches_of(fitting, rows, index, sizes, n_batches) -> PartlyLabelled:
+def batches_of(fitting, rows, index, sizes, n_batches):
     """Batches of the rows of these numbers, with weights of mean one."""
     labels, weight = fitting.labels[index], fitting.weight_at(index)
     has_label = labels >= 0
     # Class -1 of rows without a label is no class: their weight here is not used.
     label_weight = weight * fitting.class_weight[labels]
     label_weight /= label_weight[has_label].mean()
-    return PartlyLabelled(
+    return partly_labelled(
         rows,
         labels,
         as_tensor(weight / weight.mean(), fitting.device),
@@ -345,6 +349,10 @@ def held_out_rows(labels, share: float, seed: int) -> np.ndarray:
 def sample(rows: Rows, max_rows: int = _CALIBRATION_ROWS) -> torch.Tensor:
     """Equally spaced rows, enough for running statistics."""
     limit = min(max_rows, max(1000, _CALIBRATION_ENTRIES // rows.n_features))
+    if rows.source is not None:
+        # Rows from everywhere, which are in memory.
+        numbers = rows.source.sample[0]
+        return rows[numbers[:: -(-len(numbers) // limit)]]
     index = np.linspace(0, len(rows) - 1, min(len(rows), limit))
     return rows[index.astype(int)]
 

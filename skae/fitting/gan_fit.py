@@ -21,12 +21,13 @@ from skae.models.gan import GANModule, Replay
 from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples
 from skae.parts.dense import Dense
 from skae.rows.chunks import Rows
+from skae.rows.sources import RowSource
 from skae.rows.tensors import as_double
 from skae.statistics.column_units import column_units
 from skae.statistics.energy import Modes
 from skae.statistics.pca import moments
 from skae.training.alternating import AlternatingTrainer, OptimizerSettings
-from skae.training.batches import Batches
+from skae.training.block_batches import AllBut, batches_of
 
 __all__ = ["GANFit", "critic_loss_curve"]
 
@@ -151,6 +152,8 @@ class GANFit(BaseFit):
         seed = self.random_state.randint(np.iinfo(np.int32).max)
         n_rows = min(self.n_samples, max(_MAX_CHECKED, 50 * n_modes))
         index = check_random_state(seed).permutation(self.n_samples)[:n_rows]
+        if isinstance(self.X, RowSource):
+            index = self.X.sample[0][:n_rows]
         return Modes(self.rows[np.sort(index)], n_modes, seed)
 
     # Training
@@ -158,19 +161,21 @@ class GANFit(BaseFit):
     def _train(self, module: GANModule, modes: Modes | None) -> AlternatingTrainer:
         index, judge = self._split()
         # In random order: some of them represent all in later checks.
-        self.checked = index[:_MAX_CHECKED].copy()
+        some = index.some if isinstance(index, AllBut) else index
+        self.checked = some[:_MAX_CHECKED].copy()
         defaults = defaults_for_gan(self.n_samples, is_conv=self.is_conv)
         schedule = self._schedule_of(len(index), defaults, ema_decay=self.estimator.ema)
         trainer = self._trainer(module, schedule, judge, modes)
         context = self.context
-        batches = Batches(
+        batches = batches_of(
             self.rows,
             index,
             schedule.batch_size,
             schedule.n_steps,
             self.generator,
             self._tensor(self.weight),
-            context=None if context is None else Rows(context, 0.0, 1.0, self.device),
+            None,
+            None if context is None else Rows(context, 0.0, 1.0, self.device),
         )
         self.trainer = trainer
         trainer.train(batches)

@@ -20,7 +20,9 @@ from skae.models.stack import NormalisedLayer, Product
 from skae.parts.corruption import GaussianNoise
 from skae.parts.layers import widest
 from skae.rows.chunks import map_rows
+from skae.rows.derived import HELD_BYTES, MappedRows
 from skae.rows.devices import product_rows
+from skae.rows.sources import RowSource
 from skae.rows.tensors import as_double
 from skae.training.checkpoint import joined
 
@@ -90,9 +92,8 @@ def pretrain(
         yield below
 
 
-def codes_of(autoencoder, X) -> np.ndarray:
-    """Codes of validated rows in single precision, in one pass."""
-    codes = np.empty((X.shape[0], autoencoder.n_components_), dtype=np.float32)
+def codes_of(autoencoder, X):
+    """Codes of validated rows in single precision, as `coded` gives them."""
     parameter = next(autoencoder.net_.parameters())
     to_model = partial(autoencoder.units_.to_model, dtype=parameter.dtype)
     if hasattr(autoencoder, "encoder_"):
@@ -105,7 +106,37 @@ def codes_of(autoencoder, X) -> np.ndarray:
 
     device, width = parameter.device, X.shape[1]
     n_rows = product_rows(device, lambda: widest(autoencoder.net_, width))
-    return map_rows(X, to_model, encode, codes, device, n_rows=n_rows)
+    n_codes = autoencoder.n_components_
+    return coded(X, to_model, encode, n_codes, device=device, n_rows=n_rows)
+
+
+def coded(X, to_model, encode, width, *, device, n_rows):
+    """Codes of rows: an array, or a source where X is on disk and codes do not fit.
+
+    Parameters
+    ----------
+    X : ndarray, memmap, CSR matrix or RowSource of shape (n_samples, n_features)
+    to_model, encode : callable
+        As ``to_model`` and ``function`` of `map_rows`.
+    width : int
+    device : torch.device
+    n_rows : int
+        Of a product.
+
+    Returns
+    -------
+    codes : float32 ndarray or MappedRows of shape (n_samples, width)
+        An array of up to 128 MiB, or of any size where X is in memory.
+    """
+
+    def mapped(rows):
+        codes = np.empty((rows.shape[0], width), dtype=np.float32)
+        return map_rows(rows, to_model, encode, codes, device, n_rows=n_rows)
+
+    is_stored = isinstance(X, RowSource | np.memmap)
+    if is_stored and 4 * X.shape[0] * width > HELD_BYTES:
+        return MappedRows(X, mapped, width)
+    return mapped(X)
 
 
 def _schedule(shape, parameters):

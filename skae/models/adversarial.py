@@ -5,6 +5,8 @@
 only, so it is small whatever the rows are.
 """
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -48,12 +50,12 @@ class AdversarialAutoencoder(Autoencoder):
 
     def __init__(self, *parts, critic: nn.Module, matching_weight: float, **options):
         super().__init__(*parts, **options)
-        self.critic = critic
+        self.critic: Any = critic
         self.matching_weight = matching_weight
 
     @property
     def is_rowwise(self) -> bool:
-        return bool(super().is_rowwise) and self.critic.row_group == 1
+        return super().is_rowwise and self.critic.row_group == 1
 
     @property
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

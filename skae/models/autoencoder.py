@@ -14,11 +14,12 @@ from torch import Generator, Tensor, nn
 
 from skae.models.autoencoder_gradient import ExplicitGradient, supports
 from skae.parts.base import Batch, Codec, State, are_rowwise
+from skae.training.stepped import SteppedModule
 
 __all__ = ["Autoencoder"]
 
 
-class Autoencoder(nn.Module):
+class Autoencoder(SteppedModule):
     """loss = likelihood.nll(raw, x) + prior.divergence(h) + sum of penalties.
 
     Parameters
@@ -33,12 +34,6 @@ class Autoencoder(nn.Module):
     hidden_context : float, default=0.0
         Share of the rows whose context the encoder does not see in training, so that it
         can do without.
-
-    Attributes
-    ----------
-    progress : float
-        Share of the training that is done, for schedules such as the KL warm-up; set by
-        the trainer.
 
     Shape
     -----
@@ -69,7 +64,6 @@ class Autoencoder(nn.Module):
         self.sample_shape = sample_shape
         self.kl_warmup = kl_warmup
         self.hidden_context = hidden_context
-        self.progress = 1.0
 
     def forward(self, x, weight=None, x_tilde=None, context=None, *, generator=None):
         """Objective of each row, shape ``(..., batch)``, in nats, not weighted."""
@@ -136,11 +130,16 @@ class Autoencoder(nn.Module):
             )
         return x_tilde.flatten(-len(shape)) if len(shape) > 1 else x_tilde
 
-    def kl_weight(self) -> float:
+    def kl_weight(self) -> float | Tensor:
         """Weight of the divergence: rising in training, one afterwards."""
         if not self.training or not self.kl_warmup:
             return 1.0
-        return min(1.0, self.progress / self.kl_warmup)
+        (weight,) = self.scheduled or self.numbers_at(self.progress)
+        return weight
+
+    def numbers_at(self, progress: float) -> tuple[float, ...]:
+        """The weight of the divergence, where that changes."""
+        return (min(1.0, progress / self.kl_warmup),) if self.kl_warmup else ()
 
     def encoder_context(
         self, context: Tensor | None, generator: Generator | None

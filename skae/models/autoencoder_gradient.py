@@ -40,6 +40,8 @@ class ExplicitGradient:
         Where the corruption, the prior and the hidden context draw from.
     slopes : dict of Parameter to Tensor, optional
         Where the gradients go, instead of ``.grad``.
+    scales : bool, optional
+        Whether the inputs are multiplied; looked up in the model where left out.
 
     Attributes
     ----------
@@ -61,6 +63,8 @@ class ExplicitGradient:
         model: Any,
         generator: Generator | None = None,
         slopes: dict[nn.Parameter, Tensor] | None = None,
+        *,
+        scales: bool | None = None,
     ):
         if slopes is None:
             slopes = {p: p.grad for p in model.parameters() if p.grad is not None}
@@ -88,11 +92,12 @@ class ExplicitGradient:
         self.decoder_grads = _leading(grads, biases)
         if self.anchored is not None:
             self._take_path(self.anchored, slopes)
-        others = self.likelihood.parameters() if _is_module(self.likelihood) else ()
-        self.likelihood_grads = [slopes.get(p) for p in others]
+        learned = self.likelihood.learned_parameters()
+        self.likelihood_grads = [slopes.get(p) for p in learned]
         # One is the usual case for rows that are scaled already.
         scale = (self.anchored or codec).input_scale
-        self.scale = None if bool((scale == 1).all()) else scale
+        scales = bool((scale != 1).any()) if scales is None else scales
+        self.scale = scale if scales else None
 
     def _take_path(self, anchored, slopes):
         """The linear path and its gradients."""
@@ -145,13 +150,12 @@ class ExplicitGradient:
             raw = raw if self.output_scale is None else raw.mul_(self.output_scale)
             raw += self.nu
 
-        loss = self.likelihood.nll(raw, x)
+        loss, delta = self.likelihood.nll_and_slope(raw, x)
         if self.prior.is_drawn:
             kl_weight = self.model.kl_weight()
             loss += kl_weight * self.prior.divergence(h)
         n_rows = self.n_rows or x.shape[-2]
         share = 1 / n_rows if weight is None else (weight / n_rows).unsqueeze(-1)
-        delta = self.likelihood.slope(raw, x)
         slopes = self.likelihood.parameter_slopes(delta, share)
         for grad, slope in zip(self.likelihood_grads, slopes, strict=True):
             if grad is not None:
@@ -197,7 +201,7 @@ class ExplicitGradient:
         for index, (weight, bias) in enumerate(layers):
             if index:
                 x = self.activation.forward(trace[-1][1])
-            a = torch.baddbmm(bias, x, weight)
+            a = _affine(bias, x, weight)
             trace.append((x, a))
         return trace
 
@@ -217,8 +221,12 @@ class ExplicitGradient:
         return x if self.anchored is None else self.anchored.bounded(x)
 
 
-def _is_module(part) -> bool:
-    return isinstance(part, nn.Module)
+def _affine(bias: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """x weight + bias for each member."""
+    if x.device.type == "cpu" or len(weight) > 1:
+        return torch.baddbmm(bias, x, weight)
+    # The bias in the product itself, without a launch of its own.
+    return torch.addmm(bias[0, 0], x[0], weight[0]).unsqueeze(0)
 
 
 def _leading(weights, biases) -> list[tuple[Tensor, Tensor]]:

@@ -20,11 +20,14 @@ from skae.rows.chunks import Rows
 from skae.rows.tensors import permutation
 from skae.state.plain import register
 from skae.statistics.label_graph import SpreadLabels
+from skae.training.stepped import SteppedModule
 
 __all__ = ["Classification", "Labelled", "PartlyLabelled", "Unlabelled"]
 
 # Batches whose rows are drawn at a time.
 _DRAWN = 256
+# Of rows that are gathered at a time on a device.
+_BLOCK_BYTES = 16 * 2**20
 
 
 class Labelled(NamedTuple):
@@ -44,7 +47,7 @@ class Unlabelled(NamedTuple):
     confidence: Tensor | None = None
 
 
-class Classification(nn.Module):
+class Classification(SteppedModule):
     """Cross-entropy of labelled rows plus losses of all rows.
 
     Parameters
@@ -87,7 +90,7 @@ class Classification(nn.Module):
         if self.terms:
             self.decoder = LadderDecoder(stack.sizes, generator)
         self.uses_running_statistics = uses_running_statistics
-        self._step = 0
+        self.progress = 1 / n_steps
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weight matrices: not gains, shifts and combinators."""
@@ -110,16 +113,20 @@ class Classification(nn.Module):
         """
         if unlabelled is None or not self.terms:
             return self._of_labelled(self._noisy(labelled.x, generator), labelled)
-        progress = self._step / self.n_steps
-        self._step += 1
         drawn = [self._drawn(rows.x, generator) for rows in (labelled, unlabelled)]
         of_labelled, noisy = self.stack.run_together(drawn, self.noise)
         passes = self.two_passes(unlabelled, noisy)
         of_rows: Any = 0.0
-        for term in self.terms:
-            of_rows = torch.add(of_rows, term(passes), alpha=term.weight(progress))
+        weights: Sequence = self.scheduled or self.numbers_at(self.progress)
+        for term, weight in zip(self.terms, weights, strict=True):
+            of_rows = _with_term(of_rows, weight, term(passes))
         mean = (of_rows * unlabelled.weight).mean()
         return self._of_labelled(of_labelled, labelled) + mean
+
+    def numbers_at(self, progress: float) -> list[float]:
+        """The weights of the terms, by the share that was done before the step."""
+        before = (round(progress * self.n_steps) - 1) / self.n_steps
+        return [term.weight(before) for term in self.terms]
 
     def two_passes(self, rows: Unlabelled, noisy: Pass) -> TwoPasses:
         """A noisy pass of rows with a clean one, the latter without gradient."""
@@ -149,6 +156,15 @@ class Classification(nn.Module):
             generator,
             uses_running_statistics=self.uses_running_statistics,
         )
+
+
+def _with_term(total: Tensor | float, weight: Tensor | float, term: Tensor) -> Tensor:
+    """total + weight * term."""
+    if not isinstance(weight, Tensor):
+        return torch.add(total, term, alpha=weight)
+    if not isinstance(total, Tensor):
+        return weight * term
+    return torch.addcmul(total, weight, term)
 
 
 class PartlyLabelled:
@@ -218,20 +234,25 @@ class PartlyLabelled:
         if not self._is_loaded:
             self._drawn, self._n_yielded = [], 0
         self._is_loaded = False
-        device = self.rows.device
         while self._n_yielded < self.n_batches:
             if not self._drawn:
                 n_left = self.n_batches - self._n_yielded
                 self._drawn = [self._draw() for _ in range(min(n_left, _DRAWN))]
             # To the device once, not batch by batch.
-            places = [
-                torch.as_tensor(np.stack(numbers), device=device)
-                for numbers in zip(*self._drawn, strict=True)
-            ]
-            for number in range(len(self._drawn)):
-                self._n_yielded += 1
-                numbers = self._drawn.pop(0)
-                yield self._batch(numbers, [each[number] for each in places])
+            numbers = [np.stack(each) for each in zip(*self._drawn, strict=True)]
+            places = [torch.as_tensor(n, device=self.rows.device) for n in numbers]
+            n_drawn = len(self._drawn)
+            while self._drawn:
+                start, graph = n_drawn - len(self._drawn), self._graph
+                block = slice(start, start + self._n_together())
+                for batch in self._batches(
+                    [each[block] for each in numbers], [each[block] for each in places]
+                ):
+                    if graph is not self._graph:
+                        break
+                    self._n_yielded += 1
+                    self._drawn.pop(0)
+                    yield batch
 
     def state(self) -> dict:
         """What batches that go on after the last one drawn need beside the rows."""
@@ -261,15 +282,33 @@ class PartlyLabelled:
         """Row numbers: labelled ones and, where they take part, others."""
         return [each.draw() for each in (self._labelled, self._all) if each]
 
-    def _batch(self, numbers, places) -> tuple[Labelled, Unlabelled | None]:
-        """A batch of rows of these numbers, which are on the device as places."""
-        x, *others = map(self.rows.at, numbers, places)
-        of_labelled = (values[places[0]] for values in (self.labels, self.label_weight))
-        labelled = Labelled(x, *of_labelled)
-        if not others:
-            return labelled, None
-        of_all = (values[places[1]] for values in (self.weight, *self._graph))
-        return labelled, Unlabelled(others[0], *of_all)
+    def _n_together(self) -> int:
+        """Batches that are gathered at once: one where a cache has room for one."""
+        if self.rows.device.type == "cpu":
+            return 1
+        sizes = [each.size for each in (self._labelled, self._all) if each]
+        return max(1, _BLOCK_BYTES // (4 * self.rows.n_features * max(sizes)))
+
+    def _batches(self, numbers, places) -> Iterator[tuple[Labelled, Unlabelled | None]]:
+        """Batches of rows of these numbers, which are on the device as places."""
+        pairs = zip(numbers, places, strict=True)
+        rows = [self.rows.at(own.ravel(), place.flatten()) for own, place in pairs]
+        sides = [
+            [x.unflatten(0, place.shape), *(values[place] for values in of_rows)]
+            for x, place, of_rows in zip(
+                rows,
+                places,
+                ([self.labels, self.label_weight], [self.weight, *self._graph]),
+                strict=False,
+            )
+        ]
+        for labelled, *others in zip(
+            *(zip(*side, strict=True) for side in sides), strict=True
+        ):
+            yield (
+                Labelled(*labelled),
+                Unlabelled(*others[0]) if others else None,
+            )
 
 
 register(Labelled, Unlabelled)

@@ -13,6 +13,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from skae.training.stepped import SteppedModule
+
 __all__ = [
     "LOSSES",
     "AdversarialLoss",
@@ -65,7 +67,7 @@ LOSSES = {
 }
 
 
-class GANModule(nn.Module):
+class GANModule(SteppedModule):
     """A generator and a critic, each with its loss.
 
     Parameters
@@ -112,7 +114,8 @@ class GANModule(nn.Module):
         self.update_order = ("critic",) * n_critic_steps + ("generator",)
         self.replay = replay
         self.penalty_interval = penalty_interval
-        self._n_critic_updates = 0
+        # Of the critic's updates, since the last one with the penalty.
+        self.phase = 0
         self._penalty_weight = 0.0
 
     @property
@@ -211,8 +214,8 @@ class GANModule(nn.Module):
         return self.generator(z.normal_(generator=generator), context)
 
     def _next_penalty_weight(self) -> float:
-        is_due = self._n_critic_updates % self.penalty_interval == 0
-        self._n_critic_updates += 1
+        is_due = self.phase == 0
+        self.phase = (self.phase + 1) % self.penalty_interval
         return self.gradient_penalty * self.penalty_interval if is_due else 0.0
 
 

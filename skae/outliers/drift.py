@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse, stats
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-from skae.checks.samples import entries_of
+from skae.checks.samples import entries_of, samples_at
 from skae.outliers.explanation import as_table, label_array
 
 __all__ = ["Drift", "Reference", "two_sample_test"]
@@ -83,7 +82,7 @@ class Reference:
         scores : ndarray of shape (n_calibration,)
         weight : ndarray of shape (n_samples,), optional
         """
-        width = entries_of(_safe_indexing(X, [0])).rows.shape[1]
+        width = entries_of(samples_at(X, [0])).rows.shape[1]
         n_kept = min(len(numbers), int(np.clip(_ENTRIES // max(width, 1), *_ROWS)))
         kept = np.random.default_rng(0).choice(len(numbers), n_kept, replace=False)
         kept.sort()
@@ -149,7 +148,7 @@ class Reference:
 
 def _flat_rows(X, numbers) -> np.ndarray:
     """Some of the rows or samples, flat, in their own precision where they have one."""
-    some = _safe_indexing(X, numbers)
+    some = samples_at(X, numbers)
     if hasattr(some, "reshape") and not sparse.issparse(some):
         return some.reshape(len(numbers), -1)
     return entries_of(some).rows

@@ -24,6 +24,7 @@ from skae.outliers.scorers import EnsembleScorer
 from skae.rows.chunks import chunks
 from skae.rows.devices import full_precision, memory_for
 from skae.rows.isolation import isolated
+from skae.rows.sources import RowSource
 
 __all__ = [
     "FittedEnsemble",
@@ -141,11 +142,14 @@ def fit_ensemble(
     n_trusted = settings.support_fraction * n_rows / 2
     batch_size = max(1, min(settings.batch_size, round(n_trusted)))
     settings = replace(settings, batch_size=batch_size)
-    units = _robust_units(X, weight, random) if earlier is None else earlier.units
+    of_units = np.empty(0, dtype=int)
+    if earlier is None:
+        of_units = _rows_of_units(X.shape, weight, random)
     drawn, pairs = _draw_pairs(
         X.shape[0], n_rows, (n_members + 1) // 2, bootstrap, random
     )
-    block = X[drawn].toarray() if sparse.issparse(X) else X[drawn]
+    units_block, block = _gathered(X, of_units, drawn)
+    units = RobustUnits.of(units_block) if earlier is None else earlier.units
     rows_drawn = units.to_model(block)
     x = rows_drawn.to(device)
     of_drawn = None if weight is None else torch.from_numpy(weight[drawn])
@@ -178,16 +182,31 @@ def fit_ensemble(
     return FittedEnsemble(scorer, calibration, n_iter)
 
 
-def _robust_units(X, weight, random):
-    """Robust units of X, from a limited number of rows."""
-    n_rows = int(np.clip(_UNITS_ENTRIES // X.shape[1], 256, _UNITS_ROWS))
+def _rows_of_units(shape, weight, random):
+    """Sorted numbers of the rows that the units are computed from."""
+    n_samples, n_features = shape
+    n_rows = int(np.clip(_UNITS_ENTRIES // n_features, 256, _UNITS_ROWS))
     if weight is not None:
         probability = weight / weight.sum()
-        X = X[np.sort(random.choice(len(weight), n_rows, p=probability))]
-    elif X.shape[0] > n_rows:
-        X = X[np.sort(random.choice(X.shape[0], n_rows, replace=False))]
-    block = X.toarray() if sparse.issparse(X) else X
-    return RobustUnits.of(np.asarray(block, dtype=np.float64))
+        return np.sort(random.choice(n_samples, n_rows, p=probability))
+    if n_samples <= n_rows:
+        return np.arange(n_samples)
+    return np.sort(random.choice(n_samples, n_rows, replace=False))
+
+
+def _gathered(X, of_units, drawn):
+    """Dense rows of both lists, those of the units in float64.
+
+    A source is read once for both.
+    """
+    if isinstance(X, RowSource):
+        used = np.union1d(of_units, drawn)
+        block = X[used]
+        parts = [block[np.searchsorted(used, rows)] for rows in (of_units, drawn)]
+    else:
+        parts = [X[rows] for rows in (of_units, drawn)]
+    units, rows = (p.toarray() if sparse.issparse(p) else p for p in parts)
+    return np.asarray(units, dtype=np.float64), rows
 
 
 def _draw_pairs(n_samples, n_drawn, n_pairs, bootstrap, random):

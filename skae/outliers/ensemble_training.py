@@ -30,7 +30,7 @@ from skae.parts.dense import Dense, DenseCodec
 from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
 from skae.parts.random_numbers import normal_numbers
-from skae.rows.tensors import SINGLE
+from skae.rows.tensors import SINGLE, moved_together
 from skae.training.optimizer import FlatAdamW, FlatParameters
 
 __all__ = ["STEPS", "EnsembleSettings", "train"]
@@ -133,17 +133,19 @@ def train(
         orders = _by_depth(views[::2], pairs, generator)
         deep = [deepest(order, settings.support_fraction) for order in orders]
         rows = [*chain.from_iterable(map(_halves, pairs, deep))][:n_members]
-    uploaded = _uploaded([numbers for mine in rows for numbers in mine], x)
-    places = list(map(_MemberRows, uploaded[::3], uploaded[1::3], uploaded[2::3]))
-    codec = _autoencoders(n_members, settings, generator).to(x.device)
+    codec = _autoencoders(n_members, settings, generator)
+    numbers = [torch.from_numpy(each) for mine in rows for each in mine]
+    if not leave_one_out:
+        trusted = [mine.trusted for mine in rows]
+        numbers.append(_batches(trusted, settings, generator, weight))
+    uploaded = _uploaded(codec, numbers, x.device)
+    places = [_MemberRows(*uploaded[i : i + 3]) for i in range(0, 3 * len(rows), 3)]
     if not leave_one_out:
         trained = zip(views, places, strict=True)
         means = torch.stack([view[mine.trusted].mean(0) for view, mine in trained])
         with torch.no_grad():
             codec.decoder_biases[-1].copy_(means)
-        trusted = [mine.trusted for mine in rows]
-        batches = _batches(trusted, settings, generator, weight).to(x.device)
-        _train_autoencoders(codec, views, batches, settings, generator)
+        _train_autoencoders(codec, views, uploaded[-1], settings, generator)
     codec.requires_grad_(False)
     codecs = map(codec.member, range(n_members))
     parts = zip(codecs, features, places, strict=True)
@@ -175,7 +177,8 @@ def _by_depth(
     """Places of each pair's rows, those first that are closest to the others."""
     codebooks = [few_rows_of(len(drawn), generator) for drawn in pairs]
     flat = [numbers.flatten().numpy() for numbers in codebooks]
-    uploaded = _uploaded([*pairs, *flat], views[0])
+    numbers = map(torch.from_numpy, [*pairs, *flat])
+    uploaded = moved_together(list(numbers), views[0].device)
     orders = [
         by_depth(view[drawn], numbers.view(books.shape))
         for view, drawn, numbers, books in zip(
@@ -231,7 +234,8 @@ def _train_autoencoders(
     """
     flat = FlatParameters(codec)
     gradient = ExplicitGradient(
-        Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior())
+        Autoencoder(codec, Gaussian(), NoCorruption(), NoPrior()),
+        scales=settings.noise_level > 0,
     )
     start = flat.data.clone()
     for attempt in range(1 + _RETRIES):
@@ -370,7 +374,15 @@ def _unique(codes: Tensor) -> Tensor:
     return count[place] == 1
 
 
-def _uploaded(numbers: Sequence[np.ndarray], x: Tensor) -> Sequence[Tensor]:
-    """Arrays of row numbers on the device of x; the host waits for it once."""
-    together = torch.as_tensor(np.concatenate(numbers), device=x.device)
-    return together.split([len(each) for each in numbers])
+def _uploaded(
+    codec: DenseCodec, numbers: Sequence[Tensor], device: torch.device
+) -> list[Tensor]:
+    """Row numbers on the device, and the codec's weights; the host waits once."""
+    if device.type == "cpu":
+        return list(numbers)
+    own = list(codec.state_dict().values())
+    moved = moved_together([*own, *numbers], device)
+    codec.to_empty(device=device)
+    for tensor, values in zip(codec.state_dict().values(), moved, strict=False):
+        tensor.copy_(values)
+    return moved[len(own) :]

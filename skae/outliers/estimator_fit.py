@@ -7,9 +7,10 @@ with samples in a shape of their own, which the estimator validates.
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.utils import _safe_indexing, check_random_state, get_tags
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from skae.checks.samples import some_samples
 from skae.outliers.calibration import Calibration
 from skae.outliers.reconstruction_scorer import (
     ReconstructionScorer,
@@ -51,7 +52,7 @@ def fit_estimator(estimator, X, weight, random_state, feature_names, adjust=None
     else:
         estimator, held_out = _fitted_clone(estimator, X, weight, random_state)
     scorer = ReconstructionScorer(nameless(estimator))
-    scores = scorer.scores(_safe_indexing(X, held_out))
+    scores = scorer.scores(some_samples(X, held_out))
     scorer.best, scorer.margin = best_score(scores)
     counted = scores if adjust is None else adjust(scores, held_out)
     weight = None if weight is None else weight[held_out]
@@ -85,7 +86,7 @@ def _fitted_clone(estimator, X, weight, random_state):
     if "random_state" in estimator.get_params():
         estimator.set_params(random_state=int(random.integers(2**31)))
     weights = {} if weight is None else {"sample_weight": weight[rest]}
-    return estimator.fit(_safe_indexing(X, rest), **weights), held_out
+    return estimator.fit(some_samples(X, rest), **weights), held_out
 
 
 def _seed(estimator, random_state) -> int:

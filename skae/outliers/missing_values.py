@@ -13,6 +13,7 @@ from torch import Tensor
 from skae.checks.samples import entries_of
 from skae.outliers.calibration import quantile
 from skae.rows.chunks import chunks
+from skae.rows.sources import RowSource
 from skae.rows.tensors import as_double
 from skae.statistics.ranks import n_below
 
@@ -139,6 +140,10 @@ def _masks(X):
             slice(None),
             sparse.csr_array((missing, X.indices, X.indptr), shape=X.shape),
         )
+        return
+    if isinstance(X, RowSource):
+        for rows, block in X.blocks():
+            yield rows, np.isnan(block).astype(float)
         return
     flat = X.reshape(len(X), -1)
     for rows in chunks(*flat.shape):

@@ -44,10 +44,19 @@ def n_copies(signature: Tensor, tolerance: Tensor) -> Tensor:
     These are the rows in the same cell of a grid, which is as wide as signatures may
     differ: rows that differ by much less are hardly ever in different ones.
     """
-    cells = (signature / (_LONGEST * tolerance)).floor().long().cpu().numpy()
+    cells = (signature / (_LONGEST * tolerance)).floor().long()
+    # Cells by the number of each, which no two are likely to share.
+    number, order = (cells * _odd(signature.device)).sum(1).sort()
+    is_new = number.diff(prepend=number[:1]) != 0
+    group = is_new.long().cumsum(0)
+    count = torch.zeros_like(group).index_add_(0, group, torch.ones_like(group))
+    return torch.empty_like(group).scatter_(0, order, count[group] - 1)
+
+
+@lru_cache(maxsize=8)
+def _odd(device: torch.device) -> Tensor:
     odd = np.random.default_rng(0).integers(2**62, size=_WIDTH) * 2 + 1
-    _, cell, count = np.unique(cells @ odd, return_inverse=True, return_counts=True)
-    return torch.from_numpy(count[cell] - 1).to(signature.device)
+    return torch.from_numpy(odd).to(device)
 
 
 @lru_cache(maxsize=8)

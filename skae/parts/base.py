@@ -145,6 +145,14 @@ class Likelihood(Rowwise, BaseEstimator):
         """d nll / d raw, of raw's shape; may overwrite raw."""
         raise NotImplementedError
 
+    def nll_and_slope(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Both at once; may overwrite raw."""
+        return self.nll(raw, x), self.slope(raw, x)
+
+    def learned_parameters(self) -> list[Tensor]:
+        """Its parameters, of which ``parameter_slopes`` gives the slopes."""
+        return []
+
     def parameter_slopes(self, slope: Tensor, share: Tensor | float) -> list[Tensor]:
         """Slopes of the sum of share * nll over rows, for each of its parameters."""
         return []

@@ -66,6 +66,11 @@ class Gaussian(Likelihood):
         """raw - x, in place."""
         return raw.sub_(x)
 
+    def nll_and_slope(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The error is both the slope and what is squared."""
+        error = raw.sub_(x)
+        return 0.5 * torch.linalg.vecdot(error, error), error
+
     def log_likelihood(self, raw: Tensor, x: Tensor, scale: Tensor) -> Tensor:
         """Minus half the squared error in X's units, without the constant."""
         error = as_double_on(raw) - as_double_on(x)
@@ -187,6 +192,9 @@ class BoundGaussian(nn.Module, EntryLikelihood):
 
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
         return (raw - x) / self.noise_std() ** 2
+
+    def learned_parameters(self) -> list[Tensor]:
+        return [self.log_std]
 
     def parameter_slopes(self, slope: Tensor, share: Tensor | float) -> list[Tensor]:
         # d nll / d log std of an entry is 1 - ((raw - x) / std)^2.

@@ -107,7 +107,7 @@ class Mixture(Target):
             )
             return places[mode] + self.across * z
         outwards = _directions(mode.float() * (2 * math.pi / self.n_modes))
-        sideways = outwards.flip(1) * outwards.new_tensor([-1.0, 1.0])
+        sideways = torch.cat([-outwards[:, 1:], outwards[:, :1]], dim=1)
         outwards *= self.radius + self.along * z[:, :1]
         z[:, :2] = outwards + self.across * z[:, 1:2] * sideways
         return z

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from scipy import sparse
 from torch import Tensor
 
@@ -25,6 +25,7 @@ from skae.rows.group import group_of
 from skae.rows.isolation import isolated
 from skae.rows.sharded import ShardedRows
 from skae.rows.sources import RowSource
+from skae.rows.threads import together
 
 __all__ = ["Rows", "chunks", "map_rows"]
 
@@ -48,6 +49,7 @@ def map_rows(
     n_jobs: int | None = None,
     n_rows: int | None = None,
     owner: Any = None,
+    in_order: bool = False,
 ) -> np.ndarray:
     """Fill an array with a function of rows, chunk by chunk.
 
@@ -62,12 +64,16 @@ def map_rows(
     device : torch.device
         Where the function works.
     n_jobs : int, optional
-        Chunks at a time, as in joblib; the result is the same.
+        Chunks at a time, as in joblib; where left out, as many as the process may use.
+        The result is the same.
     n_rows : int, optional
         Rows of every call of the function, by default `product_rows`.
     owner : object, optional
         Has the weights of the function, where that draws nothing: few rows then go
         through smaller products, see `fewest_rows`.
+    in_order : bool, default=False
+        Whether chunks are computed one after another where ``n_jobs`` is left out: for
+        functions that draw random numbers, or that may not run on several threads.
 
     Returns
     -------
@@ -89,11 +95,18 @@ def map_rows(
     if X.shape[0] <= step:
         fill(slice(None))
         return out
-    Parallel(n_jobs, require="sharedmem")(
-        delayed(fill)(slice(start, start + step))
-        for start in range(0, X.shape[0], step)
-    )
+    slices = [slice(at, at + step) for at in range(0, X.shape[0], step)]
+    is_free = not in_order and (isinstance(X, np.ndarray) or sparse.issparse(X))
+    if n_jobs is None and device.type == "cpu" and is_free and not _has_backend():
+        together([partial(fill, rows) for rows in slices])
+    else:
+        Parallel(n_jobs, require="sharedmem")(delayed(fill)(rows) for rows in slices)
     return out
+
+
+def _has_backend() -> bool:
+    """Whether a context of joblib's says how many chunks there are at a time."""
+    return effective_n_jobs(None) > 1
 
 
 @isolated

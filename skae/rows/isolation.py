@@ -28,7 +28,7 @@ R = TypeVar("R")
 def isolated(function: Callable[P, R]) -> Callable[P, R]:
     """A function that runs apart from the settings of torch, which stay as they are.
 
-    On one thread, because small products are slower on several, and their sums depend
+    On one thread of torch: small products are slower on several, and their sums depend
     on how many there are; with gradients, and without autocast. All of these belong to
     the Python thread that runs the function: other threads keep theirs.
 

@@ -9,17 +9,18 @@ over the rows computes stands in `skae.rows.summary`. Nothing here knows models.
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
+from skae.rows.blocks import ChangedSourceError, block_bounds, source_dtype
 from skae.rows.summary import Summary, summary_of, total_of
 
-__all__ = ["ChangedSourceError", "RowSource", "block_bounds", "source_dtype"]
+__all__ = ["RowSource"]
 
-# Bytes of a block, of a run of blocks that are read together, and of the largest block
-# that is read out of its turn.
-_BLOCK_BYTES, _RUN_BYTES, _MOST_BYTES = 2**20, 16 * 2**20, 32 * 2**20
+# Blocks in a run that is read as one.
+_RUN_BLOCKS = 16
 # Sources of no more bytes are loaded.
 _LOADED_BYTES = 128 * 2**20
 # Rows that the pass keeps: bytes, and the fewest.
@@ -27,58 +28,6 @@ _SAMPLE_BYTES, _SAMPLE_ROWS = 32 * 2**20, (2048, 65_536)
 # Covariances of up to so many features.
 _FORMED = 2000
 _CACHED_RUNS = 2
-
-
-class ChangedSourceError(ValueError):
-    """Rows that are not what they were when the source was first read."""
-
-
-def source_dtype(dtype: Any, name: str = "X") -> np.dtype:
-    """What entries of this dtype are read as: float32 or float64.
-
-    Raises
-    ------
-    ValueError
-        For entries that are no real numbers.
-    """
-    dtype = np.dtype(dtype)
-    if dtype.kind not in "buif" or dtype.itemsize > 8:
-        raise ValueError(
-            f"{name} must have real numbers of up to 64 bits as entries; got dtype "
-            f"{dtype}. Convert it to float32 or float64."
-        )
-    # Those that float32 holds exactly.
-    return np.dtype(np.float32 if np.can_cast(dtype, np.float32) else np.float64)
-
-
-def block_bounds(
-    n_rows: int, row_bytes: int, stored: int | np.ndarray | None = None
-) -> tuple[np.ndarray, bool]:
-    """Where blocks begin, and the end; and whether they can be read in any order.
-
-    Parameters
-    ----------
-    n_rows, row_bytes : int
-    stored : int or ndarray of int, optional
-        Rows that the storage keeps together, or where each of such begins, and the end.
-    """
-    target = max(1, _BLOCK_BYTES // row_bytes)
-    most = max(1, _MOST_BYTES // row_bytes)
-    if stored is None or isinstance(stored, int):
-        step = min(stored or 1, n_rows) or 1
-        is_random = step <= most
-        step = max(step, target // step * step) if is_random else most
-        return np.append(np.arange(0, n_rows, step), n_rows), is_random
-    bounds, is_random = [0], True
-    edges = np.unique(stored)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        if stop - start > most:
-            is_random = False
-            bounds.extend(range(int(start) + most, int(stop), most))
-        elif len(bounds) > 1 and stop - bounds[-2] <= target:
-            bounds.pop()
-        bounds.append(int(stop))
-    return np.array(bounds), is_random
 
 
 class RowSource:
@@ -128,7 +77,9 @@ class RowSource:
         self.dtype = source_dtype(dtype, name)
         row_bytes = self.dtype.itemsize * max(1, n_features)
         self.bounds, self.is_random = block_bounds(n_rows, row_bytes, stored)
-        self._runs = block_bounds(n_rows, max(1, row_bytes // 16), self.bounds)[0]
+        self._runs = block_bounds(
+            n_rows, max(1, row_bytes // _RUN_BLOCKS), self.bounds
+        )[0]
         self.feature_names = None
         if feature_names is not None:
             self.feature_names = np.asarray([*feature_names], dtype=object)
@@ -251,9 +202,9 @@ class RowSource:
         covariance = covariance and self.shape[1] <= _FORMED
         if self._summary is not None:
             known, summary = self._summary
-            is_same = (known is None) == (weight is None) and (
-                known is weight or np.array_equal(known, weight)
-            )
+            is_same = known is weight
+            if known is not None and weight is not None:
+                is_same = np.array_equal(known, weight)
             if is_same and not (covariance and summary.scatter is None):
                 return summary
         summary = total_of(self._summarizing(weight, covariance))
@@ -283,20 +234,20 @@ class RowSource:
     def _summarizing(self, weight, covariance: bool) -> Iterator[Summary]:
         numbers = self._sampled() if self._sample is None else None
         gathered = []
-        copying = _Copy(self) if not self.is_random else None
-        for rows, block in self.blocks():
-            if numbers is not None:
-                first, last = np.searchsorted(numbers, [rows.start, rows.stop])
-                gathered.append(block[numbers[first:last] - rows.start])
-            if copying is not None:
-                copying.append(block)
-            w = None if weight is None else weight[rows]
-            yield summary_of(block, w, first=rows.start, covariance=covariance)
+        with _Copy(self) if not self.is_random else nullcontext() as copy:
+            for rows, block in self.blocks():
+                if numbers is not None:
+                    first, last = np.searchsorted(numbers, [rows.start, rows.stop])
+                    gathered.append(block[numbers[first:last] - rows.start])
+                if copy is not None:
+                    copy.append(block)
+                w = None if weight is None else weight[rows]
+                yield summary_of(block, w, first=rows.start, covariance=covariance)
+            if copy is not None:
+                self._copy, self.is_random = copy.rows(), True
+                self.bounds, _ = block_bounds(len(self), self._copy.strides[0])
         if numbers is not None and gathered:
             self._sample = numbers, np.concatenate(gathered)
-        if copying is not None:
-            self._copy, self.is_random = copying.rows(), True
-            self.bounds, _ = block_bounds(len(self), self._copy.strides[0])
 
     def _sampled(self) -> np.ndarray:
         fewest, most = _SAMPLE_ROWS
@@ -365,9 +316,9 @@ class RowSource:
         out = np.empty((len(numbers), self.shape[1]), self.dtype)
         in_order = numbers[order]
         concerned = np.unique(np.searchsorted(self.bounds, in_order, side="right") - 1)
-        for rows, block in self.blocks(concerned):
-            first, last = np.searchsorted(in_order, [rows.start, rows.stop])
-            out[order[first:last]] = block[in_order[first:last] - rows.start]
+        for place, block in self.blocks(concerned):
+            first, last = np.searchsorted(in_order, [place.start, place.stop])
+            out[order[first:last]] = block[in_order[first:last] - place.start]
         return out
 
     def _none(self) -> np.ndarray:
@@ -377,12 +328,18 @@ class RowSource:
 class _Copy:
     """Rows written to a temporary file one after the other, and read from there.
 
-    The file has no name where the system allows it, and ends with its last reader.
+    The file has no name where the system allows it, and ends with its last array.
     """
 
     def __init__(self, source: RowSource):
         self._source = source
         self._file = tempfile.TemporaryFile(prefix="skae-rows-")
+
+    def __enter__(self) -> "_Copy":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._file.close()
 
     def append(self, block: np.ndarray) -> None:
         try:
@@ -394,7 +351,7 @@ class _Copy:
                 f"{n_bytes / 2**30:.3g} GiB from which it is read in random order does "
                 f"not fit into {tempfile.gettempdir()!r}: {error}. Set TMPDIR to a "
                 "folder with room, or store the rows in smaller chunks or row groups, "
-                "of at most 32 MiB."
+                "of at most 16 MiB."
             ) from error
 
     def rows(self) -> np.ndarray:

@@ -41,6 +41,8 @@ class Summary:
         Sum of the weights of the entries that are not NaN.
     mean : ndarray of shape (n_features,), in units of ``unit``
         Zero for columns without an entry.
+    rest : ndarray of shape (n_features,), likewise
+        What rounding left of the mean, without which large offsets cost digits.
     squares : ndarray of shape (n_features,), in units of ``unit`` squared
         Weighted sum of squared distances to the mean.
     scatter : ndarray of shape (n_features, n_features) or None
@@ -60,6 +62,7 @@ class Summary:
     unit: float
     present: np.ndarray
     mean: np.ndarray
+    rest: np.ndarray
     squares: np.ndarray
     scatter: np.ndarray | None = None
     pairs: tuple[np.ndarray, np.ndarray] | None = None
@@ -137,11 +140,12 @@ def summary_of(
         unit=unit,
         present=present,
         mean=mean,
+        rest=rest,
         squares=squares,
         scatter=scatter,
         pairs=pairs,
     )
-    return _about(result, mean + rest) if is_off else result
+    return _about_exact_mean(result) if is_off else result
 
 
 def merged(a: Summary, b: Summary) -> Summary:
@@ -151,16 +155,19 @@ def merged(a: Summary, b: Summary) -> Summary:
     a, b = _in_unit(a, unit), _in_unit(b, unit)
     present = a.present + b.present
     share = b.present / np.where(present > 0, present, 1)
-    mean = a.mean + share * (b.mean - a.mean)
+    apart = (b.mean - a.mean) + (b.rest - a.rest)
+    step = a.rest + share * apart
+    mean = a.mean + step
+    rest = step - (mean - a.mean)
     scatter = pairs = None
     if a.scatter is not None and b.scatter is not None:
         if a.pairs is None and b.pairs is None:
             scatter = a.scatter + b.scatter
-            apart, both = torch.from_numpy(b.mean - a.mean), a.weight + b.weight
+            vector, both = torch.from_numpy(apart), a.weight + b.weight
             alpha = a.weight / both * b.weight
-            torch.from_numpy(scatter).addr_(apart, apart, alpha=alpha)
+            torch.from_numpy(scatter).addr_(vector, vector, alpha=alpha)
         else:
-            parts = [_scatter_about(part, mean) for part in (a, b)]
+            parts = [_scatter_about(part, mean, rest) for part in (a, b)]
             scatter, *sums = (x + y for x, y in zip(*parts, strict=True))
             pairs = sums[0], sums[1]
     return Summary(
@@ -173,7 +180,8 @@ def merged(a: Summary, b: Summary) -> Summary:
         unit=unit,
         present=present,
         mean=mean,
-        squares=a.squares + b.squares + a.present * share * np.square(b.mean - a.mean),
+        rest=rest,
+        squares=a.squares + b.squares + a.present * share * np.square(apart),
         scatter=scatter,
         pairs=pairs,
     )
@@ -216,25 +224,23 @@ def _centre(centred, start, w, entries, missing) -> np.ndarray:
     return mean
 
 
-def _about(part: Summary, mean: np.ndarray) -> Summary:
-    """The same with moments about another mean, to which its sums are nearer."""
-    rest = mean - part.mean
+def _about_exact_mean(part: Summary) -> Summary:
+    """Moments that were taken about the rounded mean, about the exact one."""
+    rest, scatter, pairs = part.rest, part.scatter, part.pairs
     squares = np.maximum(0, part.squares - part.present * rest**2)
-    scatter, pairs = part.scatter, part.pairs
     if scatter is not None and pairs is None:
         scatter = scatter - part.weight * np.outer(rest, rest)
-    elif pairs is not None:
-        # Distances to the new mean: the old ones have sums that are not quite zero.
+    elif scatter is not None and pairs is not None:
         n, sums = pairs
-        scatter = scatter - (rest[:, None] * sums) - (rest[:, None] * sums).T
-        scatter += n * np.outer(rest, rest)
+        cross = rest[:, None] * sums
+        scatter = scatter - cross - cross.T + n * np.outer(rest, rest)
         pairs = n, sums - n * rest
-    return replace(part, mean=mean, squares=squares, scatter=scatter, pairs=pairs)
+    return replace(part, squares=squares, scatter=scatter, pairs=pairs)
 
 
-def _scatter_about(part: Summary, mean: np.ndarray) -> tuple[np.ndarray, ...]:
+def _scatter_about(part: Summary, mean, rest) -> tuple[np.ndarray, ...]:
     """Scatter and pairs of a part about another mean."""
-    shift = part.mean - mean
+    shift = (part.mean - mean) + (part.rest - rest)
     if part.pairs is None:
         n = np.full_like(part.scatter, part.weight)
         sums = np.zeros_like(n)
@@ -248,6 +254,8 @@ def _scatter_about(part: Summary, mean: np.ndarray) -> tuple[np.ndarray, ...]:
 def _in_unit(part: Summary, unit: float) -> Summary:
     if part.unit == unit:
         return part
+    if part.largest == 0:
+        return replace(part, unit=unit)
     factor = part.unit / unit
     square = factor**2
     pairs = None if part.pairs is None else (part.pairs[0], part.pairs[1] * factor)
@@ -255,6 +263,7 @@ def _in_unit(part: Summary, unit: float) -> Summary:
         part,
         unit=unit,
         mean=part.mean * factor,
+        rest=part.rest * factor,
         squares=part.squares * square,
         scatter=None if part.scatter is None else part.scatter * square,
         pairs=pairs,

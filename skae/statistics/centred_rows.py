@@ -287,6 +287,9 @@ def n_components_for_share(variance: np.ndarray, wanted: float, total: float) ->
 
 
 def _is_direct(rows) -> bool:
+    if isinstance(rows.X, RowSource):
+        # Read once for all moments.
+        return False
     entries = rows.shape[0] * rows.shape[1]
     return entries <= _DIRECT_ENTRIES and entries * min(rows.shape) <= _DIRECT
 

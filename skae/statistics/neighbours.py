@@ -14,6 +14,7 @@ from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from skae.rows.chunks import Rows, chunks
+from skae.rows.sources import RowSource
 from skae.statistics.label_graph import (
     SpreadLabels,
     held_out_errors,
@@ -27,6 +28,8 @@ __all__ = ["NeighbourLabels"]
 
 _MAX_ROWS = 65_536
 _MAX_WIDTH = 50
+# Of rows that are gathered from a source, and how many there are of wide ones.
+_MOST_BYTES, _FEWEST_ROWS = 2**27, 8192
 
 
 class NeighbourLabels:
@@ -57,11 +60,15 @@ class NeighbourLabels:
         self.n_classes = n_classes
         self.state = np.random.RandomState(seed)
         self.index = np.arange(len(labels))
+        if isinstance(X, RowSource):
+            fitting = _MOST_BYTES // (X.dtype.itemsize * X.shape[1])
+            max_rows = min(max_rows, max(_FEWEST_ROWS, fitting))
         if len(labels) > max_rows:
             order = self.state.permutation(len(labels))
             labelled = order[labels[order] >= 0][: max_rows // 2]
             others = order[labels[order] < 0][: max_rows - len(labelled)]
             self.index = np.sort(np.concatenate([labelled, others]))
+        if isinstance(X, RowSource) or len(self.index) < len(labels):
             X = X[self.index]
         self.X = X
         self.labels = labels[self.index]
@@ -84,6 +91,8 @@ class NeighbourLabels:
         X = self.X[is_judged]
         X = X.toarray() if sparse.issparse(X) else X
         X = (X - X.mean(axis=0)) / (np.sqrt(X.var(axis=0).mean()) or 1)
+        # A gathered copy of rows is not to outlive its use.
+        self.X = None
         errors = held_out_errors(self.affinity, labels, X, self.state)
         self.can_spread = errors.is_graph_better
         return errors.is_clustered

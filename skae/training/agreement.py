@@ -58,10 +58,11 @@ def facts_of_data(**arrays: Any) -> Facts:
         width = max(1, int(np.prod(values.shape[1:])))
         n_used = min(n_rows, max(_FEWEST_ROWS, _MOST_ENTRIES // width))
         used = np.linspace(0, n_rows - 1, n_used).astype(int)
+        some: Any = values
         if isinstance(values, RowSource):
             some = values.sample[1]
-        else:
-            some = values if n_used == n_rows else values[used]
+        elif n_used < n_rows:
+            some = values[used]
         kind = "sparse " if sparse.issparse(values) else ""
         parts = [some]
         if sparse.issparse(some):

@@ -125,12 +125,10 @@ class AlternatingTrainer(Trainer):
         return self
 
     def _update(self, name: str) -> Update:
-        parameters = self._groups[name]
-        group, flat = self._flat_groups[name], self.flat_
         gradient = GroupGradient(
-            self.module_, name, parameters, group, flat, self.generator
+            self.module_, name, self.flat_, self._flat_groups[name], self.generator
         )
-        return Update(name, gradient, self.optimizer_[name], parameters)
+        return Update(name, gradient, self.optimizer_[name], self._groups[name])
 
     def _record_losses(self):
         order = self.module_.update_order

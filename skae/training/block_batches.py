@@ -180,10 +180,11 @@ class BlockBatches:
         if is_loading or not self._buffers:
             left = [each[self._left] for each in self._all]
         blocks = self._next_blocks()
-        numbers = np.concatenate([self._left, *blocks])
+        numbers = np.concatenate([self._left, *(each for _, each in blocks)])
         places = permutation(len(numbers), self._drawn(0, self._n_fills))
+        # Before the buffers, in which they lie, are written to.
+        left = [each.clone() for each in left]
         if not self._buffers or len(self._buffers[0]) < len(numbers):
-            left = [each.clone() for each in left]
             self._buffers = [
                 torch.empty(
                     max(len(numbers), self._capacity),
@@ -193,22 +194,20 @@ class BlockBatches:
                 )
                 for each in self._all
             ]
-        else:
-            left = [each.clone() for each in left]
         self._numbers = np.empty_like(numbers)
         self._numbers[places] = numbers
         n_left = len(self._left)
         for buffer, rows in zip(self._buffers, left, strict=True):
             buffer[torch.as_tensor(places[:n_left], device=buffer.device)] = rows
         start = n_left
-        for block in blocks:
-            self._place(block, places[start : start + len(block)])
-            start += len(block)
+        for block, own in blocks:
+            self._place(block, own, places[start : start + len(own)])
+            start += len(own)
         self._n_fills, self._n_used = self._n_fills + 1, 0
 
-    def _next_blocks(self) -> list[np.ndarray]:
-        """Row numbers of so many blocks that they fill the buffer, but two at least."""
-        blocks: list[np.ndarray] = []
+    def _next_blocks(self) -> list[tuple[slice, np.ndarray]]:
+        """Blocks, two at least, that fill the buffer, and their rows that are used."""
+        blocks: list[tuple[slice, np.ndarray]] = []
         n_rows, (epoch, place) = len(self._left), self._next
         n_blocks = self._source.n_blocks
         order = permutation(n_blocks, self._drawn(1, epoch))
@@ -220,7 +219,7 @@ class BlockBatches:
                 fits = len(blocks) < 2 or n_rows + len(numbers) <= self._capacity
                 if fits:
                     place, n_rows = place + 1, n_rows + len(numbers)
-                    blocks.append(numbers)
+                    blocks.append((rows, numbers))
             if not fits:
                 break
             epoch, place = epoch + 1, 0
@@ -230,11 +229,10 @@ class BlockBatches:
         self._next = epoch, place
         return blocks
 
-    def _place(self, numbers: np.ndarray, places: np.ndarray) -> None:
-        """Write the rows of a block to their places in the buffers."""
+    def _place(self, rows: slice, numbers: np.ndarray, places: np.ndarray) -> None:
+        """Write rows of a block to their places in the buffers."""
         if not len(numbers):
             return
-        rows = slice(int(numbers[0]), int(numbers[-1]) + 1)
         is_whole = len(numbers) == rows.stop - rows.start
         for each, buffer in zip(self._all, self._buffers, strict=True):
             if each.source is None:

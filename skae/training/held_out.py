@@ -70,6 +70,10 @@ class Judge:
         self.start_model = copy.deepcopy(model)
         model.codec.guard = Judge.guard(self, model)
 
+    def in_training(self, model: Any) -> float:
+        """Weighted mean of the loss of a model that has moved on from its start."""
+        return self(model)
+
     def guard(self, model: Any) -> Guard:
         """The guard of the model as it is now."""
         model.codec.guard = None
@@ -108,6 +112,18 @@ class HoldOut(Judge):
 
     def row_loss(self, model: Any) -> Tensor:
         return _losses(model, self.x, self.weight, self.x_tilde, self.context)
+
+    def in_training(self, model: Any) -> float:
+        """Weighted mean of the loss, with a guard that follows the codes.
+
+        Rows whose codes grew as those of training rows did are not far out.
+        """
+        if model.codec.is_anchored:
+            guard = model.codec.guard
+            with torch.no_grad():
+                codes = model.codec.magnitudes(self.training_x[:_PART])[1]
+            guard.code_limit = torch.maximum(guard.code_limit, codes.amax(-2))
+        return self(model)
 
     def guard(self, model: Any) -> Guard:
         """A guard that admits far-out rows only where the model helps them.

@@ -6,13 +6,18 @@ number of layers. Parameters stay ordinary `nn.Parameter` objects: they are view
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FlatAdamW", "FlatGroup", "FlatParameters"]
+from skae.rows.threads import together
 
+__all__ = ["FlatAdamW", "FlatGroup", "FlatParameters", "UpdateNumbers"]
+
+# Parameters that a thread works on at a time: far more than a call costs.
+STRETCH = 2**17
 # Of AdamW.
 _EPSILON = 1e-8
 # torch.optim calls the same kernel after 30 us of bookkeeping. It is private, so a
@@ -30,12 +35,15 @@ class FlatGroup(NamedTuple):
         The leading part of ``data`` that is under weight decay.
     place : slice
         Where the stretch lies in the buffer.
+    parameters : list of Parameter
+        In their order in the buffer.
     """
 
     data: Tensor
     grad: Tensor
     decayed: Tensor
     place: slice
+    parameters: list[nn.Parameter]
 
 
 class FlatParameters:
@@ -82,7 +90,8 @@ class FlatParameters:
             n_decayed = sum(p.numel() for p in first)
             place = slice(start, start + n_decayed + sum(p.numel() for p in rest))
             data = self.data[place]
-            stretch = FlatGroup(data, self.grad[place], data[:n_decayed], place)
+            decayed_part, own = data[:n_decayed], [*first, *rest]
+            stretch = FlatGroup(data, self.grad[place], decayed_part, place, own)
             self.groups.append(stretch)
             start = place.stop
         self.decayed = self.groups[0].decayed
@@ -90,8 +99,8 @@ class FlatParameters:
     @torch.no_grad()
     def _lay_out(self, parameters: list[nn.Parameter]) -> None:
         """Move values and gradients into the buffers, in their order in memory."""
-        self._by_columns = [_by_columns(p) for p in parameters]
-        in_memory = self._in_memory(parameters)
+        self._by_columns = {id(p): _by_columns(p) for p in parameters}
+        in_memory = self._in_memory(parameters, parameters)
         self.data = torch.cat([p.reshape(-1) for p in in_memory])
         self.grad = torch.zeros_like(self.data)
         start = 0
@@ -103,10 +112,12 @@ class FlatParameters:
             parameter.data, parameter.grad = views
             start = place.stop
 
-    def _in_memory(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _in_memory(
+        self, tensors: Sequence[Tensor], parameters: list[nn.Parameter]
+    ) -> list[Tensor]:
         """Those that belong to the parameters, in the buffer's order of entries."""
-        turned = zip(tensors, self._by_columns, strict=True)
-        return [t.mT if by_columns else t for t, by_columns in turned]
+        turned = zip(tensors, parameters, strict=True)
+        return [t.mT if self._by_columns[id(p)] else t for t, p in turned]
 
     def slopes_in(self, buffer: Tensor) -> dict[nn.Parameter, Tensor]:
         """Views of a tensor of ``data``'s shape, as gradients lie in ``grad``."""
@@ -118,19 +129,26 @@ class FlatParameters:
             )
         return views
 
-    def backward(self, loss: Tensor) -> None:
-        """Fill ``grad`` with the gradient of a loss, summed over its entries."""
+    def backward(self, loss: Tensor, group: FlatGroup | None = None) -> None:
+        """Fill ``grad`` with the gradient of a loss, summed over its entries.
+
+        Parameters
+        ----------
+        loss : Tensor
+        group : FlatGroup, optional
+            One of ``groups``, to fill its gradient only.
+        """
+        grad = self.grad if group is None else group.grad
+        parameters = self.parameters if group is None else group.parameters
         slope = torch.ones_like(loss)
         if self.data.device.type == "cpu":
             # In C++ throughout; elsewhere each parameter would cost a launch.
-            self.grad.zero_()
-            loss.backward(slope)
+            grad.zero_()
+            loss.backward(slope, inputs=None if group is None else parameters)
             return
-        gradients = torch.autograd.grad(
-            loss, self.parameters, slope, materialize_grads=True
-        )
-        parts = [part.reshape(-1) for part in self._in_memory(gradients)]
-        torch.cat(parts, out=self.grad)
+        gradients = torch.autograd.grad(loss, parameters, slope, materialize_grads=True)
+        parts = [part.reshape(-1) for part in self._in_memory(gradients, parameters)]
+        torch.cat(parts, out=grad)
 
     def like(self, values: dict[nn.Parameter, float] | None) -> Tensor | None:
         """A tensor of ``data``'s shape with each parameter's value, one where none."""
@@ -141,6 +159,14 @@ class FlatParameters:
             for p in self.parameters
         ]
         return torch.cat(parts)
+
+
+def stretches(place: slice) -> list[slice]:
+    """A place in a flat buffer, cut into parts for threads if it is large."""
+    n_parts = max(1, (place.stop - place.start) // STRETCH)
+    starts = [place.start + STRETCH * number for number in range(n_parts)]
+    ends = [*starts[1:], place.stop]
+    return [slice(*ends) for ends in zip(starts, ends, strict=True)]
 
 
 def _by_columns(parameter: Tensor) -> bool:
@@ -178,6 +204,12 @@ class FlatAdamW:
         Factor in [0, 1] on each entry's steps.
     average : Tensor of shape (n_parameters,), optional
         Where the average is kept; memory of its own where left out.
+
+    Attributes
+    ----------
+    coming : list of UpdateNumbers
+        Numbers on the device for the next updates, which take them in turn; those of
+        the schedule are used where there are none.
     """
 
     def __init__(
@@ -204,43 +236,79 @@ class FlatAdamW:
         self.plateau = plateau
         self.shares = shares
         self.average = flat.data.clone() if average is None else average
+        self.coming: list[UpdateNumbers] = []
+        self._first = torch.empty_like(flat.data)
+        self._second = torch.empty_like(flat.data)
+        # In single precision, as the kernels of CUDA read it.
+        self._step = torch.zeros((), dtype=torch.float32, device=flat.data.device)
+        self._parts = self._cut()
         self.restart(1.0)
+
+    def _cut(self) -> list["_Part"]:
+        whole, n_decayed = slice(0, len(self.flat.data)), len(self.flat.decayed)
+        is_cut = self.flat.data.device.type == "cpu"
+        return [
+            _Part(
+                self.flat.data[place],
+                self.flat.grad[place],
+                self.flat.decayed[place.start : min(place.stop, n_decayed)],
+                self._first[place],
+                self._second[place],
+                self.average[place],
+                None if self.shares is None else self.shares[place],
+            )
+            for place in (stretches(whole) if is_cut else [whole])
+        ]
 
     def restart(self, factor: float) -> None:
         """Forget the moments and go on from the current weights at lr * factor."""
         self.factor = factor
         self.step_count = 0
-        self._first = torch.zeros_like(self.flat.data)
-        self._second = torch.zeros_like(self.flat.data)
-        self._step = self.flat.data.new_zeros(())
+        self._first.zero_()
+        self._second.zero_()
         self.average.copy_(self.flat.data)
 
-    def rate(self) -> float:
-        """Learning rate of the coming step."""
+    def rate(self, ahead: int = 0) -> float:
+        """Learning rate of the coming update, or of one so many updates ahead."""
+        number = self.step_count + ahead
         if self.constant:
             return self.lr * self.factor
         warm = max(1, round(0.05 * self.n_steps))
-        if self.step_count < warm:
-            return self.lr * self.factor * (self.step_count + 1) / warm
+        if number < warm:
+            return self.lr * self.factor * (number + 1) / warm
         kept = max(warm, round(self.plateau * self.n_steps))
-        done = (self.step_count - kept) / max(1, self.n_steps - kept)
+        done = (number - kept) / max(1, self.n_steps - kept)
         done = min(1.0, max(0.0, done))
         cosine = 0.5 * (1 + math.cos(math.pi * done))
         return self.lr * self.factor * (0.001 + 0.999 * cosine)
 
-    def step(self) -> None:
-        """One update from ``flat.grad``."""
-        rate = self.rate()
-        before = None if self.shares is None else self.flat.data.clone()
-        if self.weight_decay:
-            self.flat.decayed.mul_(1 - rate * self.weight_decay)
-        self._adam(rate)
-        if before is not None and self.shares is not None:
-            torch.lerp(before, self.flat.data, self.shares, out=self.flat.data)
-        self.step_count += 1
+    def numbers(self, ahead: int = 0) -> "UpdateNumbers":
+        """Of the coming update, or of one so many updates ahead."""
+        rate, count = self.rate(ahead), self.step_count + ahead + 1
         # A growing window first: early averages would otherwise remember the start.
-        decay = min(self.ema_decay, self.step_count / (self.step_count + 9))
-        self.average.lerp_(self.flat.data, 1 - decay)
+        decay = min(self.ema_decay, count / (count + 9))
+        return UpdateNumbers(rate, 1 - rate * self.weight_decay, 1 - decay, count)
+
+    def step(self) -> None:
+        """One update from ``flat.grad``; each entry's is its own."""
+        numbers = self.coming.pop(0) if self.coming else self.numbers()
+        count = numbers.count
+        self._count = count if isinstance(count, Tensor) else self._step.fill_(count)
+        if len(self._parts) == 1:
+            self._move(numbers, self._parts[0])
+        else:
+            together([partial(self._move, numbers, part) for part in self._parts])
+        self.step_count += 1
+
+    @torch.no_grad()
+    def _move(self, numbers: "UpdateNumbers", part: "_Part") -> None:
+        before = None if part.shares is None else part.data.clone()
+        if self.weight_decay:
+            part.decayed.mul_(numbers.kept)
+        self._adam(numbers, part)
+        if before is not None and part.shares is not None:
+            torch.lerp(before, part.data, part.shares, out=part.data)
+        part.average.lerp_(part.data, numbers.moved)
 
     @property
     def averages(self) -> bool:
@@ -265,23 +333,21 @@ class FlatAdamW:
         for own, name in ((self._first, "first"), (self._second, "second")):
             own.copy_(torch.from_numpy(state[name]))
         self.step_count = state["n_steps"]
-        self._step.fill_(state["n_steps"])
         self.factor = state["factor"] if state["lr"] == self.lr else 1.0
 
-    def _adam(self, rate: float) -> None:
+    def _adam(self, numbers: "UpdateNumbers", part: "_Part") -> None:
         """Adam's step from the gradient."""
-        self._step += 1
         if _fused_adamw is None:
-            self._plain_adam(rate)
+            self._plain_adam(numbers, part)
             return
         _fused_adamw(
-            [self.flat.data],
-            [self.flat.grad],
-            [self._first],
-            [self._second],
+            [part.data],
+            [part.grad],
+            [part.first],
+            [part.second],
             [],
-            [self._step],
-            lr=rate,
+            [self._count],
+            lr=numbers.rate,
             beta1=self.betas[0],
             beta2=self.betas[1],
             weight_decay=0.0,
@@ -290,11 +356,58 @@ class FlatAdamW:
             maximize=False,
         )
 
-    def _plain_adam(self, rate: float) -> None:
+    def _plain_adam(self, numbers: "UpdateNumbers", part: "_Part") -> None:
         """Kingma and Ba 2015, algorithm 1."""
         beta1, beta2 = self.betas
-        grad, number = self.flat.grad, self.step_count + 1
-        self._first.lerp_(grad, 1 - beta1)
-        self._second.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
-        spread = (self._second / (1 - beta2**number)).sqrt_().add_(_EPSILON)
-        self.flat.data.addcdiv_(self._first, spread, value=-rate / (1 - beta1**number))
+        part.first.lerp_(part.grad, 1 - beta1)
+        part.second.mul_(beta2).addcmul_(part.grad, part.grad, value=1 - beta2)
+        spread = (part.second / (1 - beta2**numbers.count)).sqrt_().add_(_EPSILON)
+        rate = -numbers.rate / (1 - beta1**numbers.count)
+        if isinstance(rate, Tensor):
+            part.data.add_(part.first / spread * rate)
+        else:
+            part.data.addcdiv_(part.first, spread, value=rate)
+
+
+class _Part(NamedTuple):
+    """Entries of the flat buffers that are moved by one thread at a time."""
+
+    data: Tensor
+    grad: Tensor
+    decayed: Tensor
+    first: Tensor
+    second: Tensor
+    average: Tensor
+    shares: Tensor | None
+
+
+class UpdateNumbers(NamedTuple):
+    """What changes from one update to the next, as numbers or tensors on the device.
+
+    Attributes
+    ----------
+    rate : float
+        Learning rate.
+    kept : float
+        Factor of weight decay.
+    moved : float
+        Share by which the average moves to the weights.
+    count : int
+        Number of the update, from one.
+    """
+
+    rate: Any
+    kept: Any
+    moved: Any
+    count: Any
+
+    @classmethod
+    def of(cls, numbers: Sequence, single: Sequence) -> "UpdateNumbers":
+        """The first four numbers, of which CUDA's kernels read two in single precision.
+
+        Parameters
+        ----------
+        numbers, single : sequence of Tensor
+            In the type of the weights and in single precision.
+        """
+        return cls(single[0], numbers[1], numbers[2], single[3])

@@ -12,20 +12,19 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from skae.parts.layers import row_work
 from skae.rows.threads import together
-from skae.training.optimizer import FlatParameters
+from skae.training.optimizer import FlatParameters, stretches
 
-__all__ = ["Shard", "Shards", "n_shards", "stretches"]
+__all__ = ["Shard", "Shards", "n_shards"]
 
 # A shard is worth a thread from so many multiplications on: a millisecond.
 LEAST_WORK = 2**24
 MOST_SHARDS = 8
 # Fewer rows than these make the sum of the gradients cost as much as the gradients.
 LEAST_ROWS = 48
-# Parameters that a thread adds, or moves, at a time.
-STRETCH = 2**16
 
 
 def n_shards(n_rows: int, work: int, n_parameters: int) -> int:
@@ -41,12 +40,6 @@ def n_shards(n_rows: int, work: int, n_parameters: int) -> int:
     least = max(LEAST_WORK, LEAST_ROWS * n_parameters)
     fitting = min(MOST_SHARDS, n_rows * work // least, n_rows)
     return 2 ** (fitting.bit_length() - 1) if fitting > 1 else 1
-
-
-def stretches(place: slice) -> list[slice]:
-    """A stretch of a flat buffer in parts for threads."""
-    starts = range(place.start, place.stop, STRETCH)
-    return [slice(start, min(start + STRETCH, place.stop)) for start in starts]
 
 
 class Shard:
@@ -84,8 +77,8 @@ class Shards:
     Parameters
     ----------
     module : Module
-        ``is_rowwise`` says whether the loss of a batch is a mean over its rows, each of
-        which depends on that row alone; modules without it are never cut.
+        ``is_rowwise`` and ``row_group`` are as of `SteppedModule`; modules without
+        them are never cut.
     flat : FlatParameters
     generator : torch.Generator
         Each step, the shards' generators get seeds from it.
@@ -95,7 +88,7 @@ class Shards:
 
     def __init__(
         self,
-        module: nn.Module,
+        module: Any,
         flat: FlatParameters,
         generator: Generator,
         place: slice | None = None,
@@ -103,10 +96,12 @@ class Shards:
         self._flat = flat
         self._generator = generator
         self._place = slice(0, len(flat.grad)) if place is None else place
+        self._parts = stretches(self._place)
         is_cut = getattr(module, "is_rowwise", False) and flat.grad.device.type == "cpu"
         self._work = row_work(module) if is_cut else 0
-        self._group = getattr(module, "row_group", 1)
+        self._group = module.row_group if is_cut else 1
         self._shards: list[Shard] = []
+        self._nodes: list[Any] = []
 
     def number(self, batch: Sequence[Tensor | None]) -> int:
         """How many shards a batch has."""
@@ -157,7 +152,7 @@ class Shards:
             calls.append(partial(fill, shard, part, n_rows))
         losses = together(calls)
         grads = [shard.grad for shard in shards]
-        together([partial(_add, grads, part) for part in stretches(self._place)])
+        together([partial(_add, grads, part) for part in self._parts])
         return torch.stack(losses).sum()
 
     def _rows(self, index: int, number: int, n_rows: int) -> slice:
@@ -167,6 +162,10 @@ class Shards:
 
     def _provide(self, number: int) -> None:
         """Shards; the first one's gradient is the flat one."""
+        if not self._nodes:
+            # Threads that make a parameter's node at once may wait for one another
+            # for ever, one with its lock and another with Python's.
+            self._nodes = [get_gradient_edge(p).node for p in self._flat.parameters]
         while len(self._shards) < number:
             grad = self._flat.grad
             grad = torch.zeros_like(grad) if self._shards else grad

@@ -110,10 +110,9 @@ class GroupGradient:
         With ``group_loss(name, *batch, generator)`` and, where it is ``is_rowwise``,
         ``row_loss`` of some rows of a batch, which follows ``begin_update(name)``.
     name : str
-    parameters : list of Parameter
+    flat : FlatParameters
     group : FlatGroup
         The stretch of the flat buffers that holds the parameters.
-    flat : FlatParameters
     generator : torch.Generator
     """
 
@@ -121,14 +120,13 @@ class GroupGradient:
         self,
         module: Any,
         name: str,
-        parameters: list[nn.Parameter],
-        group: FlatGroup,
         flat: FlatParameters,
+        group: FlatGroup,
         generator: Generator,
     ):
         self.module = module
         self.name = name
-        self.parameters = parameters
+        self.flat = flat
         self.group = group
         self.generator = generator
         self.shards = Shards(module, flat, generator, group.place)
@@ -139,15 +137,14 @@ class GroupGradient:
         if number > 1:
             self.module.begin_update(self.name)
             return self.shards.run(batch, number, self._fill)
-        self.group.grad.zero_()
         loss = self.module.group_loss(self.name, *batch, generator=self.generator)
-        loss.backward(inputs=self.parameters)
+        self.flat.backward(loss, self.group)
         return loss.detach()
 
     def _fill(self, shard: Shard, rows: Rows, n_rows: int):
         loss = self.module.row_loss(self.name, *rows, generator=shard.generator)
         loss = loss * (rows[0].shape[-2] / n_rows)
-        shard.fill(loss, self.parameters)
+        shard.fill(loss, self.group.parameters)
         return loss.detach()
 
 
@@ -215,6 +212,20 @@ class Step:
             update.optimizer.step()
             sums[update.name] += loss
         return loss
+
+    def forget(self) -> None:
+        """Drop what belongs to steps that were undone: nothing here."""
+
+    def close(self, *, report: bool) -> None:
+        """After the last step: nothing here."""
+
+    def cleared(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Zeros for the sums of a round, in the memory of earlier sums."""
+        zero = self.updates[0].optimizer.flat.data.new_zeros
+        return {
+            each.name: sums[each.name].zero_() if each.name in sums else zero(())
+            for each in self.updates
+        }
 
     def _named(self, parameters: Iterable[nn.Parameter]):
         own = {id(parameter) for parameter in parameters}

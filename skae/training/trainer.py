@@ -15,10 +15,16 @@ from typing import Any
 
 import torch
 from skorch import NeuralNet
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from skae.training.batch_norms import BatchNorms
-from skae.training.callbacks import ProgressBar, is_print_log, watch_batches
+from skae.training.callbacks import (
+    ProgressBar,
+    influential_callbacks,
+    is_print_log,
+    watch_batches,
+)
+from skae.training.captured import graphed
 from skae.training.checkpoint import split_callbacks
 from skae.training.global_generators import GlobalGenerators
 from skae.training.optimizer import FlatAdamW, FlatParameters
@@ -59,7 +65,7 @@ class Trainer(Resumable, NeuralNet):
         - ``members``: their number or None.
 
         Before each step the trainer sets its ``progress``, the share of the training
-        that is done when the step is, in (0, 1].
+        that is done when the step is, in (0, 1]. On a GPU it is a `SteppedModule`.
     schedule : Schedule
     generator : torch.Generator
         On the module's device; corruption and prior draw from it.
@@ -88,7 +94,7 @@ class Trainer(Resumable, NeuralNet):
         those that are kept. ``trainer.stop_training = True`` ends the training after
         the round, or after the batch where it is set in a hook of a batch.
     verbose : int, default=0
-        One shows a progress bar.
+        One shows a progress bar and, on a GPU, how the steps were run.
 
     Attributes
     ----------
@@ -135,6 +141,7 @@ class Trainer(Resumable, NeuralNet):
         self.global_generators = global_generators
         self.interrupted_ = False
         self.monitored = "valid_loss" if evaluate else "train_loss"
+        self._is_talkative = bool(verbose)
         bar = [("progress_bar", ProgressBar(self.monitored))] if verbose else []
         callbacks = bar + split_callbacks(callbacks)[1]
         super().__init__(
@@ -195,12 +202,8 @@ class Trainer(Resumable, NeuralNet):
         """
         if not self.initialized_:
             self.initialize()
-        generators = (
-            nullcontext()
-            if self.global_generators is None
-            else self.global_generators.apart()
-        )
-        with generators:
+        generators = self.global_generators
+        with nullcontext() if generators is None else generators.apart():
             self._train(batches)
         if self._n_lost:
             report_lost(self._n_finite, self.schedule.lr)
@@ -231,6 +234,7 @@ class Trainer(Resumable, NeuralNet):
             self._note_interruption()
         finally:
             self.weights_.restore(self._best_values)
+            self.step_.close(report=self._is_talkative)
         try:
             self.notify("on_train_end", X=batches, y=None)
             self._record_end()
@@ -247,7 +251,9 @@ class Trainer(Resumable, NeuralNet):
         self._spread = Spread(self._batches)
         self._spread.check(self._name_of_training())
         self._spread.align(self.flat_.data, self.optimizer_.average)
-        self.step_ = Step(self.module_, self._spread.updates(self.updates_))
+        step = Step(self.module_, self._spread.updates(self.updates_))
+        is_alone, n_steps = self._spread.is_alone, self.schedule.n_steps
+        self.step_ = graphed(step, n_steps, self.generator) if is_alone else step
         if self.start_state is not None:
             self._continue(self.start_state)
 
@@ -282,26 +288,25 @@ class Trainer(Resumable, NeuralNet):
                 except KeyboardInterrupt:
                     # That is how skorch's EarlyStopping stops.
                     self.stop_training = True
+            if influential_callbacks(self.callbacks):
+                # They may have changed anything in the module.
+                self.step_.forget()
             if not is_finite:
                 self._back_off()
             if self._spread.stops(self.stop_training):
                 raise StopTraining("stopped by a callback")
             if self._patience.is_over(self.history[-1, self.monitored]):
                 n_rounds = self.schedule.patience
-                raise StopTraining(
-                    f"stopped after {n_rounds} evaluations without a gain"
-                )
+                reason = f"stopped after {n_rounds} evaluations without a gain"
+                raise StopTraining(reason)
 
     def _begin_round(self, datasets: dict) -> None:
         self.notify("on_epoch_begin", **datasets)
-        self._n_in_round, self._sums = 0, self._new_sums()
+        self._n_in_round = 0
+        self._sums = self.step_.cleared(getattr(self, "_sums", {}))
         if not watch_batches(self.callbacks_):
             # Checkpoints name their files by the last batch, so there has to be one.
             self.history.new_batch()
-
-    def _new_sums(self) -> dict[str, Tensor]:
-        """Of a round: the losses of its updates, by their names."""
-        return {each.name: self.flat_.data.new_zeros(()) for each in self.updates_}
 
     def _run_steps(self, batches: Iterable) -> None:
         """Train on some batches and record the losses of the round."""
@@ -370,6 +375,7 @@ class Trainer(Resumable, NeuralNet):
             raise StopTraining("stopped by infinite or NaN losses")
         self.weights_.restore(self._best_values)
         self.optimizer_.restart(_BACK_OFF**self._n_lost)
+        self.step_.forget()
 
     # Weights and what belongs to them
 

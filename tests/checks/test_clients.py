@@ -12,7 +12,7 @@ def cluster(tmp_path_factory):
     with distributed.LocalCluster(
         n_workers=0,
         processes=False,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         local_directory=tmp_path_factory.mktemp("workers"),
     ) as cluster:
         yield cluster

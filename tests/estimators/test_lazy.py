@@ -11,6 +11,7 @@ from sklearn import config_context
 from sklearn.pipeline import make_pipeline
 
 import skae
+from skae.estimators import estimator_classes
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -266,12 +267,21 @@ def test_calls_touch_no_data_and_refuse_what_does_not_fit():
         estimator.transform(FRAMES.assign(x3="text"))
 
 
+@pytest.mark.parametrize("estimator", estimator_classes())
+def test_public_methods_of_every_class_take_collections(estimator):
+    names = {*METHODS, "inverse_transform", "corrupt", "augment", "drift", "score"}
+    methods = [getattr(estimator, name) for name in names if hasattr(estimator, name)]
+    assert all(hasattr(method, "takes_collections") for method in methods)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_errors_name_the_row_of_the_collection(value):
     rows = X.copy()
     rows[77, 3] = value
     lazy = fitted("table").transform(da.from_array(rows, chunks=(30, 16)))
     with pytest.raises(ValueError, match="In row 77 of X: Input X contains"):
+        lazy.compute()
+    with pytest.raises(ValueError, match=r"(?s)In row 77.*X\[77, 3\] is"):
         lazy.compute()
     frame = dd.from_pandas(FRAME.assign(x2=rows[:, 3]), npartitions=3)
     with pytest.raises(ValueError, match="row 17 of block 2 of X, index 159: Input X"):
@@ -299,7 +309,6 @@ def test_a_collection_that_is_not_what_it_says_is_refused():
 @pytest.mark.parametrize(
     ("name", "method", "options", "message"),
     [
-        ("table", "score", {}, "one number for all rows"),
         ("table", "corrupt", {}, "draws random numbers"),
         ("detector", "drift", {}, "pass the batch"),
         ("detector", "tune_threshold", {"y": Y}, "in memory"),
@@ -310,6 +319,20 @@ def test_a_collection_that_is_not_what_it_says_is_refused():
 def test_methods_of_all_rows_refuse_collections(name, method, options, message):
     with pytest.raises(TypeError, match=message):
         getattr(fitted(name), method)(LAZY, **options)
+
+
+@pytest.mark.parametrize("name", ["table", "bernoulli", "conditional", "classifier"])
+def test_scores_are_computed_at_once(name):
+    estimator, y = fitted(name), ESTIMATORS[name][2]
+    expected = estimator.score(X, y)
+    lazy = None if y is None else da.from_array(y, chunks=30)
+    assert estimator.score(LAZY, lazy) == pytest.approx(expected, rel=1e-12)
+
+
+def test_labels_of_frames_are_scored():
+    y = dd.from_pandas(pd.Series(Y, FRAME.index), npartitions=4)
+    estimator = fitted_to_frame(False)
+    assert estimator.score(FRAMES, y) == estimator.score(FRAME, Y)
 
 
 def test_rows_in_memory_with_a_lazy_condition_are_refused():

@@ -42,6 +42,13 @@ def test_steps_shrink_with_their_cost():
     assert wide.n_steps < narrow.n_steps
 
 
+def test_more_rows_are_trained_on_for_longer_up_to_a_limit():
+    few, many, most = (defaults_for(n, 20, 2) for n in (20_000, 80_000, 10**7))
+    assert (few.n_steps, many.n_steps, most.n_steps) == (1500, 3000, 6000)
+    # As many evaluations, further apart.
+    assert few.n_rounds == most.n_rounds
+
+
 class TestLength:
     def test_the_default_is_the_nearest_number_of_epochs(self):
         found = length_of(1000, 64, 400, 20, None)

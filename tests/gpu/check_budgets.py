@@ -19,6 +19,7 @@ from skae.parts.dense import Dense
 from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
 from skae.rows.chunks import Rows
+from skae.training import captured
 from skae.training.batches import Batches
 from skae.training.schedule import Schedule
 from skae.training.steps import Step
@@ -29,8 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 DIGITS = load_digits()
 X, Y = DIGITS.data[:900] / 16, DIGITS.target[:900]
 FEW = np.where(np.arange(len(DIGITS.target)) < 50, DIGITS.target, -1)
-# Numbers of the schedule, in the optimiser: a graph reads them from a table.
-SCHEDULED = {"_fused_adamw_", "lerp", "lerp_", "mul", "mul_"}
 
 
 def snapshot():
@@ -83,9 +82,9 @@ def trained(sizes, *, autograd=False, members=None):
     ("sizes", "options", "most_kernels"),
     [
         ((64, 32), {}, 21),
-        ((64, 32), {"autograd": True}, 28),
-        ((64, 128, 32), {}, 35),
-        ((64, 128, 32), {"members": 10}, 35),
+        ((64, 32), {"autograd": True}, 30),
+        ((64, 128, 32), {}, 32),
+        ((64, 128, 32), {"members": 10}, 36),
     ],
 )
 def test_a_step_launches_few_kernels_and_waits_for_none(
@@ -93,11 +92,11 @@ def test_a_step_launches_few_kernels_and_waits_for_none(
 ):
     trained(sizes, **options)
     kernels, waits, n_bytes = per_step(steps["Autoencoder"])
-    # Of all steps, one gathers the rows and one makes room for the loss.
-    assert kernels <= most_kernels + 2 / 40
-    # The row numbers of all batches at once.
-    assert waits <= 1 / 40
-    assert n_bytes <= 8 * 64
+    # Before the graph is there: the batch is gathered and copied, the table filled.
+    assert kernels <= most_kernels + 5 / 40
+    # The row numbers of all batches at once, and the schedule.
+    assert waits <= 2 / 40
+    assert n_bytes <= 8 * 64 + 16
 
 
 def test_small_tables_upload_their_row_numbers_together(steps):
@@ -127,8 +126,8 @@ def test_the_detector_waits_for_neither_members_nor_steps():
         log.reset()
         detector.fit(X)
         waits.append(log.waits.total())
-    assert waits[1] <= 18
-    assert waits[2] <= waits[1] + 4
+    assert waits[1] <= 10
+    assert waits[2] <= 10
     log.reset()
     detector.score_samples(X[:200])
     assert log.waits.total() == 2
@@ -140,7 +139,7 @@ TRACED = {
     "DenoisingAE": skae.DenoisingAE(3),
     "SparseAE": skae.SparseAE(9),
     "ContractiveAE": skae.ContractiveAE(3),
-    "VariationalAE": skae.VariationalAE(3, kl_warmup=0),
+    "VariationalAE": skae.VariationalAE(3, kl_warmup=0.9),
     "AdversarialAE": skae.AdversarialAE(2),
     "GAN": skae.GAN(3),
 }
@@ -149,6 +148,7 @@ TRACED = {
 @pytest.mark.parametrize("name", TRACED)
 def test_two_steps_differ_in_data_only(name, monkeypatch):
     traces = []
+    monkeypatch.setattr(captured, "_LEAST_STEPS", np.inf)
 
     def traced(self, batch, sums, watch, step=Step.__call__):
         log.trace = []
@@ -161,7 +161,5 @@ def test_two_steps_differ_in_data_only(name, monkeypatch):
     model = TRACED[name].set_params(max_iter=2, random_state=0, device=NAME)
     model.fit(X[:400])
     one, other = traces[-2:]
-    assert [operation for operation, _ in one] == [operation for operation, _ in other]
-    changed = {a[0] for a, b in zip(one, other, strict=True) if a != b}
-    assert changed <= SCHEDULED
+    assert one == other
     assert not [operation for operation, _ in one if operation.startswith("copy to")]

@@ -18,6 +18,7 @@ import threading
 
 import torch
 from fused_cells import CELLS
+from pretend_graph import Graph, Stream, active, current_stream, is_capturing, on_stream
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 __all__ = ["NAME", "counted", "log"]
@@ -103,6 +104,8 @@ class Log:
                 self.trace.append((name, repr(fixed)))
 
     def note_copy(self, direction, n_bytes):
+        if active.graph is not None:
+            active.graph.refuse(f"copy {direction}")
         with self.lock:
             self.waits[direction] += 1
             self.n_bytes[direction] += n_bytes
@@ -244,9 +247,11 @@ def _run(operation, *args, **kwargs):
     leaves = list(_leaves((args, kwargs.values())))
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     _check(operation, name, args, leaves, tensors)
-    log.note(name, leaves)
+    if active.graph is None:
+        log.note(name, leaves)
     if name in _RANDOM and kwargs.get("generator") is None:
         kwargs["generator"] = default_generator
+    _check_capture(name, [*leaves, kwargs.get("generator")])
     kwargs.pop("pin_memory", None)
     own = {}
 
@@ -265,10 +270,18 @@ def _run(operation, *args, **kwargs):
 
     args = _mapped(to_cpu, args)
     kwargs = {key: _mapped(to_cpu, value) for key, value in kwargs.items()}
-    result = _kernel(operation, name)(*args, **kwargs)
+    kernel, graph = _kernel(operation, name), active.graph
+    pairs = [(tensor, alias) for tensor, alias, _ in own.values()]
+    if graph is not None:
+        graph.enter(operation._schema, args, kwargs, pairs)
+    result = kernel(*args, **kwargs)
     for tensor, alias, shape in own.values():
         if alias.shape != shape:  # It came empty, for the kernel to resize.
             tensor.data = _on_device(alias)
+            if graph is not None:
+                graph.keep(alias)
+    if graph is not None:
+        graph.leave(name, kernel, args, kwargs, pairs, result, name in _FREE)
     return _mapped(to_device, result)
 
 
@@ -303,6 +316,8 @@ def _check(operation, name, args, leaves, tensors):
         log.note_copy("to device", sum(t.nbytes for t in tensors if not _is_own(t)))
     if name in _INDEXING:
         masks = [t for t in args[1] or () if t is not None and t.dtype == torch.bool]
+        if masks and active.graph is not None:
+            active.graph.refuse("an index that is a mask")
         if masks:
             log.waits["mask"] += 1
     for leaf in leaves:
@@ -313,6 +328,26 @@ def _check(operation, name, args, leaves, tensors):
             )
     log.check_dtype(*(t.dtype for t in tensors if _is_own(t)))
     log.check_dtype(*(leaf for leaf in leaves if isinstance(leaf, torch.dtype)))
+
+
+def _check_capture(name, leaves):
+    """What a graph of CUDA cannot hold, and generators that a capture has spoilt."""
+    graph = active.graph
+    if graph is not None and name in {*_WAITING, "resize_", "set_"}:
+        graph.refuse(name)
+    for generator in leaves:
+        if not isinstance(generator, torch._C.Generator):
+            continue
+        if graph is None and _is_among(generator, active.stuck):
+            raise RuntimeError("Offset increment outside graph capture encountered")
+        if graph is not None and not _is_among(generator, graph.generators):
+            graph.refuse("a generator that is not registered")
+
+
+def _is_among(generator, others):
+    """By their states: operations get other objects of the same generators."""
+    state = generator.get_state() if others else None
+    return any(torch.equal(state, other.get_state()) for other in others)
 
 
 def _kernel(operation, name):
@@ -345,13 +380,32 @@ def _copy(target, source, non_blocking=False):
         *(t.dtype for t in (target, source) if _is_own(source) or _is_own(t))
     )
     if _is_own(target) == _is_own(source):
-        log.note("copy_")
+        if active.graph is None:
+            log.note("copy_")
     else:
         direction = "to device" if _is_own(target) else "to host"
         log.note_copy(direction, source.numel() * target.itemsize)
     own = _on_cpu(target) if _is_own(target) else target
-    own.copy_(_on_cpu(source) if _is_own(source) else source)
+    values = _on_cpu(source) if _is_own(source) else source
+    graph = active.graph
+    if graph is None:
+        own.copy_(values)
+        return target
+    pairs = [(target, own), (source, values)]
+    graph.enter(aten.copy_.default._schema, (own, values), {}, pairs)
+    run = torch.Tensor.copy_
+    graph.leave("copy_", run, (own, values), {}, pairs, run(own, values), False)
     return target
+
+
+def _foreach_copy(targets, sources, non_blocking=False):
+    """As on CUDA, one launch for tensors of the same type."""
+    assert active.graph is None
+    assert all(map(_is_own, [*targets, *sources]))
+    assert len({tensor.dtype for tensor in [*targets, *sources]}) == 1
+    log.note("_foreach_copy_")
+    for target, source in zip(targets, sources, strict=True):
+        _on_cpu(target).copy_(_on_cpu(source))
 
 
 _setup_privateuseone_for_python_backend(NAME)
@@ -365,10 +419,16 @@ default_generator = DeviceGenerator(NAME)
 _module = torch.get_device_module(NAME)
 _module.get_rng_state = lambda device=None: default_generator.get_state()
 _module.set_rng_state = lambda state, device=None: default_generator.set_state(state)
+# What torch.cuda has for graphs.
+_module.CUDAGraph, _module.Stream, _module.stream = Graph, Stream, on_stream
+_module.current_stream, _module.synchronize = current_stream, lambda device=None: None
+_module.is_current_stream_capturing = is_capturing
+active.default_generator, active.note = default_generator, log.note
 _everything = torch.library.Library("_", "IMPL")
 _everything.fallback(_run, "PrivateUse1")
 _aten = torch.library.Library("aten", "IMPL")
 _aten.impl("copy_", _copy, "PrivateUse1")
+_aten.impl("_foreach_copy_", _foreach_copy, "PrivateUse1")
 # Their own fallback in C++ would come first.
 for _operation in (
     aten.convolution_overrideable.default,

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import skae
+from skae.parts.base import Penalty
 from skae.rows.devices import resolve_device
+from skae.training import captured
 
 pytestmark = [
     pytest.mark.gpu,
@@ -62,6 +64,69 @@ def test_training_without_noise_gives_what_the_cpus_gives(name):
     here, there = (own["on"](model, device).fit(*data) for device in ("cpu", "cuda"))
     assert there.loss_curve_ == pytest.approx(here.loss_curve_, rel=1e-3)
     own["assert_alike"](there.transform(X), here.transform(X), name, TOLERANCE)
+
+
+REPLAYED = [
+    "AutoencoderTransformer",
+    "DenoisingAE",
+    "SparseAE",
+    "VariationalAE",
+    "ConditionalVAE",
+    "AdversarialAE",
+    "GAN",
+    "convolutional GAN",
+    "ConvAE",
+    "RecurrentAE",
+    "StackedAEClassifier",
+]
+# cuDNN adds up gradients in an order of its own.
+INEXACT = {"convolutional GAN", "ConvAE", "RecurrentAE"}
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_replayed_steps_are_those_that_are_launched(name, monkeypatch):
+    model, *data = CASES[name]
+    steps, results = [], []
+    step = captured.GraphedStep.__init__
+
+    def noted(self, *args):
+        step(self, *args)
+        steps.append(self)
+
+    monkeypatch.setattr(captured.GraphedStep, "__init__", noted)
+    for least_steps in (8, np.inf):
+        monkeypatch.setattr(captured, "_LEAST_STEPS", least_steps)
+        steps.clear()
+        fitted = own["on"](model, "cuda").set_params(max_iter=30, batch_size=32)
+        fitted.fit(*data)
+        use = own["METHODS"]["score" if hasattr(fitted, "score") else "score_samples"]
+        results.append(use(fitted, *data))
+        n_replayed = sum(each.n_replayed for each in steps)
+        assert (n_replayed > 0) == (least_steps == 8)
+        assert {each.reason for each in steps} == {None}
+    own["assert_alike"](*results, name, TOLERANCE if name in INEXACT else 1e-6)
+
+
+class Late(Penalty):
+    """Reads from the device once it is captured."""
+
+    capturable = True
+    n_calls = 0
+
+    def __call__(self, state):
+        self.n_calls += 1
+        cost = 0.1 * state.h.square().sum(-1)
+        return cost * float(cost.sum() > 0) if self.n_calls > 4 else cost
+
+
+def test_after_a_capture_that_failed_all_goes_on():
+    options = {"penalty": Late(), "max_iter": 30, "random_state": 0, "device": "cuda"}
+    model = skae.AutoencoderTransformer(3, init="random", **options).fit(X)
+    assert np.isfinite(model.loss_curve_).all()
+    # Generators draw, and other steps are captured.
+    torch.rand(3, device="cuda")
+    other = skae.DenoisingAE(3, max_iter=30, random_state=0, device="cuda").fit(X)
+    assert np.isfinite(other.loss_curve_).all()
 
 
 def test_partial_fit_keeps_the_optimiser():

@@ -1,0 +1,129 @@
+"""Blocks of rows: where they begin, what they hold, and what is refused.
+
+For `skae.rows.sources` and the readers of formats, which know how blocks are stored.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "ChangedSourceError",
+    "block_bounds",
+    "check_frame",
+    "check_numeric",
+    "dense",
+    "source_dtype",
+    "text_names",
+    "two_axes",
+]
+
+# Bytes of a block, and of the largest one that is read out of its turn.
+_BLOCK_BYTES, _MOST_BYTES = 2**20, 16 * 2**20
+
+
+class ChangedSourceError(ValueError):
+    """Rows that are not what they were when the source was first read."""
+
+
+def source_dtype(dtype: Any, name: str = "X") -> np.dtype:
+    """What entries of this dtype are read as: float32 or float64.
+
+    Raises
+    ------
+    ValueError
+        For entries that are no real numbers.
+    """
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError as error:
+        raise ValueError(
+            f"{name} must have real numbers as entries; got dtype {dtype}."
+        ) from error
+    if dtype.kind not in "buif" or dtype.itemsize > 8:
+        raise ValueError(
+            f"{name} must have real numbers of up to 64 bits as entries; got dtype "
+            f"{dtype}. Convert it to float32 or float64."
+        )
+    # Those that float32 holds exactly.
+    return np.dtype(np.float32 if np.can_cast(dtype, np.float32) else np.float64)
+
+
+def block_bounds(
+    n_rows: int, row_bytes: int, stored: int | np.ndarray | None = None
+) -> tuple[np.ndarray, bool]:
+    """Where blocks begin, and the end; and whether they can be read in any order.
+
+    Parameters
+    ----------
+    n_rows, row_bytes : int
+    stored : int or ndarray of int, optional
+        Rows that the storage keeps together, or where each of such begins, and the end.
+    """
+    target = max(1, _BLOCK_BYTES // row_bytes)
+    most = max(1, _MOST_BYTES // row_bytes)
+    if stored is None or isinstance(stored, int):
+        step = min(stored or 1, n_rows) or 1
+        is_random = step <= most
+        step = max(step, target // step * step) if is_random else most
+        return np.append(np.arange(0, n_rows, step), n_rows), is_random
+    bounds, is_random = [0], True
+    edges = np.unique(stored)
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        if stop - start > most:
+            is_random = False
+            bounds.extend(range(int(start) + most, int(stop), most))
+        elif len(bounds) > 1 and stop - bounds[-2] <= target:
+            bounds.pop()
+        bounds.append(int(stop))
+    return np.array(bounds), is_random
+
+
+def two_axes(shape: Any, name: str) -> tuple[int, int]:
+    """The shape, where it has two axes."""
+    if len(shape) != 2:
+        raise ValueError(
+            f"Expected 2D array, got {len(shape)}D array instead: {name} has the shape "
+            f"{tuple(shape)}. Rows are samples, and columns are features."
+        )
+    return shape[0], shape[1]
+
+
+def check_numeric(are_numeric: Iterable[tuple[str, Any, bool]], name: str) -> None:
+    """Raise for columns that are not numeric."""
+    others = [f"{c!r} ({d})" for c, d, is_numeric in are_numeric if not is_numeric]
+    if others:
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        raise ValueError(
+            f"The columns of {name} must be numeric; these are not: "
+            f"{', '.join(others[:5])}{more}. Leave them out or encode them."
+        )
+
+
+def text_names(columns) -> list[str] | None:
+    """Names of columns that are all text, as scikit-learn takes them."""
+    names = [] if columns is None else list(columns)
+    return names if names and all(isinstance(c, str) for c in names) else None
+
+
+def dense(block: Any) -> np.ndarray:
+    block = block.toarray() if hasattr(block, "toarray") else block
+    if hasattr(block, "to_numpy") and hasattr(block, "dtypes"):
+        # Nullable columns would come as objects.
+        if any(np.dtype(getattr(d, "numpy_dtype", d)) != d for d in block.dtypes):
+            return block.to_numpy(dtype=np.float64, na_value=np.nan)
+        return block.to_numpy()
+    return block if isinstance(block, np.ma.MaskedArray) else np.asarray(block)
+
+
+def check_frame(frame: Any, name: str) -> None:
+    dtypes = list(frame.dtypes)
+    kinds = [getattr(getattr(d, "numpy_dtype", d), "kind", "O") for d in dtypes]
+    check_numeric(
+        (
+            (column, dtype, kind in "buif")
+            for column, dtype, kind in zip(frame.columns, dtypes, kinds, strict=True)
+        ),
+        name,
+    )

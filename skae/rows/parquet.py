@@ -1,0 +1,140 @@
+"""Rows of Parquet files, folders of them and datasets of pyarrow.
+
+Row groups are the blocks where they are small; large ones are streamed.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from skae.rows.blocks import ChangedSourceError, check_numeric
+from skae.rows.streams import StreamedRows
+
+__all__ = ["ParquetRows", "dataset_at"]
+
+_SUFFIXES = (".parquet", ".pq", ".parq")
+# Bytes of a row group that is read as a whole, and of a part of a larger one.
+_WHOLE_BYTES, _BATCH_BYTES = 16 * 2**20, 8 * 2**20
+
+
+class ParquetRows(StreamedRows):
+    """Rows of Parquet files; row groups are blocks where they are small."""
+
+    def __init__(self, dataset: Any, name: str):
+        schema = dataset.schema
+        check_numeric(((f.name, f.type, _is_number(f.type)) for f in schema), name)
+        twice = sorted({n for n in schema.names if schema.names.count(n) > 1})
+        if twice:
+            raise ValueError(f"{name} has several columns of one name: {twice[:5]}.")
+        self._groups: list[Any] = []
+        edges = [0]
+        for fragment in dataset.get_fragments():
+            for part in fragment.split_by_row_group():
+                n_rows = sum(group.num_rows for group in part.row_groups)
+                if n_rows:
+                    self._groups.append(part)
+                    edges.append(edges[-1] + n_rows)
+        dtypes = [field.type.to_pandas_dtype() for field in schema]
+        dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float32)
+        # Integers with gaps come as floats.
+        names = schema.names
+        starts = np.array(edges)
+        super().__init__((edges[-1], len(names)), dtype, starts, names, name)
+        self._columns = names
+        self._starts = starts[:-1]
+        paths = {fragment.path for fragment in self._groups}
+        self._stamps = {path: _stamp(path) for path in sorted(paths)}
+
+    def _stream_from(self, number: int) -> Iterator[np.ndarray]:
+        for group in self._groups[number:]:
+            self._check_file(group.path)
+            # Not held any longer than its rows take to be laid out.
+            yield from self._rows_of(group)
+
+    def _rows_of(self, group: Any) -> Iterator[np.ndarray]:
+        """The rows of a row group, of large ones some at a time."""
+        import pyarrow as pa
+
+        row_bytes = self.dtype.itemsize * max(1, self.shape[1])
+        n_rows = sum(part.num_rows for part in group.row_groups)
+        options = {"columns": self._columns, "use_threads": True}
+        try:
+            if n_rows * row_bytes <= _WHOLE_BYTES:
+                yield self._by_rows(group.to_table(**options))
+                return
+            size = max(1, _BATCH_BYTES // row_bytes)
+            ahead = {"batch_readahead": 1, "fragment_readahead": 0}
+            for batch in group.to_batches(batch_size=size, **ahead, **options):
+                if batch.num_rows:
+                    yield self._by_rows(batch)
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise ChangedSourceError(
+                f"{self.name} cannot be read on, at {group.path}: {error}"
+            ) from error
+
+    def _by_rows(self, table: Any) -> np.ndarray:
+        """Columns as rows one after the other."""
+        by_columns = np.empty((table.num_columns, table.num_rows), self.dtype)
+        for values, column in zip(by_columns, table.columns, strict=True):
+            values[:] = column.to_numpy(zero_copy_only=False)
+        return np.ascontiguousarray(by_columns.T)
+
+    def _check_unchanged(self) -> None:
+        for path in self._stamps:
+            self._check_file(path)
+
+    def _check_file(self, path: str) -> None:
+        if _stamp(path) != self._stamps[path]:
+            raise ChangedSourceError(
+                f"{self.name} changed while it was read: {path} is another file than "
+                "before, or was written to."
+            )
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    kinds = pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean
+    return any(is_kind(kind) for is_kind in kinds)
+
+
+def _stamp(path: str) -> tuple | None:
+    """What changes with a file; None where it is not on a disk."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def dataset_at(path: Any, name: str) -> Any:
+    """The Parquet dataset of a file or a folder."""
+    place = Path(path)
+    if not place.exists():
+        raise FileNotFoundError(
+            f"{name}={os.fspath(path)!r} names no file or folder. As a path, {name} is "
+            "a Parquet file or a folder of them."
+        )
+    if place.is_file() and place.suffix.lower() not in _SUFFIXES:
+        raise ValueError(
+            f"{name}={os.fspath(path)!r} must be a Parquet file (*.parquet) or a "
+            "folder of them. Open other files first: with numpy.load(..., "
+            "mmap_mode='r'), h5py or zarr."
+        )
+    try:
+        import pyarrow as pa
+        from pyarrow import dataset
+    except ImportError as error:
+        raise ImportError(
+            f"Reading Parquet files needs pyarrow: {error}. Run pip install "
+            "'skae[large]'."
+        ) from error
+    try:
+        return dataset.dataset(os.fspath(place), format="parquet")
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ValueError(
+            f"{name}={os.fspath(path)!r} cannot be read as Parquet: {error}"
+        ) from error
