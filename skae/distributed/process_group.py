@@ -34,6 +34,8 @@ _SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.1
 # Wait for the reason of a broken connection so many signs of life.
 _GRACE = 3
 _TAG = 0
+# Seconds of an attempt to reach the store.
+_ATTEMPT = 1.0
 # The only way to say by which address others reach this process.
 _OPTIONS = "_Options"
 
@@ -137,16 +139,22 @@ class ProcessGroup(Group):
 
     def _connected(self, host: str, port: int) -> TCPStore:
         # A store of its own for each thread: calls that wait would block others.
-        try:
-            return TCPStore(
-                host, port, is_master=False, timeout=timedelta(seconds=self._start)
-            )
-        except RuntimeError as error:
-            raise LostProcessError(
-                f"{self._names[self.rank]} could not reach the first process of the "
-                f"fit at {host}:{port} within {self._start:g} s. A worker that is "
-                f"gone, or a firewall? {_first_line(error)}"
-            ) from error
+        ends = time.monotonic() + self._start
+        while True:
+            left = max(_ATTEMPT / 10, ends - time.monotonic())
+            attempt = timedelta(seconds=min(_ATTEMPT, left))
+            try:
+                store = TCPStore(host, port, is_master=False, timeout=attempt)
+                store.set_timeout(timedelta(seconds=self._start))
+                return store
+            except RuntimeError as error:
+                # Connections that are made at once may get lost.
+                if time.monotonic() >= ends:
+                    raise LostProcessError(
+                        f"{self._names[self.rank]} could not reach the first process "
+                        f"of the fit at {host}:{port} within {self._start:g} s. A "
+                        f"worker that is gone, or a firewall? {_first_line(error)}"
+                    ) from error
 
     # Signs of life
 

@@ -56,7 +56,7 @@ def fit_in_world(
     X, y, sample_weight
         All rows, in every process.
     spreads : bool
-        Whether the rows are spread; else the first process fits alone.
+        Whether the rows are spread; else the first fits alone.
     deadline : float
         Seconds without a sign of life after which a process counts as lost.
     """
@@ -113,7 +113,7 @@ def _place(rank: int, deadline: float) -> tuple[str, int]:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise LostProcessError(
             f"Process {rank} did not find the others at {place} (MASTER_ADDR and "
-            f"MASTER_PORT) within {4 * deadline:g} s. Do all processes call fit equally "
+            f"MASTER_PORT) within {4 * deadline:g} s. Do all call fit equally "
             "often, on a network where they reach one another?"
         ) from error
     return host, int(port)

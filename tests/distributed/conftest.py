@@ -22,7 +22,7 @@ def in_group(size: int, work: Callable[[ProcessGroup], Any], deadline=5.0) -> li
     results: list[Any] = [TimeoutError("the test has not ended")] * size
 
     def run(rank):
-        options = {"name": f"member {rank}", "deadline": deadline}
+        options = {"name": f"member {rank}", "deadline": deadline, "start": 30.0}
         try:
             with ProcessGroup("127.0.0.1", store.port, rank, size, **options) as group:
                 results[rank] = work(group)

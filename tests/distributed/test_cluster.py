@@ -153,10 +153,11 @@ def test_a_cluster_without_workers_is_an_error():
             n_workers=0, dashboard_address=None, processes=False
         ) as cluster,
         distributed.Client(cluster) as client,
-        pytest.raises(LostProcessError, match="has no workers"),
     ):
         collection = da.from_array(X, chunks=(700, WIDTH))
-        skae.distributed.fit(AutoencoderTransformer(3), collection, client=client)
+        estimator = AutoencoderTransformer(3)
+        with pytest.raises(LostProcessError, match="has no workers"):
+            skae.distributed.fit(estimator, collection, client=client)
 
 
 def test_a_second_fit_on_the_same_workers_waits_or_says_so(client):

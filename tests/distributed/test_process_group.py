@@ -35,7 +35,8 @@ def test_alone_everything_is_what_it_was():
     assert ALONE.sum(tensor) is tensor
     assert ALONE.gather(3) == [3]
     assert ALONE.broadcast(3) == ALONE.reduce(3, max) == ALONE.together(lambda: 3) == 3
-    assert ALONE.any(True) and not ALONE.any(False)
+    assert ALONE.any(True)
+    assert not ALONE.any(False)
 
 
 def test_an_error_in_joint_work_is_raised_in_all(in_group):
