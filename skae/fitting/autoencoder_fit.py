@@ -271,7 +271,9 @@ class Fit(InitialModelFit):
             start.model,
             schedule=schedule,
             generator=self.noise,
-            evaluate=None if judge is None else judge.in_training,
+            evaluate=judge.in_training
+            if judge is not None and self.defaults.is_long
+            else judge,
             # The loss of the warm-up is not to be compared with what comes after.
             keep_last=judge is None and self.parts.kl_warmup > 0,
             on_round=on_round if self.progress.context is not None else None,

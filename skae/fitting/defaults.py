@@ -90,6 +90,9 @@ class Defaults:
         Cross-validation for small data; None holds rows out.
     bound : float or None
         Clip of the perceptrons' inputs.
+    is_long : bool
+        Whether the training is so long that typical codes grow beyond those at its
+        start.
     """
 
     batch_size: int
@@ -101,6 +104,7 @@ class Defaults:
     ema_decay: float = 0.98
     n_folds: int | None = None
     bound: float | None = None
+    is_long: bool = False
 
 
 # Each rule takes the shape of X and the width of the code.
@@ -132,6 +136,7 @@ def defaults_for(n_samples, n_features, n_components) -> Defaults:
         weight_decay=0.1,
         n_steps=int(n_steps * _growth(n_samples)),
         n_rounds=25,
+        is_long=_growth(n_samples) > 1,
     )
 
 

@@ -79,3 +79,9 @@ class TestLength:
 def test_defaults_can_not_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         defaults_for(100, 3, 2).lr = 1.0
+
+
+def test_trainings_beside_pca_grow_with_the_rows_beyond_those_that_are_seen_often():
+    few, many, most = (defaults_for(n, 20, 5) for n in (40_000, 80_000, 10**6))
+    assert [many.n_steps, most.n_steps] == [2 * few.n_steps, 4 * few.n_steps]
+    assert [few.is_long, many.is_long, most.is_long] == [False, True, True]
