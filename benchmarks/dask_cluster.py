@@ -1,6 +1,6 @@
 """Does a fit on several workers give what one process gives, in less time?
 
-    python benchmarks/dask_cluster.py [--rows 2000000]
+    python benchmarks/dask_cluster.py [--rows 2000000] [--batch-size 4096]
 
 2,000,000 x 100 float32 rows in 40 chunks of a memory map, fitted in this process, on
 one and on two worker processes of one thread each, on three of which one has no rows,
@@ -74,6 +74,7 @@ def error(estimator, held_out):
 
 
 def new_transformer(**options):
+    """The estimator of all fits."""
     return skae.AutoencoderTransformer(**SETTINGS, **options)
 
 
@@ -154,6 +155,8 @@ def under_torchrun(path, n_rows, folder):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node", "2", __file__, "--rank-of", str(out)]
     command += ["--rows", str(n_rows), "--path", str(path)]
+    if "batch_size" in SETTINGS:
+        command += ["--batch-size", str(SETTINGS["batch_size"])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, check=True, timeout=900, env=environment)
     return float(out.with_suffix(".seconds").read_text()), skae.load(out)
@@ -195,6 +198,8 @@ def killed(path, n_rows, held_out, folder, usual):
         else:
             waited, message = np.nan, "the fit ended before the kill"
         timer.cancel()
+        # Dask starts another worker in its place.
+        cluster.client.wait_for_workers(2, timeout=60)
         X = cluster.rows(path, n_rows, 2)
         again = new_transformer(callbacks=callbacks)
         took, fitted = seconds(again.fit, X)
@@ -211,9 +216,12 @@ def killed(path, n_rows, held_out, folder, usual):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--batch-size", type=int, help="of all workers together")
     parser.add_argument("--path", help=argparse.SUPPRESS)
     parser.add_argument("--rank-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.batch_size:
+        SETTINGS["batch_size"] = options.batch_size
     if options.rank_of:
         fit_as_rank(options.path, options.rows, options.rank_of)
         return
