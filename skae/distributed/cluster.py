@@ -15,6 +15,7 @@ from typing import Any
 
 import distributed
 
+from skae.checks.clients import check_client
 from skae.checks.collections import is_collection, row_collection
 from skae.distributed.placing import (
     PlacedRows,
@@ -60,11 +61,7 @@ def fit_on_cluster(
         The one that came, fitted.
     """
     check_spreads(estimator)
-    if client.asynchronous:
-        raise ValueError(
-            "fit waits for the cluster, which an asynchronous client does not allow; "
-            "pass a client without asynchronous=True."
-        )
+    check_client(client)
     check_workers(client)
     X = with_known_rows(row_collection(X))
     rows = PlacedRows.of(X, client, deadline)

@@ -49,8 +49,9 @@ class PlacedRows(NamedTuple):
         parts = np.ravel(X.to_delayed()).tolist()
         futures = client.compute(parts)
         _wait(futures, client, deadline)
-        lengths = client.gather(client.map(_length, futures, pure=False))
-        kept = [(f, n) for f, n in zip(futures, lengths, strict=True) if n]
+        shapes = client.gather(client.map(_shape, futures, pure=False))
+        _check_widths(X, shapes)
+        kept = [(f, n) for f, (n, *_) in zip(futures, shapes, strict=True) if n]
         if not kept:
             raise ValueError("X has no rows: all of its blocks are empty.")
         futures = [future for future, _ in kept]
@@ -64,8 +65,18 @@ class PlacedRows(NamedTuple):
         return cls(futures, np.cumsum([0, *(n for _, n in kept)]), owners)
 
 
-def _length(block: Any) -> int:
-    return block.shape[0]
+def _shape(block: Any) -> tuple[int, ...]:
+    return tuple(block.shape)
+
+
+def _check_widths(X: Any, shapes: list) -> None:
+    width = len(X.columns) if is_frame(X) else X.shape[1]
+    for number, shape in enumerate(shapes):
+        if shape[1:] != (width,):
+            raise ValueError(
+                f"X has {width} columns by its meta, but block {number} has the shape "
+                f"{shape}. Check the meta, or the shapes, with which X was made."
+            )
 
 
 def with_known_rows(X: Any, name: str = "X") -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from skae.rows.group import Group
-from skae.rows.sharded import ShardedRows
+from skae.rows.sharded import JoinedRows, ShardedRows
 from skae.rows.sources import RowSource
 from skae.training.callbacks import without_showing
 
@@ -89,12 +89,14 @@ def fit_rank(
         y = ShardedRows(local_y, own, n_rows, group)
     if n_rows > _FEW:
         return estimator.fit(X, y=y, sample_weight=sample_weight)
-    X, y = X[:], y[:] if local_y is not None else y
+    few = JoinedRows([X[:]])
+    few.feature_names = local.feature_names
+    y = y[:] if local_y is not None else y
 
     def fitted() -> Any:
         if group.rank:
             return None
-        return estimator.fit(X, y=y, sample_weight=sample_weight)
+        return estimator.fit(few, y=y, sample_weight=sample_weight)
 
     return group.together(fitted)
 

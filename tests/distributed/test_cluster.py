@@ -53,7 +53,7 @@ def client(tmp_path_factory):
             n_workers=3,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             local_directory=tmp_path_factory.mktemp("workers"),
         ) as cluster,
         distributed.Client(cluster, timeout=30) as client,
@@ -150,7 +150,7 @@ def test_what_is_wrong_with_the_rows_is_said_by_fit(client):
 def test_a_cluster_without_workers_is_an_error():
     with (
         distributed.LocalCluster(
-            n_workers=0, dashboard_address=None, processes=False
+            n_workers=0, dashboard_address="127.0.0.1:0", processes=False
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
@@ -220,3 +220,29 @@ def test_a_worker_that_dies_is_named_and_the_next_fit_goes_on(client, tmp_path):
     np.testing.assert_array_equal(estimator.loss_curve_[: len(reached)], reached)
     assert len(estimator.loss_curve_) > len(reached)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("n_rows", [200, N_ROWS])
+def test_names_of_columns_are_kept(client, n_rows):
+    names = [f"x{number}" for number in range(WIDTH)]
+    frame = dd.from_pandas(pd.DataFrame(X[:n_rows], columns=names), npartitions=3)
+    assert AutoencoderTransformer(2, **BRIEF).fit(frame).feature_names_in_.tolist() == (
+        names
+    )
+
+
+def test_blocks_narrower_than_the_collection_says_are_refused(client):
+    rows = da.from_array(X, chunks=(500, WIDTH))
+    narrow = rows.map_blocks(lambda block: block[:, :4], dtype=X.dtype)
+    with pytest.raises(ValueError, match="8 columns by its meta, but block 0"):
+        AutoencoderTransformer(2, **BRIEF).fit(narrow)
+
+
+def test_clients_of_no_use_are_refused_at_once(client):
+    rows = da.from_array(X, chunks=(500, WIDTH))
+    closed = distributed.Client(client.scheduler.address, set_as_default=False)
+    closed.close()
+    with pytest.raises(ValueError, match="client is closed"):
+        skae.distributed.fit(AutoencoderTransformer(2), rows, client=closed)
+    with pytest.raises(TypeError, match="must be a distributed.Client; got"):
+        skae.distributed.fit(AutoencoderTransformer(2), rows, client="tcp://a:1")
