@@ -44,6 +44,7 @@ class ParquetRows(StreamedRows):
         starts = np.array(edges)
         super().__init__((edges[-1], len(names)), dtype, starts, names, name)
         self._columns = names
+        self._scratch = np.empty(0, self.dtype)
         self._starts = starts[:-1]
         paths = {fragment.path for fragment in self._groups}
         self._stamps = {path: _stamp(path) for path in sorted(paths)}
@@ -77,7 +78,11 @@ class ParquetRows(StreamedRows):
 
     def _by_rows(self, table: Any) -> np.ndarray:
         """Columns as rows one after the other."""
-        by_columns = np.empty((table.num_columns, table.num_rows), self.dtype)
+        shape = table.num_columns, table.num_rows
+        # Used again: fresh memory takes longer than the columns.
+        if self._scratch.size < shape[0] * shape[1]:
+            self._scratch = np.empty(shape[0] * shape[1], self.dtype)
+        by_columns = self._scratch[: shape[0] * shape[1]].reshape(shape)
         for values, column in zip(by_columns, table.columns, strict=True):
             values[:] = column.to_numpy(zero_copy_only=False)
         return np.ascontiguousarray(by_columns.T)
