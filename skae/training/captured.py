@@ -18,7 +18,8 @@ import torch
 from torch import Generator, Tensor
 
 from skae.training.capturable import Watcher, foreign_code, leaves_of
-from skae.training.optimizer import FlatAdamW, UpdateNumbers
+from skae.training.optimizer import FlatAdamW
+from skae.training.schedule import UpdateNumbers
 from skae.training.steps import Step, Watch
 
 __all__ = ["GraphedStep", "StepTable", "graphed", "has_graphs"]

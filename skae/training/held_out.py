@@ -8,9 +8,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from skae.parts.base import are_rowwise
 from skae.parts.guard import Guard, guard_from, widest_guard
-from skae.rows.threads import together
 
 __all__ = ["Folds", "HoldOut", "Judge"]
 
@@ -212,8 +210,6 @@ def _losses(model: Any, x: Tensor, *others: Tensor | None) -> Tensor:
         )
         for number, start in enumerate(range(0, len(x), _PART))
     ]
-    if x.device.type == "cpu" and are_rowwise(model):
-        return torch.cat(together(calls))
     return torch.cat([call() for call in calls])
 
 

@@ -7,14 +7,15 @@ number of layers. Parameters stay ordinary `nn.Parameter` objects: they are view
 import math
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from skae.rows.threads import together
+from skae.training.schedule import UpdateNumbers
 
-__all__ = ["FlatAdamW", "FlatGroup", "FlatParameters", "UpdateNumbers"]
+__all__ = ["FlatAdamW", "FlatGroup", "FlatParameters"]
 
 # Parameters that a thread works on at a time: far more than a call costs.
 STRETCH = 2**17
@@ -378,35 +379,3 @@ class _Part(NamedTuple):
     second: Tensor
     average: Tensor
     shares: Tensor | None
-
-
-class UpdateNumbers(NamedTuple):
-    """What changes from one update to the next, as numbers or tensors on the device.
-
-    Attributes
-    ----------
-    rate : float
-        Learning rate.
-    kept : float
-        Factor of weight decay.
-    moved : float
-        Share by which the average moves to the weights.
-    count : int
-        Number of the update, from one.
-    """
-
-    rate: Any
-    kept: Any
-    moved: Any
-    count: Any
-
-    @classmethod
-    def of(cls, numbers: Sequence, single: Sequence) -> "UpdateNumbers":
-        """The first four numbers, of which CUDA's kernels read two in single precision.
-
-        Parameters
-        ----------
-        numbers, single : sequence of Tensor
-            In the type of the weights and in single precision.
-        """
-        return cls(single[0], numbers[1], numbers[2], single[3])

@@ -2,11 +2,13 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["Patience", "Schedule", "StopTraining", "report_lost"]
+__all__ = ["Patience", "Schedule", "StopTraining", "UpdateNumbers", "report_lost"]
 
 _TINY = 1e-12
 
@@ -114,3 +116,35 @@ def report_lost(n_finite: int, lr: float) -> None:
         ConvergenceWarning,
         stacklevel=5,
     )
+
+
+class UpdateNumbers(NamedTuple):
+    """What changes from one update to the next, as numbers or tensors on the device.
+
+    Attributes
+    ----------
+    rate : float
+        Learning rate.
+    kept : float
+        Factor of weight decay.
+    moved : float
+        Share by which the average moves to the weights.
+    count : int
+        Number of the update, from one.
+    """
+
+    rate: Any
+    kept: Any
+    moved: Any
+    count: Any
+
+    @classmethod
+    def of(cls, numbers: Sequence, single: Sequence) -> "UpdateNumbers":
+        """The first four numbers, of which CUDA's kernels read two in single precision.
+
+        Parameters
+        ----------
+        numbers, single : sequence of Tensor
+            In the type of the weights and in single precision.
+        """
+        return cls(single[0], numbers[1], numbers[2], single[3])

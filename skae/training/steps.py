@@ -42,21 +42,11 @@ class AutogradGradient:
         self.module = module
         self.flat = flat
         self.generator = generator
-        self.shards = Shards(module, flat, generator)
 
     def __call__(self, *batch) -> Tensor:
         """The loss of a batch, summed over members."""
-        number = self.shards.number(batch)
-        if number > 1:
-            return self.shards.run(batch, number, self._fill)
         loss = self.module.batch_loss(*batch, generator=self.generator)
         self.flat.backward(loss)
-        return loss.detach().sum()
-
-    def _fill(self, shard: Shard, rows: Rows, n_rows: int):
-        loss = self.module.batch_loss(*rows, generator=shard.generator)
-        loss = loss * (rows[0].shape[-2] / n_rows)
-        shard.fill(loss, self.flat.parameters)
         return loss.detach().sum()
 
 
@@ -107,8 +97,7 @@ class GroupGradient:
     Parameters
     ----------
     module : Module
-        With ``group_loss(name, *batch, generator)`` and, where it is ``is_rowwise``,
-        ``row_loss`` of some rows of a batch, which follows ``begin_update(name)``.
+        With ``group_loss(name, *batch, generator)``.
     name : str
     flat : FlatParameters
     group : FlatGroup
@@ -129,22 +118,11 @@ class GroupGradient:
         self.flat = flat
         self.group = group
         self.generator = generator
-        self.shards = Shards(module, flat, generator, group.place)
 
     def __call__(self, *batch) -> Tensor:
         """The loss of a batch."""
-        number = self.shards.number(batch)
-        if number > 1:
-            self.module.begin_update(self.name)
-            return self.shards.run(batch, number, self._fill)
         loss = self.module.group_loss(self.name, *batch, generator=self.generator)
         self.flat.backward(loss, self.group)
-        return loss.detach()
-
-    def _fill(self, shard: Shard, rows: Rows, n_rows: int):
-        loss = self.module.row_loss(self.name, *rows, generator=shard.generator)
-        loss = loss * (rows[0].shape[-2] / n_rows)
-        shard.fill(loss, self.group.parameters)
         return loss.detach()
 
 
