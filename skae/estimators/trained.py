@@ -187,16 +187,12 @@ class TrainedEstimator(
             out = np.empty((X.shape[0], width), X.dtype if dtype is None else dtype)
         apply = function
         if condition is not None:
-            widths = [X.shape[1], condition.shape[1]]
+            apply, widths = _of_both(function, X, condition)
             center, scale = (
                 np.append(np.broadcast_to(unit, widths[0]), np.full(widths[1], neutral))
                 for unit, neutral in ((center, 0.0), (scale, 1.0))
             )
             X = _Joined(X, condition)
-
-            @wraps(function)
-            def apply(rows):
-                return function(*(part.contiguous() for part in rows.split(widths, 1)))
 
         def to_model(block):
             # Sums follow the memory layout, which frames and slices bring along.
@@ -279,6 +275,17 @@ class SingleTraining(TrainedEstimator):
         kept = getattr(self, "kept_round_", None)
         is_pca = getattr(self, "init", None) == "pca" and not self.departure_
         return None if is_pca or not kept else epochs[kept - 1]
+
+
+def _of_both(function, X, condition):
+    """A function of rows with their conditions behind them, and the widths of both."""
+    widths = [X.shape[1], condition.shape[1]]
+
+    @wraps(function)
+    def apply(rows):
+        return function(*(part.contiguous() for part in rows.split(widths, 1)))
+
+    return apply, widths
 
 
 class _Joined:

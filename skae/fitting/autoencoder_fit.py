@@ -286,9 +286,14 @@ class Fit(InitialModelFit):
             callbacks=estimator.callbacks,
             verbose=estimator.verbose,
         )
-        # Of rows that are spread over processes, those of this one.
+        trainer.train(self._batches(start, schedule, index, weight))
+        trainer.release()
+        return trainer
+
+    def _batches(self, start: InitialModel, schedule, index, weight):
+        """Batches; of rows that are spread over processes, those of this one."""
         alone = self.group.is_alone
-        batches = (batches_of if alone else partial(SpreadBatches, self.X))(
+        return (batches_of if alone else partial(SpreadBatches, self.X))(
             start.rows,
             index,
             schedule.batch_size,
@@ -298,9 +303,6 @@ class Fit(InitialModelFit):
             start.noisy,
             self.conditions,
         )
-        trainer.train(batches)
-        trainer.release()
-        return trainer
 
     def _new_trainer(self, model, **options) -> Trainer:
         return Trainer(model, **options)
