@@ -31,7 +31,8 @@ from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.tensors import SINGLE, moved_together
-from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.flat_parameters import FlatParameters
+from skae.training.optimizer import FlatAdamW
 
 __all__ = ["STEPS", "EnsembleSettings", "train"]
 

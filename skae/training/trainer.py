@@ -26,8 +26,9 @@ from skae.training.callbacks import (
 )
 from skae.training.captured import graphed
 from skae.training.checkpoint import split_callbacks
+from skae.training.flat_parameters import FlatParameters
 from skae.training.global_generators import GlobalGenerators
-from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.optimizer import FlatAdamW
 from skae.training.recording import Recording
 from skae.training.resumption import Resumable
 from skae.training.schedule import Patience, Schedule, StopTraining, report_lost
