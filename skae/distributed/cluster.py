@@ -60,6 +60,11 @@ def fit_on_cluster(
         The one that came, fitted.
     """
     check_spreads(estimator)
+    if not isinstance(client, distributed.Client):
+        raise TypeError(
+            f"client must be a distributed.Client; got {type(client).__name__}. Make "
+            "one with distributed.Client(address), or Client(cluster)."
+        )
     if client.asynchronous:
         raise ValueError(
             "fit waits for the cluster, which an asynchronous client does not allow; "

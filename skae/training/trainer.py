@@ -1,10 +1,9 @@
 """The training loop: batches in, the best weights out.
 
-It keeps skorch's callbacks and history. `Trainer`
-optimises any module with a ``batch_loss`` and knows nothing else of it. A round is what
-skorch calls an epoch: some training steps, then one evaluation. What is evaluated,
-shown to callbacks at the end of a round and kept is the moving average of the weights,
-with the batch-norm statistics that belong to it.
+`Trainer` optimises any module with a ``batch_loss`` and knows nothing else of it. It
+keeps skorch's callbacks and history. A round is what skorch calls an epoch: some steps,
+then one evaluation. What is evaluated, shown to callbacks at the end of a round and
+kept is the moving average of the weights, with the batch-norm statistics of it.
 """
 
 import math
