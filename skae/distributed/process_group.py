@@ -129,7 +129,7 @@ class ProcessGroup(Group):
     def _leave(self, error: BaseException | None) -> None:
         if error is not None:
             self._tell(error)
-        elif error is None:
+        else:
             with suppress(RuntimeError):
                 # The first serves the store until all are done.
                 self._meet(waits=self.rank == 0)

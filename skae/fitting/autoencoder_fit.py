@@ -257,16 +257,7 @@ class Fit(InitialModelFit):
         self, start: InitialModel, schedule, index, weight, judge=None, state=None
     ) -> Trainer:
         estimator = self.estimator
-
-        def on_round(_, module):
-            def attributes():
-                codec = copy.deepcopy(module.codec)
-                codec = codec.member(0) if start.folds is not None else codec
-                snapshot = self._module(codec, copy.deepcopy(module.likelihood))
-                return self._attributes(snapshot, start.units, start.mean, 1.0)
-
-            return self.progress.round(attributes)
-
+        watches = self.progress.context is not None
         trainer = self._new_trainer(
             start.model,
             schedule=schedule,
@@ -276,7 +267,7 @@ class Fit(InitialModelFit):
             else judge,
             # The loss of the warm-up is not to be compared with what comes after.
             keep_last=judge is None and self.parts.kl_warmup > 0,
-            on_round=on_round if self.progress.context is not None else None,
+            on_round=partial(self._on_round, start) if watches else None,
             state=state,
             recording=self.recording,
             # Dropout in users' modules draws from torch's global generator only.
@@ -303,6 +294,15 @@ class Fit(InitialModelFit):
             start.noisy,
             self.conditions,
         )
+
+    def _on_round(self, start: InitialModel, _, module):
+        def attributes():
+            codec = copy.deepcopy(module.codec)
+            codec = codec.member(0) if start.folds is not None else codec
+            snapshot = self._module(codec, copy.deepcopy(module.likelihood))
+            return self._attributes(snapshot, start.units, start.mean, 1.0)
+
+        return self.progress.round(attributes)
 
     def _new_trainer(self, model, **options) -> Trainer:
         return Trainer(model, **options)

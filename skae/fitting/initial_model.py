@@ -119,13 +119,7 @@ class InitialModelFit(BaseFit):
         self.penalties = parts.penalties
         self.groups = self.architecture.unit_groups(self.n_features)
         self.network = {**self.architecture.network(), **parts.likelihood.network()}
-        self.is_plain = (
-            self.likelihood.is_least_squares
-            and self.corruption.is_identity
-            and parts.prior.keeps_units
-            and not self.penalties
-            and clean is None
-        )
+        self.is_plain = self._is_plain()
         self.is_linear = self.architecture.is_linear and self.is_plain
         self.n_components = parts.n_components
         if self.architecture.decides_width:
@@ -136,6 +130,15 @@ class InitialModelFit(BaseFit):
         if not (self.is_linear and is_exact):
             check_balance(weight)
         self._check_parts()
+
+    def _is_plain(self) -> bool:
+        return (
+            self.likelihood.is_least_squares
+            and self.corruption.is_identity
+            and self.parts.prior.keeps_units
+            and not self.penalties
+            and self.clean is None
+        )
 
     def _check_parts(self) -> None:
         if self.architecture.allows_missing:

@@ -31,7 +31,8 @@ from skae.parts.likelihoods import Gaussian
 from skae.parts.priors import NoPrior
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.tensors import SINGLE, moved_together
-from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.flat_parameters import FlatParameters
+from skae.training.optimizer import FlatAdamW
 
 __all__ = ["STEPS", "EnsembleSettings", "train"]
 
@@ -141,10 +142,7 @@ def train(
     uploaded = _uploaded(codec, numbers, x.device)
     places = [_MemberRows(*uploaded[i : i + 3]) for i in range(0, 3 * len(rows), 3)]
     if not leave_one_out:
-        trained = zip(views, places, strict=True)
-        means = torch.stack([view[mine.trusted].mean(0) for view, mine in trained])
-        with torch.no_grad():
-            codec.decoder_biases[-1].copy_(means)
+        _centre_outputs(codec, views, places)
         _train_autoencoders(codec, views, uploaded[-1], settings, generator)
     codec.requires_grad_(False)
     codecs = map(codec.member, range(n_members))
@@ -156,6 +154,13 @@ def train(
     for index, mine in enumerate(() if leave_one_out else rows):
         in_bag[mine.in_bag, index] = True
     return members, in_bag
+
+
+@torch.no_grad()
+def _centre_outputs(codec, views: list[Tensor], places: list[_MemberRows]) -> None:
+    trained = zip(views, places, strict=True)
+    means = torch.stack([view[mine.trusted].mean(0) for view, mine in trained])
+    codec.decoder_biases[-1].copy_(means)
 
 
 def _features(

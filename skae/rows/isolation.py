@@ -1,4 +1,4 @@
-"""Threads: work that runs apart from the settings of torch.
+"""Isolation: work that runs apart from the settings of torch.
 
 Whatever fits a model or maps rows is decorated with `isolated`. Nothing here sets what
 belongs to the whole process: dtypes and devices are passed to torch's functions.

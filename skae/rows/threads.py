@@ -20,7 +20,7 @@ __all__ = ["n_threads", "together"]
 
 
 def n_threads() -> int:
-    """Threads that `together` uses here: the caller's own, one inside of it.
+    """Threads that `together` uses: as many as the caller has, one in its functions.
 
     Never more than the processors that the process may run on.
     """

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.flat_parameters import FlatParameters
+from skae.training.optimizer import FlatAdamW
 from skae.training.steps import GroupGradient, Update
 from skae.training.trainer import Trainer
 from skae.training.weights import Weights

@@ -16,7 +16,7 @@ from torch.autograd.graph import get_gradient_edge
 
 from skae.parts.layers import row_work
 from skae.rows.threads import together
-from skae.training.optimizer import FlatParameters, stretches
+from skae.training.flat_parameters import FlatParameters, stretches
 
 __all__ = ["Shard", "Shards", "n_shards"]
 

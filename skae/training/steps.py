@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from torch import Generator, Tensor, nn
 
-from skae.training.optimizer import FlatAdamW, FlatGroup, FlatParameters
+from skae.training.flat_parameters import FlatGroup, FlatParameters
+from skae.training.optimizer import FlatAdamW
 from skae.training.shards import Shard, Shards
 
 __all__ = [

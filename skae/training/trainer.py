@@ -1,10 +1,9 @@
 """The training loop: batches in, the best weights out.
 
-It keeps skorch's callbacks and history. `Trainer`
-optimises any module with a ``batch_loss`` and knows nothing else of it. A round is what
-skorch calls an epoch: some training steps, then one evaluation. What is evaluated,
-shown to callbacks at the end of a round and kept is the moving average of the weights,
-with the batch-norm statistics that belong to it.
+`Trainer` optimises any module with a ``batch_loss`` and knows nothing else of it. It
+keeps skorch's callbacks and history. A round is what skorch calls an epoch: some steps,
+then one evaluation. What is evaluated, shown to callbacks at the end of a round and
+kept is the moving average of the weights, with the batch-norm statistics of it.
 """
 
 import math
@@ -26,8 +25,9 @@ from skae.training.callbacks import (
 )
 from skae.training.captured import graphed
 from skae.training.checkpoint import split_callbacks
+from skae.training.flat_parameters import FlatParameters
 from skae.training.global_generators import GlobalGenerators
-from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.optimizer import FlatAdamW
 from skae.training.recording import Recording
 from skae.training.resumption import Resumable
 from skae.training.schedule import Patience, Schedule, StopTraining, report_lost

@@ -147,6 +147,13 @@ def test_what_is_wrong_with_the_rows_is_said_by_fit(client):
     assert not hasattr(estimator, "net_")
 
 
+@pytest.mark.parametrize("given", ["tcp://127.0.0.1:8786", 3])
+def test_what_is_no_client_is_refused_by_type(given):
+    X = da.from_array(curved(), chunks=500)
+    with pytest.raises(TypeError, match=f"Client; got {type(given).__name__}"):
+        skae.distributed.fit(AutoencoderTransformer(3), X, client=given)
+
+
 def test_a_cluster_without_workers_is_an_error():
     with (
         distributed.LocalCluster(

@@ -15,7 +15,7 @@ from skae.parts.likelihoods import LIKELIHOODS, Gaussian, LearnedGaussian
 from skae.parts.modules import PairCodec
 from skae.parts.penalties import L1Sparsity
 from skae.parts.priors import NoPrior, StandardNormal
-from skae.training.optimizer import FlatParameters
+from skae.training.flat_parameters import FlatParameters
 
 N, D, K = 9, 5, 3
 

@@ -1,3 +1,5 @@
+"""What may be captured: code that is foreign, and operations that need the CPU."""
+
 import functools
 
 import pytest

@@ -1,3 +1,5 @@
+"""The parts of captured steps that the CPU can show."""
+
 import pytest
 import torch
 

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from skae.training import optimizer as flat_module
-from skae.training.optimizer import FlatAdamW, FlatParameters
+from skae.training.flat_parameters import FlatParameters
+from skae.training.optimizer import FlatAdamW
 
 
 def network():

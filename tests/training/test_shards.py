@@ -22,8 +22,8 @@ from skae.parts.penalties import KLSparsity, L1Sparsity
 from skae.parts.priors import NoPrior
 from skae.rows import chunks, threads
 from skae.rows.threads import together
-from skae.training import optimizer, shards
-from skae.training.optimizer import FlatParameters
+from skae.training import flat_parameters, shards
+from skae.training.flat_parameters import FlatParameters
 from skae.training.shards import n_shards
 from skae.training.steps import gradient_of
 
@@ -40,7 +40,7 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(shards, "LEAST_WORK", 1)
     monkeypatch.setattr(shards, "LEAST_ROWS", 0)
     monkeypatch.setattr(shards, "MOST_SHARDS", 4)
-    monkeypatch.setattr(optimizer, "STRETCH", 64)
+    monkeypatch.setattr(flat_parameters, "STRETCH", 64)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -242,7 +242,7 @@ def test_fits_within_fits_and_beside_one_another_have_the_same_bits():
 def in_process():
     """Weights of a fit, in a process with limits of joblib's."""
     shards.LEAST_WORK, shards.LEAST_ROWS, shards.MOST_SHARDS = 1, 0, 4
-    optimizer.STRETCH = 64
+    flat_parameters.STRETCH = 64
     return torch.get_num_threads(), weights(fitted(FAMILIES["variational"][0]))
 
 

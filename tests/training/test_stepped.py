@@ -1,3 +1,5 @@
+"""A module of which nothing is said keeps its loss."""
+
 from skae.training.stepped import SteppedModule
 
 
