@@ -85,7 +85,7 @@ class ParquetRows(StreamedRows):
         by_columns = self._scratch[: shape[0] * shape[1]].reshape(shape)
         for values, column in zip(by_columns, table.columns, strict=True):
             values[:] = column.to_numpy(zero_copy_only=False)
-        return np.ascontiguousarray(by_columns.T)
+        return by_columns.T.copy(order="C")
 
     def _check_unchanged(self) -> None:
         for path in self._stamps:
