@@ -106,7 +106,7 @@ class Monitoring:
             if not isinstance(rate, Real) or not 0 < rate < 1:
                 raise ValueError(f"rate must be a float in (0, 1); got {rate!r}.")
             self.offset_ = stated_threshold(
-                self._calibration, rate, stacklevel=2, name="rate"
+                self._calibration, rate, stacklevel=3, name="rate"
             )
         else:
             if X is None:
@@ -120,7 +120,7 @@ class Monitoring:
                     f"Only {n_flagged} rows are flagged, not per={per}: the next "
                     "scores are equal.",
                     UserWarning,
-                    stacklevel=2,
+                    stacklevel=3,
                 )
         self._alert_rate = rate
         return self
