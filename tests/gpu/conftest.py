@@ -4,6 +4,8 @@ collect_ignore = [
     "cases.py",
     "check_budgets.py",
     "check_estimators.py",
+    "check_graphs.py",
+    "pretend_graph.py",
     "fused_cells.py",
     "pretend_device.py",
 ]
