@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
-from torch.autograd.graph import get_gradient_edge
 
 from skae.parts.layers import row_work
 from skae.rows.threads import together
 from skae.training.flat_parameters import FlatParameters, stretches
+from skae.training.replicas import Replica
 
 __all__ = ["Shard", "Shards", "n_shards"]
 
@@ -57,18 +57,29 @@ class Shard:
         self.grad = grad
         self.slopes = flat.slopes_in(grad)
         self.generator = Generator(grad.device)
+        self._replica: Replica | None = None
+
+    def replica_of(self, module: nn.Module) -> Any:
+        """A module of this shard's own, in step with the one that is trained."""
+        if self._replica is None:
+            self._replica = Replica(module)
+        self._replica.follow()
+        return self._replica.module
 
     def fill(self, loss: Tensor, parameters: list[nn.Parameter]) -> None:
-        """Gradients of a loss with respect to these parameters."""
-        gradients = torch.autograd.grad(
-            loss, parameters, torch.ones_like(loss), allow_unused=True
-        )
+        """Gradients, with respect to these parameters, of a loss of the replica."""
+        assert self._replica is not None
+        gradients = self._replica.gradients(loss, parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             slope = self.slopes[parameter]
             if gradient is None:
                 slope.zero_()
             else:
                 slope.copy_(gradient)
+
+    def forget(self) -> None:
+        """Make the replica anew: the module may have become another."""
+        self._replica = None
 
 
 class Shards:
@@ -101,7 +112,6 @@ class Shards:
         self._work = row_work(module) if is_cut else 0
         self._group = module.row_group if is_cut else 1
         self._shards: list[Shard] = []
-        self._nodes: list[Any] = []
 
     def number(self, batch: Sequence[Tensor | None]) -> int:
         """How many shards a batch has."""
@@ -155,6 +165,11 @@ class Shards:
         together([partial(_add, grads, part) for part in self._parts])
         return torch.stack(losses).sum()
 
+    def forget(self) -> None:
+        """Look at the module anew: it may have been changed."""
+        for shard in self._shards:
+            shard.forget()
+
     def _rows(self, index: int, number: int, n_rows: int) -> slice:
         n_groups = n_rows // self._group
         start, stop = (i * n_groups // number * self._group for i in (index, index + 1))
@@ -162,10 +177,6 @@ class Shards:
 
     def _provide(self, number: int) -> None:
         """Shards; the first one's gradient is the flat one."""
-        if not self._nodes:
-            # Threads that make a parameter's node at once may wait for one another
-            # for ever, one with its lock and another with Python's.
-            self._nodes = [get_gradient_edge(p).node for p in self._flat.parameters]
         while len(self._shards) < number:
             grad = self._flat.grad
             grad = torch.zeros_like(grad) if self._shards else grad

@@ -43,11 +43,26 @@ class AutogradGradient:
         self.module = module
         self.flat = flat
         self.generator = generator
+        self.shards = Shards(module, flat, generator)
 
     def __call__(self, *batch) -> Tensor:
         """The loss of a batch, summed over members."""
+        number = self.shards.number(batch)
+        if number > 1:
+            return self.shards.run(batch, number, self._fill)
         loss = self.module.batch_loss(*batch, generator=self.generator)
         self.flat.backward(loss)
+        return loss.detach().sum()
+
+    def forget(self) -> None:
+        """The module may have been changed between two steps."""
+        self.shards.forget()
+
+    def _fill(self, shard: Shard, rows: Rows, n_rows: int) -> Tensor:
+        module = shard.replica_of(self.module)
+        loss = module.batch_loss(*rows, generator=shard.generator)
+        loss = loss * (rows[0].shape[-2] / n_rows)
+        shard.fill(loss, self.flat.parameters)
         return loss.detach().sum()
 
 
@@ -98,7 +113,8 @@ class GroupGradient:
     Parameters
     ----------
     module : Module
-        With ``group_loss(name, *batch, generator)``.
+        With ``group_loss(name, *batch, generator)`` and, where it is ``is_rowwise``,
+        ``row_loss`` of some rows of a batch, which follows ``begin_update(name)``.
     name : str
     flat : FlatParameters
     group : FlatGroup
@@ -119,11 +135,27 @@ class GroupGradient:
         self.flat = flat
         self.group = group
         self.generator = generator
+        self.shards = Shards(module, flat, generator, group.place)
 
     def __call__(self, *batch) -> Tensor:
         """The loss of a batch."""
+        number = self.shards.number(batch)
+        if number > 1:
+            self.module.begin_update(self.name)
+            return self.shards.run(batch, number, self._fill)
         loss = self.module.group_loss(self.name, *batch, generator=self.generator)
         self.flat.backward(loss, self.group)
+        return loss.detach()
+
+    def forget(self) -> None:
+        """The module may have been changed between two steps."""
+        self.shards.forget()
+
+    def _fill(self, shard: Shard, rows: Rows, n_rows: int) -> Tensor:
+        module = shard.replica_of(self.module)
+        loss = module.row_loss(self.name, *rows, generator=shard.generator)
+        loss = loss * (rows[0].shape[-2] / n_rows)
+        shard.fill(loss, self.group.parameters)
         return loss.detach()
 
 
@@ -185,6 +217,9 @@ class Step:
             Gets the named parameters of each update once their gradients are there.
         """
         for update in self.updates:
+            if watch is not None:
+                # A callback may have changed anything in the module.
+                self.forget()
             loss = update.gradient(*batch)
             if watch is not None:
                 watch(self._named(update.parameters))
@@ -193,7 +228,11 @@ class Step:
         return loss
 
     def forget(self) -> None:
-        """Drop what belongs to steps that were undone: nothing here."""
+        """Drop what was made of the module: it may have been changed."""
+        for update in self.updates:
+            forget = getattr(update.gradient, "forget", None)
+            if forget is not None:
+                forget()
 
     def close(self, *, report: bool) -> None:
         """After the last step: nothing here."""
