@@ -14,16 +14,19 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
+from skae.fitting.defaults import DEFAULTS
 from skae.fitting.departure import choose_departure
 from skae.fitting.fit import interrupted_chunk, rows_at, value_or_default
 from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFit
 from skae.fitting.pca_start import NEGLIGIBLE, units_of
+from skae.fitting.steps_apart import defaults_of_group, n_steps_apart
 from skae.parts.dense import Dense, DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
 from skae.statistics.pca import PCAResult, moments
 from skae.training.block_batches import AllBut, batches_of
 from skae.training.global_generators import GlobalGenerators
 from skae.training.held_out import HoldOut
+from skae.training.resumption import resumed_schedule
 from skae.training.schedule import Schedule
 from skae.training.spread import SpreadBatches
 from skae.training.trainer import Trainer
@@ -224,6 +227,10 @@ class Fit(InitialModelFit):
             index, judge = self._split(start, weight)
         if judge is not None:
             judge.record_start(start.model.eval())
+        n_apart = 1
+        if self._trains_apart():
+            defaults = defaults_of_group(defaults, self.group.size)
+            n_apart = n_steps_apart(self.parts.work("auto", *self.X.shape))
         schedule = self._schedule_of(
             len(index),
             defaults,
@@ -231,8 +238,18 @@ class Fit(InitialModelFit):
             warmup=self.parts.kl_warmup,
             weight_decay=value_or_default(estimator.alpha, defaults.weight_decay),
             ema_decay=defaults.ema_decay,
+            n_apart=n_apart,
         )
         return self._run_schedule(start, schedule, index, weight, judge), judge
+
+    def _trains_apart(self) -> bool:
+        """Whether processes take steps of their own: tables, with the default batch."""
+        return (
+            not self.group.is_alone
+            and self.is_anchored
+            and self.parts.defaults is DEFAULTS["tables"]
+            and self.estimator.batch_size == "auto"
+        )
 
     def _split(self, start: InitialModel, weight):
         """Training row numbers and the judge of the others."""
@@ -257,6 +274,7 @@ class Fit(InitialModelFit):
         self, start: InitialModel, schedule, index, weight, judge=None, state=None
     ) -> Trainer:
         estimator = self.estimator
+        schedule = resumed_schedule(schedule, self.recording)
         watches = self.progress.context is not None
         trainer = self._new_trainer(
             start.model,

@@ -18,7 +18,7 @@ from skae.fitting.callbacks import FitProgress
 from skae.fitting.defaults import length_of
 from skae.rows.devices import full_precision, memory_for, resolve_device
 from skae.rows.group import group_of
-from skae.rows.sources import RowSource
+from skae.rows.sources import RowSource, sampled_rows
 from skae.rows.tensors import permutation
 from skae.training.block_batches import AllBut
 from skae.training.callbacks import check_callbacks, influential_callbacks
@@ -141,7 +141,8 @@ class BaseFit:
 
     def _shuffled(self):
         """Training row numbers in random order, and held-out ones or None."""
-        if isinstance(self.X, RowSource):
+        is_sampled = getattr(self.recording, "holds_out_sampled", None)
+        if isinstance(self.X, RowSource) if is_sampled is None else is_sampled:
             return self._shuffled_source()
         order = permutation(self.n_samples, self.generator)
         if not self.estimator.early_stopping:
@@ -152,7 +153,7 @@ class BaseFit:
 
     def _shuffled_source(self):
         """The same of a source, whose held-out rows come from its sample."""
-        sampled, left_out, n_out = self.X.sample[0], None, 0
+        sampled, left_out, n_out = sampled_rows(self.X), None, 0
         order = permutation(len(sampled), self.generator)
         if self.estimator.early_stopping:
             n_out = round(self.estimator.validation_fraction * self.n_samples)

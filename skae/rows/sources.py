@@ -17,7 +17,7 @@ import numpy as np
 from skae.rows.blocks import ChangedSourceError, block_bounds, source_dtype
 from skae.rows.summary import Summary, summary_of, total_of
 
-__all__ = ["RowSource"]
+__all__ = ["RowSource", "sampled_rows"]
 
 # Blocks in a run that is read as one.
 _RUN_BLOCKS = 16
@@ -28,6 +28,17 @@ _SAMPLE_BYTES, _SAMPLE_ROWS = 32 * 2**20, (2048, 65_536)
 # Covariances of up to so many features.
 _FORMED = 2000
 _CACHED_RUNS = 2
+
+
+def sampled_rows(X: Any) -> np.ndarray:
+    """Sorted numbers of the rows in a source's `sample`, or in that of an array's.
+
+    They depend on the shape and the width of an entry alone.
+    """
+    n_rows, row_bytes = X.shape[0], X.dtype.itemsize * max(1, int(np.prod(X.shape[1:])))
+    fewest, most = _SAMPLE_ROWS
+    n_drawn = min(n_rows, max(fewest, min(most, _SAMPLE_BYTES // row_bytes)))
+    return np.sort(np.random.default_rng(0).choice(n_rows, n_drawn, replace=False))
 
 
 class RowSource:
@@ -221,7 +232,7 @@ class RowSource:
         if self._sample is None:
             self.summarized(self.weight)
         if self._sample is None:
-            numbers = self._sampled()
+            numbers = sampled_rows(self)
             self._sample = numbers, self[numbers]
         return self._sample
 
@@ -232,7 +243,7 @@ class RowSource:
     # The pass
 
     def _summarizing(self, weight, covariance: bool) -> Iterator[Summary]:
-        numbers = self._sampled() if self._sample is None else None
+        numbers = sampled_rows(self) if self._sample is None else None
         gathered = []
         with _Copy(self) if not self.is_random else nullcontext() as copy:
             for rows, block in self.blocks():
@@ -248,13 +259,6 @@ class RowSource:
                 self.bounds, _ = block_bounds(len(self), self._copy.strides[0])
         if numbers is not None and gathered:
             self._sample = numbers, np.concatenate(gathered)
-
-    def _sampled(self) -> np.ndarray:
-        fewest, most = _SAMPLE_ROWS
-        n_fitting = _SAMPLE_BYTES // (self.dtype.itemsize * max(1, self.shape[1]))
-        n_rows = min(len(self), max(fewest, min(most, n_fitting)))
-        drawn = np.random.default_rng(0).choice(len(self), n_rows, replace=False)
-        return np.sort(drawn)
 
     # Reading
 

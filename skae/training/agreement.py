@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from skae.rows.sources import RowSource
+from skae.rows.sources import RowSource, sampled_rows
 from skae.state.plain import to_plain
 
 __all__ = ["Facts", "differences", "digest", "facts_of_data", "facts_of_parameters"]
@@ -45,30 +45,26 @@ def facts_of_parameters(estimator: Any) -> Facts:
 
 
 def facts_of_data(**arrays: Any) -> Facts:
-    """Shape and dtype of arrays or CSR matrices, and a digest of rows spread over each.
+    """Shape and dtype of arrays or CSR matrices, and a digest of rows drawn from each.
 
-    None for what the user did not pass.
+    None for what the user did not pass. The same for rows in memory and in a source.
     """
     facts = {}
     for name, values in arrays.items():
         if values is None:
             facts[name] = ["None", ""]
             continue
-        n_rows = values.shape[0]
         width = max(1, int(np.prod(values.shape[1:])))
-        n_used = min(n_rows, max(_FEWEST_ROWS, _MOST_ENTRIES // width))
-        used = np.linspace(0, n_rows - 1, n_used).astype(int)
-        some: Any = values
+        n_used = min(values.shape[0], max(_FEWEST_ROWS, _MOST_ENTRIES // width))
+        numbers = sampled_rows(values)
+        step = -(-len(numbers) // n_used)
         if isinstance(values, RowSource):
-            some = values.sample[1]
-        elif n_used < n_rows:
-            some = values[used]
-        kind = "sparse " if sparse.issparse(values) else ""
-        parts = [some]
-        if sparse.issparse(some):
-            parts = [some.data, some.indices, some.indptr]
-        text = f"{kind}{values.dtype} of shape {tuple(values.shape)}"
-        facts[name] = [text, digest([np.asarray(part) for part in parts])]
+            some: Any = values.sample[1][::step]
+        else:
+            some = values[numbers[::step]]
+        some = some.toarray() if sparse.issparse(some) else np.asarray(some)
+        text = f"{values.dtype} of shape {tuple(values.shape)}"
+        facts[name] = [text, digest(some)]
     return facts
 
 

@@ -114,6 +114,12 @@ class Batches:
         self.generator.set_state(torch.from_numpy(state["generator"]))
         self._is_loaded = True
 
+    def begin_anew(self, n_yielded: int) -> None:
+        """Go on after so many batches with rows in a new order."""
+        self._order = np.empty(0, dtype=np.int64)
+        self._start_round()
+        self._n_yielded, self._is_loaded = n_yielded, True
+
     def _start_round(self) -> None:
         # Row numbers of the block that is cut up, and how many of them are used.
         self._drawn, self._n_used = np.empty(0, dtype=np.int64), 0

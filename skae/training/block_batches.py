@@ -171,6 +171,12 @@ class BlockBatches:
         self.generator.set_state(torch.from_numpy(state["generator"]))
         self._is_loaded = True
 
+    def begin_anew(self, n_yielded: int) -> None:
+        """Go on after so many batches with rows in a new order."""
+        seed = torch.randint(2**62, (), generator=self.generator, device="cpu")
+        self._seed = int(seed)
+        self._n_yielded, self._is_loaded = n_yielded, True
+
     # Filling the buffer
 
     def _fill(self, *, is_loading: bool = False) -> None:

@@ -25,6 +25,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from skae.rows.group import ALONE, Group
+from skae.rows.sources import RowSource
 from skae.state import container
 from skae.state.plain import from_plain, to_plain
 from skae.state.replacing import delete_drafts
@@ -85,7 +86,15 @@ class Recording:
     estimator : estimator
     continues, group
         As in `recording_of`.
+
+    Attributes
+    ----------
+    holds_out_sampled : bool or None
+        Whether held-out rows are to come from the sample of a source, as they did in
+        the fit that is resumed; None where it had as many processes.
     """
+
+    holds_out_sampled: bool | None = None
 
     def __init__(
         self,
@@ -108,7 +117,7 @@ class Recording:
         self._ahead: list[dict] = []
         self._current: dict | None = None
         self._random_state: Any = None
-        self._is_stopped = self._is_written = False
+        self._is_stopped = self._is_written = self._is_sampled = False
         self._warned: set[str] = set()
         self._due = math.inf
 
@@ -168,6 +177,7 @@ class Recording:
         self.path = self._place()
         tree = self._group.broadcast(self._group.together(self._opened))
         self._is_open = True
+        self._is_sampled = isinstance(data.get("X"), RowSource)
         if tree is None:
             random_state = check_random_state(random_state)
             self._random_state = random_state.get_state(legacy=False)
@@ -175,6 +185,8 @@ class Recording:
         self._random_state = from_plain(tree["random_state"])
         self._ahead = tree["finished"]
         self._current = tree["current"]
+        if tree["n_processes"] != self._group.size:
+            self._is_sampled = self.holds_out_sampled = tree["is_sampled"]
         self._is_written = True
         self._due = time.monotonic() + self._checkpoint.every
         self._report_resumption()
@@ -260,6 +272,11 @@ class Recording:
 
     # The trainings, in order
 
+    @property
+    def coming(self) -> dict | None:
+        """What the file has of the next training, which `take` gives."""
+        return self._ahead[0] if self._ahead else self._current
+
     def take(self) -> tuple[dict | None, bool]:
         """What the file has of the next training, and whether that was complete."""
         if self._ahead:
@@ -313,6 +330,8 @@ class Recording:
             "finished": self._finished,
             "current": state,
             "random_state": to_plain(self._random_state),
+            "n_processes": self._group.size,
+            "is_sampled": self._is_sampled,
         }
         header = {
             "kind": KIND,

@@ -2,9 +2,12 @@
 
 ``state`` is for a training that continues one that has ended. For checkpoints,
 ``_middle`` is all that a training needs to go on after a step, ``_end`` what it leaves
-behind. What runs before and after a training is repeated when a fit is resumed.
+behind. What runs before and after a training is repeated when a fit is resumed. It may
+be resumed by another number of processes, with the stored schedule (`resumed_schedule`)
+and rows in a new order.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +23,9 @@ from skae.training.attributes import (
 )
 from skae.training.callbacks import callback_states, load_callbacks
 from skae.training.checkpoint import WAYS_OUT
+from skae.training.schedule import Schedule
 
-__all__ = ["Resumable"]
+__all__ = ["Resumable", "resumed_schedule"]
 
 # Products may depend on where a tensor begins, in bytes of so many.
 _ALIGNMENT = 64
@@ -36,6 +40,27 @@ _NUMBERS = (
     "stop_training",
     "stop_reason_",
 )
+# Of a schedule, what depends on the number of processes.
+_LENGTHS = "n_steps", "n_rounds", "batch_size", "steps_per_epoch"
+
+
+def resumed_schedule(schedule: Schedule, recording: Any) -> Schedule:
+    """The schedule with the lengths of the training that comes next in a recording.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    recording : Recording or None
+    """
+    stored = None if recording is None else recording.coming
+    if stored is None:
+        return schedule
+    try:
+        return replace(schedule, **{name: stored["lengths"][name] for name in _LENGTHS})
+    except (LookupError, TypeError) as error:
+        raise ModelFileError(
+            f"{recording.path} does not fit this training: {error}. {WAYS_OUT}"
+        ) from error
 
 
 class Resumable:
@@ -137,6 +162,7 @@ class Resumable:
         buffers = self.module_.named_buffers()
         return {
             "training": self._name_of_training(),
+            "lengths": {name: getattr(self.schedule, name) for name in _LENGTHS},
             "weights": _array(self.flat_.data),
             "fixed": [_array(p) for p in self._fixed()],
             "buffers": {name: _array(buffer) for name, buffer in buffers},
@@ -203,7 +229,12 @@ class Resumable:
             setattr(self, name, value)
 
     def _load_middle(self, stored: dict) -> None:
-        self._batches.load(from_plain(stored["batches"]))
+        batches = from_plain(stored["batches"])
+        if batches.keys() == self._batches.state().keys():
+            self._batches.load(batches)
+        else:
+            # Of another number of processes.
+            self._batches.begin_anew(self._n_done)
         self._spread.draw_apart(self.generator, self._n_done)
         self.optimizer_.load(from_plain(stored["optimizer"]))
         _fill(self.optimizer_.average, stored["average"])

@@ -41,6 +41,9 @@ class Schedule:
         Share of the steps before the rate falls.
     steps_per_epoch : int or None
         Steps of one pass over the training rows; None where one pass is all.
+    n_apart : int
+        Steps that each of several processes takes on its own rows before their weights
+        are averaged; with one, every step follows the gradient of the whole batch.
     """
 
     n_rounds: int
@@ -54,6 +57,7 @@ class Schedule:
     constant: bool = False
     plateau: float = 0.05
     steps_per_epoch: int | None = None
+    n_apart: int = 1
 
     def epochs(self, n_steps: int) -> float:
         """What so many steps are in passes over the training rows."""

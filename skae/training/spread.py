@@ -1,9 +1,9 @@
 """Trainings on rows that are spread over several processes.
 
 `SpreadBatches` cuts the batches of this process; `Spread` makes one training of those
-of all processes: the sums of their gradients and losses, and the same decisions. The
-trainer asks it wherever processes could differ, and gets back what it had where there
-is only one.
+of all processes: the sums of their gradients, or the averages of their weights every
+few steps, and the same decisions. The trainer asks it wherever processes could differ,
+and gets back what it had where there is only one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from skae.rows.chunks import Rows
 from skae.rows.group import ALONE, Group
 from skae.rows.sharded import ShardedRows
 from skae.training.block_batches import AllBut, batches_of
-from skae.training.steps import Update
+from skae.training.steps import Step, Update
 
 __all__ = ["Spread", "SpreadBatches", "generator_of"]
 
@@ -71,27 +71,21 @@ class SpreadBatches:
         ends = np.cumsum([0, *counts]) / max(1, sum(counts))
         self.share = counts[self.group.rank] / max(1, sum(counts))
         first, last = np.round(batch_size * ends[self.group.rank :][:2])
-        self._batches: Any = None
+        self._new: Callable[..., Any] | None = None
         if len(own):
             extras = [None if e is None else e.part(whole) for e in (inputs, context)]
             if weight is not None:
                 weight = weight[..., torch.as_tensor(whole.own, device=weight.device)]
-            self._batches = batches_of(
-                rows.part(whole),
-                own,
-                max(1, int(last - first)),
-                n_batches,
-                self.generator,
-                weight,
-                *extras,
-            )
+            options = rows.part(whole), own, max(1, int(last - first))
+            others = self.generator, weight, *extras
+            self._new = lambda n_left: batches_of(*options, n_left, *others)
 
     def __len__(self) -> int:
         return self._n_batches
 
     def __iter__(self) -> Iterator[tuple[Tensor | None, ...]]:
-        stream = iter(self._batches or ((),) * self._n_batches)
-        for batch in stream:
+        n_left = self._n_batches - self._n_yielded
+        for batch in self._new(n_left) if self._new else ((),) * n_left:
             self._n_yielded += 1
             yield batch
 
@@ -108,8 +102,12 @@ class SpreadBatches:
 
     def load(self, state: dict) -> None:
         """Go on after a batch with rows in a new order, whatever the processes were."""
-        self._n_yielded = state["n_yielded"]
-        seed = np.random.SeedSequence([self._seed, self._n_yielded]).generate_state(1)
+        self.begin_anew(state["n_yielded"])
+
+    def begin_anew(self, n_yielded: int) -> None:
+        """Go on after so many batches with rows in a new order."""
+        self._n_yielded = n_yielded
+        seed = np.random.SeedSequence([self._seed, n_yielded]).generate_state(1)
         own = generator_of(self.group, int(seed[0]))
         self.generator.set_state(own.get_state())
 
@@ -125,13 +123,27 @@ class _SpreadGradient:
     def __call__(self, *batch) -> Tensor:
         """The loss of this process's part of a batch."""
         grad = self._flat.grad
-        if batch:
-            loss = self._gradient(*batch)
-            grad.mul_(self._spread.share)
-        else:
-            grad.zero_()
-            loss = grad.new_zeros(())
-        self._spread.group.sum(grad)
+        loss = self._gradient(*batch) if batch else grad.zero_().new_zeros(())
+        if self._spread.n_apart == 1:
+            self._spread.group.sum(grad.mul_(self._spread.share))
+        return loss
+
+
+class _StepsApart(Step):
+    """Steps of this process alone, with an average over all every few of them."""
+
+    def __init__(self, module: Any, updates: Sequence[Update], spread: "Spread"):
+        super().__init__(module, updates)
+        self._spread = spread
+        self._n_taken = 0
+
+    def __call__(self, batch, sums, watch=None) -> Tensor:
+        loss = super().__call__(batch, sums, watch)
+        self._n_taken += 1
+        if self._n_taken % self._spread.n_apart == 0:
+            (update,) = self.updates
+            optimizer = update.optimizer
+            self._spread.mean(optimizer.flat.data, *optimizer.moments)
         return loss
 
 
@@ -142,17 +154,21 @@ class Spread:
     ----------
     batches : iterable of tuples
         `SpreadBatches`, or any others of a training in one process.
+    n_apart : int, default=1
+        As in `Schedule`; more than one only for trainings with one update a step.
 
     Attributes
     ----------
     group : Group
     share : float
         Of the rows, by which this process's gradients and losses are weighted.
+    n_apart : int
     """
 
-    def __init__(self, batches: Any):
+    def __init__(self, batches: Any, n_apart: int = 1):
         self.group: Group = getattr(batches, "group", ALONE)
         self.share: float = getattr(batches, "share", 1.0)
+        self.n_apart = n_apart
 
     @property
     def is_alone(self) -> bool:
@@ -177,16 +193,19 @@ class Spread:
                     "versions of skae, torch and NumPy everywhere?"
                 )
 
-    def updates(self, updates: Sequence[Update]) -> Sequence[Update]:
-        """Updates by the gradients of all processes."""
+    def step(self, module: Any, updates: Sequence[Update]) -> Step:
+        """A training step of all processes."""
         if self.is_alone:
-            return updates
-        return [
+            return Step(module, updates)
+        updates = [
             each._replace(
                 gradient=_SpreadGradient(each.gradient, each.optimizer.flat, self)
             )
             for each in updates
         ]
+        if self.n_apart == 1:
+            return Step(module, updates)
+        return _StepsApart(module, updates, self)
 
     def sums(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
         """Sums of losses, over the rows of all processes."""
@@ -204,11 +223,21 @@ class Spread:
         return self.group.any(stops)
 
     def align(self, *tensors: Tensor) -> None:
-        """Replace tensors by those of the first process."""
+        """Replace tensors by those of the first process, or by means of steps apart."""
         if self.is_alone:
+            return
+        if self.n_apart > 1:
+            self.mean(*tensors)
             return
         for tensor in tensors:
             self.group.sum(tensor.zero_() if self.group.rank else tensor)
+
+    def mean(self, *tensors: Tensor) -> None:
+        """Replace tensors by their means over the processes, in one message."""
+        joined = torch.cat(tensors).mul_(self.share)
+        parts = self.group.sum(joined).split([len(tensor) for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part)
 
     def draw_apart(self, generator: torch.Generator, number: int) -> None:
         """Seed a generator that all processes have in the same state."""

@@ -32,7 +32,7 @@ from skae.training.recording import Recording
 from skae.training.resumption import Resumable
 from skae.training.schedule import Patience, Schedule, StopTraining, report_lost
 from skae.training.spread import Spread
-from skae.training.steps import Step, Update, gradient_of
+from skae.training.steps import Update, gradient_of
 from skae.training.weights import Weights
 
 __all__ = ["Trainer"]
@@ -248,10 +248,10 @@ class Trainer(Resumable, NeuralNet):
         self.stop_reason_: str | None = None
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
-        self._spread = Spread(self._batches)
+        self._spread = Spread(self._batches, self.schedule.n_apart)
         self._spread.check(self._name_of_training())
         self._spread.align(self.flat_.data, self.optimizer_.average)
-        step = Step(self.module_, self._spread.updates(self.updates_))
+        step = self._spread.step(self.module_, self.updates_)
         is_alone, n_steps = self._spread.is_alone, self.schedule.n_steps
         self.step_ = graphed(step, n_steps, self.generator) if is_alone else step
         if self.start_state is not None:

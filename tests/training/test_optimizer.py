@@ -279,6 +279,20 @@ def test_a_restart_forgets_the_moments():
     torch.testing.assert_close(used.average, new.average)
 
 
+def test_moments_of_gradients_that_stay_zero_become_zero():
+    flat = FlatParameters(network())
+    optimizer = FlatAdamW(flat, lr=0.1, n_steps=3000)
+    flat.grad.fill_(1.0)
+    optimizer.step()
+    flat.grad.zero_()
+    tiny = torch.finfo(torch.float32).tiny
+    for _ in range(1500):
+        optimizer.step()
+        for moment in optimizer.moments:
+            assert not ((moment > 0) & (moment < tiny)).any()
+    assert not any(moment.any() for moment in optimizer.moments)
+
+
 def test_the_gradient_of_a_loss_replaces_what_was_there():
     net = network()
     flat = FlatParameters(net, weights(net))
