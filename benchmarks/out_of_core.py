@@ -18,7 +18,7 @@ a memory map. Linux only; needs h5py, zarr and pyarrow for their formats.
 
     python benchmarks/out_of_core.py                            # hours
     python benchmarks/out_of_core.py --rows 100000
-    python benchmarks/out_of_core.py --formats h5py --estimators transformer
+    python benchmarks/out_of_core.py --formats h5py --add       # beside earlier runs
 """
 
 import argparse
@@ -26,7 +26,7 @@ import json
 import shutil
 import tempfile
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from anonymous_memory import Peak, in_fresh_process, is_measurable, rss_anon_mb
 
 N_FEATURES, N_LATENT, N_HIDDEN, N_CLASSES = 1000, 25, 150, 10
 N_COMPONENTS, N_LABELLED, N_HELD_OUT = 50, 10_000, 10_000
-CHUNK = 5_000
+FULL_ROWS, CHUNK = 1_000_000, 5_000
 PCA_ROWS = 100_000
 FORMATS = ("memmap", "h5py", "zarr", "parquet")
 ESTIMATORS = ("transformer", "detector", "classifier", "variational")
@@ -46,7 +46,7 @@ def main():
     if options.measure:
         print(json.dumps(measure(*options.measure, options.rows, options.whole_pca)))
         return
-    from report import print_table, progress, save
+    from report import merge, print_table, progress, save
 
     lines = []
     for kind in options.formats:
@@ -64,32 +64,43 @@ def main():
                 line = in_fresh_process(__file__, *arguments)
                 lines.append({"format": kind, "estimator": name} | line)
                 progress(", ".join(f"{k} {v}" for k, v in lines[-1].items()))
+    name = "out_of_core" if options.rows == FULL_ROWS else "out_of_core-partial"
+    if options.add:
+        earlier = merge(name, {})
+        if earlier.get("n_rows") == options.rows:
+            lines = together(earlier["rows"], lines)
     add_ratios(lines)
     print_table(f"{options.rows} x {N_FEATURES} float32 on disk", lines)
-    is_full = options.rows == 1_000_000 and len(lines) == 16
-    save(
-        "out_of_core" if is_full else "out_of_core-partial",
-        n_rows=options.rows,
-        rows=lines,
-    )
+    save(name, n_rows=options.rows, rows=lines)
 
 
 def parse_options():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=FULL_ROWS)
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS)
     parser.add_argument(
         "--estimators", nargs="+", choices=ESTIMATORS, default=ESTIMATORS
     )
     parser.add_argument("--folder", help="where to write; not in memory (tmpfs)")
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="keep what earlier runs of so many rows saved",
+    )
     parser.add_argument("--whole-pca", action="store_true")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not is_measurable():
         parser.error("RssAnon is read from /proc/self/status, which only Linux has")
     return options
+
+
+def together(earlier, lines):
+    """The lines of two runs, in the order of formats and estimators; later ones win."""
+    by_run = {(line["format"], line["estimator"]): line for line in earlier + lines}
+    return [by_run[run] for run in product(FORMATS, ESTIMATORS) if run in by_run]
 
 
 def add_ratios(lines):
@@ -254,6 +265,7 @@ def measure(kind, name, path, n_rows, whole_pca):
         "use MB": use.mb - before,
         "epochs": float(model.n_iter_),
         "score": None,
+        **dict.fromkeys(("error/PCA", "PCA s", "x PCA's time")),
     }
     if name == "classifier":
         line["score"] = model.score(held_out, classes)

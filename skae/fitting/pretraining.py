@@ -20,7 +20,7 @@ from skae.models.stack import NormalisedLayer, Product
 from skae.parts.corruption import GaussianNoise
 from skae.parts.layers import widest
 from skae.rows.chunks import map_rows
-from skae.rows.derived import HELD_BYTES, MappedRows
+from skae.rows.derived import HELD_BYTES, MappedRows, is_mapped
 from skae.rows.devices import product_rows
 from skae.rows.sources import RowSource
 from skae.rows.tensors import as_double
@@ -133,7 +133,7 @@ def coded(X, to_model, encode, width, *, device, n_rows):
         codes = np.empty((rows.shape[0], width), dtype=np.float32)
         return map_rows(rows, to_model, encode, codes, device, n_rows=n_rows)
 
-    is_stored = isinstance(X, RowSource | np.memmap)
+    is_stored = isinstance(X, RowSource) or is_mapped(X)
     if is_stored and 4 * X.shape[0] * width > HELD_BYTES:
         return MappedRows(X, mapped, width)
     return mapped(X)

@@ -11,7 +11,7 @@ import numpy as np
 
 from skae.rows.sources import RowSource
 
-__all__ = ["HELD_BYTES", "MappedRows", "StoredRows", "part_of_rows"]
+__all__ = ["HELD_BYTES", "MappedRows", "StoredRows", "is_mapped", "part_of_rows"]
 
 # Bytes of codes, or of some of the rows, that are held in memory beside a source.
 HELD_BYTES = 128 * 2**20
@@ -59,6 +59,13 @@ class MappedRows(RowSource):
         return self._function(X.read(rows) if isinstance(X, RowSource) else X[rows])
 
 
+def is_mapped(X: Any) -> bool:
+    """Whether X is a memory map, or a view of one, as which validation returns it."""
+    while isinstance(X, np.ndarray) and not isinstance(X, np.memmap):
+        X = X.base
+    return isinstance(X, np.memmap)
+
+
 def part_of_rows(X: Any, numbers: np.ndarray) -> Any:
     """The rows of these sorted numbers.
 
@@ -69,6 +76,6 @@ def part_of_rows(X: Any, numbers: np.ndarray) -> Any:
         return X
     if len(numbers) * X.shape[1] * X.dtype.itemsize <= HELD_BYTES:
         return X[numbers]
-    if isinstance(X, np.memmap):
+    if is_mapped(X):
         X = StoredRows(X)
     return X.selected(numbers) if isinstance(X, RowSource) else X[numbers]

@@ -12,6 +12,7 @@ import numpy as np
 
 from skae.rows.blocks import ChangedSourceError, two_axes
 from skae.rows.dask_rows import dask_rows
+from skae.rows.derived import is_mapped
 from skae.rows.parquet import ParquetRows, dataset_at
 from skae.rows.sources import RowSource
 from skae.rows.streams import IteratedRows
@@ -39,9 +40,9 @@ def row_source(X: Any, name: str = "X") -> RowSource | None:
     """
     if isinstance(X, RowSource):
         return X
-    if isinstance(X, np.memmap):
-        return _source_of_memmap(X, name)
-    if X is None or isinstance(X, np.ndarray | list | tuple | dict | type):
+    if isinstance(X, np.ndarray):
+        return _SlicedRows(X, name) if _is_converted_by_block(X) else None
+    if X is None or isinstance(X, list | tuple | dict | type):
         return None
     if isinstance(X, str | os.PathLike):
         return ParquetRows(dataset_at(X, name), name)
@@ -97,12 +98,12 @@ def _check_open_array(X: Any, name: str) -> None:
         )
 
 
-def _source_of_memmap(X: np.memmap, name: str) -> RowSource | None:
-    """Memory maps of floats stay arrays: the others would be converted as a whole."""
+def _is_converted_by_block(X: np.ndarray) -> bool:
+    """Whether X is a large memory map of another dtype than float32 and float64."""
+    if X.ndim != 2 or X.nbytes <= _CONVERTED_BYTES:
+        return False
     is_float = X.dtype in (np.float32, np.float64) and X.dtype.isnative
-    if is_float or X.ndim != 2 or X.nbytes <= _CONVERTED_BYTES:
-        return None
-    return _SlicedRows(X, name)
+    return not is_float and is_mapped(X)
 
 
 class _SlicedRows(RowSource):

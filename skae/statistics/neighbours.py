@@ -14,6 +14,7 @@ from sklearn.preprocessing import normalize
 from torch import Tensor
 
 from skae.rows.chunks import Rows, chunks
+from skae.rows.derived import is_mapped
 from skae.rows.sources import RowSource
 from skae.statistics.label_graph import (
     SpreadLabels,
@@ -60,7 +61,7 @@ class NeighbourLabels:
         self.n_classes = n_classes
         self.state = np.random.RandomState(seed)
         self.index = np.arange(len(labels))
-        if isinstance(X, RowSource):
+        if isinstance(X, RowSource) or is_mapped(X):
             fitting = _MOST_BYTES // (X.dtype.itemsize * X.shape[1])
             max_rows = min(max_rows, max(_FEWEST_ROWS, fitting))
         if len(labels) > max_rows:

@@ -28,7 +28,13 @@ def test_few_rows_are_held_and_many_stay(X, monkeypatch, tmp_path):
     assert isinstance(part_of_rows(source, numbers), np.ndarray)
     monkeypatch.setattr(derived, "HELD_BYTES", 0)
     np.save(tmp_path / "X.npy", X)
-    for rows in (source, np.load(tmp_path / "X.npy", mmap_mode="r")):
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    for rows in (
+        source,
+        mapped,
+        np.asarray(mapped),
+        np.asarray(mapped)[:, ::-1][:, ::-1],
+    ):
         part = part_of_rows(rows, numbers)
         assert not isinstance(part, np.ndarray)
         np.testing.assert_array_equal(part[:], X[numbers])
