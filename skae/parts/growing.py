@@ -1,13 +1,14 @@
 """Networks of images that grow: shared by progressive and style-based ones.
 
 `Levels` are the sizes of images from the smallest to the whole, with the channels of
-each. `Growing` is the state of a network that works at one of them, or fades from one
-to the next. `GrowingCritic` is the critic of both generators. Who makes them grow, and
-when, is in `skae.models.growth`.
+feature maps. `Growing` is the state of a network that works at one of them, or fades
+from one to the next. `GrowingCritic` is the critic of both generators. When they grow
+is said in `skae.models.growth`.
 """
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -29,19 +30,22 @@ __all__ = ["Growing", "GrowingCritic", "GrowingCriticNet", "GrowingImages", "Lev
 
 _SMALLEST = 4
 _MULTIPLE = 8
-# Channels at the image's own size, and the most at smaller ones.
-_FEWEST, _MOST = 16, 64
+# Channels of the largest feature maps, and the most of smaller ones.
+_FEWEST, _MOST = 32, 64
 
 
 class Levels(NamedTuple):
     """Images of a network, from the smallest.
 
+    Feature maps are half as large as the images that are made of them: maps of the
+    image's own size take most of the time and add little.
+
     Attributes
     ----------
     sizes : list of (int, int)
-        Height and width, each twice those before.
+        Height and width of images, each twice those before.
     channels : list of int
-        Of the feature maps of these sizes.
+        Of the feature maps, which have all sizes but the last.
     """
 
     sizes: list[tuple[int, int]]
@@ -55,8 +59,8 @@ class Levels(NamedTuple):
         ----------
         sample_shape : tuple of int
         channels : sequence of int, optional
-            From the image on, or one number for all; by default 16 for the image and
-            twice as many for each smaller size, up to 64.
+            From the image on, or one number for all; by default 32 and twice as many
+            for each smaller size, up to 64.
 
         Raises
         ------
@@ -82,13 +86,13 @@ class Levels(NamedTuple):
         powers = range(n_halvings, -1, -1)
         sizes = [(size[0] // 2**k, size[1] // 2**k) for k in powers]
         if channels is None:
-            channels = [min(_MOST, _FEWEST * 2**k) for k in range(len(sizes))]
-        channels = list(channels) * (len(sizes) if len(channels) == 1 else 1)
-        if len(channels) != len(sizes):
-            shown = ", ".join(f"{h} x {w}" for h, w in reversed(sizes))
+            channels = [min(_MOST, _FEWEST * 2**k) for k in range(n_halvings)]
+        channels = list(channels) * (n_halvings if len(channels) == 1 else 1)
+        if len(channels) != n_halvings:
+            shown = ", ".join(f"{h} x {w}" for h, w in reversed(sizes[:-1]))
             raise ValueError(
-                f"channels must be 'auto', one number, or {len(sizes)} of them, for "
-                f"{shown} pixels; got {len(channels)}."
+                f"channels must be 'auto', one number, or {n_halvings} of them, for "
+                f"maps of {shown} pixels; got {len(channels)}."
             )
         return cls(sizes, channels[::-1])
 
@@ -186,7 +190,7 @@ class GrowingCritic(GrowingImages):
     --------
     >>> import torch
     >>> from skae.parts.growing import GrowingCritic
-    >>> part = GrowingCritic((1, 8, 8), (2, 4))
+    >>> part = GrowingCritic((1, 8, 8), (4,))
     >>> critic = part.build(64, generator=torch.Generator())
     >>> critic(torch.zeros(5, 64)).shape
     torch.Size([5])
@@ -223,13 +227,14 @@ class GrowingCriticNet(Growing, Critic):
         n_hidden = channels[0]
         super().__init__([], shape, n_hidden, n_context, has_minibatch)
         self.n_levels = len(sizes)
+        pairs = list(zip(channels, sizes[:-1], strict=True))
         self.from_image = nn.ModuleList(
-            EqualConv(shape[0], n, size, kernel=1)
-            for n, size in zip(channels, sizes, strict=True)
+            [EqualConv(shape[0], channels[0], sizes[0], kernel=1)]
+            + [EqualConv(shape[0], n, size, "half") for n, size in pairs]
         )
         self.down = nn.ModuleList(
-            EqualConv(channels[k + 1], channels[k], sizes[k], "half")
-            for k in range(len(sizes) - 1)
+            EqualConv(larger[0], n, size, "half")
+            for (n, size), larger in pairwise(pairs)
         )
         self.deviation = MinibatchDeviation()
         self.smallest = EqualConv(channels[0] + 1, channels[0], sizes[0])
@@ -254,11 +259,14 @@ class GrowingCriticNet(Growing, Critic):
         for _ in range(self.n_levels - 1 - self.level):
             image = halved(image)
         h = rectified(self.from_image[self.level](image))
-        for k in reversed(range(self.level)):
-            h = rectified(self.down[k](h))
-            if self.is_fading and k == self.level - 1:
-                below = rectified(self.from_image[k](halved(image)))
-                h = below + self.alpha * (h - below)
+        n_down = max(0, self.level - 1)
+        for layer in self.down[n_down - 1 : n_down]:
+            h = rectified(layer(h))
+        if self.is_fading:
+            below = rectified(self.from_image[self.level - 1](halved(image)))
+            h = below + self.alpha * (h - below)
+        for number in reversed(range(n_down - 1)):
+            h = rectified(self.down[number](h))
         return h
 
     @torch.no_grad()

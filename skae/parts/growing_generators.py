@@ -8,6 +8,7 @@ users look at styles.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Generator, Tensor, nn
@@ -58,7 +59,7 @@ class ProgressiveGenerator(GrowingImages):
     --------
     >>> import torch
     >>> from skae.parts.growing_generators import ProgressiveGenerator
-    >>> part = ProgressiveGenerator((1, 8, 8), (2, 4))
+    >>> part = ProgressiveGenerator((1, 8, 8), (4,))
     >>> net = part.build(64, 3, generator=torch.Generator())
     >>> net(torch.zeros(5, 3)).shape
     torch.Size([5, 64])
@@ -110,14 +111,8 @@ class ProgressiveGeneratorNet(GrowingGeneratorNet):
         self.smallest_shape = channels[0], *sizes[0]
         self.first = EqualAffine(n_in, math.prod(self.smallest_shape))
         self.smallest = EqualConv(channels[0], channels[0], sizes[0])
-        self.up = nn.ModuleList(
-            EqualConv(channels[k], channels[k + 1], sizes[k], "double")
-            for k in range(len(sizes) - 1)
-        )
-        self.to_image = nn.ModuleList(
-            EqualConv(n, n_channels, size, kernel=1)
-            for n, size in zip(channels, sizes, strict=True)
-        )
+        self.up = nn.ModuleList(_doubling(levels))
+        self.to_image = nn.ModuleList(_to_image(levels, n_channels))
         self._begin_at(levels.last)
 
     def reset(self, generator: Generator) -> "ProgressiveGeneratorNet":
@@ -132,7 +127,7 @@ class ProgressiveGeneratorNet(GrowingGeneratorNet):
         h = pixel_normalised(h.view(-1, *self.smallest_shape))
         h = pixel_normalised(rectified(self.smallest(h)))
         below = h
-        for layer in self.up[: self.level]:
+        for layer in self.up[: max(0, self.level - 1)]:
             below, h = h, pixel_normalised(rectified(layer(h)))
         image = self.to_image[self.level](h)
         if self.is_fading:
@@ -160,7 +155,7 @@ class StyleGenerator(GrowingImages):
     --------
     >>> import torch
     >>> from skae.parts.growing_generators import StyleGenerator
-    >>> part = StyleGenerator((1, 8, 8), (2, 4))
+    >>> part = StyleGenerator((1, 8, 8), (4,))
     >>> net = part.build(64, 3, generator=torch.Generator())
     >>> net.images(net.styles(torch.ones(5, 3))).shape
     torch.Size([5, 64])
@@ -258,20 +253,15 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         )
         smallest = channels[0], *sizes[0]
         self.constant = nn.Parameter(torch.zeros(smallest, **SINGLE))
-        convs = [EqualConv(channels[0], channels[0], sizes[0])]
-        convs += [
-            EqualConv(channels[k], channels[k + 1], sizes[k], "double")
-            for k in range(len(sizes) - 1)
-        ]
+        convs = [EqualConv(channels[0], channels[0], sizes[0]), *_doubling(levels)]
         self.styled = nn.ModuleList(
             StyleLayer(conv, size, n_components)
-            for conv, size in zip(convs, sizes, strict=True)
+            for conv, size in zip(convs, sizes[:-1], strict=True)
         )
         self.to_image = nn.ModuleList(
-            ImageLayer(EqualConv(n, n_channels, size, kernel=1), n_components)
-            for n, size in zip(channels, sizes, strict=True)
+            ImageLayer(conv, n_components) for conv in _to_image(levels, n_channels)
         )
-        self.places = [math.prod(size) for size in sizes]
+        self.places = [math.prod(size) for size in sizes[:-1]]
         self.register_buffer("texture", torch.zeros(sum(self.places), **SINGLE))
         self._begin_at(levels.last)
 
@@ -330,9 +320,28 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         h = self.constant.expand(len(w), -1, -1, -1)
         image = h
         for level in range(self.level + 1):
-            h = self.styled[level](h, w[:, level], parts[level])
+            if level != 1:
+                # Images of the first two levels are made of the smallest maps.
+                place = max(0, level - 1)
+                h = self.styled[place](h, w[:, level], parts[place])
             added = self.to_image[level](h, w[:, level])
             if self.is_fading and level == self.level:
                 added = added * self.alpha
             image = doubled(image) + added if level else added
         return self._whole(image)
+
+
+def _doubling(levels: Levels) -> list[EqualConv]:
+    """Layers from each feature map to the next."""
+    pairs = list(zip(levels.channels, levels.sizes[:-1], strict=True))
+    return [
+        EqualConv(n, larger[0], size, "double") for (n, size), larger in pairwise(pairs)
+    ]
+
+
+def _to_image(levels: Levels, n_channels: int) -> list[EqualConv]:
+    """Layers from feature maps to the images of each level."""
+    sizes, channels = levels.sizes, levels.channels
+    smallest = EqualConv(channels[0], n_channels, sizes[0], kernel=1)
+    pairs = zip(channels, sizes[:-1], strict=True)
+    return [smallest, *(EqualConv(n, n_channels, size, "double") for n, size in pairs)]
