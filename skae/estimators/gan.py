@@ -5,15 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skae.checks.conditions import context_of, encode_conditions, used_entries
 from skae.checks.rows import training_rows, unchanged_on_error
-from skae.estimators.architectures import Images, channel_widths
 from skae.estimators.exported_gan import ExportedGAN
+from skae.estimators.gan_networks import GROWING, GANNetworks
 from skae.estimators.generative import Augmenting, check_n_samples, seeded
 from skae.estimators.parameters import (
     AUTO,
@@ -24,35 +22,21 @@ from skae.estimators.parameters import (
     parameter,
     share,
 )
+from skae.estimators.sample_quality import SampleQuality
+from skae.estimators.styles import Styled, check_truncation
 from skae.fitting.callbacks import with_callbacks
 from skae.fitting.gan_fit import GANFit
-from skae.fitting.resolve import hidden_widths
 from skae.models.gan import LOSSES
-from skae.parts.critics import ConvCritic, DenseCritic
-from skae.parts.generators import ConvGenerator, DenseGenerator
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.isolation import isolated
 from skae.rows.readers import as_rows
-from skae.statistics.energy import energy_distance
 from skae.training.recording import recording_of
 
 __all__ = ["GAN"]
 
-_MAX_SCORED = 5000
-# Parameters that a model has in common with the one it continues.
-_NETWORK = (
-    "n_components",
-    "architecture",
-    "hidden_layer_sizes",
-    "channels",
-    "kernel_size",
-    "stride",
-    "minibatch_discrimination",
-)
-
 
 @estimator
-class GAN(Augmenting, Images, ExportedGAN):
+class GAN(Augmenting, SampleQuality, Styled, GANNetworks, ExportedGAN):
     """Generative adversarial network: samples that a critic cannot tell from rows.
 
     A generator maps noise to rows, a critic learns to tell them from those of X, and
@@ -64,23 +48,33 @@ class GAN(Augmenting, Images, ExportedGAN):
     ----------
     n_components : "auto" or int, default="auto"
         Width of the noise; "auto" is n_features, 64 at most.
-    architecture : {"dense", "conv"}, default="dense"
-        Perceptrons for tables, or strided convolutions for images (Radford et al. 2016,
-        arXiv 1511.06434, without its batch normalisation).
+    architecture : {"dense", "conv", "progressive", "style"}, default="dense"
+        Perceptrons for tables, or networks for images: strided convolutions (Radford
+        et al. 2016, arXiv 1511.06434, without its batch normalisation); convolutions
+        that grow from 4 pixels (Karras et al. 2018, arXiv 1710.10196); or a generator
+        whose layers follow styles (Karras et al. 2020, arXiv 1912.04958), which can be
+        mixed, found for images and drawn near their mean. Heights and widths of the
+        last two are multiples of 8.
     sample_shape : tuple (n_channels, height, width), default=None
-        Of images passed as flat rows. Only for ``architecture="conv"``.
+        Of images passed as flat rows. Not for ``architecture="dense"``.
     hidden_layer_sizes : int or tuple of int, default=(128, 128, 128)
         Widths of the perceptrons, generator and critic.
-    channels : int or tuple of int, default=(32, 64)
+    channels : "auto", int or tuple of int, default="auto"
         Of the critic's strided layers, from the image on; the generator mirrors them.
+        For growing images of each size down to the smallest: 4 for 32 x 32. "auto" is
+        (32, 64), and for growing images 16 and twice as many for each smaller size, up
+        to 64.
     kernel_size : int, default=4
-        Of the strided layers.
+        Of the strided layers of "conv".
     stride : int, default=2
-        Of the strided layers; at most kernel_size.
-    loss : {"non_saturating", "hinge", "wasserstein_gp"}, default="hinge"
+        Of the strided layers of "conv"; at most kernel_size.
+    loss : {"non_saturating", "hinge", "relativistic", "wasserstein_gp"}, \
+default="hinge"
         The critic learns the log odds of a row being real; values beyond a margin of
-        one on either side; or values whose means differ most, at a slope of one
-        (Gulrajani et al. 2017, arXiv 1704.00028), which takes more steps.
+        one on either side; values whose means differ most, at a slope of one (Gulrajani
+        et al. 2017, arXiv 1704.00028), which takes more steps; or the log odds of which
+        row of a pair is real, with penalties at both (Huang et al. 2024, arXiv
+        2501.05441).
     gradient_penalty : "auto" or float, default="auto"
         Twice the weight of the critic's squared slope at the rows (Mescheder et al.
         2018, arXiv 1801.04406); for ``loss="wasserstein_gp"`` the weight of the slope's
@@ -101,12 +95,20 @@ class GAN(Augmenting, Images, ExportedGAN):
     n_critic_steps : "auto" or int, default="auto"
         Steps of the critic for one of the generator; "auto" is 1, and 3 for
         ``loss="wasserstein_gp"``.
+    growth : "auto" or float, default="auto"
+        Share of the training in which images grow, in [0, 1), for the architectures
+        that grow them: the smallest are trained on, then each size is faded in and
+        trained on for as long. "auto" is 0.3 for "progressive" and 0 for "style".
     n_modes : int, default=None
         Number of modes, k-means cells of the rows, to look for in samples after each
         round: see ``mode_coverage_``.
+    features : "rows" or callable, default=None
+        What ``precision_recall_`` compares samples in: rows as they are, or what this
+        function returns of samples in the shape of X, (n_samples, n) numbers.
     early_stopping : bool, default=True
         Hold out samples to choose the best epoch by their energy distance to generated
-        ones, and to stop. False trains on all samples and keeps the last epoch.
+        ones, and to stop; of growing images only epochs of whole ones. False trains on
+        all samples and keeps the last epoch.
     n_iter_no_change : int, default=inf
         Evaluations without improvement by ``tol`` after which training stops. Samples
         become sharper for longer than the held-out distance can tell.
@@ -118,12 +120,16 @@ class GAN(Augmenting, Images, ExportedGAN):
     classes_ : ndarray of shape (n_classes,)
         Only of a model that was fitted with classes.
     sample_shape_ : tuple (n_channels, height, width)
-        Only for ``architecture="conv"``.
+        Of images.
     mode_coverage_ : float or None
         Share of the ``n_modes`` modes with at least a fifth of the samples expected
         there; None without ``n_modes``.
     mode_coverage_curve_ : list of float or None
         The same after each round.
+    precision_recall_ : tuple of float or None
+        Share of samples that look real, and of the training rows that samples may look
+        like (Kynkaanniemi et al. 2019, arXiv 1904.06991), of 2,000 each; None without
+        ``features``.
     loss_curve_, critic_loss_curve_ : list of float
         Training losses of the generator and of the critic after each round. They do
         not fall together: each depends on the other network.
@@ -147,10 +153,10 @@ class GAN(Augmenting, Images, ExportedGAN):
     """
 
     n_components: Any = parameter("auto", AUTO, at_least(1), positional=True)
-    architecture: str = parameter("dense", choice("dense", "conv"))
+    architecture: str = parameter("dense", choice("dense", "conv", *GROWING))
     sample_shape: Any = parameter(None, tuple, list, np.ndarray, None)
     hidden_layer_sizes: tuple = parameter((128, 128, 128), *WIDTHS)
-    channels: tuple = parameter((32, 64), at_least(1), tuple, list)
+    channels: Any = parameter("auto", AUTO, at_least(1), tuple, list)
     kernel_size: int = parameter(4, at_least(1))
     stride: int = parameter(2, at_least(1))
     loss: str = parameter("hinge", choice(*LOSSES))
@@ -159,7 +165,9 @@ class GAN(Augmenting, Images, ExportedGAN):
     replay: float = parameter(0.0, share("left"))
     ema: float = parameter(0.999, share("left"))
     n_critic_steps: Any = parameter("auto", AUTO, at_least(1))
+    growth: Any = parameter("auto", AUTO, share("left"))
     n_modes: Any = parameter(None, None, at_least(1))
+    features: Any = parameter(None, None, choice("rows"), callable)
     n_iter_no_change: Any = parameter(np.inf)
 
     @with_callbacks
@@ -201,14 +209,65 @@ class GAN(Augmenting, Images, ExportedGAN):
             if fitted is not None:
                 self._check_same_network()
             fitting = GANFit(self, rows, weight, context, self._parts(), own)
+            if self.features is not None:
+                self._features_of(rows[:2])
             with fitting.computing():
-                attributes = fitting.run(fitted)
-            network = {name: getattr(self, name) for name in _NETWORK}
-            vars(self).update(attributes, network_=network)
+                attributes = {"optimizer_state_": None, **fitting.run(fitted)}
+            vars(self).update(attributes, network_=self._network())
+            self._compare_samples(rows, context)
             fitting.end(attributes)
         return self
 
-    def sample(self, n_samples=1, *, y=None, random_state=None):
+    @_fit_context(prefer_skip_nested_validation=True)
+    @isolated
+    def partial_fit(self, X, y=None, sample_weight=None, *, classes=None):
+        """Train for one epoch on these rows, at a constant learning rate.
+
+        The first call sets the centre, the scale and the networks from its rows.
+        Nothing is held out, images are whole from the start, and averages of the
+        weights go on from call to call.
+
+        Parameters
+        ----------
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            As of ``fit``, in all calls or in none.
+        classes : array-like of shape (n_classes,), default=None
+            All classes that y will hold, for the first call; by default those in it.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            When rows or parameters do not fit, or y has a class that the first call
+            did not have.
+        KeyboardInterrupt
+            After Ctrl-C; the estimator is then as it was before the call.
+        """
+        fitted = self if hasattr(self, "net_") else None
+        with unchanged_on_error(self):
+            rows = as_rows(self._flattened(X, reset=fitted is None))
+            n_samples = _num_samples(rows)
+            rows, weight = training_rows(
+                self,
+                rows,
+                sample_weight,
+                reset=fitted is None,
+                min_rows=2 if fitted is None else 1,
+            )
+            context = self._context_for(y, n_samples, sample_weight, fitted, classes)
+            if fitted is not None:
+                self._check_same_network()
+            fitting = GANFit(self, rows, weight, context, self._parts())
+            with fitting.computing():
+                attributes = fitting.continue_epoch(fitted)
+            vars(self).update(attributes, network_=self._network())
+        return self
+
+    def sample(self, n_samples=1, *, y=None, truncation=1.0, random_state=None):
         """Draw samples.
 
         Parameters
@@ -218,6 +277,10 @@ class GAN(Augmenting, Images, ExportedGAN):
 default=None
             Condition of each sample; a single value holds for all, None draws values
             from the training rows'. Only for models fitted with y.
+        truncation : float, default=1.0
+            In [0, 1], for ``architecture="style"``: how far styles may be from the mean
+            style of their condition. Lower values give more typical samples, which vary
+            less; 0 gives the mean one.
 
         Returns
         -------
@@ -227,18 +290,18 @@ default=None
         Raises
         ------
         ValueError
-            When n_samples is no positive integer, or y is of no class of the fit.
+            When n_samples is no positive integer, y is of no class of the fit, or
+            truncation is out of range.
         """
-        check_is_fitted(self)
-        check_n_samples(n_samples)
-        random = check_random_state(
-            self.random_state if random_state is None else random_state
-        )
-        generator = seeded(random)
-        if y is None and self._context is not None:
-            y = self._context.draw(n_samples, random)
-        condition = self._condition(y, n_samples, single=True)
-        return self._restored(self._generated(n_samples, generator, condition), None)
+        z, inputs, condition = self._drawn_noise(n_samples, y, random_state)
+        check_truncation(truncation)
+        if truncation != 1 and self.architecture != "style":
+            raise ValueError(
+                f"truncation={truncation!r} is for architecture='style'; this GAN has "
+                f"architecture={self.architecture!r}."
+            )
+        made = self._generated(z, inputs, condition, truncation)
+        return self._restored(made, None)
 
     def discriminate(self, X, y=None):
         """How real rows look to the critic.
@@ -281,115 +344,58 @@ default=None
 
         return self._map_rows(rows, judge, 1, condition, dtype=np.float64)[:, 0]
 
-    def score(self, X, y=None):
-        """Minus the energy distance between rows and as many samples.
+    # Samples
 
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Of more than 5,000 rows as many are drawn.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Condition of the samples, for models fitted with y.
+    def _drawn_noise(self, n_samples, y, random_state):
+        """Noise of samples, the generator of noise inputs, and the condition."""
+        check_is_fitted(self)
+        check_n_samples(n_samples)
+        random = check_random_state(
+            self.random_state if random_state is None else random_state
+        )
+        generator = seeded(random)
+        if y is None and self._context is not None:
+            y = self._context.draw(n_samples, random)
+        condition = self._condition(y, n_samples, single=True)
+        return *self._noise(n_samples, generator), condition
 
-        Returns
-        -------
-        score : float
-            At most 0, in X's units; compare scores of as many rows only.
-        """
-        rows = self._rows(X)
-        n_rows = rows.shape[0]
-        if self._context is None:
-            y = None
-        elif y is None:
-            y = self._context.draw(n_rows, check_random_state(self.random_state))
-        condition = self._condition(y, n_rows)
-        random = check_random_state(self.random_state)
-        if n_rows > _MAX_SCORED:
-            kept = np.sort(random.permutation(n_rows)[:_MAX_SCORED])
-            rows = rows[kept]
-            condition = None if condition is None else condition[kept]
-        rows = rows.toarray() if sparse.issparse(rows) else rows[:]
-        made = self._generated(len(rows), seeded(random), condition)
-        return -isolated(energy_distance)(rows, made)
-
-    def _generated(self, n_samples, generator, condition):
-        """Flat rows in X's units."""
+    def _noise(self, n_samples, generator):
+        """Noise of samples, and a generator of noise inputs where there are some."""
+        inputs = None
+        if self.net_.generator.n_noise:
+            # Of its own, so that more samples begin with the same ones.
+            inputs = seeded(int(torch.randint(2**31, (), generator=generator)))
         shape = n_samples, self.n_components_
-        noise = normal_numbers(shape, generator).numpy()
+        return normal_numbers(shape, generator).numpy(), inputs
+
+    def _generated(self, z, inputs, condition, truncation=1.0):
+        """Flat rows in X's units."""
+        net = self.net_.generator
 
         def generate(z, context=None):
-            return self.units_.to_x(self.net_.generator(z, context))
+            noise = None
+            if inputs is not None:
+                noise = normal_numbers((len(z), net.n_noise), inputs).to(z)
+            if truncation == 1:
+                return self.units_.to_x(net(z, context, noise))
+            w = self._truncated(z, context, truncation)
+            return self.units_.to_x(net.images(w, noise))
 
-        out = self._map_rows(
-            noise,
-            generate,
-            self.n_features_in_,
-            condition,
-            units=(0.0, 1.0),
-            dtype=np.float64,
+        return self._finished(
+            self._map_rows(
+                z,
+                generate,
+                self.n_features_in_,
+                condition,
+                units=(0.0, 1.0),
+                dtype=np.float64,
+                draws=inputs is not None,
+            )
         )
+
+    def _finished(self, rows):
+        """Generated rows in X's range and dtype."""
         if self.net_.generator.is_confined:
             # Rounding of the units.
-            np.clip(out, 0, 1, out=out)
-        return out.astype(self._dtype, copy=False)
-
-    # The condition
-
-    def _context_for(self, y, n_samples, sample_weight, fitted):
-        """The condition of the training rows with a weight, or None."""
-        weight = None
-        if y is not None:
-            y, weight = used_entries(y, n_samples, sample_weight)
-        if fitted is None:
-            self._context = None if y is None else context_of(y, weight=weight)
-            self.__dict__.pop("classes_", None)
-            if hasattr(self._context, "classes"):
-                self.classes_ = self._context.classes
-        elif (y is None) != (self._context is None):
-            raise ValueError(
-                "A model is continued with y if it was fitted with y, and without if "
-                "not. Set warm_start=False or use a new estimator."
-            )
-        return None if y is None else self._condition(y, len(y))
-
-    def _condition(self, y, n_samples, *, single=False):
-        """y in columns, zeros for None; None for a model fitted without y."""
-        if self._context is None:
-            if y is not None:
-                raise ValueError(
-                    f"y was passed, but this {type(self).__name__} was fitted without "
-                    "y; leave it out."
-                )
-            return None
-        if y is None:
-            return np.zeros((n_samples, self._context.width), dtype=np.float32)
-        return encode_conditions(self._context, y, n_samples, single=single)
-
-    # The networks
-
-    def _parts(self):
-        """Hyperparameters of generator and critic."""
-        minibatch = self.minibatch_discrimination
-        if self.architecture == "dense":
-            sizes = hidden_widths(self.hidden_layer_sizes, "relu")
-            return DenseGenerator(sizes), DenseCritic(sizes, minibatch)
-        self.sample_shape_ = self._resolved_shape()
-        layers = (
-            self.sample_shape_,
-            channel_widths(self.channels),
-            *self._windows(self.kernel_size, self.stride),
-        )
-        return (
-            ConvGenerator(*layers),
-            ConvCritic(*layers, minibatch_discrimination=minibatch),
-        )
-
-    def _check_same_network(self):
-        for name, fitted in self.network_.items():
-            value = getattr(self, name)
-            if not np.array_equal(value, fitted):
-                raise ValueError(
-                    f"{name}={value!r} differs from the {fitted!r} of the fitted model "
-                    "that is to be continued. Set warm_start=False or use a new "
-                    "estimator."
-                )
+            np.clip(rows, 0, 1, out=rows)
+        return rows.astype(self._dtype, copy=False)

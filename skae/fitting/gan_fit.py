@@ -7,6 +7,7 @@ a dictionary, which the estimator takes over only when all went well.
 import copy
 import math
 import warnings
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,20 +15,27 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skae.checks.rows import feature_ranges, fills_unit_interval, in_unit_interval
-from skae.fitting.defaults import defaults_for_gan
-from skae.fitting.fit import BaseFit, finished_rounds, value_or_default
+from skae.fitting.fit import (
+    BaseFit,
+    finished_rounds,
+    interrupted_chunk,
+    value_or_default,
+)
+from skae.fitting.gan_training import GANTrainer, recipe_of, training_of
 from skae.fitting.pca_start import units_of
 from skae.models.gan import GANModule, Replay
-from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples
+from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples, fixed_samples
+from skae.models.growth import Growth
 from skae.parts.dense import Dense
 from skae.rows.chunks import Rows
 from skae.rows.sources import RowSource
-from skae.rows.tensors import as_double
+from skae.rows.tensors import as_double, permutation
 from skae.statistics.column_units import column_units
 from skae.statistics.energy import Modes
 from skae.statistics.pca import moments
 from skae.training.alternating import AlternatingTrainer, OptimizerSettings
 from skae.training.block_batches import AllBut, batches_of
+from skae.training.schedule import Schedule
 
 __all__ = ["GANFit", "critic_loss_curve"]
 
@@ -35,8 +43,6 @@ _MAX_CHECKED = 2000
 _MAX_COMPONENTS = 64
 _REFERENCE_ROWS = 64
 _CRITIC_STEPS = {"wasserstein_gp": 3}
-_PENALTIES = {"non_saturating": 0.03, "hinge": 0.03, "wasserstein_gp": 0.1}
-_CONV_INTERVAL = 4
 _SETTINGS = OptimizerSettings(betas=(0.0, 0.99))
 _REMEDIES = (
     "Remedies: minibatch_discrimination=True, replay=0.5, a larger gradient_penalty or "
@@ -62,12 +68,12 @@ class GANFit(BaseFit):
 
     def __init__(self, estimator, X, weight, context, parts, recording=None):
         self.generator_part, self.critic_part = parts
-        self.is_conv = estimator.architecture == "conv"
+        self.recipe = recipe_of(estimator.architecture)
+        self.defaults = training_of(estimator.architecture, X.shape[0])
         work = math.inf
-        if not self.is_conv:
+        if estimator.architecture == "dense":
             hidden = Dense(self.generator_part.hidden_layer_sizes)
-            default = defaults_for_gan(X.shape[0], is_conv=False).batch_size
-            size = value_or_default(estimator.batch_size, default)
+            size = value_or_default(estimator.batch_size, self.defaults.batch_size)
             work = size * hidden.row_work(X.shape[1], _MAX_COMPONENTS)
         super().__init__(estimator, X, weight, context, recording=recording, work=work)
         n_components = min(self.n_features, _MAX_COMPONENTS)
@@ -81,7 +87,62 @@ class GANFit(BaseFit):
 
     def run(self, fitted=None) -> dict:
         """Fit from scratch, or on from the weights of a fitted estimator."""
+        share = 0.0
         if fitted is None:
+            share = value_or_default(self.estimator.growth, self.recipe.growth)
+        module = self._module(*self._start(fitted), share)
+        modes = self._modes()
+        trainer = self._train(module, modes)
+        attributes = self._attributes(module)
+        check = self._collapse_check(module, modes)
+        for message in check.messages():
+            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=4)
+        curves = self._curves(trainer, fitted)
+        return {**attributes, **curves, "mode_coverage_": check.coverage}
+
+    def continue_epoch(self, fitted=None) -> dict:
+        """One epoch at a constant rate, from a fitted estimator or from scratch."""
+        networks = self._start(fitted)
+        module = self._module(*networks)
+        size = value_or_default(self.estimator.batch_size, self.defaults.batch_size)
+        # Batches of nearly the requested size that leave no row out.
+        n_batches = max(1, round(self.n_samples / size))
+        schedule = Schedule(
+            n_rounds=1,
+            n_steps=n_batches,
+            batch_size=self.n_samples // n_batches,
+            ema_decay=self.estimator.ema,
+            lr=value_or_default(self.estimator.learning_rate_init, self.defaults.lr),
+            constant=True,
+        )
+        # Files of earlier versions have none.
+        state = getattr(fitted, "optimizer_state_", None)
+        trainer = self._trainer(module, schedule, None, None, state)
+        trainer.initialize()
+        if state is not None:
+            # Training goes on from the last weights, the average from the average.
+            trainer.optimizer_.average.copy_(trainer.flat_.data)
+            trainer.flat_.data.copy_(torch.from_numpy(state["weights"]))
+            module.n_since = state["n_since"]
+        self.checked = permutation(self.n_samples, self.generator)[:_MAX_CHECKED]
+        trainer.train(self._batches(AllBut(self.n_samples), schedule))
+        if trainer.interrupted_:
+            raise interrupted_chunk()
+        last = trainer.last_.cpu().numpy().copy()
+        kept = {"weights": last, "n_since": module.n_since}
+        trainer.release()
+        return {
+            **self._attributes(module),
+            **self._curves(trainer, fitted),
+            "mode_coverage_": None,
+            "kept_round_": None,
+            "optimizer_state_": trainer.state() | kept,
+        }
+
+    def _start(self, fitted) -> tuple:
+        """Networks, new or fitted ones, and rows in their units."""
+        if fitted is None:
+            self._check_variation()
             first = moments(self.X, self.weight, covariance=False)
             self.mean = first.mean
             self.units = units_of(first, columns=self._column_units(first))
@@ -91,16 +152,20 @@ class GANFit(BaseFit):
             self.mean, self.units = fitted.mean_, fitted.units_
             net = copy.deepcopy(fitted.net_)
             networks = net.generator, net.critic
+        for network in networks:
+            network.finish_growth()
         self.rows = Rows(self.X, self.units.center, self.units.scale, self.device)
-        module = self._module(*networks)
-        modes = self._modes()
-        trainer = self._train(module, modes)
-        attributes = self._attributes(module)
-        check = self._collapse_check(module, modes)
-        for message in check.messages():
-            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=4)
-        curves = self._curves(trainer, fitted)
-        return {**attributes, **curves, "mode_coverage_": check.coverage}
+        return networks
+
+    def _check_variation(self) -> None:
+        if not self.generator_part.grows:
+            return
+        low, high = feature_ranges(self.X)
+        if np.all(low == high):
+            raise ValueError(
+                f"X holds {self.n_samples} images that are all the same, from which "
+                "nothing is to be learned."
+            )
 
     def _check_bounds(self, module: GANModule) -> None:
         if module.generator.is_confined and not in_unit_interval(self.X):
@@ -131,7 +196,7 @@ class GANFit(BaseFit):
             generator.confine(low.float(), span, torch.zeros_like(span))
         return generator, self.critic_part.build(self.n_features, **options)
 
-    def _module(self, generator, critic) -> GANModule:
+    def _module(self, generator, critic, growth=0.0) -> GANModule:
         estimator = self.estimator
         loss = estimator.loss
         return GANModule(
@@ -139,10 +204,11 @@ class GANFit(BaseFit):
             critic,
             loss,
             self.n_components,
-            value_or_default(estimator.gradient_penalty, _PENALTIES[loss]),
+            value_or_default(estimator.gradient_penalty, self.recipe.penalties[loss]),
             value_or_default(estimator.n_critic_steps, _CRITIC_STEPS.get(loss, 1)),
             Replay(estimator.replay) if estimator.replay else None,
-            _CONV_INTERVAL if self.is_conv else 1,
+            self.recipe.penalty_interval,
+            Growth(float(growth), generator.n_levels),
         ).to(self.device)
 
     def _modes(self) -> Modes | None:
@@ -163,11 +229,22 @@ class GANFit(BaseFit):
         # In random order: some of them represent all in later checks.
         some = index.some if isinstance(index, AllBut) else index
         self.checked = some[:_MAX_CHECKED].copy()
-        defaults = defaults_for_gan(self.n_samples, is_conv=self.is_conv)
-        schedule = self._schedule_of(len(index), defaults, ema_decay=self.estimator.ema)
+        schedule = self._schedule_of(
+            len(index),
+            self.defaults,
+            # Rounds in which images grow do not count against patience.
+            warmup=module.growth[0],
+            ema_decay=self.estimator.ema,
+        )
         trainer = self._trainer(module, schedule, judge, modes)
+        self.trainer = trainer
+        trainer.train(self._batches(index, schedule))
+        trainer.release()
+        return trainer
+
+    def _batches(self, index, schedule):
         context = self.context
-        batches = batches_of(
+        return batches_of(
             self.rows,
             index,
             schedule.batch_size,
@@ -177,10 +254,6 @@ class GANFit(BaseFit):
             None,
             None if context is None else Rows(context, 0.0, 1.0, self.device),
         )
-        self.trainer = trainer
-        trainer.train(batches)
-        trainer.release()
-        return trainer
 
     def _split(self):
         """Training row numbers and the judge of the others."""
@@ -190,7 +263,7 @@ class GANFit(BaseFit):
         weight, context = (self._part(v, out) for v in (self.weight, self.context))
         return index, HeldOutSamples(self.rows[out], weight, context)
 
-    def _trainer(self, module, schedule, judge, modes) -> AlternatingTrainer:
+    def _trainer(self, module, schedule, judge, modes, state=None) -> GANTrainer:
         def on_round(_, module):
             if modes is not None:
                 coverage = self._collapse_check(module, modes).coverage
@@ -200,7 +273,7 @@ class GANFit(BaseFit):
             )
 
         is_used = modes is not None or self.progress.context is not None
-        return AlternatingTrainer(
+        trainer = GANTrainer(
             module,
             settings=dict.fromkeys(module.update_order, _SETTINGS),
             tolerance=0.0 if judge is None else judge.tolerance,
@@ -210,10 +283,21 @@ class GANFit(BaseFit):
             # The losses of generator and critic say nothing of the samples.
             keep_last=judge is None,
             on_round=on_round if is_used else None,
+            state=state,
             recording=self.recording,
             callbacks=self.estimator.callbacks,
             verbose=self.estimator.verbose,
         )
+        trainer.pictures = partial(self._pictures, module)
+        return trainer
+
+    def _pictures(self, module: GANModule, n_samples: int) -> np.ndarray:
+        """Samples of the module for the same noise each time, in X's units."""
+        index = np.resize(self.checked, n_samples)
+        made = fixed_samples(module, n_samples, self._part(self.context, index))
+        rows = self.units.to_x(made.cpu()).numpy()
+        shape = self.generator_part.sample_shape
+        return rows if shape is None else rows.reshape(n_samples, *shape)
 
     def _part(self, values, index):
         return None if values is None else self._tensor(values[index])
@@ -227,6 +311,8 @@ class GANFit(BaseFit):
     def _attributes(self, module: GANModule) -> dict:
         module.eval()
         module.replay = None
+        for network in (module.generator, module.critic):
+            network.settle()
         if len(self.checked):
             module.critic.set_reference(self.rows[self.checked[:_REFERENCE_ROWS]])
         return {

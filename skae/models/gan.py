@@ -2,17 +2,19 @@
 
 `AlternatingTrainer` optimises `GANModule`. With D the critic, x rows and x' generated
 rows, the critic minimises E[real(D(x))] + E[fake(D(x'))] plus a penalty on its slope,
-the generator E[generated(D(x'))]. Distances between rows are root mean squares over
+the generator E[generated(D(x'))]; losses of pairs take D(x) - D(x'), and the generator
+its negative. Distances between rows are root mean squares over
 features, so that one penalty weight suits all widths.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from skae.models.growth import Growth
 from skae.training.stepped import SteppedModule
 
 __all__ = [
@@ -34,7 +36,8 @@ class AdversarialLoss(NamedTuple):
     Attributes
     ----------
     real, fake : callable
-        The critic's loss for a real row and for a generated one.
+        The critic's loss for a real row and for a generated one; only the first where
+        losses are those of pairs.
     generated : callable
         The generator's loss for a generated row.
     interpolated : bool
@@ -42,6 +45,9 @@ class AdversarialLoss(NamedTuple):
         at zero at the real rows.
     probability : bool
         Whether the value is the log odds of being real.
+    paired : bool
+        Whether the losses are of how much more real one row of a pair of a real and a
+        generated one looks; the penalty is then at both.
     """
 
     real: Callable[[Tensor], Tensor]
@@ -49,6 +55,7 @@ class AdversarialLoss(NamedTuple):
     generated: Callable[[Tensor], Tensor]
     interpolated: bool = False
     probability: bool = False
+    paired: bool = False
 
 
 LOSSES = {
@@ -64,6 +71,13 @@ LOSSES = {
     "wasserstein_gp": AdversarialLoss(
         lambda d: -d, lambda d: d, lambda d: -d, interpolated=True
     ),
+    # Jolicoeur-Martineau 2018, arXiv 1807.00734; Huang et al. 2024, arXiv 2501.05441.
+    "relativistic": AdversarialLoss(
+        lambda d: F.softplus(-d),
+        torch.zeros_like,
+        lambda d: F.softplus(-d),
+        paired=True,
+    ),
 }
 
 
@@ -76,13 +90,14 @@ class GANModule(SteppedModule):
         ``generator(z, context) -> x``.
     critic : Module
         ``critic(x, context) -> (batch,)``.
-    loss : {"non_saturating", "hinge", "wasserstein_gp"}
+    loss : {"non_saturating", "hinge", "wasserstein_gp", "relativistic"}
     n_components : int
         Width of z, standard normal.
     gradient_penalty : float
         Half of it is the weight of the squared slope at the rows (R1, Mescheder et al.
         2018, arXiv 1801.04406), or all of it that of the slope's squared distance from
-        one between real and generated rows (Gulrajani et al. 2017).
+        one between real and generated rows (Gulrajani et al. 2017). With losses of
+        pairs the slope at the generated rows counts as that at the real ones (R2).
     n_critic_steps : int, default=1
         Updates of the critic in one step.
     replay : Replay, optional
@@ -90,9 +105,14 @@ class GANModule(SteppedModule):
         The penalty is computed in every so many updates of the critic, and weighs as
         many times more (Karras et al. 2020, arXiv 1912.04958, section 3.1): it costs
         as much as all the rest.
+    growth : Growth, optional
+        Of networks that grow.
     """
 
     members = None
+    # Of modules that were stored without.
+    growth = Growth().plain()
+    n_since = 0
 
     def __init__(
         self,
@@ -104,6 +124,7 @@ class GANModule(SteppedModule):
         n_critic_steps: int = 1,
         replay: "Replay | None" = None,
         penalty_interval: int = 1,
+        growth: Growth | None = None,
     ):
         super().__init__()
         self.generator: Any = generator
@@ -114,9 +135,35 @@ class GANModule(SteppedModule):
         self.update_order = ("critic",) * n_critic_steps + ("generator",)
         self.replay = replay
         self.penalty_interval = penalty_interval
-        # Of the critic's updates, since the last one with the penalty.
-        self.phase = 0
+        # A plain value, which files may hold.
+        self.growth = (growth or Growth()).plain()
+        # Updates of the critic since the last one with the penalty.
+        self.n_since = 0
         self._penalty_weight = 0.0
+
+    @property
+    def phase(self) -> int:  # type: ignore[override]
+        """Number of the kind of the coming step: its penalty, and how images grow."""
+        level, _, is_fading = self.stage
+        return self.n_since + self.penalty_interval * (2 * level + is_fading)
+
+    @phase.setter
+    def phase(self, value: int) -> None:
+        self.n_since = value % self.penalty_interval
+
+    @property
+    def stage(self) -> tuple[int, float, bool]:
+        """Of the growth at this progress."""
+        return Growth(*self.growth).at(self.progress)
+
+    @property
+    def is_grown(self) -> bool:
+        """Whether whole images are trained on."""
+        return Growth(*self.growth).is_over(self.progress)
+
+    def numbers_at(self, progress: float) -> tuple[float, ...]:
+        share, _ = self.growth
+        return (Growth(*self.growth).at(progress)[1],) if share else ()
 
     @property
     def is_rowwise(self) -> bool:
@@ -165,7 +212,18 @@ class GANModule(SteppedModule):
     def begin_update(self, name: str) -> None:
         """Before the loss of a batch, or of its parts: decide on the penalty."""
         if name == "critic":
+            self._grow()
             self._penalty_weight = self._next_penalty_weight()
+
+    def _grow(self) -> None:
+        """Bring networks that grow to the level of this step."""
+        share, _ = self.growth
+        if not share:
+            return
+        level, alpha, is_fading = self.stage
+        faded: Sequence = self.scheduled or (alpha,)
+        for network in (self.generator, self.critic):
+            network.grow(level, faded[0], is_fading=is_fading)
 
     def row_loss(
         self, name, x, weight=None, x_tilde=None, context=None, *, generator=None
@@ -174,7 +232,12 @@ class GANModule(SteppedModule):
         if name == "critic":
             return self._critic_loss(x, weight, context, generator)
         made = self.generate(len(x), context, generator)
-        return weighted_mean(self.loss.generated(self.critic(made, context)), weight)
+        value = self.critic(made, context)
+        if self.loss.paired:
+            with torch.no_grad():
+                value_of_x = self.critic(x, context)
+            value = value - value_of_x
+        return weighted_mean(self.loss.generated(value), weight)
 
     def _critic_loss(self, x, weight, context, generator) -> Tensor:
         with torch.no_grad():
@@ -186,17 +249,23 @@ class GANModule(SteppedModule):
         penalty_weight = self._penalty_weight
         at_rows = penalty_weight > 0 and not self.loss.interpolated
         x = x.detach().requires_grad_(at_rows)
-        value = self.critic(x, context)
-        loss = weighted_mean(self.loss.real(value), weight)
-        fake_loss = self.loss.fake(self.critic(made, made_context))
-        loss = loss + weighted_mean(fake_loss, made_weight)
+        made = made.requires_grad_(at_rows and self.loss.paired)
+        value, made_value = self.critic(x, context), self.critic(made, made_context)
+        # Of a pair the generated row is the one that belongs to the real one.
+        compared = value - made_value if self.loss.paired else value
+        loss = weighted_mean(self.loss.real(compared), weight)
+        loss = loss + weighted_mean(self.loss.fake(made_value), made_weight)
         if penalty_weight == 0:
             return loss
         if at_rows:
             penalty = 0.5 * slopes(value, x).square()
         else:
             penalty = interpolated_penalty(self.critic, x, made, context, generator)
-        return loss + penalty_weight * weighted_mean(penalty, weight)
+        loss = loss + penalty_weight * weighted_mean(penalty, weight)
+        if not made.requires_grad:
+            return loss
+        penalty = 0.5 * slopes(made_value, made).square()
+        return loss + penalty_weight * weighted_mean(penalty, made_weight)
 
     def reset(self) -> None:
         """Drop generated rows of earlier steps, which a diverged round may spoil."""
@@ -211,11 +280,16 @@ class GANModule(SteppedModule):
     ) -> Tensor:
         """Generated rows for fresh noise."""
         z = next(self.generator.parameters()).new_empty(n_samples, self.n_components)
-        return self.generator(z.normal_(generator=generator), context)
+        z.normal_(generator=generator)
+        n_noise = self.generator.n_noise
+        if not n_noise:
+            return self.generator(z, context)
+        noise = z.new_empty(n_samples, n_noise).normal_(generator=generator)
+        return self.generator(z, context, noise)
 
     def _next_penalty_weight(self) -> float:
-        is_due = self.phase == 0
-        self.phase = (self.phase + 1) % self.penalty_interval
+        is_due = self.n_since == 0
+        self.n_since = (self.n_since + 1) % self.penalty_interval
         return self.gradient_penalty * self.penalty_interval if is_due else 0.0
 
 

@@ -9,6 +9,7 @@ generator cannot win with copies of a single row.
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
@@ -18,11 +19,19 @@ from torch.nn import functional as F
 from skae.parts.layers import Affine, Down, Layer, Windows, images, strided
 from skae.rows.tensors import SINGLE
 
-__all__ = ["ConvCritic", "Critic", "DenseCritic", "MinibatchDiscrimination"]
+__all__ = [
+    "GROUP",
+    "LEAK",
+    "ConvCritic",
+    "Critic",
+    "DenseCritic",
+    "MinibatchDiscrimination",
+]
 
-_LEAK = 0.2
-_GAIN = 2 / (1 + _LEAK**2)
-_GROUP = 32
+LEAK = 0.2
+# Rows that are compared with one another.
+GROUP = 32
+_GAIN = 2 / (1 + LEAK**2)
 
 
 class CriticPart(BaseEstimator):
@@ -89,7 +98,7 @@ class DenseCritic(CriticPart):
 class StridedLayers(BaseEstimator):
     """Hyperparameters of the strided layers of a critic, which a generator mirrors."""
 
-    sample_shape: tuple
+    sample_shape: Any
     channels: tuple = (32, 64)
     kernel_size: int = 4
     stride: int = 2
@@ -169,7 +178,7 @@ class Critic(nn.Module):
 
     @property
     def row_group(self) -> int:
-        return 1 if self.minibatch is None else _GROUP
+        return 1 if self.minibatch is None else GROUP
 
     def reset(self, generator: Generator) -> "Critic":
         """Draw the weights."""
@@ -180,6 +189,12 @@ class Critic(nn.Module):
             for layer in [] if module is None else layers_of(module):
                 layer.reset(generator, 1.0)
         return self
+
+    def settle(self) -> None:
+        """Take up what buffers say: nothing here."""
+
+    def finish_growth(self) -> None:
+        """Judge whole images from here on: nothing here."""
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights; biases are not decayed."""
@@ -198,7 +213,7 @@ class Critic(nn.Module):
         h = x if self.shape is None else images(x, self.shape)
         for layer in self.layers:
             h = h.flatten(1) if isinstance(layer, Affine) else h
-            h = F.leaky_relu(layer(h), _LEAK)
+            h = F.leaky_relu(layer(h), LEAK)
         return h
 
     @torch.no_grad()
@@ -275,8 +290,8 @@ def _similarity(m: Tensor, others: Tensor) -> Tensor:
 
 def _similarity_in_groups(m: Tensor) -> Tensor:
     """Mean similarity of each row to the others of its group."""
-    whole = len(m) // _GROUP * _GROUP
-    groups = [m[:whole].unflatten(0, (-1, _GROUP))] if whole else []
+    whole = len(m) // GROUP * GROUP
+    groups = [m[:whole].unflatten(0, (-1, GROUP))] if whole else []
     groups += [m[None, whole:]] if whole < len(m) else []
     near = [
         (_similarity(group, group).sum(-1) - 1) / max(1, group.shape[1] - 1)

@@ -7,6 +7,7 @@ which holds weights and knows nothing of its training.
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,18 @@ _MIN_SHARE = 0.02
 
 
 class GeneratorPart(BaseEstimator):
-    """Hyperparameters of a generator; subclasses give ``_layers``."""
+    """Hyperparameters of a generator; subclasses give ``_layers``.
+
+    Attributes
+    ----------
+    sample_shape : tuple (n_channels, height, width) or None
+        Of images.
+    grows : bool
+        Whether images grow.
+    """
+
+    sample_shape: Any = None
+    grows = False
 
     def unit_groups(self, n_features: int) -> np.ndarray | None:
         """Number of the unit that each column is scaled by; None: one for each."""
@@ -136,6 +148,8 @@ class GeneratorNet(nn.Module):
     low: Tensor | None
     span: Tensor
     middle: Tensor
+    # Of networks that grow, see `skae.parts.growing`.
+    n_levels = 1
 
     def __init__(self, layers, shape):
         super().__init__()
@@ -149,6 +163,12 @@ class GeneratorNet(nn.Module):
         for layer in self.layers:
             layer.reset(generator, 1.0 if layer is self.layers[-1] else 2.0)
         return self
+
+    def settle(self) -> None:
+        """Take up what buffers say: nothing here."""
+
+    def finish_growth(self) -> None:
+        """Make whole images from here on: nothing here."""
 
     @property
     def is_confined(self) -> bool:
@@ -167,7 +187,24 @@ class GeneratorNet(nn.Module):
         """The weights; biases are not decayed."""
         return [layer.weight for layer in layers_of(self)]
 
-    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+    @property
+    def n_noise(self) -> int:
+        """Width of what ``noise`` may be, beside z."""
+        return 0
+
+    def forward(
+        self, z: Tensor, context: Tensor | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        return self.bounded(self.values(z, context, noise))
+
+    def bounded(self, x: Tensor) -> Tensor:
+        """Values between the bounds, where there are any."""
+        if self.low is None:
+            return x
+        return self.low + self.span * torch.sigmoid(x + self.middle)
+
+    def values(self, z: Tensor, context: Tensor | None, noise: Tensor | None) -> Tensor:
+        """Flat rows before the bounds."""
         h = joined(z, context)
         for number, layer in enumerate(self.layers):
             if number:
@@ -175,7 +212,4 @@ class GeneratorNet(nn.Module):
             if number == 1 and self.shape is not None:
                 h = images(h, self.shape)
             h = layer(h)
-        x = h.flatten(1)
-        if self.low is None:
-            return x
-        return self.low + self.span * torch.sigmoid(x + self.middle)
+        return h.flatten(1)

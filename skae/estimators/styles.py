@@ -1,0 +1,322 @@
+"""What users do with the styles of a ``GAN(architecture="style")``.
+
+`Styled` is a base of `GAN`: its methods exist where the architecture has styles, and
+are an AttributeError elsewhere that says so. Styles are arrays that know which model
+they come from.
+"""
+
+import hashlib
+from functools import update_wrapper
+from numbers import Integral, Real
+from types import MethodType
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from skae.estimators.generative import check_n_samples
+from skae.models.projection import projected
+from skae.rows.isolation import isolated
+
+__all__ = ["Styled", "Styles", "check_truncation"]
+
+_STEPS, _STARTS = 200, 1000
+
+
+class Styles(np.ndarray):
+    """Styles with the fingerprint of the model that made them.
+
+    Attributes
+    ----------
+    model : str or None
+        None where it is not known.
+    """
+
+    model: str | None
+
+    def __array_finalize__(self, source):
+        self.model = getattr(source, "model", None)
+
+
+class styled:
+    """A method of models with styles."""
+
+    def __init__(self, method):
+        self.method = method
+        update_wrapper(self, method)
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self.method
+        architecture = instance.architecture
+        if architecture != "style":
+            raise AttributeError(
+                f"{self.method.__name__} is for architecture='style'; this "
+                f"{type(instance).__name__} has architecture={architecture!r}."
+            )
+        return MethodType(self.method, instance)
+
+
+class Styled:
+    """Methods of models with styles."""
+
+    @styled
+    @isolated
+    def styles(self, n_samples=1, *, y=None, truncation=1.0, random_state=None):
+        """Draw styles: what the layers of the generator are modulated by.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        y : scalar or array-like of shape (n_samples,) or (n_samples, n_outputs), \
+default=None
+            As of ``sample``.
+        truncation : float, default=1.0
+            As of ``sample``.
+        random_state : int, RandomState or None, default=None
+            None takes the estimator's own. The same number gives the styles of the
+            samples that ``sample`` draws.
+
+        Returns
+        -------
+        W : ndarray of shape (n_samples, n_components_)
+            In single precision.
+
+        Raises
+        ------
+        ValueError
+            As of ``sample``.
+        """
+        z, _, condition = self._drawn_noise(n_samples, y, random_state)
+        check_truncation(truncation)
+
+        def styles(z, context=None):
+            return self._truncated(z, context, truncation)
+
+        width = self.n_components_
+        W = self._map_rows(
+            z, styles, width, condition, units=(0.0, 1.0), dtype=np.float32
+        )
+        return self._marked(W)
+
+    @styled
+    @isolated
+    def from_styles(self, W):
+        """Images of styles.
+
+        Noise inputs are those of the model, the same for all images: equal styles give
+        equal images.
+
+        Parameters
+        ----------
+        W : array-like of shape (n_samples, n_components_) or \
+(n_samples, n_layers, n_components_)
+            Of this model; with one style for each layer, from the smallest images on.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the shape, dtype and units of the training samples.
+
+        Raises
+        ------
+        ValueError
+            When W has another shape, is not finite, or comes from another model.
+        """
+        return self._restored(self._images_of(self._layered(W, "W")), None)
+
+    @styled
+    def mix(self, coarse, fine, n_layers):
+        """Images with the coarse features of some styles and the fine ones of others.
+
+        Parameters
+        ----------
+        coarse, fine : array-like of styles
+            As of `from_styles`; as many of both, or one of either for all.
+        n_layers : int
+            Layers, from the smallest images on, that follow ``coarse``: at least 1 and
+            fewer than there are. Images of 32 x 32 have 4, of 4, 8, 16 and 32 pixels.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the shape, dtype and units of the training samples.
+
+        Raises
+        ------
+        ValueError
+            When styles do not fit this model or each other, or n_layers is out of
+            range.
+        """
+        coarse, fine = self._layered(coarse, "coarse"), self._layered(fine, "fine")
+        n_each = len(coarse), len(fine)
+        if min(n_each) != 1 and n_each[0] != n_each[1]:
+            raise ValueError(
+                "coarse and fine must be as many styles, or one of them a single one; "
+                f"got {n_each[0]} and {n_each[1]}."
+            )
+        most = self.net_.generator.n_layers - 1
+        is_integer = isinstance(n_layers, Integral) and not isinstance(n_layers, bool)
+        if not is_integer or not 1 <= n_layers <= most:
+            raise ValueError(
+                f"n_layers must be an integer from 1 to {most}; got {n_layers!r}."
+            )
+        coarse, fine = np.broadcast_arrays(coarse, fine)
+        mixed = np.concatenate([coarse[:, :n_layers], fine[:, n_layers:]], axis=1)
+        return self._restored(self._images_of(mixed), None)
+
+    @styled
+    def interpolate(self, a, b, n_steps=10):
+        """Images on the way from one style to another, along a straight line.
+
+        Parameters
+        ----------
+        a, b : array-like of shape (n_components_,) or (n_layers, n_components_)
+            Single styles, or arrays of one.
+        n_steps : int, default=10
+            Images on the way, those of both ends included; at least 2.
+
+        Returns
+        -------
+        X : ndarray of shape (n_steps, n_features)
+            In the shape, dtype and units of the training samples.
+
+        Raises
+        ------
+        ValueError
+            When a or b is no single style of this model, or n_steps is below 2.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_steps, Integral) or n_steps < 2:
+            raise ValueError(
+                f"n_steps must be an integer of at least 2; got {n_steps!r}."
+            )
+        ends = []
+        for style, name in ((a, "a"), (b, "b")):
+            shape = np.shape(style)
+            width, n_layers = self.n_components_, self.net_.generator.n_layers
+            if shape in ((width,), (n_layers, width)):
+                style = np.asanyarray(style)[None]
+            end = self._layered(style, name)
+            if len(end) != 1:
+                raise ValueError(f"{name} must be a single style; got {len(end)}.")
+            ends.append(end[0])
+        share = np.linspace(0, 1, n_steps, dtype=np.float32)[:, None, None]
+        return self._restored(
+            self._images_of((1 - share) * ends[0] + share * ends[1]), None
+        )
+
+    @styled
+    @isolated
+    def project(self, X, *, n_steps=_STEPS):
+        """The styles whose images are nearest to given ones, by gradient descent.
+
+        Every image starts from the nearest of 1,000 drawn ones, and each layer of the
+        generator has a style of its own (Abdal et al. 2019, arXiv 1904.03189).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Images like the training ones.
+        n_steps : int, default=200
+
+        Returns
+        -------
+        W : ndarray of shape (n_samples, n_layers, n_components_)
+            For `from_styles`, `mix` and `interpolate`.
+        images : ndarray of shape (n_samples, n_features)
+            In X's shape.
+
+        Raises
+        ------
+        ValueError
+            When X has another shape than the training images, or n_steps is no positive
+            integer.
+        """
+        check_n_samples(n_steps, "n_steps")
+        rows = self._rows(X)
+        starts = self.styles(_STARTS, random_state=0)
+        starts = torch.from_numpy(np.array(starts)).to(self._device)
+        net, shape = self.net_.generator, (net_layers(self), self.n_components_)
+
+        def styles(x):
+            return projected(net, x, starts, n_steps).flatten(1)
+
+        W = self._map_rows(
+            rows, styles, shape[0] * shape[1], dtype=np.float32, draws=True
+        )
+        W = W.reshape(-1, *shape)
+        return self._marked(W), self._restored(self._images_of(W), X)
+
+    # Styles as arrays
+
+    def _truncated(self, z, context, truncation):
+        """Styles of noise, nearer to the mean style of their condition."""
+        net = self.net_.generator
+        w = net.styles(z, context)
+        if truncation == 1:
+            return w
+        return torch.lerp(net.average(context).to(w), w, float(truncation))
+
+    def _images_of(self, W):
+        """Flat rows in X's units of styles of every layer."""
+        shape = W.shape[1:]
+
+        def images(w):
+            return self.units_.to_x(self.net_.generator.images(w.unflatten(1, shape)))
+
+        rows = np.ascontiguousarray(W, dtype=np.float32).reshape(len(W), -1)
+        return self._finished(
+            self._map_rows(
+                rows, images, self.n_features_in_, units=(0.0, 1.0), dtype=np.float64
+            )
+        )
+
+    def _layered(self, W, name):
+        """Validated styles, one for each layer."""
+        check_is_fitted(self)
+        width, n_layers = self.n_components_, net_layers(self)
+        model = getattr(W, "model", None)
+        array = np.asarray(W)
+        shape = array.shape
+        fits = array.ndim in (2, 3) and shape[-1] == width and len(array) > 0
+        if not fits or (array.ndim == 3 and shape[1] != n_layers):
+            raise ValueError(
+                f"{name} must be styles of this model, of shape (n_samples, {width}) "
+                f"or (n_samples, {n_layers}, {width}); got shape {shape}."
+            )
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise ValueError(f"{name} must hold finite numbers.")
+        if model is not None and model != self._fingerprint():
+            raise ValueError(
+                f"{name} holds styles of another model, which mean nothing to this "
+                "one. Draw them with this model's styles, or find them with project."
+            )
+        array = array.astype(np.float32, copy=False)
+        if array.ndim == 2:
+            array = np.repeat(array[:, None], n_layers, axis=1)
+        return array
+
+    def _marked(self, W):
+        W = W.view(Styles)
+        W.model = self._fingerprint()
+        return W
+
+    def _fingerprint(self) -> str:
+        weights = self.net_.generator.mapping.parameters()
+        digest = hashlib.sha256()
+        for weight in weights:
+            digest.update(weight.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def net_layers(estimator) -> int:
+    """Layers that a style modulates."""
+    return estimator.net_.generator.n_layers
+
+
+def check_truncation(truncation) -> None:
+    """Raise unless it is a share."""
+    is_number = isinstance(truncation, Real) and not isinstance(truncation, bool)
+    if not is_number or not 0 <= truncation <= 1:
+        raise ValueError(f"truncation must lie in [0, 1]; got {truncation!r}.")

@@ -1,0 +1,90 @@
+"""How GANs are trained: what "auto" means, and which round is kept.
+
+`GANFit` takes the settings of an architecture and its trainer from here.
+"""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from skae.fitting.defaults import GANDefaults, defaults_for_gan
+from skae.training.alternating import AlternatingTrainer
+
+__all__ = ["GANTrainer", "Recipe", "recipe_of", "training_of"]
+
+_PENALTIES = {
+    "non_saturating": 0.03,
+    "hinge": 0.03,
+    "wasserstein_gp": 0.1,
+    "relativistic": 0.03,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an architecture is trained.
+
+    Attributes
+    ----------
+    penalties : dict of str to float
+        Weight of the penalty for each loss.
+    penalty_interval : int
+        Updates of the critic of which one has the penalty.
+    growth : float
+        Share of the training in which images grow.
+    """
+
+    penalties: dict[str, float]
+    penalty_interval: int = 1
+    growth: float = 0.0
+
+
+_RECIPES = {
+    "dense": Recipe(_PENALTIES),
+    "conv": Recipe(_PENALTIES, 4),
+    "progressive": Recipe(_PENALTIES, 16, 0.3),
+    "style": Recipe(_PENALTIES, 16),
+}
+
+
+def recipe_of(architecture: str) -> Recipe:
+    """The recipe of a `GAN`'s architecture."""
+    return _RECIPES[architecture]
+
+
+def training_of(architecture: str, n_samples: int) -> GANDefaults:
+    """Batch, rate and length, by default."""
+    if architecture == "dense":
+        return defaults_for_gan(n_samples, is_conv=False)
+    if architecture == "conv":
+        return defaults_for_gan(n_samples, is_conv=True)
+    return GANDefaults(64, min(6000, max(60, n_samples // 2)), 15, 2.5e-3)
+
+
+class GANTrainer(AlternatingTrainer):
+    """Trainer of a `GANModule`.
+
+    Rounds before images are whole choose no weights: the last of them is kept until the
+    first round of whole images.
+
+    Attributes
+    ----------
+    last_ : Tensor of shape (n_parameters,)
+        Weights of the last step, which are not those that are kept.
+    """
+
+    last_: Tensor
+
+    def _judge(self, number: int) -> bool:
+        is_finite = super()._judge(number)
+        if is_finite and not self.module_.is_grown:
+            self._best = math.inf
+        return is_finite
+
+    def _is_kept(self, loss: float) -> bool:
+        return not self.module_.is_grown or super()._is_kept(loss)
+
+    def _record_losses(self):
+        super()._record_losses()
+        self.last_ = self.flat_.data.clone()

@@ -1,0 +1,237 @@
+"""Layers of growing generators and critics: equalised rates, deviation in a batch.
+
+Weights of equalised layers are standard normal and scaled where they are used, so that
+an optimiser whose steps do not follow the size of gradients moves all layers alike
+(Karras et al. 2018, arXiv 1710.10196, section 4.1). `ModulatedConv` scales the channels
+that come in by a style. Nothing here knows the networks that are made of them.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from skae.parts.critics import GROUP, LEAK
+from skae.parts.layers import Layer, affine
+from skae.parts.random_numbers import normal_numbers
+from skae.rows.tensors import SINGLE
+
+__all__ = [
+    "EqualAffine",
+    "EqualConv",
+    "MinibatchDeviation",
+    "ModulatedConv",
+    "doubled",
+    "halved",
+    "pixel_normalised",
+    "rectified",
+]
+
+_TINY = 1e-8
+
+
+class EqualLayer(Layer):
+    """Standard normal weights, which ``scaled`` multiplies by sqrt(gain / fan_in).
+
+    Parameters
+    ----------
+    shape, n_out, fan_in
+        As of `Layer`.
+    rate : float, default=1.0
+        How fast the layer learns beside others.
+    """
+
+    def __init__(self, shape, n_out: int, fan_in: float, rate: float = 1.0):
+        super().__init__(shape, n_out, fan_in)
+        self.rate = rate
+        self.scale = rate * fan_in**-0.5
+
+    @torch.no_grad()
+    def reset(self, generator: Generator, gain: float) -> None:
+        draw = normal_numbers(self.weight.shape, generator)
+        self.weight.copy_(draw / self.rate)
+        self.bias.zero_()
+        self.scale = self.rate * (gain / self.fan_in) ** 0.5
+
+    @property
+    def scaled(self) -> Tensor:
+        """The weights as they are used."""
+        return self.weight * self.scale
+
+
+class EqualAffine(EqualLayer):
+    """Fully connected, ``(batch, n_in)`` to ``(batch, n_out)``."""
+
+    def __init__(self, n_in: int, n_out: int, *, bias: bool = True, rate: float = 1.0):
+        super().__init__((n_in, n_out), n_out, n_in, rate)
+        self.bias.requires_grad_(bias)  # It stays zero without.
+
+    def forward(self, x: Tensor) -> Tensor:
+        return affine(x, self.scaled, self.bias * self.rate)
+
+
+class EqualConv(EqualLayer):
+    """Convolution that keeps the sizes of images, halves or doubles them.
+
+    Windows of 4 x 4 every two pixels halve sizes, and their transposes double them: at
+    less than half the work of a convolution after resampling.
+
+    Shape
+    -----
+    ``(batch, n_in, height, width)`` to ``(batch, n_out, ...)``.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+    sizes : (int, int)
+        Of the smaller of the images that come in and go out.
+    change : {"none", "half", "double"}
+    kernel : int, default=3
+        Odd; of a convolution that keeps sizes.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        sizes: Sequence[int],
+        change: str = "none",
+        kernel: int = 3,
+    ):
+        kernel = kernel if change == "none" else 4
+        is_up = change == "double"
+        channels = (n_in, n_out) if is_up else (n_out, n_in)
+        # A pixel sees a quarter of a transposed window.
+        fan_in = n_in * kernel**2 / (4 if is_up else 1)
+        super().__init__((*channels, kernel, kernel), n_out, fan_in)
+        self.change = change
+        self.n_uses = math.prod(sizes)
+        self.n_values = n_out * self.n_uses * (4 if is_up else 1)
+
+    @property
+    def input_axis(self) -> int:
+        """Of the weights."""
+        return 0 if self.change == "double" else 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.convolved(x, self.bias)
+
+    def convolved(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """The convolution with this bias."""
+        if self.change == "double":
+            return F.conv_transpose2d(x, self.scaled, bias, 2, 1)
+        stride = 2 if self.change == "half" else 1
+        padding = (self.weight.shape[-1] - stride + 1) // 2
+        return F.conv2d(x, self.scaled, bias, stride, padding)
+
+
+class ModulatedConv(nn.Module):
+    """A convolution whose incoming channels a style scales.
+
+    s = w A + 1 multiplies the channels of the image, and each outgoing channel is
+    divided by the norm of the weights scaled alike, so that images of independent
+    pixels of variance one stay such images (Karras et al. 2020, arXiv 1912.04958,
+    section 2.2). There the weights of each sample are scaled instead, which is the
+    same, and slower: it takes a convolution of as many groups as samples. Transposed
+    windows have the norm of the mean over the places of a pixel in them.
+
+    Shape
+    -----
+    x : ``(batch, n_in, height, width)``; w : ``(batch, n_style)``.
+
+    Parameters
+    ----------
+    conv : EqualConv
+    n_style : int
+    demodulates : bool, default=True
+        False leaves the variance to the style.
+    """
+
+    def __init__(self, conv: EqualConv, n_style: int, *, demodulates: bool = True):
+        super().__init__()
+        self.conv = conv
+        n_in = conv.weight.shape[conv.input_axis]
+        self.style = EqualAffine(n_style, n_in)
+        self.demodulates = demodulates
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        scale = self.style(w) + 1
+        h = self.conv.convolved(x * scale[:, :, None, None])
+        if not self.demodulates:
+            return h
+        return h * self.demodulation(scale)[:, :, None, None]
+
+    def demodulation(self, scale: Tensor) -> Tensor:
+        """What the outgoing channels are multiplied by, ``(batch, n_out)``."""
+        conv = self.conv
+        squares = conv.scaled.square().sum((2, 3))
+        squares = squares if conv.input_axis == 0 else squares.mT
+        if conv.change == "double":
+            squares = squares / 4
+        return (scale.square() @ squares + _TINY).rsqrt()
+
+
+class MinibatchDeviation(nn.Module):
+    """One more channel: how much the rows of a batch differ.
+
+    The standard deviation of each value over the rows, averaged over values (Karras et
+    al. 2018, section 3), in groups of at most 32 rows. Outside training it is that of
+    the rows of `set_reference`, so that no row depends on its batch.
+
+    Shape
+    -----
+    ``(batch, n_channels, height, width)`` to ``(batch, n_channels + 1, ...)``
+    """
+
+    reference: Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("reference", torch.ones((), **SINGLE))
+
+    def forward(self, h: Tensor) -> Tensor:
+        if self.training:
+            whole = len(h) // GROUP * GROUP
+            groups = [h[:whole].unflatten(0, (-1, GROUP))] if whole else []
+            groups += [h[None, whole:]] if whole < len(h) else []
+            parts = [
+                _deviation(group).repeat_interleave(group.shape[1]) for group in groups
+            ]
+            value = torch.cat(parts)[:, None, None, None]
+        else:
+            value = self.reference
+        return torch.cat([h, value.expand_as(h[:, :1])], dim=1)
+
+    @torch.no_grad()
+    def set_reference(self, h: Tensor) -> None:
+        """Keep the deviation of these rows."""
+        self.reference.copy_(_deviation(h[None])[0])
+
+
+def _deviation(groups: Tensor) -> Tensor:
+    """Of each group, ``(n_groups, n_rows, ...)``, one number."""
+    difference = groups - groups.mean(1, keepdim=True)
+    deviation = (difference.square().mean(1) + _TINY).sqrt()
+    return deviation.flatten(1).mean(1)
+
+
+def pixel_normalised(h: Tensor) -> Tensor:
+    """A pixel's channels, or a row's values, divided by their root mean square."""
+    return h * (h.square().mean(1, keepdim=True) + _TINY).rsqrt()
+
+
+def rectified(h: Tensor) -> Tensor:
+    """Leaky rectifier."""
+    return F.leaky_relu(h, LEAK)
+
+
+def doubled(image: Tensor) -> Tensor:
+    """Images of twice the size: every pixel four times."""
+    return F.interpolate(image, scale_factor=2.0, mode="nearest")
+
+
+def halved(image: Tensor) -> Tensor:
+    """Images of half the size: means of four pixels."""
+    return F.avg_pool2d(image, 2)
