@@ -76,6 +76,7 @@ default="auto"
     stride: int = parameter(4, at_least(1))
     n_residual_layers: int = parameter(1, at_least(0))
     output_kernel_size: Any = parameter(None, at_least(1), None)
+    init: str = parameter("auto", choice("auto", "pca", "random"))
     activation: str = parameter("relu", choice(*ACTIVATIONS))
     likelihood: Any = parameter(
         "auto", choice("auto", *LIKELIHOODS), HasMethods(["nll", "mean"])
@@ -89,6 +90,7 @@ default="auto"
                 "output_kernel_size must be odd, so that the image keeps its size; got "
                 f"{self.output_kernel_size}."
             )
+        anchored = self._starts_as_pca()
         conv = Conv(
             shape,
             channel_widths(self.channels),
@@ -97,16 +99,21 @@ default="auto"
             self.n_residual_layers,
             self.output_kernel_size,
             self.activation,
+            "both" if anchored else "code",
         )
-        anchored = self.init == "pca" and self.n_components is not None
         return self._parts_of(
             X,
             conv,
             defaults_for_anchored_images if anchored else defaults_for_images,
-            init=self.init,
+            init="pca" if anchored else "random",
             columns_apart=not anchored,
             corruption=noise_of(self.noise, self.noise_level),
         )
+
+    def _starts_as_pca(self):
+        if self.init != "auto":
+            return self.init == "pca" and self.n_components is not None
+        return self.n_components is not None and self.noise is None
 
     def _likelihood(self, X):
         if isinstance(self.likelihood, str) and self.likelihood == "auto":

@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from skae.fitting.defaults import DEFAULTS
 from skae.fitting.departure import choose_departure
 from skae.fitting.fit import interrupted_chunk, rows_at, value_or_default
+from skae.fitting.image_start import choose_axes, trial_steps
 from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFit
 from skae.fitting.pca_start import NEGLIGIBLE, units_of
 from skae.fitting.steps_apart import defaults_of_group, n_steps_apart
@@ -44,6 +45,9 @@ _STREAMING_RATE, _STREAMING_WIDTH = 4e-3, 128
 class Fit(InitialModelFit):
     """A fit of an autoencoder to validated rows."""
 
+    # Training row numbers and held-out ones, where the start depends on them.
+    division: tuple | None = None
+
     def run(self) -> dict:
         """Fit from scratch."""
         if (
@@ -60,6 +64,7 @@ class Fit(InitialModelFit):
         )
         if may_be_pca and self._is_exact(result):
             return self._linear_attributes(result.axes, result)
+        self._choose_image_start(result)
         start = self._initial_model(
             result, cross_validate=self.estimator.early_stopping
         )
@@ -218,7 +223,6 @@ class Fit(InitialModelFit):
 
     def _train(self, start: InitialModel):
         """Train on all rows but the held-out ones; the trainer and the judge."""
-        estimator, defaults = self.estimator, self.defaults
         weight = self._tensor(self.weight)
         if start.folds is not None:
             index, judge = np.arange(self.n_samples), start.folds
@@ -227,20 +231,60 @@ class Fit(InitialModelFit):
             index, judge = self._split(start, weight)
         if judge is not None:
             judge.record_start(start.model.eval())
+        schedule = self._schedule(len(index))
+        return self._run_schedule(start, schedule, index, weight, judge), judge
+
+    def _schedule(self, n_train: int) -> Schedule:
+        defaults = self.defaults
+        decay = value_or_default(self.estimator.alpha, defaults.weight_decay)
         n_apart = 1
         if self._trains_apart():
             defaults = defaults_of_group(defaults, self.group.size)
             n_apart = n_steps_apart(self.parts.work("auto", *self.X.shape))
-        schedule = self._schedule_of(
-            len(index),
+        return self._schedule_of(
+            n_train,
             defaults,
             # Rounds of the KL warm-up do not count against patience.
             warmup=self.parts.kl_warmup,
-            weight_decay=value_or_default(estimator.alpha, defaults.weight_decay),
+            weight_decay=decay,
             ema_decay=defaults.ema_decay,
             n_apart=n_apart,
         )
-        return self._run_schedule(start, schedule, index, weight, judge), judge
+
+    def _choose_image_start(self, pca: PCAResult) -> None:
+        """Choose PCA's path, and what is trained beside it, by held-out images."""
+        is_array = isinstance(self.X, np.ndarray) and self.group.is_alone
+        if not (self.is_anchored and is_array and self.architecture.data == "images"):
+            return
+        self.division = index, out = self._shuffled()
+        if out is None:
+            return
+        shape = self.architecture.sample_shape
+        rows = self.targets, self.weight, np.sort(index), out
+        if self.likelihood.is_centred and isinstance(self.targets, np.ndarray):
+            self.image_start = choose_axes(*rows, pca, shape, self.random_state)
+        choices = self.architecture.beside_path()
+        if len(choices) > 1:
+            self.architecture = min(choices, key=partial(self._tried, pca))
+
+    def _tried(self, pca: PCAResult, architecture) -> float:
+        """Held-out loss of an architecture after a short training."""
+        self.architecture = architecture
+        start = self._initial_model(pca)
+        weight = self._tensor(self.weight)
+        index, judge = self._split(start, weight)
+        judge.record_start(start.model.eval())
+        schedule = self._schedule(len(index))
+        n_steps = trial_steps(schedule.n_steps)
+        if n_steps is None:
+            return 0.0
+        schedule = replace(schedule, n_steps=n_steps, n_rounds=1, patience=None)
+        trainer = Trainer(
+            start.model, schedule=schedule, generator=self.noise, evaluate=judge
+        )
+        trainer.train(self._batches(start, schedule, index, weight))
+        trainer.release()
+        return judge(start.model)
 
     def _trains_apart(self) -> bool:
         """Whether processes take steps of their own: tables, with the default batch."""
@@ -253,7 +297,7 @@ class Fit(InitialModelFit):
 
     def _split(self, start: InitialModel, weight):
         """Training row numbers and the judge of the others."""
-        index, out = self._shuffled()
+        index, out = self.division or self._shuffled()
         if out is None:
             return index, None
         guarding = None

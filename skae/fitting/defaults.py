@@ -32,6 +32,8 @@ __all__ = [
 _SMALL = 600
 # Beyond so many rows models that start as PCA train longer, up to so many times.
 _MANY, _MOST_GROWTH = 40_000, 4.0
+# Values of an image beyond which the rate falls.
+_IMAGE = 1024
 # Evaluations of a short training, unless it has fewer epochs.
 _FEWEST_ROUNDS = 10
 
@@ -164,13 +166,21 @@ def defaults_for_matching(n_samples, n_features, n_components) -> Defaults:
 
 def defaults_for_images(n_samples, n_features, n_components) -> Defaults:
     """Of convolutional autoencoders that start from random weights."""
-    return Defaults(batch_size=32, lr=8e-3, n_steps=_n_steps(n_samples, 32, 12_000))
+    return Defaults(
+        batch_size=32,
+        lr=_rate(8e-3, _IMAGE, n_features),
+        n_steps=_n_steps(n_samples, 32, 12_000),
+    )
 
 
 def defaults_for_anchored_images(n_samples, n_features, n_components) -> Defaults:
-    """Of convolutional autoencoders beside PCA's path, which overfit."""
+    """Of convolutional autoencoders beside PCA's path, which overfit.
+
+    Large images have many places, from which the weights that they share learn at once.
+    """
     defaults = defaults_for_images(n_samples, n_features, n_components)
-    return replace(defaults, weight_decay=0.5)
+    n_steps = defaults.n_steps * min(1.0, (_IMAGE / n_features) ** 0.5)
+    return replace(defaults, weight_decay=0.5, n_steps=max(1, round(n_steps)))
 
 
 def defaults_for_sequences(n_samples, n_features, n_components) -> Defaults:

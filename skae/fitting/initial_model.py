@@ -15,6 +15,7 @@ from skae.checks.rows import check_padding, feature_ranges
 from skae.checks.weights import check_balance
 from skae.fitting.defaults import Defaults
 from skae.fitting.fit import BaseFit, rows_at
+from skae.fitting.image_start import ImageStart
 from skae.fitting.pca_start import (
     NEGLIGIBLE,
     Units,
@@ -125,6 +126,7 @@ class InitialModelFit(BaseFit):
         if self.architecture.decides_width:
             self.n_components = self._codec().n_components
         self.is_anchored = parts.init == "pca" and self.n_components is not None
+        self.image_start: ImageStart | None = None
         # From moments, which a heavy row cannot spoil.
         is_exact = self.is_anchored or self.architecture.is_shallow
         if not (self.is_linear and is_exact):
@@ -183,7 +185,9 @@ class InitialModelFit(BaseFit):
         if self.is_anchored:
             # With a floor, where the model is trained although PCA is exact.
             floor = NEGLIGIBLE if self.is_plain else _CORRUPTED_FLOOR
-            residual = max(moments.residual, floor * moments.variance.mean())
+            start = self.image_start
+            residual = moments.residual if start is None else start.residual
+            residual = max(residual, floor * moments.variance.mean())
         elif self.parts.columns_apart and self.likelihood.is_centred:
             variance = moments.variance * moments.unit**2
             columns = column_units(variance, *feature_ranges(self.targets), self.groups)
@@ -207,7 +211,9 @@ class InitialModelFit(BaseFit):
         ):
             folds = Folds(rows[:], n_folds, self.generator, self._tensor(self.weight))
         if self.is_anchored:
-            codec = self._anchored_codec(moments, units, folds)
+            start = self.image_start
+            pca = moments if start is None else start.pca
+            codec = self._anchored_codec(pca, units, folds)
         else:
             codec = self._random_codec(moments, units)
         self.n_components = codec.n_components

@@ -3,14 +3,16 @@
 `AnchoredCodec` wraps a codec of any architecture with encoder f and decoder g, whose
 last layers start at zero, and computes ::
 
-    c   = (x - mu) E / sigma + f(x r)
-    raw = nu + s (sigma c D + g(c))
+    c   = (x - mu + F(x r)) E / sigma + f(x r)
+    y   = sigma c D + g(c)
+    raw = nu + s (y + G(y r))
 
 where E and D start as the axes of a linear autoencoder, in practice PCA: the untrained
-model is that autoencoder. ``s`` is each column's standard deviation, at most one model
-unit: corrections of small columns are in their own scale, of constant columns zero. A
-`Guard` keeps rows unlike the training rows at the start. Held-out rows decide in
-``fitting/departure.py`` what of f and g is kept.
+model is that autoencoder. Some codecs map rows to rows besides, F and G, which start at
+zero too. ``s`` is each column's standard deviation, at most one model unit: corrections
+of small columns are in their own scale, of constant columns zero. A `Guard` keeps rows
+unlike the training rows at the start. Held-out rows decide in ``fitting/departure.py``
+what of the corrections is kept.
 """
 
 from typing import NamedTuple
@@ -161,10 +163,13 @@ class AnchoredCodec(Codec):
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """h for rows x in model units; missing entries count as their mean."""
         scaled = x * self.input_scale
-        h = self.codec.encode(self.bounded(scaled), context)
+        inputs = self.bounded(scaled)
+        h = self.codec.encode(inputs, context)
         centred, sigma, guard = self.centred(x), self._row(self.scale), self.guard
         # In the units of the rows or of whitened codes, as z is.
-        path = product(centred, self.encoder_path)
+        correction = self.codec.correction_of_inputs(inputs)
+        corrected = centred if correction is None else centred + correction
+        path = product(corrected, self.encoder_path)
         h, path = (h * sigma, path) if self.keeps_units else (h, path / sigma)
         h = self.moved(h, path)
         if guard is not None and not self.training:
@@ -180,7 +185,9 @@ class AnchoredCodec(Codec):
         sigma = self._row(self.scale)
         code, z = (z / sigma, z) if self.keeps_units else (z, z * sigma)
         raw = self.codec.decode(self.bounded(code), context)
-        raw = (raw + product(z, self.decoder_axes())) * self.output_scale
+        raw = raw + product(z, self.decoder_axes())
+        correction = self.codec.correction_of_outputs(raw, self.input_scale)
+        raw = (raw if correction is None else raw + correction) * self.output_scale
         guard = self.guard
         if guard is not None and not self.training:
             start = product(z * self._kept(), self.axes.mT) * self._row(self.raw_slope)

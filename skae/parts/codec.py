@@ -83,6 +83,17 @@ class Codec(Rowwise, nn.Module):
         """Raw output for codes z."""
         raise NotImplementedError
 
+    def correction_of_inputs(self, x: Tensor) -> Tensor | None:
+        """Beside PCA's path: what is added to scaled rows before it encodes them.
+
+        None where nothing is.
+        """
+        return None
+
+    def correction_of_outputs(self, raw: Tensor, scale: Tensor) -> Tensor | None:
+        """Likewise to what it has decoded, which times the scale is scaled rows."""
+        return None
+
     def decayed_parameters(self) -> list[nn.Parameter]:
         """Those under weight decay."""
         return list(self.parameters())
@@ -195,6 +206,13 @@ class Architecture(BaseEstimator):
             Number of models along a leading axis.
         """
         raise NotImplementedError
+
+    def beside_path(self) -> list["Architecture"]:
+        """What may be trained beside PCA's path, of which held-out rows choose one.
+
+        The first is for models that no held-out rows judge.
+        """
+        return [self]
 
     def resolved(self, defaults) -> "Architecture":
         """With "auto" replaced by what suits the data."""

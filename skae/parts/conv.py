@@ -8,10 +8,12 @@ import math
 
 import numpy as np
 import torch
+from sklearn.base import clone
 from torch import Generator, Tensor, nn
 
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Architecture, Codec
+from skae.parts.image_correction import ImageCorrection
 from skae.parts.layers import (
     Affine,
     Down,
@@ -45,6 +47,11 @@ class Conv(Architecture):
         and a convolution of the full image follows, as in textbooks.
     activation : str, default="relu"
         Key of `skae.parts.activations.ACTIVATIONS`.
+    correction : {"code", "images", "both"}, default="code"
+        What is learned beside PCA's path, where the codec starts beside one: layers by
+        way of the code, maps from images to images before PCA encodes them and after it
+        has decoded them, which need the least data, or both. From random weights there
+        are no such maps.
 
     Examples
     --------
@@ -69,6 +76,7 @@ class Conv(Architecture):
         n_residual_layers=1,
         output_kernel_size=None,
         activation="relu",
+        correction="code",
     ):
         self.sample_shape = sample_shape
         self.channels = channels
@@ -77,6 +85,13 @@ class Conv(Architecture):
         self.n_residual_layers = n_residual_layers
         self.output_kernel_size = output_kernel_size
         self.activation = activation
+        self.correction = correction
+
+    def beside_path(self) -> list["Conv"]:
+        """With both corrections, and with maps of images alone."""
+        if self.correction != "both":
+            return [self]
+        return [self, clone(self).set_params(correction="images")]
 
     def build(
         self,
@@ -148,6 +163,14 @@ class ConvCodec(Codec):
             full, len(conv.channels), conv.kernel_size, conv.stride
         )
         self.code_shape = (deep, *sizes)
+        self.to_code = self.from_code = None
+        n_map = math.prod(self.code_shape)
+        self.n_components = n_components or n_map
+        if conv.correction != "code":
+            maps = self.sample_shape, deep, conv.n_residual_layers, conv.activation
+            self.before, self.after = (ImageCorrection(*maps) for _ in range(2))
+        if conv.correction == "images":
+            return
         self.down = nn.ModuleList(map(Down, down, down[1:], windows))
         # Each transposed layer has the channels of the layer it undoes, or of that
         # one's result where an output layer makes the image.
@@ -164,12 +187,22 @@ class ConvCodec(Codec):
         self.decoder_residuals = nn.ModuleList(
             Same(deep, deep, 3, sizes) for _ in residual
         )
-        n_map = math.prod(self.code_shape)
-        self.n_components = n_components or n_map
-        self.to_code = self.from_code = None
         if n_components is not None:
             self.to_code = Affine(n_map + n_context, n_outputs or n_components)
             self.from_code = Affine(n_components + n_context, n_map)
+
+    @property
+    def by_code(self) -> bool:
+        """Whether there are layers by way of the code."""
+        return "down" in self._modules
+
+    def correction_of_inputs(self, x: Tensor) -> Tensor | None:
+        before = self._modules.get("before")
+        return None if before is None else before(x)
+
+    def correction_of_outputs(self, raw: Tensor, scale: Tensor) -> Tensor | None:
+        after = self._modules.get("after")
+        return None if after is None else after(raw * scale)
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights; biases are not decayed."""
@@ -183,12 +216,16 @@ class ConvCodec(Codec):
         ValueError
             When the code is the feature map itself.
         """
+        maps = [m for m in self.children() if isinstance(m, ImageCorrection)]
+        of_maps = [p for each in maps for p in each.last_parameters()]
+        if not self.by_code:
+            return of_maps
         if self.to_code is None:
             raise ValueError(
                 "init='pca' cannot be combined with n_components=None, a feature map "
                 "as the code; give n_components or use init='random'."
             )
-        return [*self.to_code.parameters(), *self.up[-1].parameters()]
+        return [*self.to_code.parameters(), *self.up[-1].parameters(), *of_maps]
 
     @torch.no_grad()
     def start_at_mean(self, raw: Tensor) -> None:
@@ -200,6 +237,8 @@ class ConvCodec(Codec):
         bias.copy_(per_pixel.mean(1).flatten())
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        if not self.by_code:
+            return x.new_zeros(len(x), self.n_components)
         act = ACTIVATIONS[self.activation].forward
         h = images(x, self.sample_shape)
         for down in self.down:
@@ -210,6 +249,8 @@ class ConvCodec(Codec):
         return h if self.to_code is None else self.to_code(joined(h, context))
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        if not self.by_code:
+            return z.new_zeros(len(z), math.prod(self.sample_shape))
         act = ACTIVATIONS[self.activation].forward
         h = z if self.from_code is None else act(self.from_code(joined(z, context)))
         h = images(h, self.code_shape)

@@ -1,0 +1,125 @@
+"""The start of an autoencoder of images: which axes, and what is trained beside them.
+
+`Fit` lets held-out images decide: few images of many pixels determine few axes, and
+layers of many weights learn them by heart.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skae.statistics.pca import PCAResult, principal
+from skae.statistics.stationary import StationaryAxes
+
+__all__ = ["ImageStart", "choose_axes", "trial_steps"]
+
+# Of the autocorrelation; none is plain PCA.
+_SHARES = (0.5, 1.0)
+# Of the error, that other axes than PCA's have to gain.
+_GAIN = 0.99
+# Of more images for each of their values PCA's axes are well known.
+_MANY = 5
+_MOST_ENTRIES = 10**8
+# A trial has a share of the steps, within bounds.
+_TRIAL_SHARE, _FEWEST, _MOST = 1 / 8, 40, 200
+
+
+class ImageStart(NamedTuple):
+    """PCA's path, by training images alone.
+
+    Attributes
+    ----------
+    pca : PCAResult
+        The path; its mean is where it is centred.
+    residual : float
+        Mean squared error per entry of held-out images, in the unit of ``pca`` squared.
+    share : float
+        Of the autocorrelation in the axes.
+    """
+
+    pca: PCAResult
+    residual: float
+    share: float
+
+
+def choose_axes(
+    X: np.ndarray,
+    weight: np.ndarray | None,
+    training: np.ndarray,
+    held_out: np.ndarray,
+    pca: PCAResult,
+    sample_shape: tuple[int, ...],
+    random_state,
+) -> ImageStart | None:
+    """The axes of the training images that serve the held-out ones best.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,) or None
+    training, held_out : ndarray of int
+        Row numbers.
+    pca : PCAResult
+        Of all images.
+    sample_shape : tuple (n_channels, height, width)
+    random_state : RandomState
+
+    Returns
+    -------
+    ImageStart or None
+        None where PCA of all images is as good as known.
+    """
+    n_samples, n_features = X.shape
+    n_components = pca.axes.shape[1]
+    if n_samples > _MANY * n_features or n_samples * n_features > _MOST_ENTRIES:
+        return None
+    weights = None if weight is None else weight[training]
+    plain = principal(X[training], n_components, weights, random_state)
+    rows, others = (_single(X[each], pca) for each in (training, held_out))
+    stationary = StationaryAxes(
+        rows, sample_shape, None if weights is None else torch.from_numpy(weights)
+    )
+    of_others = None if weight is None else torch.from_numpy(weight[held_out])
+    center = _single(plain.mean[None], pca)[0]
+    axes = torch.from_numpy(np.ascontiguousarray(plain.axes)).float()
+    found = {0.0: (center, axes, _error(others, center, axes, of_others))}
+    generator = torch.Generator("cpu").manual_seed(0)
+    for share in _SHARES:
+        center = stationary.center(share)
+        axes = stationary.axes(n_components, share, generator)
+        found[share] = center, axes, _error(others, center, axes, of_others)
+    share = min(found, key=lambda share: found[share][2])
+    if found[share][2] > _GAIN * found[0.0][2]:
+        share = 0.0
+    center, axes, error = found[share]
+    codes = (rows - center) @ axes
+    variance = stationary.share_of_rows @ codes.square()
+    path = replace(
+        pca,
+        mean=center.double().numpy() * pca.unit + pca.mean,
+        axes=axes.double().numpy(),
+        axis_variance=variance.double().numpy(),
+    )
+    return ImageStart(path, error, share)
+
+
+def trial_steps(n_steps: int) -> int | None:
+    """Steps of a trial; None where the training itself is hardly longer."""
+    steps = int(np.clip(_TRIAL_SHARE * n_steps, _FEWEST, _MOST))
+    return steps if n_steps >= 2 * steps else None
+
+
+def _single(X: np.ndarray, pca: PCAResult) -> Tensor:
+    """Rows around PCA's mean, in its unit."""
+    rows = np.subtract(X, pca.mean, dtype=np.float64) / pca.unit
+    return torch.from_numpy(rows).float()
+
+
+def _error(x: Tensor, center: Tensor, axes: Tensor, weight: Tensor | None) -> float:
+    """Mean squared error per entry."""
+    x = x - center
+    error = (x - (x @ axes) @ axes.mT).square().mean(1).double()
+    return float(np.average(error.numpy(), weights=weight))
