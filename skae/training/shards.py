@@ -7,7 +7,7 @@ never on the machine: with any number of threads the bits are the same.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -53,11 +53,18 @@ class Shard:
     generator : torch.Generator
     """
 
-    def __init__(self, flat: FlatParameters, grad: Tensor):
-        self.grad = grad
-        self.slopes = flat.slopes_in(grad)
-        self.generator = Generator(grad.device)
+    def __init__(self, flat: FlatParameters):
+        self._flat = flat
+        self.generator = Generator(flat.grad.device)
         self._replica: Replica | None = None
+
+    @cached_property
+    def grad(self) -> Tensor:
+        return torch.zeros_like(self._flat.grad)
+
+    @cached_property
+    def slopes(self) -> dict[nn.Parameter, Tensor]:
+        return self._flat.slopes_in(self.grad)
 
     def replica_of(self, module: nn.Module) -> Any:
         """A module of this shard's own, in step with the one that is trained."""
@@ -127,13 +134,13 @@ class Shards:
             fitting //= 2
         return fitting
 
-    def run(
+    def each(
         self,
         batch: Sequence[Any],
         number: int,
-        fill: Callable[[Shard, Sequence[Tensor | None], int], Tensor],
-    ) -> Tensor:
-        """Fill the gradients of a batch; its loss.
+        compute: Callable[[Shard, Sequence[Tensor | None], int], Any],
+    ) -> list:
+        """What is computed of the shards of a batch, on several threads.
 
         Parameters
         ----------
@@ -141,11 +148,11 @@ class Shards:
             Rows, their weights and other rows that belong to them.
         number : int
             Of shards.
-        fill : callable
-            ``fill(shard, rows, n_rows)`` fills the shard's gradient from these rows of
-            a batch of so many, and returns their part of the loss.
+        compute : callable
+            Of a shard, its rows and how many rows the batch has.
         """
-        self._provide(number)
+        while len(self._shards) < number:
+            self._shards.append(Shard(self._flat))
         shards, n_rows = self._shards[:number], batch[0].shape[-2]
         shape = (number,)
         seeds = torch.randint(
@@ -159,10 +166,28 @@ class Shards:
                 None if t is None else t[..., rows] if at == 1 else t[..., rows, :]
                 for at, t in enumerate(batch)
             ]
-            calls.append(partial(fill, shard, part, n_rows))
-        losses = together(calls)
-        grads = [shard.grad for shard in shards]
-        together([partial(_add, grads, part) for part in self._parts])
+            calls.append(partial(compute, shard, part, n_rows))
+        return together(calls)
+
+    def run(
+        self,
+        batch: Sequence[Any],
+        number: int,
+        fill: Callable[[Shard, Sequence[Tensor | None], int], Tensor],
+    ) -> Tensor:
+        """Fill the gradients of a batch; its loss.
+
+        Parameters
+        ----------
+        batch, number
+            As of `each`.
+        fill : callable
+            ``fill(shard, rows, n_rows)`` fills the shard's gradient from these rows of
+            a batch of so many, and returns their part of the loss.
+        """
+        losses = self.each(batch, number, fill)
+        grads = [shard.grad for shard in self._shards[:number]]
+        together([partial(_add, self._flat.grad, grads, p) for p in self._parts])
         return torch.stack(losses).sum()
 
     def forget(self) -> None:
@@ -175,19 +200,13 @@ class Shards:
         start, stop = (i * n_groups // number * self._group for i in (index, index + 1))
         return slice(start, stop if index < number - 1 else n_rows)
 
-    def _provide(self, number: int) -> None:
-        """Shards; the first one's gradient is the flat one."""
-        while len(self._shards) < number:
-            grad = self._flat.grad
-            grad = torch.zeros_like(grad) if self._shards else grad
-            self._shards.append(Shard(self._flat, grad))
-
 
 @torch.no_grad()
-def _add(grads: list[Tensor], part: slice) -> None:
-    """Add stretches of gradients to the first one, as a tree."""
+def _add(out: Tensor, grads: list[Tensor], part: slice) -> None:
+    """The sum of stretches of gradients, added as a tree."""
     parts = [grad[part] for grad in grads]
-    while len(parts) > 1:
+    while len(parts) > 2:
         for one, other in zip(parts[::2], parts[1::2], strict=True):
             one.add_(other)
         parts = parts[::2]
+    torch.add(*parts, out=out[part])
