@@ -23,11 +23,16 @@ __all__ = ["Shard", "Shards", "n_shards"]
 # A shard is worth a thread from so many multiplications on: a millisecond.
 LEAST_WORK = 2**24
 MOST_SHARDS = 8
+# With autograd, where each shard runs Python for as long as a few of these take.
+LEAST_TRACED_WORK = 2**26
+MOST_TRACED_SHARDS = 4
 # Fewer rows than these make the sum of the gradients cost as much as the gradients.
 LEAST_ROWS = 48
 
 
-def n_shards(n_rows: int, work: int, n_parameters: int) -> int:
+def n_shards(
+    n_rows: int, work: int, n_parameters: int, *, is_traced: bool = False
+) -> int:
     """Into how many shards a batch is cut, a power of two.
 
     Parameters
@@ -36,9 +41,13 @@ def n_shards(n_rows: int, work: int, n_parameters: int) -> int:
     work : int
         Multiplications of a row.
     n_parameters : int
+    is_traced : bool, default=False
+        Whether autograd computes the gradient.
     """
-    least = max(LEAST_WORK, LEAST_ROWS * n_parameters)
-    fitting = min(MOST_SHARDS, n_rows * work // least, n_rows)
+    least = LEAST_TRACED_WORK if is_traced else LEAST_WORK
+    most = MOST_TRACED_SHARDS if is_traced else MOST_SHARDS
+    least = max(least, LEAST_ROWS * n_parameters)
+    fitting = min(most, n_rows * work // least, n_rows)
     return 2 ** (fitting.bit_length() - 1) if fitting > 1 else 1
 
 
@@ -102,6 +111,8 @@ class Shards:
         Each step, the shards' generators get seeds from it.
     place : slice, optional
         Of the flat buffer, where not all gradients are filled.
+    is_traced : bool, default=True
+        Whether autograd computes the gradients.
     """
 
     def __init__(
@@ -110,7 +121,10 @@ class Shards:
         flat: FlatParameters,
         generator: Generator,
         place: slice | None = None,
+        *,
+        is_traced: bool = True,
     ):
+        self._is_traced = is_traced
         self._flat = flat
         self._generator = generator
         self._place = slice(0, len(flat.grad)) if place is None else place
@@ -128,7 +142,9 @@ class Shards:
         n_parameters = self._place.stop - self._place.start
         # Groups of rows stay together.
         n_rows = x.shape[-2]
-        fitting = n_shards(n_rows, self._work, n_parameters)
+        fitting = n_shards(
+            n_rows, self._work, n_parameters, is_traced=self._is_traced
+        )
         n_groups = n_rows // self._group
         while fitting > 1 and fitting > n_groups:
             fitting //= 2

@@ -91,7 +91,7 @@ class FormulaGradient:
     ):
         self.module = module
         self.whole = whole
-        self.shards = Shards(module, flat, generator)
+        self.shards = Shards(module, flat, generator, is_traced=False)
         self._of_shards: dict[Shard, Any] = {}
 
     def __call__(self, *batch) -> Tensor:

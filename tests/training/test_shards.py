@@ -39,6 +39,7 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(threads, "_n_processors", lambda: 7)
     monkeypatch.setattr(shards, "LEAST_WORK", 1)
     monkeypatch.setattr(shards, "LEAST_ROWS", 0)
+    monkeypatch.setattr(shards, "LEAST_TRACED_WORK", 1)
     monkeypatch.setattr(shards, "MOST_SHARDS", 4)
     monkeypatch.setattr(flat_parameters, "STRETCH", 64)
     before = torch.get_num_threads()
@@ -161,6 +162,10 @@ def test_the_number_of_shards_follows_from_the_work_alone(monkeypatch):
     assert n_shards(4096, 820_000, 820_000) == 8
     # Few rows: adding up would take as long.
     assert n_shards(32, 10**7, 10**7) == 1
+    # With autograd, a shard is worth a thread later.
+    assert n_shards(64, 400_000, 10_000, is_traced=True) == 1
+    assert n_shards(64, 3_900_000, 400_000, is_traced=True) == 2
+    assert n_shards(256, 4_000_000, 300_000, is_traced=True) == 4
 
 
 @pytest.mark.parametrize("name", ["variational", "denoising"])
