@@ -71,10 +71,12 @@ def cases(n_epochs: int) -> dict[str, Case]:
 
 
 def rows() -> np.ndarray:
-    """Grey images of a few smooth factors."""
+    """Grey images of a few factors, in ten classes that come in turn."""
     random = np.random.default_rng(0)
-    factors = random.standard_normal((N_ROWS, 12)) @ random.standard_normal((12, WIDTH))
-    return (1 / (1 + np.exp(-0.4 * factors))).astype(np.float32)
+    factors = random.standard_normal((N_ROWS, 12))
+    factors += 2 * random.standard_normal((10, 12))[np.arange(N_ROWS) % 10]
+    pixels = factors @ random.standard_normal((12, WIDTH))
+    return (1 / (1 + np.exp(-0.2 * pixels))).astype(np.float32)
 
 
 def main():

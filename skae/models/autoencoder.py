@@ -100,13 +100,9 @@ class Autoencoder(SteppedModule):
         parts = self.codec, self.likelihood, self.corruption, self.prior
         return are_rowwise(*parts, *self.penalties)
 
-    def gradient(
-        self,
-        generator: Generator | None,
-        slopes: dict[nn.Parameter, Tensor] | None = None,
-    ) -> ExplicitGradient | None:
+    def gradient(self, generator: Generator | None) -> ExplicitGradient | None:
         """The gradient written out by hand, or None where autograd has to do."""
-        return ExplicitGradient(self, generator, slopes) if supports(self) else None
+        return ExplicitGradient(self, generator) if supports(self) else None
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """Those of the codec that are under weight decay."""

@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.layers import joined
+from skae.training.terms import Term
 
 __all__ = ["ExplicitGradient", "supports"]
 
@@ -38,16 +39,8 @@ class ExplicitGradient:
         With parameters that have ``.grad`` allocated (see `FlatParameters`).
     generator : torch.Generator, optional
         Where the corruption, the prior and the hidden context draw from.
-    slopes : dict of Parameter to Tensor, optional
-        Where the gradients go, instead of ``.grad``.
     scales : bool, optional
         Whether the inputs are multiplied; looked up in the model where left out.
-
-    Attributes
-    ----------
-    n_rows : int or None
-        Rows of the batch of which those that come are a shard; None where they are all
-        of it. The loss is theirs divided by so many.
 
     Shape
     -----
@@ -62,13 +55,13 @@ class ExplicitGradient:
         self,
         model: Any,
         generator: Generator | None = None,
-        slopes: dict[nn.Parameter, Tensor] | None = None,
         *,
         scales: bool | None = None,
     ):
-        if slopes is None:
-            slopes = {p: p.grad for p in model.parameters() if p.grad is not None}
-        self.n_rows: int | None = None
+        slopes = {p: p.grad for p in model.parameters() if p.grad is not None}
+        # Of the whole batch, and the terms of a shard.
+        self._n_rows: int | None = None
+        self._terms: list[Term] | None = None
         codec = model.codec.dense_layers()
         self.anchored = model.codec if model.codec.is_anchored else None
         self.model = model
@@ -114,6 +107,17 @@ class ExplicitGradient:
             else _lead(slopes[anchored.decoder_path])
         )
 
+    def terms_of(self, n_rows: int, *batch) -> tuple[Tensor, list[Term]]:
+        """The part of some rows in the loss and the gradient of a batch of ``n_rows``.
+
+        No gradient is filled: those of all rows of the batch are to be added.
+        """
+        self._n_rows, self._terms = n_rows, []
+        try:
+            return self(*batch), self._terms
+        finally:
+            self._n_rows = self._terms = None
+
     @torch.no_grad()
     def __call__(
         self,
@@ -154,12 +158,12 @@ class ExplicitGradient:
         if self.prior.is_drawn:
             kl_weight = self.model.kl_weight()
             loss += kl_weight * self.prior.divergence(h)
-        n_rows = self.n_rows or x.shape[-2]
+        n_rows = self._n_rows or x.shape[-2]
         share = 1 / n_rows if weight is None else (weight / n_rows).unsqueeze(-1)
         slopes = self.likelihood.parameter_slopes(delta, share)
         for grad, slope in zip(self.likelihood_grads, slopes, strict=True):
             if grad is not None:
-                grad.copy_(slope)
+                self._add(grad, slope)
         delta *= share
         loss = (loss.unsqueeze(-1) * share).sum()
         if anchored is not None and self.output_scale is not None:
@@ -172,14 +176,14 @@ class ExplicitGradient:
         if anchored is not None and anchored.bound is not None:
             delta_code *= code.abs() <= anchored.bound
         if anchored is not None:
-            torch.bmm(z.mT, delta, out=self.path_out_grad)
+            self._add_product(self.path_out_grad, z, delta)
             delta_code.addcmul_(torch.bmm(delta, self.path_out.mT), self.sigma)
         if self.prior.is_drawn:
             drawn = torch.cat([delta_code, 0.5 * delta_code * spread], -1)
             delta_code = drawn + kl_weight * share * self.prior.divergence_slope(h)
         if anchored is not None:
             moved = delta_code[..., : self.sigma.shape[-1]] / self.sigma
-            self.path_in_grad.baddbmm_(seen.mT, moved, beta=int(anchored.tied))
+            self._add_product(self.path_in_grad, seen, moved, int(anchored.tied))
         delta_code = self.code_activation.backward(delta_code, encoder[-1][1], h)
         self._backward(
             delta_code,
@@ -210,12 +214,28 @@ class ExplicitGradient:
         for index in range(len(layers) - 1, -1, -1):
             x, _ = trace[index]
             grad_weight, grad_bias = grads[index]
-            grad_weight.baddbmm_(x.mT, delta, beta=beta)
-            torch.sum(delta, 1, keepdim=True, out=grad_bias)
+            self._add_product(grad_weight, x, delta, beta)
+            if self._terms is None:
+                torch.sum(delta, 1, keepdim=True, out=grad_bias)
+            else:
+                self._add(grad_bias, delta.sum(1, keepdim=True))
             if index:
                 delta = torch.bmm(delta, layers[index][0].mT)
                 delta = self.activation.backward(delta, trace[index - 1][1], x)
         self._delta = delta
+
+    def _add_product(self, grad: Tensor, x: Tensor, delta: Tensor, beta: int = 0):
+        """x^T delta into a gradient, which is kept where beta is one."""
+        if self._terms is None:
+            grad.baddbmm_(x.mT, delta, beta=beta)
+        else:
+            self._terms.append(Term(grad, x, delta))
+
+    def _add(self, grad: Tensor, slope: Tensor):
+        if self._terms is None:
+            grad.copy_(slope)
+        else:
+            self._terms.append(Term(grad, None, slope))
 
     def _bounded(self, x):
         return x if self.anchored is None else self.anchored.bounded(x)

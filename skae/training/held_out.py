@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from skae.parts.base import are_rowwise
 from skae.parts.guard import Guard, guard_from, widest_guard
+from skae.parts.layers import row_work
+from skae.rows.threads import together
 
 __all__ = ["Folds", "HoldOut", "Judge"]
 
@@ -16,6 +19,8 @@ __all__ = ["Folds", "HoldOut", "Judge"]
 # than under either: the most that its loss may be, in multiples of the anchor's.
 _HARM = 2.0
 _PART = 1024
+# Where a row takes long, so that threads have a share each.
+_SMALL_PART, _LEAST_WORK = 256, 2**26
 
 
 class Judge:
@@ -202,14 +207,19 @@ class Folds(Judge):
 @torch.no_grad()
 def _losses(model: Any, x: Tensor, *others: Tensor | None) -> Tensor:
     """Objective of each row of a `Batch`, computed in parts."""
+    is_large = row_work(model) * _SMALL_PART >= _LEAST_WORK
+    size = _SMALL_PART if is_large else _PART
     calls = [
         partial(
             model,
-            *(None if t is None else t[start : start + _PART] for t in (x, *others)),
+            *(None if t is None else t[start : start + size] for t in (x, *others)),
             generator=_generator(x, number),
         )
-        for number, start in enumerate(range(0, len(x), _PART))
+        for number, start in enumerate(range(0, len(x), size))
     ]
+    if x.device.type == "cpu" and are_rowwise(model):
+        # Without gradients, threads share no node of autograd.
+        return torch.cat(together(calls))
     return torch.cat([call() for call in calls])
 
 

@@ -7,7 +7,7 @@ never on the machine: with any number of threads the bits are the same.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -23,11 +23,16 @@ __all__ = ["Shard", "Shards", "n_shards"]
 # A shard is worth a thread from so many multiplications on: a millisecond.
 LEAST_WORK = 2**24
 MOST_SHARDS = 8
+# With autograd, where each shard runs Python for as long as a few of these take.
+LEAST_TRACED_WORK = 2**26
+MOST_TRACED_SHARDS = 4
 # Fewer rows than these make the sum of the gradients cost as much as the gradients.
 LEAST_ROWS = 48
 
 
-def n_shards(n_rows: int, work: int, n_parameters: int) -> int:
+def n_shards(
+    n_rows: int, work: int, n_parameters: int, *, is_traced: bool = False
+) -> int:
     """Into how many shards a batch is cut, a power of two.
 
     Parameters
@@ -36,9 +41,13 @@ def n_shards(n_rows: int, work: int, n_parameters: int) -> int:
     work : int
         Multiplications of a row.
     n_parameters : int
+    is_traced : bool, default=False
+        Whether autograd computes the gradient.
     """
-    least = max(LEAST_WORK, LEAST_ROWS * n_parameters)
-    fitting = min(MOST_SHARDS, n_rows * work // least, n_rows)
+    least = LEAST_TRACED_WORK if is_traced else LEAST_WORK
+    most = MOST_TRACED_SHARDS if is_traced else MOST_SHARDS
+    least = max(least, LEAST_ROWS * n_parameters)
+    fitting = min(most, n_rows * work // least, n_rows)
     return 2 ** (fitting.bit_length() - 1) if fitting > 1 else 1
 
 
@@ -53,11 +62,18 @@ class Shard:
     generator : torch.Generator
     """
 
-    def __init__(self, flat: FlatParameters, grad: Tensor):
-        self.grad = grad
-        self.slopes = flat.slopes_in(grad)
-        self.generator = Generator(grad.device)
+    def __init__(self, flat: FlatParameters):
+        self._flat = flat
+        self.generator = Generator(flat.grad.device)
         self._replica: Replica | None = None
+
+    @cached_property
+    def grad(self) -> Tensor:
+        return torch.zeros_like(self._flat.grad)
+
+    @cached_property
+    def slopes(self) -> dict[nn.Parameter, Tensor]:
+        return self._flat.slopes_in(self.grad)
 
     def replica_of(self, module: nn.Module) -> Any:
         """A module of this shard's own, in step with the one that is trained."""
@@ -95,6 +111,8 @@ class Shards:
         Each step, the shards' generators get seeds from it.
     place : slice, optional
         Of the flat buffer, where not all gradients are filled.
+    is_traced : bool, default=True
+        Whether autograd computes the gradients.
     """
 
     def __init__(
@@ -103,7 +121,10 @@ class Shards:
         flat: FlatParameters,
         generator: Generator,
         place: slice | None = None,
+        *,
+        is_traced: bool = True,
     ):
+        self._is_traced = is_traced
         self._flat = flat
         self._generator = generator
         self._place = slice(0, len(flat.grad)) if place is None else place
@@ -121,19 +142,21 @@ class Shards:
         n_parameters = self._place.stop - self._place.start
         # Groups of rows stay together.
         n_rows = x.shape[-2]
-        fitting = n_shards(n_rows, self._work, n_parameters)
+        fitting = n_shards(
+            n_rows, self._work, n_parameters, is_traced=self._is_traced
+        )
         n_groups = n_rows // self._group
         while fitting > 1 and fitting > n_groups:
             fitting //= 2
         return fitting
 
-    def run(
+    def each(
         self,
         batch: Sequence[Any],
         number: int,
-        fill: Callable[[Shard, Sequence[Tensor | None], int], Tensor],
-    ) -> Tensor:
-        """Fill the gradients of a batch; its loss.
+        compute: Callable[[Shard, Sequence[Tensor | None], int], Any],
+    ) -> list:
+        """What is computed of the shards of a batch, on several threads.
 
         Parameters
         ----------
@@ -141,11 +164,11 @@ class Shards:
             Rows, their weights and other rows that belong to them.
         number : int
             Of shards.
-        fill : callable
-            ``fill(shard, rows, n_rows)`` fills the shard's gradient from these rows of
-            a batch of so many, and returns their part of the loss.
+        compute : callable
+            Of a shard, its rows and how many rows the batch has.
         """
-        self._provide(number)
+        while len(self._shards) < number:
+            self._shards.append(Shard(self._flat))
         shards, n_rows = self._shards[:number], batch[0].shape[-2]
         shape = (number,)
         seeds = torch.randint(
@@ -159,10 +182,28 @@ class Shards:
                 None if t is None else t[..., rows] if at == 1 else t[..., rows, :]
                 for at, t in enumerate(batch)
             ]
-            calls.append(partial(fill, shard, part, n_rows))
-        losses = together(calls)
-        grads = [shard.grad for shard in shards]
-        together([partial(_add, grads, part) for part in self._parts])
+            calls.append(partial(compute, shard, part, n_rows))
+        return together(calls)
+
+    def run(
+        self,
+        batch: Sequence[Any],
+        number: int,
+        fill: Callable[[Shard, Sequence[Tensor | None], int], Tensor],
+    ) -> Tensor:
+        """Fill the gradients of a batch; its loss.
+
+        Parameters
+        ----------
+        batch, number
+            As of `each`.
+        fill : callable
+            ``fill(shard, rows, n_rows)`` fills the shard's gradient from these rows of
+            a batch of so many, and returns their part of the loss.
+        """
+        losses = self.each(batch, number, fill)
+        grads = [shard.grad for shard in self._shards[:number]]
+        together([partial(_add, self._flat.grad, grads, p) for p in self._parts])
         return torch.stack(losses).sum()
 
     def forget(self) -> None:
@@ -175,19 +216,13 @@ class Shards:
         start, stop = (i * n_groups // number * self._group for i in (index, index + 1))
         return slice(start, stop if index < number - 1 else n_rows)
 
-    def _provide(self, number: int) -> None:
-        """Shards; the first one's gradient is the flat one."""
-        while len(self._shards) < number:
-            grad = self._flat.grad
-            grad = torch.zeros_like(grad) if self._shards else grad
-            self._shards.append(Shard(self._flat, grad))
-
 
 @torch.no_grad()
-def _add(grads: list[Tensor], part: slice) -> None:
-    """Add stretches of gradients to the first one, as a tree."""
+def _add(out: Tensor, grads: list[Tensor], part: slice) -> None:
+    """The sum of stretches of gradients, added as a tree."""
     parts = [grad[part] for grad in grads]
-    while len(parts) > 1:
+    while len(parts) > 2:
         for one, other in zip(parts[::2], parts[1::2], strict=True):
             one.add_(other)
         parts = parts[::2]
+    torch.add(*parts, out=out[part])

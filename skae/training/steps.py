@@ -5,13 +5,16 @@ the schedule and what is kept of a round are the trainer's; a step knows none of
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
+import torch
 from torch import Generator, Tensor, nn
 
 from skae.training.flat_parameters import FlatGroup, FlatParameters
 from skae.training.optimizer import FlatAdamW
 from skae.training.shards import Shard, Shards
+from skae.training.terms import Term, fill
 
 __all__ = [
     "AutogradGradient",
@@ -72,7 +75,7 @@ class FormulaGradient:
     Parameters
     ----------
     module : Module
-        With ``gradient(generator, slopes)``, see `Trainer`.
+        With ``gradient(generator)``, see `Trainer`.
     whole : callable
         The formula for batches that are not cut.
     flat : FlatParameters
@@ -88,23 +91,23 @@ class FormulaGradient:
     ):
         self.module = module
         self.whole = whole
-        self.shards = Shards(module, flat, generator)
+        self.shards = Shards(module, flat, generator, is_traced=False)
         self._of_shards: dict[Shard, Any] = {}
 
     def __call__(self, *batch) -> Tensor:
         """The loss of a batch, summed over members."""
         number = self.shards.number(batch)
-        if number > 1:
-            return self.shards.run(batch, number, self._fill)
-        return self.whole(*batch)
+        if number == 1:
+            return self.whole(*batch)
+        losses, terms = zip(*self.shards.each(batch, number, self._of), strict=True)
+        fill(list(chain.from_iterable(terms)))
+        return torch.stack(losses).sum()
 
-    def _fill(self, shard: Shard, rows: Rows, n_rows: int):
+    def _of(self, shard: Shard, rows: Rows, n_rows: int) -> tuple[Tensor, list[Term]]:
         own = self._of_shards.get(shard)
         if own is None:
-            own = self.module.gradient(shard.generator, shard.slopes)
-            self._of_shards[shard] = own
-        own.n_rows = n_rows
-        return own(*rows)
+            own = self._of_shards[shard] = self.module.gradient(shard.generator)
+        return own.terms_of(n_rows, *rows)
 
 
 class GroupGradient:

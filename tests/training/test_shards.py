@@ -39,6 +39,7 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(threads, "_n_processors", lambda: 7)
     monkeypatch.setattr(shards, "LEAST_WORK", 1)
     monkeypatch.setattr(shards, "LEAST_ROWS", 0)
+    monkeypatch.setattr(shards, "LEAST_TRACED_WORK", 1)
     monkeypatch.setattr(shards, "MOST_SHARDS", 4)
     monkeypatch.setattr(flat_parameters, "STRETCH", 64)
     before = torch.get_num_threads()
@@ -50,9 +51,9 @@ def small_shards(monkeypatch):
 def n_runs(monkeypatch):
     """How many batches were cut."""
     runs = []
-    run = shards.Shards.run
+    each = shards.Shards.each
     monkeypatch.setattr(
-        shards.Shards, "run", lambda *args: runs.append(args[2]) or run(*args)
+        shards.Shards, "each", lambda *args: runs.append(args[2]) or each(*args)
     )
     return runs
 
@@ -83,10 +84,6 @@ FAMILIES = {
 }
 
 
-# Those whose gradient is written out; autograd takes batches whole.
-CUT = ("transformer", "denoising", "variational")
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_bits_do_not_depend_on_threads(name, n_runs):
     estimator, rows = FAMILIES[name]
@@ -94,7 +91,7 @@ def test_bits_do_not_depend_on_threads(name, n_runs):
     for n_threads in (1, 3):
         torch.set_num_threads(n_threads)
         found.append(weights(fitted(estimator, rows)))
-    assert bool(n_runs) == (name in CUT)
+    assert n_runs
     np.testing.assert_array_equal(*found)
 
 
@@ -165,6 +162,10 @@ def test_the_number_of_shards_follows_from_the_work_alone(monkeypatch):
     assert n_shards(4096, 820_000, 820_000) == 8
     # Few rows: adding up would take as long.
     assert n_shards(32, 10**7, 10**7) == 1
+    # With autograd, a shard is worth a thread later.
+    assert n_shards(64, 400_000, 10_000, is_traced=True) == 1
+    assert n_shards(64, 3_900_000, 400_000, is_traced=True) == 2
+    assert n_shards(256, 4_000_000, 300_000, is_traced=True) == 4
 
 
 @pytest.mark.parametrize("name", ["variational", "denoising"])
@@ -176,15 +177,15 @@ def test_a_resumed_fit_has_the_bits_of_one_that_was_not_killed(
     checkpoint = Checkpoint(tmp_path / "fit.skae", every=0)
     estimator = clone(estimator).set_params(callbacks=[checkpoint])
     torch.set_num_threads(3)
-    n_all, run = len(n_runs), shards.Shards.run
+    n_all, each = len(n_runs), shards.Shards.each
 
     def killed(*args):
         if len(n_runs) == n_all + 3:
             raise OSError("killed")
-        return run(*args)
+        return each(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(shards.Shards, "run", killed)
+        patched.setattr(shards.Shards, "each", killed)
         with pytest.raises(OSError, match="killed"):
             fitted(clone(estimator), rows)
     resumed = fitted(clone(estimator), rows)
