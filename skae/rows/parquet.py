@@ -15,7 +15,7 @@ from skae.rows.streams import StreamedRows
 
 __all__ = ["ParquetRows", "dataset_at"]
 
-_SUFFIXES = (".parquet", ".pq", ".parq")
+_SUFFIXES, _MAGIC = (".parquet", ".pq", ".parq"), b"PAR1"
 # Bytes of a row group that is read as a whole, and of a part of a larger one.
 _WHOLE_BYTES, _BATCH_BYTES = 16 * 2**20, 8 * 2**20
 
@@ -115,6 +115,14 @@ def _stamp(path: str) -> tuple | None:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
+def _may_be_parquet(place: Path) -> bool:
+    """Whether it is named like one, or begins like one."""
+    if place.suffix.lower() in _SUFFIXES:
+        return True
+    with place.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
 def dataset_at(path: Any, name: str) -> Any:
     """The Parquet dataset of a file or a folder."""
     place = Path(path)
@@ -123,10 +131,10 @@ def dataset_at(path: Any, name: str) -> Any:
             f"{name}={os.fspath(path)!r} names no file or folder. As a path, {name} is "
             "a Parquet file or a folder of them."
         )
-    if place.is_file() and place.suffix.lower() not in _SUFFIXES:
+    if place.is_file() and not _may_be_parquet(place):
         raise ValueError(
-            f"{name}={os.fspath(path)!r} must be a Parquet file (*.parquet) or a "
-            "folder of them. Open other files first: with numpy.load(..., "
+            f"{name}={os.fspath(path)!r} must be a Parquet file or a folder of them, "
+            "and this is neither. Open other files first: with numpy.load(..., "
             "mmap_mode='r'), h5py or zarr."
         )
     try:

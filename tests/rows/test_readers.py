@@ -261,6 +261,10 @@ class TestParquet:
             with pytest.raises(error, match=message):
                 row_source(tmp_path / path)
 
+    def test_files_are_known_by_their_first_bytes(self, tmp_path):
+        path = parquet(tmp_path, table()).rename(tmp_path / "rows")
+        np.testing.assert_array_equal(row_source(path)[:], table())
+
     def test_a_file_that_is_written_again_is_noticed(self, tmp_path):
         path = parquet(tmp_path, table())
         source = row_source(path)
