@@ -12,7 +12,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from skae.checks.rows import training_rows, unchanged_on_error
 from skae.estimators.exported_gan import ExportedGAN
 from skae.estimators.gan_networks import GROWING, GANNetworks
-from skae.estimators.generative import Augmenting, check_n_samples, seeded
+from skae.estimators.generative import Augmenting, apart, check_n_samples, seeded
 from skae.estimators.parameters import (
     AUTO,
     WIDTHS,
@@ -364,7 +364,7 @@ default=None
         inputs = None
         if self.net_.generator.n_noise:
             # Of its own, so that more samples begin with the same ones.
-            inputs = seeded(int(torch.randint(2**31, (), generator=generator)))
+            inputs = apart(generator)
         shape = n_samples, self.n_components_
         return normal_numbers(shape, generator).numpy(), inputs
 
@@ -392,10 +392,3 @@ default=None
                 draws=inputs is not None,
             )
         )
-
-    def _finished(self, rows):
-        """Generated rows in X's range and dtype."""
-        if self.net_.generator.is_confined:
-            # Rounding of the units.
-            np.clip(rows, 0, 1, out=rows)
-        return rows.astype(self._dtype, copy=False)

@@ -21,7 +21,14 @@ from skae.checks.labels import typed
 from skae.estimators.parameters import estimator
 from skae.rows.isolation import isolated
 
-__all__ = ["Augmenting", "Generative", "check_n_samples", "path", "seeded"]
+__all__ = [
+    "Augmenting",
+    "Generative",
+    "apart",
+    "check_n_samples",
+    "path",
+    "seeded",
+]
 
 _METHODS = ("spherical", "linear")
 # Below this angle, in radians, the two ways to interpolate are one.
@@ -220,6 +227,12 @@ def check_n_samples(n_samples, name="n_samples") -> None:
 def seeded(random_state) -> torch.Generator:
     """A generator on the CPU from what scikit-learn takes as random_state."""
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    return torch.Generator("cpu").manual_seed(int(seed))
+
+
+def apart(generator: torch.Generator) -> torch.Generator:
+    """Another generator, whose seed comes from this one."""
+    seed = torch.randint(2**62, (), generator=generator, device="cpu")
     return torch.Generator("cpu").manual_seed(int(seed))
 
 

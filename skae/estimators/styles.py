@@ -258,6 +258,13 @@ default=None
             return w
         return torch.lerp(net.average(context).to(w), w, float(truncation))
 
+    def _finished(self, rows):
+        """Generated rows in X's range and dtype."""
+        if self.net_.generator.is_confined:
+            # Rounding of the units.
+            np.clip(rows, 0, 1, out=rows)
+        return rows.astype(self._dtype, copy=False)
+
     def _images_of(self, W):
         """Flat rows in X's units of styles of every layer."""
         shape = W.shape[1:]

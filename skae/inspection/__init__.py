@@ -6,8 +6,14 @@ from skae.inspection.history import HistoryDisplay
 from skae.inspection.manifold import ManifoldDisplay
 from skae.inspection.outlier_scores import OutlierScoreDisplay
 from skae.inspection.reconstructions import ReconstructionDisplay
+from skae.inspection.styles import (
+    GrowthDisplay,
+    StyleMixingDisplay,
+    TruncationDisplay,
+)
 
 __all__ = [
+    "GrowthDisplay",
     "HistoryDisplay",
     "InterpolationDisplay",
     "LatentDisplay",
@@ -15,4 +21,6 @@ __all__ = [
     "OutlierScoreDisplay",
     "ReconstructionDisplay",
     "SampleDisplay",
+    "StyleMixingDisplay",
+    "TruncationDisplay",
 ]

@@ -26,6 +26,7 @@ from skae.training.checkpoint import split_callbacks
 
 __all__ = [
     "ProgressBar",
+    "Showing",
     "influential_callbacks",
     "callback_states",
     "check_callbacks",
@@ -210,8 +211,13 @@ class ProgressBar(Callback):
         self.bar.close()
 
 
+class Showing(Callback):
+    """Base of callbacks that change no training."""
+
+
 # Callbacks that do not change a training.
 _SHOWING = (
+    Showing,
     ProgressBar,
     skorch.callbacks.ProgressBar,
     skorch.callbacks.Checkpoint,

@@ -17,6 +17,7 @@ from skae.inspection.drawing import (
 
 ONE = np.ones((2, 1))
 DISPLAYS = {
+    "GrowthDisplay": {"samples": np.ones((1, 2, 1, 2, 2)), "epochs": [1, 2]},
     "HistoryDisplay": {"loss_curve": [1.0]},
     "InterpolationDisplay": {"starts": ONE, "ends": ONE, "steps": np.ones((2, 3, 1))},
     "LatentDisplay": {"codes": ONE},
@@ -28,6 +29,12 @@ DISPLAYS = {
     "OutlierScoreDisplay": {"scores": ONE[:, 0], "offset": 0.0},
     "ReconstructionDisplay": {"original": ONE, "reconstructed": ONE},
     "SampleDisplay": {"samples": ONE},
+    "StyleMixingDisplay": {
+        "coarse": np.ones((1, 1, 2, 2)),
+        "fine": np.ones((2, 1, 2, 2)),
+        "mixed": np.ones((1, 2, 1, 2, 2)),
+    },
+    "TruncationDisplay": {"samples": np.ones((1, 2, 1, 2, 2)), "truncations": [0, 1]},
 }
 
 

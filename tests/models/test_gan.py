@@ -47,6 +47,12 @@ FORMULAS = {
         lambda d: -d,
     ),
     "wasserstein_gp": (lambda d: -d, lambda d: d, lambda d: -d),
+    # Of a pair: of how much more real one row of it is.
+    "relativistic": (
+        lambda d: math.log(1 + math.exp(-d)),
+        lambda d: 0.0,
+        lambda d: math.log(1 + math.exp(-d)),
+    ),
 }
 
 
@@ -118,11 +124,13 @@ def test_each_loss_is_the_mean_of_its_formulas(loss, name):
     found = gan.group_loss(name, X, weight, None, context, generator=seeded(4))
     z = torch.randn(N, K, generator=seeded(4), dtype=torch.float64)
     made = gan.generator(z, context)
+    of_x, of_made = gan.critic(X, context), gan.critic(made, context)
+    values = of_x, of_made, of_made
+    if LOSSES[loss].paired:
+        values = of_x - of_made, of_made, of_made - of_x
     real, fake, generated = (
-        torch.stack(
-            [torch.tensor(formula(d.item())) for d in gan.critic(rows, context)]
-        )
-        for formula, rows in zip(FORMULAS[loss], (X, made, made), strict=True)
+        torch.stack([torch.tensor(formula(d.item())) for d in value])
+        for formula, value in zip(FORMULAS[loss], values, strict=True)
     )
     cost = real + fake if name == "critic" else generated
     assert found.item() == pytest.approx((weight * cost).mean().item(), rel=1e-5)
@@ -147,6 +155,40 @@ def test_a_rarer_penalty_weighs_as_much_more():
     price = losses(every) - losses(plain)
     expected = price * torch.tensor([3, 0, 0, 3, 0, 0])
     torch.testing.assert_close(losses(third) - losses(plain), expected)
+
+
+def test_a_lazy_penalty_is_the_usual_one_on_average():
+    usual, lazy = gan_of(penalty=0.6), gan_of(penalty=0.6, penalty_interval=4)
+    weight = usual.critic.layers[0].weight, lazy.critic.layers[0].weight
+    slopes_of = []
+    for gan, own in zip((usual, lazy), weight, strict=True):
+        losses = [gan.group_loss("critic", X, generator=seeded(3)) for _ in range(4)]
+        (slope,) = torch.autograd.grad(sum(losses) / 4, own)
+        slopes_of.append(slope)
+    torch.testing.assert_close(*slopes_of)
+
+
+def test_pairs_have_penalties_at_both_rows():
+    plain, priced = gan_of("relativistic"), gan_of("relativistic", 0.6)
+    losses = [
+        gan.group_loss("critic", X, generator=seeded(3)) for gan in (plain, priced)
+    ]
+    z = torch.randn(N, K, generator=seeded(3), dtype=torch.float64)
+    price = 0.0
+    for rows in (X, plain.generator(z).detach()):
+        x = rows.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(plain.critic(x).sum(), x)
+        price = price + 0.3 * (gradient.square().sum(1) * D).mean()
+    torch.testing.assert_close(losses[1] - losses[0], price)
+
+
+def test_the_generator_of_pairs_learns_from_the_difference():
+    gan = gan_of("relativistic")
+    loss = gan.group_loss("generator", X, generator=seeded(3))
+    z = torch.randn(N, K, generator=seeded(3), dtype=torch.float64)
+    difference = gan.critic(gan.generator(z)) - gan.critic(X)
+    expected = torch.log1p(torch.exp(-difference)).mean()
+    torch.testing.assert_close(loss, expected)
 
 
 class TestReplay:
