@@ -18,7 +18,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods
 from torch import nn
 
-from skae.checks.rows import shape_of
+from skae.checks.rows import feature_ranges, shape_of
 from skae.estimators.parameters import (
     DenseParameters,
     at_least,
@@ -43,6 +43,8 @@ __all__ = [
 
 DENSE_PARAMETERS = ("hidden_layer_sizes", "activation", "tied_weights")
 
+# Of pixels stored in bytes.
+_BYTES = 0, 255
 # Of grey, colour and colour images with transparency.
 _CHANNELS = (1, 3, 4)
 
@@ -162,7 +164,8 @@ class Images(SampleShape):
     sample_shape : tuple (n_channels, height, width), default=None
         Shape of images that come as flat rows, which else are images of one line.
         Images may also come as arrays (n_samples, height, width) or
-        (n_samples, n_channels, height, width).
+        (n_samples, n_channels, height, width). Of pixels of dtype uint8 what comes back
+        lies in [0, 255].
     channels : int or tuple of int, default=(64,)
         Channels of the strided layers, from the image to the code; the decoder mirrors
         them.
@@ -175,8 +178,39 @@ class Images(SampleShape):
 
     channels: Any = parameter((64,), at_least(1), tuple, list)
 
+    # Smallest and largest value that came back may have; None for any.
+    _value_range = None
     _n_axes = 3
     _shape_in_words = "a tuple (n_channels, height, width) of positive int"
+
+    def _flattened(self, X, *, reset, name="X"):
+        if reset:
+            is_bytes = getattr(X, "dtype", None) == np.uint8
+            self._value_range = _BYTES if is_bytes else None
+        return super()._flattened(X, reset=reset, name=name)
+
+    def _reconstructed(self, rows, condition=None):
+        return self._in_range(super()._reconstructed(rows, condition))
+
+    def _decoded(self, *codes, **options):
+        return self._in_range(super()._decoded(*codes, **options))
+
+    def _in_range(self, rows):
+        return rows if self._value_range is None else rows.clip(*self._value_range)
+
+    def _check_images(self, X):
+        """Raise for images that nothing can be learned from.
+
+        Flat rows of unknown shape may be anything.
+        """
+        if self._input_shape is None and self.sample_shape is None:
+            return
+        low, high = feature_ranges(X)
+        if X.shape[0] > 1 and np.array_equal(low, high):
+            raise ValueError(
+                f"X holds {X.shape[0]} images that are all the same; at least two "
+                "different ones are needed to learn from."
+            )
 
     def _full_shape(self, shape):
         shape = tuple(shape)

@@ -39,11 +39,10 @@ class ConditionalVAE(Augmenting, Variational):
     context : {"auto", "classes", "numbers"}, default="auto"
         What y is. "auto" takes strings, booleans and whole numbers in one column for
         classes, everything else for numbers.
-    code_density : {"prior", "mixture"}, default="mixture"
-        Where ``sample`` draws codes: the standard normal prior, or mixtures of
-        Gaussians fitted to the codes of the training rows, of each class or, for
-        numbers, of all, whose samples are more like them (Ghosh et al. 2020, arXiv
-        1903.12436).
+    code_density : {"mixture", "prior"}, default="mixture"
+        Where ``sample`` draws codes: mixtures of Gaussians fitted to the codes of the
+        training rows, of each class or, for numbers, of all, whose samples are more
+        like them (Ghosh et al. 2020, arXiv 1903.12436), or the standard normal prior.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of the hidden layers.
@@ -78,7 +77,6 @@ default="relu"
     """
 
     context: Any = parameter("auto", choice("auto", "classes", "numbers"))
-    code_density: str = parameter("mixture")
 
     # Requested only on demand: without it transform does without y.
     __metadata_request__transform = {"y": False, "out": UNUSED}

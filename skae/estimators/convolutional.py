@@ -84,6 +84,7 @@ default="auto"
 
     def _parts(self, X):
         shape = self._resolved_shape()
+        self._check_images(X)
         kernel, stride = self._windows(self.kernel_size, self.stride)
         if self.output_kernel_size is not None and self.output_kernel_size % 2 == 0:
             raise ValueError(

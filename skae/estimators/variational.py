@@ -43,6 +43,9 @@ __all__ = ["Variational", "VariationalAE", "check_mean_only"]
 
 # Patches, the fastest convolutions.
 _KERNEL = 4
+# Smaller images have hardly a patch beside another.
+_SMALLEST_IMAGE = 8
+_HIDDEN = (256,)
 # Variance of a unit's mean over rows (Burda et al. 2015, section 5).
 _ACTIVE = 0.01
 _MOST_ENCODED_ROWS = 10_000
@@ -69,15 +72,17 @@ default="gaussian"
         Share of the training, in [0, 1), over which the weight of the divergence rises
         to beta. Raise it when too few units are active. With it,
         ``early_stopping=False`` keeps the last epoch.
-    code_density : {"prior", "mixture"}, default="prior"
-        Where ``sample`` draws codes: the standard normal prior, or mixtures of
-        Gaussians fitted to the codes of the training rows, whose samples are more like
-        them (Ghosh et al. 2020, arXiv 1903.12436).
+    code_density : {"mixture", "prior"}, default="mixture"
+        Where ``sample`` draws codes: a mixture of Gaussians fitted to the codes of the
+        training rows, whose samples are more like them (Ghosh et al. 2020, arXiv
+        1903.12436), or the standard normal prior.
     n_importance_samples : int, default=50
         Draws for ``score_samples``, whose bound of the likelihood they tighten.
-    architecture : {"dense", "conv"} or architecture part, default="dense"
-        "conv" is for images, see ``sample_shape``; "dense" takes them too. For all
-        choices of layers pass a part, of `skae.parts.dense` or `skae.parts.conv`.
+    architecture : {"auto", "dense", "conv"} or architecture part, default="auto"
+        "conv" is for images, see ``sample_shape``; "dense" takes them too. "auto" is
+        "conv" for images of at least 8 x 8 pixels, unless ``hidden_layer_sizes`` is
+        set, and "dense" else. For all choices of layers pass a part, of
+        `skae.parts.dense` or `skae.parts.conv`.
     hidden_layer_sizes : int or tuple of int, default=(256,)
         Widths between the input and the code; the decoder mirrors them. For
         ``architecture="dense"``.
@@ -100,20 +105,21 @@ default="relu"
     )
     beta: float = parameter(1.0, at_least(0, Real))
     kl_warmup: float = parameter(0.0, share("left"))
-    code_density: str = parameter("prior", choice("prior", "mixture"))
+    code_density: str = parameter("mixture", choice("prior", "mixture"))
     n_importance_samples: int = parameter(50, at_least(1))
     architecture: Any = parameter(
-        "dense", choice("dense", "conv"), tuple, list, HasMethods(["build"])
+        "auto", choice("auto", "dense", "conv"), tuple, list, HasMethods(["build"])
     )
-    hidden_layer_sizes: Any = parameter((256,), *WIDTHS)
+    hidden_layer_sizes: Any = parameter(_HIDDEN, *WIDTHS)
     activation: str = parameter("relu", choice(*ACTIVATIONS))
 
     def _parts(self, X, init="random", hidden_context=0.0) -> Parts:
+        self._check_images(X)
         return self._parts_of(
             X,
             architecture_of(
                 self.architecture,
-                {"dense": self._dense, "conv": self._conv},
+                {"auto": self._auto, "dense": self._dense, "conv": self._conv},
                 self._input_shape,
                 self.n_features_in_,
             ),
@@ -124,6 +130,13 @@ default="relu"
             columns_apart=True,
             hidden_context=hidden_context,
         )
+
+    def _auto(self):
+        is_image = self.sample_shape is not None or self._input_shape is not None
+        is_set = self.hidden_layer_sizes != _HIDDEN
+        if not is_image or is_set or min(self._resolved_shape()[1:]) < _SMALLEST_IMAGE:
+            return self._dense()
+        return self._conv()
 
     def _dense(self):
         hidden = hidden_widths(self.hidden_layer_sizes, self.activation)

@@ -79,31 +79,28 @@ def choose_axes(
     weights = None if weight is None else weight[training]
     plain = principal(X[training], n_components, weights, random_state)
     rows, others = (_single(X[each], pca) for each in (training, held_out))
+    of_others = None if weight is None else weight[held_out]
     stationary = StationaryAxes(
         rows, sample_shape, None if weights is None else torch.from_numpy(weights)
     )
-    of_others = None if weight is None else torch.from_numpy(weight[held_out])
-    center = _single(plain.mean[None], pca)[0]
-    axes = torch.from_numpy(np.ascontiguousarray(plain.axes)).float()
-    found = {0.0: (center, axes, _error(others, center, axes, of_others))}
+    paths = {0.0: (_single(plain.mean[None], pca)[0], _tensor(plain.axes))}
     generator = torch.Generator("cpu").manual_seed(0)
     for share in _SHARES:
-        center = stationary.center(share)
         axes = stationary.axes(n_components, share, generator)
-        found[share] = center, axes, _error(others, center, axes, of_others)
-    share = min(found, key=lambda share: found[share][2])
-    if found[share][2] > _GAIN * found[0.0][2]:
+        paths[share] = stationary.center(share), axes
+    errors = {share: _error(others, *path, of_others) for share, path in paths.items()}
+    share = min(errors, key=errors.__getitem__)
+    if errors[share] > _GAIN * errors[0.0]:
         share = 0.0
-    center, axes, error = found[share]
-    codes = (rows - center) @ axes
-    variance = stationary.share_of_rows @ codes.square()
+    center, axes = paths[share]
+    variance = stationary.share_of_rows @ ((rows - center) @ axes).square()
     path = replace(
         pca,
         mean=center.double().numpy() * pca.unit + pca.mean,
         axes=axes.double().numpy(),
         axis_variance=variance.double().numpy(),
     )
-    return ImageStart(path, error, share)
+    return ImageStart(path, errors[share], share)
 
 
 def trial_steps(n_steps: int) -> int | None:
@@ -118,7 +115,11 @@ def _single(X: np.ndarray, pca: PCAResult) -> Tensor:
     return torch.from_numpy(rows).float()
 
 
-def _error(x: Tensor, center: Tensor, axes: Tensor, weight: Tensor | None) -> float:
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).float()
+
+
+def _error(x: Tensor, center: Tensor, axes: Tensor, weight) -> float:
     """Mean squared error per entry."""
     x = x - center
     error = (x - (x @ axes) @ axes.mT).square().mean(1).double()

@@ -157,8 +157,7 @@ class ConvCodec(Codec):
         self.activation = conv.activation
         self.per_feature = per_feature
         n_channels, *full = self.sample_shape
-        down = [n_channels, *conv.channels]
-        deep, n_image = down[-1], n_channels * per_feature
+        deep = conv.channels[-1]
         windows, sizes = strided(
             full, len(conv.channels), conv.kernel_size, conv.stride
         )
@@ -169,8 +168,17 @@ class ConvCodec(Codec):
         if conv.correction != "code":
             maps = self.sample_shape, deep, conv.n_residual_layers, conv.activation
             self.before, self.after = (ImageCorrection(*maps) for _ in range(2))
-        if conv.correction == "images":
-            return
+        if conv.correction != "images":
+            self._add_layers(conv, windows, n_channels * per_feature)
+        if conv.correction != "images" and n_components is not None:
+            self.to_code = Affine(n_map + n_context, n_outputs or n_components)
+            self.from_code = Affine(n_components + n_context, n_map)
+
+    def _add_layers(self, conv: Conv, windows, n_image: int) -> None:
+        """The strided layers, those that undo them, and those in between."""
+        n_channels, *full = self.sample_shape
+        deep, *sizes = self.code_shape
+        down = [n_channels, *conv.channels]
         self.down = nn.ModuleList(map(Down, down, down[1:], windows))
         # Each transposed layer has the channels of the layer it undoes, or of that
         # one's result where an output layer makes the image.
@@ -187,9 +195,6 @@ class ConvCodec(Codec):
         self.decoder_residuals = nn.ModuleList(
             Same(deep, deep, 3, sizes) for _ in residual
         )
-        if n_components is not None:
-            self.to_code = Affine(n_map + n_context, n_outputs or n_components)
-            self.from_code = Affine(n_components + n_context, n_map)
 
     @property
     def by_code(self) -> bool:

@@ -17,10 +17,12 @@ from skae.rows.isolation import isolated
 
 __all__ = ["CodeDensity", "FittedMixture"]
 
-_MOST_COMPONENTS = 5
-_MOST_ROWS = 3000
-# For each column of a code, so many rows a component.
-_ROWS_PER_ENTRY = 10
+# A few components need so many rows each for every column of a code, more than a few
+# need many rows.
+_FEW, _MOST = 5, 20
+_ROWS_OF_FEW, _ROWS_OF_MOST = 10, 25
+_MOST_ROWS = 10_000
+_MAX_ITER = 30
 _SMALLEST_VARIANCE = 1e-3
 
 
@@ -111,9 +113,13 @@ def _mixture(codes, random_state) -> FittedMixture | None:
         return None
     if n_rows > _MOST_ROWS:
         codes = codes[random_state.choice(n_rows, _MOST_ROWS, replace=False)]
-    n_components = np.clip(n_rows // (_ROWS_PER_ENTRY * width), 1, _MOST_COMPONENTS)
+    few = min(_FEW, n_rows // (_ROWS_OF_FEW * width))
+    most = min(_MOST, n_rows // (_ROWS_OF_MOST * width))
     mixture = GaussianMixture(
-        int(n_components), reg_covar=_SMALLEST_VARIANCE, random_state=random_state
+        max(1, few, most),
+        reg_covar=_SMALLEST_VARIANCE,
+        max_iter=_MAX_ITER,
+        random_state=random_state,
     )
     with warnings.catch_warnings():
         # Fitted well enough without convergence.

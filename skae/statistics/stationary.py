@@ -8,6 +8,8 @@ images that are held out. The matrices are never formed: the one is multiplied b
 of the images, the other by Fourier transforms.
 """
 
+from functools import reduce
+
 import torch
 from torch import Generator, Tensor
 
@@ -81,20 +83,22 @@ class StationaryAxes:
 
     def _spectrum(self) -> Tensor:
         """Of the mean product of two values of pixels, by their displacement."""
-        total = 0
         shift = self.mean - self.channel_mean
+        parts = []
         for start in range(0, len(self.x), _AT_ONCE):
             rows = slice(start, start + _AT_ONCE)
             images = (self.x[rows] + shift).view(-1, *self.shape)
             spectra = torch.fft.rfft2(images, s=self.padded)
             weighted = spectra * self.share_of_rows[rows, None, None, None]
-            total = total + torch.einsum("nahw,nbhw->abhw", weighted, spectra.conj())
+            parts.append(torch.einsum("nahw,nbhw->abhw", weighted, spectra.conj()))
+        total = reduce(torch.add, parts)
         products = torch.fft.irfft2(total, s=self.padded)
         n_pairs = [self._n_pairs(size) for size in self.shape[1:]]
         products = products / (n_pairs[0][:, None] * n_pairs[1])
-        for axis, size in enumerate(self.shape[1:], start=-2):
-            # No two pixels are so far apart.
-            products.index_fill_(axis, torch.tensor([size]), 0)
+        # No two pixels are so far apart.
+        high, wide = self.shape[1:]
+        products[..., high, :] = 0
+        products[..., wide] = 0
         return torch.fft.rfft2(products)
 
     def _n_pairs(self, size: int) -> Tensor:
