@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 import skae
 from skae.rows import chunks, threads
-from skae.training import held_out, optimizer, shards
+from skae.training import held_out, optimizer, shards, terms
 
 N_ROWS, WIDTH, BATCH = 4096, 784, 256
 GOALS = {"two/one": 0.60, "two/bare on two": 0.85}
@@ -200,7 +200,7 @@ def share_inside(case: Case, X) -> float:
 @contextmanager
 def replaced(together):
     """Another function in the place of `together`."""
-    users = (chunks, held_out, optimizer, shards)
+    users = (chunks, held_out, optimizer, shards, terms)
     try:
         for module in users:
             module.together = together

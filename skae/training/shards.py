@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.parts.layers import row_work
+from skae.rows.lockstep import in_step
 from skae.rows.threads import together
 from skae.training.flat_parameters import FlatParameters, stretches
 from skae.training.replicas import Replica
@@ -104,8 +105,8 @@ class Shards:
     Parameters
     ----------
     module : Module
-        ``is_rowwise`` and ``row_group`` are as of `SteppedModule`; modules without
-        them are never cut.
+        ``is_rowwise``, ``row_group`` and ``is_in_step`` are as of `SteppedModule`;
+        batches of modules without them are never cut.
     flat : FlatParameters
     generator : torch.Generator
         Each step, the shards' generators get seeds from it.
@@ -129,23 +130,26 @@ class Shards:
         self._generator = generator
         self._place = slice(0, len(flat.grad)) if place is None else place
         self._parts = stretches(self._place)
-        is_cut = getattr(module, "is_rowwise", False) and flat.grad.device.type == "cpu"
+        self._module = module
+        self._is_in_step = getattr(module, "is_in_step", False)
+        is_cut = self._is_in_step or getattr(module, "is_rowwise", False)
+        is_cut = is_cut and flat.grad.device.type == "cpu"
         self._work = row_work(module) if is_cut else 0
         self._group = module.row_group if is_cut else 1
         self._shards: list[Shard] = []
 
-    def number(self, batch: Sequence[Tensor | None]) -> int:
+    def number(self, batch: Sequence[Any]) -> int:
         """How many shards a batch has."""
-        x = batch[0]
-        if not self._work or not isinstance(x, Tensor):
+        if not self._work or not batch:
             return 1
         n_parameters = self._place.stop - self._place.start
+        n_rows = [_n_rows(rows) for rows in batch if rows is not None]
+        total = sum(n_rows) if self._is_in_step else n_rows[0]
+        fitting = n_shards(total, self._work, n_parameters, is_traced=self._is_traced)
         # Groups of rows stay together.
-        n_rows = x.shape[-2]
-        fitting = n_shards(
-            n_rows, self._work, n_parameters, is_traced=self._is_traced
+        n_groups = (
+            min(n_rows) // self._group if self._is_in_step else total // self._group
         )
-        n_groups = n_rows // self._group
         while fitting > 1 and fitting > n_groups:
             fitting //= 2
         return fitting
@@ -154,42 +158,41 @@ class Shards:
         self,
         batch: Sequence[Any],
         number: int,
-        compute: Callable[[Shard, Sequence[Tensor | None], int], Any],
+        compute: Callable[[Shard, Sequence[Any], float], Any],
     ) -> list:
         """What is computed of the shards of a batch, on several threads.
 
         Parameters
         ----------
         batch : sequence of Tensor or None
-            Rows, their weights and other rows that belong to them.
+            Rows, their weights and other rows that belong to them; or what the module
+            cuts itself.
         number : int
             Of shards.
         compute : callable
-            Of a shard, its rows and how many rows the batch has.
+            Of a shard, its rows and the share that their mean has in the batch's.
         """
         while len(self._shards) < number:
             self._shards.append(Shard(self._flat))
-        shards, n_rows = self._shards[:number], batch[0].shape[-2]
         shape = (number,)
         seeds = torch.randint(
             2**62, shape, generator=self._generator, dtype=torch.int64, device="cpu"
         ).tolist()
+        if self._is_in_step:
+            parts = [(part, 1.0) for part in self._module.shards_of(number, *batch)]
+        else:
+            parts = [self._part(batch, index, number) for index in range(number)]
         calls = []
-        for index, (shard, seed) in enumerate(zip(shards, seeds, strict=True)):
-            rows = self._rows(index, number, n_rows)
+        for shard, seed, part in zip(self._shards, seeds, parts, strict=False):
             shard.generator.manual_seed(seed)
-            part = [
-                None if t is None else t[..., rows] if at == 1 else t[..., rows, :]
-                for at, t in enumerate(batch)
-            ]
-            calls.append(partial(compute, shard, part, n_rows))
-        return together(calls)
+            calls.append(partial(compute, shard, *part))
+        return in_step(calls) if self._is_in_step else together(calls)
 
     def run(
         self,
         batch: Sequence[Any],
         number: int,
-        fill: Callable[[Shard, Sequence[Tensor | None], int], Tensor],
+        fill: Callable[[Shard, Sequence[Any], float], Tensor],
     ) -> Tensor:
         """Fill the gradients of a batch; its loss.
 
@@ -198,8 +201,9 @@ class Shards:
         batch, number
             As of `each`.
         fill : callable
-            ``fill(shard, rows, n_rows)`` fills the shard's gradient from these rows of
-            a batch of so many, and returns their part of the loss.
+            ``fill(shard, rows, share)`` fills the shard's gradient from these rows,
+            whose mean has this share in the batch's, and returns their part of the
+            loss.
         """
         losses = self.each(batch, number, fill)
         grads = [shard.grad for shard in self._shards[:number]]
@@ -211,10 +215,24 @@ class Shards:
         for shard in self._shards:
             shard.forget()
 
+    def _part(self, batch: Sequence[Any], index: int, number: int):
+        """Rows of one shard, and their share."""
+        n_rows = batch[0].shape[-2]
+        rows = self._rows(index, number, n_rows)
+        part = [
+            None if t is None else t[..., rows] if at == 1 else t[..., rows, :]
+            for at, t in enumerate(batch)
+        ]
+        return part, (rows.stop - rows.start) / n_rows
+
     def _rows(self, index: int, number: int, n_rows: int) -> slice:
         n_groups = n_rows // self._group
         start, stop = (i * n_groups // number * self._group for i in (index, index + 1))
         return slice(start, stop if index < number - 1 else n_rows)
+
+
+def _n_rows(rows: Any) -> int:
+    return rows.shape[-2] if isinstance(rows, Tensor) else len(rows.x)
 
 
 @torch.no_grad()
