@@ -15,8 +15,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.models.semi_supervised_losses import LadderDecoder, TwoPasses
-from skae.models.stack import Pass, Product, Stack
-from skae.parts.base import are_rowwise
+from skae.models.stack import Pass, Stack
 from skae.rows.chunks import Rows
 from skae.rows.tensors import permutation
 from skae.state.plain import register
@@ -93,12 +92,6 @@ class Classification(SteppedModule):
         self.uses_running_statistics = uses_running_statistics
         self.progress = 1 / n_steps
 
-    @property
-    def is_in_step(self) -> bool:
-        """Where all layers are dense, shards exchange the statistics of a batch."""
-        is_dense = all(isinstance(layer.pre, Product) for layer in self.stack)
-        return is_dense and are_rowwise(self.corruption)
-
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weight matrices: not gains, shifts and combinators."""
         matrices = [p for p in self.stack.parameters() if p.ndim == 2]
@@ -143,11 +136,6 @@ class Classification(SteppedModule):
             clean, noisy, self.decoder, rows.x, rows.target, rows.confidence
         )
 
-    def shards_of(self, number: int, *batch: Any) -> list[tuple]:
-        """The batch in so many parts, whose losses add up to that of the whole."""
-        parts = [_in_parts(rows, number) for rows in batch if rows is not None]
-        return list(zip(*parts, strict=True))
-
     def nll(self, x: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of each row as the stack predicts, shape ``(batch,)``."""
         return F.cross_entropy(self.stack(x), y, reduction="none")
@@ -177,17 +165,6 @@ def _with_term(total: Tensor | float, weight: Tensor | float, term: Tensor) -> T
     if not isinstance(total, Tensor):
         return weight * term
     return torch.addcmul(total, weight, term)
-
-
-def _in_parts(rows: Any, number: int) -> list:
-    """Rows in so many parts, with the weight that each part has in a mean over all."""
-    n_rows, parts = len(rows.x), []
-    for index in range(number):
-        start, stop = (n_rows * i // number for i in (index, index + 1))
-        part = [None if t is None else t[start:stop] for t in rows]
-        own = type(rows)(*part)
-        parts.append(own._replace(weight=own.weight * ((stop - start) / n_rows)))
-    return parts
 
 
 class PartlyLabelled:

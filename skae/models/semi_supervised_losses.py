@@ -17,8 +17,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from skae.models.combinator import combined
-from skae.models.normalisation import normalised
-from skae.models.stack import Pass
+from skae.models.stack import Pass, normalised
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.tensors import SINGLE
 

@@ -12,15 +12,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.nn import functional
 
-from skae.models.normalisation import EPSILON, normalised
 from skae.models.scaling import scaled
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.layers import product
 from skae.parts.random_numbers import normal, normal_numbers
 from skae.rows.tensors import SINGLE
 
-__all__ = ["Drawn", "NormalisedLayer", "Pass", "Product", "Stack"]
+__all__ = ["Drawn", "NormalisedLayer", "Pass", "Product", "Stack", "normalised"]
+
+_EPSILON = 1e-5
 
 
 class Product(nn.Module):
@@ -129,7 +131,7 @@ class NormalisedLayer(nn.Module):
         """
         pre = self.pre(x)
         var, mean = torch.var_mean(pre, 0, unbiased=False)
-        var = var + EPSILON
+        var = var + _EPSILON
         if preserve_output:
             ratio = (var / self.var).sqrt()
             self.shift.copy_(
@@ -139,6 +141,12 @@ class NormalisedLayer(nn.Module):
         self.mean.copy_(mean)
         self.var.copy_(var)
         return self.activate((pre - mean) * var.rsqrt())
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Columns of mean zero and variance one over the batch."""
+    # Mean and variance, and their gradients, in one pass each.
+    return functional.batch_norm(x, None, None, training=True, eps=_EPSILON)
 
 
 class Pass(NamedTuple):

@@ -7,7 +7,7 @@ computed must not depend on which thread runs what: nothing here promises an ord
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import count
 from queue import SimpleQueue
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 
 from skae.rows.isolation import isolated, own_threads
 
-__all__ = ["all_at_once", "n_threads", "together"]
+__all__ = ["n_threads", "together"]
 
 
 def n_threads() -> int:
@@ -49,42 +49,16 @@ def together(functions: Iterable[Callable[[], Any]]) -> list:
     n_helpers = min(n_threads(), len(functions)) - 1
     if n_helpers < 1:
         return [function() for function in functions]
-    return _run(_Job(functions), n_helpers)
-
-
-def all_at_once(
-    functions: Sequence[Callable[[], Any]], release: Callable[[], None]
-) -> list:
-    """`together` with a thread for each function, however many the process may use.
-
-    Parameters
-    ----------
-    functions : sequence of callables
-        Free to wait for one another.
-    release : callable
-        Ends the waiting, where some of them did not begin.
-    """
-    return _run(_Job(functions), len(functions) - 1, release)
-
-
-def _run(
-    job: "_Job", n_helpers: int, release: Callable[[], None] | None = None
-) -> list:
-    was_helping = _here.is_helping
+    job = _Job(functions)
     try:
-        try:
-            for _ in range(n_helpers):
-                _helper().jobs.put(job)
-            job.work()
-        except BaseException:
-            if release is not None:
-                release()
-            raise
+        for _ in range(n_helpers):
+            _helper().jobs.put(job)
+        job.work()
     finally:
         try:
-            job.end(release)
+            job.end()
         finally:
-            _here.is_helping = was_helping
+            _here.is_helping = False
     return job.results()
 
 
@@ -106,7 +80,7 @@ def _n_processors() -> int:
 class _Job:
     """Functions that threads take one by one, and what became of them."""
 
-    def __init__(self, functions: Sequence[Callable[[], Any]]):
+    def __init__(self, functions: list[Callable[[], Any]]):
         self._functions = functions
         self._numbers = count()
         self._outcomes: list[Any] = [None] * len(functions)
@@ -146,11 +120,10 @@ class _Job:
         finally:
             _here.is_helping = before
 
-    def end(self, release: Callable[[], None] | None = None) -> None:
+    def end(self) -> None:
         """Let no thread begin, and wait for those that have.
 
-        An interruption, which ends their waiting for one another, is raised when they
-        are done.
+        An interruption is raised when they are done.
         """
         interruption: BaseException | None = None
         while True:
@@ -164,8 +137,6 @@ class _Job:
             except KeyboardInterrupt as error:
                 self._errors.setdefault(len(self._functions), error)
                 interruption = error
-                if release is not None:
-                    release()
         if interruption is not None:
             raise interruption
 

@@ -14,7 +14,6 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.parts.layers import row_work
-from skae.rows.lockstep import in_step
 from skae.rows.threads import together
 from skae.training.flat_parameters import FlatParameters, stretches
 from skae.training.replicas import Replica
@@ -105,8 +104,8 @@ class Shards:
     Parameters
     ----------
     module : Module
-        ``is_rowwise``, ``row_group`` and ``is_in_step`` are as of `SteppedModule`;
-        batches of modules without them are never cut.
+        ``is_rowwise`` and ``row_group`` are as of `SteppedModule`; batches of modules
+        without them are never cut.
     flat : FlatParameters
     generator : torch.Generator
         Each step, the shards' generators get seeds from it.
@@ -130,10 +129,7 @@ class Shards:
         self._generator = generator
         self._place = slice(0, len(flat.grad)) if place is None else place
         self._parts = stretches(self._place)
-        self._module = module
-        self._is_in_step = getattr(module, "is_in_step", False)
-        is_cut = self._is_in_step or getattr(module, "is_rowwise", False)
-        is_cut = is_cut and flat.grad.device.type == "cpu"
+        is_cut = getattr(module, "is_rowwise", False) and flat.grad.device.type == "cpu"
         self._work = row_work(module) if is_cut else 0
         self._group = module.row_group if is_cut else 1
         self._shards: list[Shard] = []
@@ -143,13 +139,10 @@ class Shards:
         if not self._work or not batch:
             return 1
         n_parameters = self._place.stop - self._place.start
-        n_rows = [_n_rows(rows) for rows in batch if rows is not None]
-        total = sum(n_rows) if self._is_in_step else n_rows[0]
-        fitting = n_shards(total, self._work, n_parameters, is_traced=self._is_traced)
+        n_rows = batch[0].shape[-2]
+        fitting = n_shards(n_rows, self._work, n_parameters, is_traced=self._is_traced)
         # Groups of rows stay together.
-        n_groups = (
-            min(n_rows) // self._group if self._is_in_step else total // self._group
-        )
+        n_groups = n_rows // self._group
         while fitting > 1 and fitting > n_groups:
             fitting //= 2
         return fitting
@@ -165,8 +158,7 @@ class Shards:
         Parameters
         ----------
         batch : sequence of Tensor or None
-            Rows, their weights and other rows that belong to them; or what the module
-            cuts itself.
+            Rows, their weights and other rows that belong to them.
         number : int
             Of shards.
         compute : callable
@@ -178,15 +170,13 @@ class Shards:
         seeds = torch.randint(
             2**62, shape, generator=self._generator, dtype=torch.int64, device="cpu"
         ).tolist()
-        if self._is_in_step:
-            parts = [(part, 1.0) for part in self._module.shards_of(number, *batch)]
-        else:
-            parts = [self._part(batch, index, number) for index in range(number)]
         calls = []
-        for shard, seed, part in zip(self._shards, seeds, parts, strict=False):
+        for index, seed in enumerate(seeds):
+            shard = self._shards[index]
             shard.generator.manual_seed(seed)
-            calls.append(partial(compute, shard, *part))
-        return in_step(calls) if self._is_in_step else together(calls)
+            rows, share = self._part(batch, index, number)
+            calls.append(partial(compute, shard, rows, share))
+        return together(calls)
 
     def run(
         self,
@@ -229,10 +219,6 @@ class Shards:
         n_groups = n_rows // self._group
         start, stop = (i * n_groups // number * self._group for i in (index, index + 1))
         return slice(start, stop if index < number - 1 else n_rows)
-
-
-def _n_rows(rows: Any) -> int:
-    return rows.shape[-2] if isinstance(rows, Tensor) else len(rows.x)
 
 
 @torch.no_grad()

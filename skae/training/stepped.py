@@ -42,15 +42,6 @@ class SteppedModule(nn.Module):
         return False
 
     @property
-    def is_in_step(self) -> bool:
-        """Whether ``shards_of(number, *batch)`` gives a batch in parts.
-
-        Their losses add up to that of the batch where they are computed by functions
-        of `skae.rows.lockstep`, and only read the module.
-        """
-        return False
-
-    @property
     def row_group(self) -> int:
         """Rows that lie side by side and stay together where a batch is cut."""
         return 1

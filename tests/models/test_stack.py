@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from skae.models.normalisation import normalised
-from skae.models.stack import NormalisedLayer, Product, Stack
+from skae.models.stack import NormalisedLayer, Product, Stack, normalised
 from skae.parts.activations import ACTIVATIONS
 
 each_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
