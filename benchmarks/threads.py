@@ -57,13 +57,13 @@ def cases(n_epochs: int) -> dict[str, Case]:
             skae.DenoisingAE(500, hidden_layer_sizes=(), **options),
             bare=bare_denoising,
         ),
-        "ConvAE": Case(skae.ConvAE(32, **image, **{**options, "max_iter": 2})),
+        "ConvAE": Case(skae.ConvAE(32, **image, **{**options, "max_iter": 5})),
         "GAN(conv)": Case(
-            skae.GAN(20, architecture="conv", **image, **{**options, "max_iter": 1})
+            skae.GAN(20, architecture="conv", **image, **{**options, "max_iter": 3})
         ),
         "StackedAEClassifier": Case(
             skae.StackedAEClassifier(
-                (500, 250), **SHARED, max_iter=2, pretrain_max_iter=2
+                (500, 250), **SHARED, max_iter=10, pretrain_max_iter=5
             ),
             labels,
         ),
@@ -83,7 +83,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--only", default="")
     options = parser.parse_args()
