@@ -1,9 +1,11 @@
 """A batch in shards: the gradient of a large network on several threads.
 
 `Shards` is for what fills a module's gradients. Where the work of a batch is large, the
-batch is cut, each shard has a gradient and random numbers of its own, and the gradients
-are added in a fixed order. How a batch is cut depends on the network and on the batch,
-never on the machine: with any number of threads the bits are the same.
+batch is cut and each shard has random numbers of its own. With autograd it also has a
+replica of the module and a gradient, and these are added in a fixed order; formulas
+name the terms of their gradients instead (see `skae.training.terms`). How a batch is
+cut depends on the network and on the batch, never on the machine: with any number of
+threads the bits are the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,14 +54,15 @@ def n_shards(
 
 
 class Shard:
-    """Rows of a batch, with a gradient buffer and random numbers of their own.
+    """What rows of a batch have of their own.
 
     Attributes
     ----------
+    generator : torch.Generator
     grad : Tensor of shape (n_parameters,)
+        For a gradient of autograd.
     slopes : dict of Parameter to Tensor
         Views of it.
-    generator : torch.Generator
     """
 
     def __init__(self, flat: FlatParameters):
