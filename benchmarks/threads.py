@@ -95,7 +95,8 @@ def main():
             if options.only in name:
                 progress(name)
                 fits.append(row_of(name, case, X, options))
-                scores.append(scoring(name, case, X, options.turns))
+                progress(fits[-1])
+                scores += scoring(name, case, X, options.turns)
     finally:
         torch.set_num_threads(before)
     print_table("Seconds of a fit", fits)
@@ -125,13 +126,13 @@ def row_of(name: str, case: Case, X, options) -> dict:
     }
 
 
-def scoring(name: str, case: Case, X, n_turns: int) -> dict:
-    """The figures of what a fitted estimator computes of many rows."""
+def scoring(name: str, case: Case, X, n_turns: int) -> list[dict]:
+    """The figures of what a fitted estimator computes of many rows, if it does."""
+    methods = [m for m in ("transform", "predict_proba") if hasattr(case.estimator, m)]
+    if not methods:
+        return []
     model, many = fitted(case, X, 1), np.concatenate([X] * 4)
-    for method in ("transform", "predict_proba", "decision_function"):
-        if hasattr(model, method):
-            break
-    call = getattr(model, method)
+    method, call = methods[0], getattr(model, methods[0])
     best = in_turns(
         {
             "one": lambda: with_threads(1, call, many),
@@ -142,7 +143,8 @@ def scoring(name: str, case: Case, X, n_turns: int) -> dict:
     results = [with_threads(number, call, many) for number in (1, 2, 3)]
     is_same = all(np.array_equal(results[0], other) for other in results[1:])
     assert is_same, name
-    return {"method": f"{name}.{method}", **best, "two/one": best["two"] / best["one"]}
+    ratio = best["two"] / best["one"]
+    return [{"method": f"{name}.{method}", **best, "two/one": ratio}]
 
 
 def in_turns(contenders: dict[str, Callable[[], object]], n_turns: int) -> dict:

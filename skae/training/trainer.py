@@ -59,7 +59,7 @@ class Trainer(Resumable, NeuralNet):
           parameters' ``.grad`` and returns the loss, summed over members;
         - ``is_rowwise``: whether a batch may be cut, see `skae.training.shards`; not
           where it is missing. What ``gradient`` returns then has ``terms_of(share,
-          *rows)``, which gives the loss of rows and the `Term`\ s of their gradient;
+          *rows)``, the loss of some rows and the terms of their gradient;
         - ``decayed_parameters()``: those under weight decay;
         - ``members``: their number or None.
 
