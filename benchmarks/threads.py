@@ -27,6 +27,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import skae
+from skae.models import classifier
 from skae.rows import chunks, threads
 from skae.training import held_out, optimizer, shards, terms
 
@@ -202,7 +203,7 @@ def share_inside(case: Case, X) -> float:
 @contextmanager
 def replaced(together):
     """Another function in the place of `together`."""
-    users = (chunks, held_out, optimizer, shards, terms)
+    users = (chunks, classifier, held_out, optimizer, shards, terms)
     try:
         for module in users:
             module.together = together
