@@ -70,6 +70,15 @@ SECTIONS = [
         lambda r: [_without(r["steps"], "goal", "met")],
     ),
     (
+        "A second core",
+        "threads",
+        "Seconds on one thread and on two of a machine with two cores, the shortest "
+        "of some turns, and beside them a bare PyTorch loop on two; `inside` is the "
+        "share of a fit on one thread that threads divide. 784 columns, 4,096 rows, "
+        "and four times as many to score.",
+        lambda r: [_without(r["fits"], "load"), r["scoring"]],
+    ),
+    (
         "Memory",
         "memory",
         "2,000,000 x 100 memory-mapped float32 rows (800 MB), with the default "

@@ -10,7 +10,7 @@ where its parts say that they have slopes.
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.layers import joined
@@ -59,8 +59,8 @@ class ExplicitGradient:
         scales: bool | None = None,
     ):
         slopes = {p: p.grad for p in model.parameters() if p.grad is not None}
-        # Of the whole batch, and the terms of a shard.
-        self._n_rows: int | None = None
+        # Of the batch, where the terms of a shard are taken.
+        self._share = 1.0
         self._terms: list[Term] | None = None
         codec = model.codec.dense_layers()
         self.anchored = model.codec if model.codec.is_anchored else None
@@ -107,16 +107,16 @@ class ExplicitGradient:
             else _lead(slopes[anchored.decoder_path])
         )
 
-    def terms_of(self, n_rows: int, *batch) -> tuple[Tensor, list[Term]]:
-        """The part of some rows in the loss and the gradient of a batch of ``n_rows``.
+    def terms_of(self, share: float, *batch) -> tuple[Tensor, list[Term]]:
+        """Of rows that are this share of a batch: their part of loss and gradient.
 
-        No gradient is filled: those of all rows of the batch are to be added.
+        No gradient is filled: the terms of all rows of the batch are to be added.
         """
-        self._n_rows, self._terms = n_rows, []
+        self._share, self._terms = share, []
         try:
             return self(*batch), self._terms
         finally:
-            self._n_rows = self._terms = None
+            self._share, self._terms = 1.0, None
 
     @torch.no_grad()
     def __call__(
@@ -158,7 +158,7 @@ class ExplicitGradient:
         if self.prior.is_drawn:
             kl_weight = self.model.kl_weight()
             loss += kl_weight * self.prior.divergence(h)
-        n_rows = self._n_rows or x.shape[-2]
+        n_rows = x.shape[-2] / self._share
         share = 1 / n_rows if weight is None else (weight / n_rows).unsqueeze(-1)
         slopes = self.likelihood.parameter_slopes(delta, share)
         for grad, slope in zip(self.likelihood_grads, slopes, strict=True):

@@ -7,6 +7,7 @@ frozen.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,15 +16,19 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.models.semi_supervised_losses import LadderDecoder, TwoPasses
-from skae.models.stack import Pass, Stack
+from skae.models.stack import Drawn, Pass, Product, Stack
+from skae.parts.layers import row_work
 from skae.rows.chunks import Rows
 from skae.rows.tensors import permutation
+from skae.rows.threads import together
 from skae.state.plain import register
 from skae.statistics.label_graph import SpreadLabels
 from skae.training.stepped import SteppedModule
 
 __all__ = ["Classification", "Labelled", "PartlyLabelled", "Unlabelled"]
 
+# Multiplications of a pass that is worth a thread: a millisecond.
+_LEAST_WORK = 2**25
 # Batches whose rows are drawn at a time.
 _DRAWN = 256
 # Of rows that are gathered at a time on a device.
@@ -91,6 +96,9 @@ class Classification(SteppedModule):
             self.decoder = LadderDecoder(stack.sizes, generator)
         self.uses_running_statistics = uses_running_statistics
         self.progress = 1 / n_steps
+        # Layers of other kinds may draw numbers in their passes.
+        is_dense = all(isinstance(layer.pre, Product) for layer in stack)
+        self._row_work = row_work(stack) if is_dense else 0
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weight matrices: not gains, shifts and combinators."""
@@ -114,8 +122,8 @@ class Classification(SteppedModule):
         if unlabelled is None or not self.terms:
             return self._of_labelled(self._noisy(labelled.x, generator), labelled)
         drawn = [self._drawn(rows.x, generator) for rows in (labelled, unlabelled)]
-        of_labelled, noisy = self.stack.run_together(drawn, self.noise)
-        passes = self.two_passes(unlabelled, noisy)
+        (of_labelled, noisy), clean = self._both(drawn, unlabelled.x)
+        passes = self.two_passes(unlabelled, noisy, clean)
         of_rows: Any = 0.0
         weights: Sequence = self.scheduled or self.numbers_at(self.progress)
         for term, weight in zip(self.terms, weights, strict=True):
@@ -128,10 +136,11 @@ class Classification(SteppedModule):
         before = (round(progress * self.n_steps) - 1) / self.n_steps
         return [term.weight(before) for term in self.terms]
 
-    def two_passes(self, rows: Unlabelled, noisy: Pass) -> TwoPasses:
+    def two_passes(
+        self, rows: Unlabelled, noisy: Pass, clean: Pass | None = None
+    ) -> TwoPasses:
         """A noisy pass of rows with a clean one, the latter without gradient."""
-        with torch.no_grad():
-            clean = self.stack.run(rows.x)
+        clean = self._clean(rows.x) if clean is None else clean
         return TwoPasses(
             clean, noisy, self.decoder, rows.x, rows.target, rows.confidence
         )
@@ -144,6 +153,19 @@ class Classification(SteppedModule):
         """Weighted mean of the cross-entropy."""
         nats = F.cross_entropy(noisy.logits, labelled.y, reduction="none")
         return (nats * labelled.weight).mean()
+
+    def _both(self, drawn: Sequence[Drawn], x: Tensor) -> list:
+        """Noisy passes of batches and a clean one of rows, side by side if large."""
+        calls = [
+            partial(self.stack.run_together, drawn, self.noise),
+            partial(self._clean, x),
+        ]
+        is_large = self._row_work * len(x) >= _LEAST_WORK and x.device.type == "cpu"
+        return together(calls) if is_large else [call() for call in calls]
+
+    @torch.no_grad()
+    def _clean(self, x: Tensor) -> Pass:
+        return self.stack.run(x)
 
     def _drawn(self, x, generator):
         return self.stack.draw(self.corruption(x, generator), self.noise, generator)

@@ -23,8 +23,9 @@ class Replica:
     Parameters
     ----------
     module : Module
-        Its tensors are shared; all else is as it was when the replica was made, but
-        for the numbers and tensors that are attributes of the module itself.
+        Its tensors are shared. Of all else, `follow` takes over the numbers, words and
+        tensors that are attributes of modules; the rest is as it was when the replica
+        was made.
 
     Attributes
     ----------
@@ -35,24 +36,23 @@ class Replica:
     module: Any
 
     def __init__(self, module: nn.Module):
-        self._original = module
         shared: dict[int, Any] = {}
         for part in module.modules():
-            own = [*vars(part).values(), *part._buffers.values()]
+            own = [*vars(part).values(), *part.buffers(recurse=False)]
             shared |= {id(value): value for value in own if isinstance(value, Tensor)}
         self._leaves = {p: nn.Parameter(p.detach()) for p in module.parameters()}
         shared |= {id(p): leaf for p, leaf in self._leaves.items()}
         self.module = copy.deepcopy(module, shared)
+        self._pairs = list(zip(module.modules(), self.module.modules(), strict=True))
 
     def follow(self) -> None:
-        """Take over where the module's weights lie, and its own numbers and mode."""
+        """Take over where the module's weights lie, and the state of its parts."""
         for parameter, leaf in self._leaves.items():
             leaf.data = parameter.data
             leaf.requires_grad_(parameter.requires_grad)
-        if self.module.training != self._original.training:
-            self.module.train(self._original.training)
-        own = vars(self._original).items()
-        vars(self.module).update({k: v for k, v in own if isinstance(v, _PLAIN)})
+        for part, copied in self._pairs:
+            own = vars(part).items()
+            vars(copied).update({k: v for k, v in own if isinstance(v, _PLAIN)})
 
     def gradients(
         self, loss: Tensor, parameters: Iterable[nn.Parameter]

@@ -1,9 +1,11 @@
 """A batch in shards: the gradient of a large network on several threads.
 
 `Shards` is for what fills a module's gradients. Where the work of a batch is large, the
-batch is cut, each shard has a gradient and random numbers of its own, and the gradients
-are added in a fixed order. How a batch is cut depends on the network and on the batch,
-never on the machine: with any number of threads the bits are the same.
+batch is cut and each shard has random numbers of its own. With autograd it also has a
+replica of the module and a gradient, and these are added in a fixed order; formulas
+name the terms of their gradients instead (see `skae.training.terms`). How a batch is
+cut depends on the network and on the batch, never on the machine: with any number of
+threads the bits are the same.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,14 +54,15 @@ def n_shards(
 
 
 class Shard:
-    """Rows of a batch, with a gradient buffer and random numbers of their own.
+    """What rows of a batch have of their own.
 
     Attributes
     ----------
+    generator : torch.Generator
     grad : Tensor of shape (n_parameters,)
+        For a gradient of autograd.
     slopes : dict of Parameter to Tensor
         Views of it.
-    generator : torch.Generator
     """
 
     def __init__(self, flat: FlatParameters):
@@ -104,8 +107,8 @@ class Shards:
     Parameters
     ----------
     module : Module
-        ``is_rowwise`` and ``row_group`` are as of `SteppedModule`; modules without
-        them are never cut.
+        ``is_rowwise`` and ``row_group`` are as of `SteppedModule`; batches of modules
+        without them are never cut.
     flat : FlatParameters
     generator : torch.Generator
         Each step, the shards' generators get seeds from it.
@@ -134,17 +137,14 @@ class Shards:
         self._group = module.row_group if is_cut else 1
         self._shards: list[Shard] = []
 
-    def number(self, batch: Sequence[Tensor | None]) -> int:
+    def number(self, batch: Sequence[Any]) -> int:
         """How many shards a batch has."""
-        x = batch[0]
-        if not self._work or not isinstance(x, Tensor):
+        if not self._work or not batch:
             return 1
         n_parameters = self._place.stop - self._place.start
+        n_rows = batch[0].shape[-2]
+        fitting = n_shards(n_rows, self._work, n_parameters, is_traced=self._is_traced)
         # Groups of rows stay together.
-        n_rows = x.shape[-2]
-        fitting = n_shards(
-            n_rows, self._work, n_parameters, is_traced=self._is_traced
-        )
         n_groups = n_rows // self._group
         while fitting > 1 and fitting > n_groups:
             fitting //= 2
@@ -154,7 +154,7 @@ class Shards:
         self,
         batch: Sequence[Any],
         number: int,
-        compute: Callable[[Shard, Sequence[Tensor | None], int], Any],
+        compute: Callable[[Shard, Sequence[Any], float], Any],
     ) -> list:
         """What is computed of the shards of a batch, on several threads.
 
@@ -165,31 +165,27 @@ class Shards:
         number : int
             Of shards.
         compute : callable
-            Of a shard, its rows and how many rows the batch has.
+            Of a shard, its rows and the share that their mean has in the batch's.
         """
         while len(self._shards) < number:
             self._shards.append(Shard(self._flat))
-        shards, n_rows = self._shards[:number], batch[0].shape[-2]
         shape = (number,)
         seeds = torch.randint(
             2**62, shape, generator=self._generator, dtype=torch.int64, device="cpu"
         ).tolist()
         calls = []
-        for index, (shard, seed) in enumerate(zip(shards, seeds, strict=True)):
-            rows = self._rows(index, number, n_rows)
+        for index, seed in enumerate(seeds):
+            shard = self._shards[index]
             shard.generator.manual_seed(seed)
-            part = [
-                None if t is None else t[..., rows] if at == 1 else t[..., rows, :]
-                for at, t in enumerate(batch)
-            ]
-            calls.append(partial(compute, shard, part, n_rows))
+            rows, share = self._part(batch, index, number)
+            calls.append(partial(compute, shard, rows, share))
         return together(calls)
 
     def run(
         self,
         batch: Sequence[Any],
         number: int,
-        fill: Callable[[Shard, Sequence[Tensor | None], int], Tensor],
+        fill: Callable[[Shard, Sequence[Any], float], Tensor],
     ) -> Tensor:
         """Fill the gradients of a batch; its loss.
 
@@ -198,8 +194,9 @@ class Shards:
         batch, number
             As of `each`.
         fill : callable
-            ``fill(shard, rows, n_rows)`` fills the shard's gradient from these rows of
-            a batch of so many, and returns their part of the loss.
+            ``fill(shard, rows, share)`` fills the shard's gradient from these rows,
+            whose mean has this share in the batch's, and returns their part of the
+            loss.
         """
         losses = self.each(batch, number, fill)
         grads = [shard.grad for shard in self._shards[:number]]
@@ -210,6 +207,16 @@ class Shards:
         """Look at the module anew: it may have been changed."""
         for shard in self._shards:
             shard.forget()
+
+    def _part(self, batch: Sequence[Any], index: int, number: int):
+        """Rows of one shard, and their share."""
+        n_rows = batch[0].shape[-2]
+        rows = self._rows(index, number, n_rows)
+        part = [
+            None if t is None else t[..., rows] if at == 1 else t[..., rows, :]
+            for at, t in enumerate(batch)
+        ]
+        return part, (rows.stop - rows.start) / n_rows
 
     def _rows(self, index: int, number: int, n_rows: int) -> slice:
         n_groups = n_rows // self._group

@@ -61,10 +61,10 @@ class AutogradGradient:
         """The module may have been changed between two steps."""
         self.shards.forget()
 
-    def _fill(self, shard: Shard, rows: Rows, n_rows: int) -> Tensor:
+    def _fill(self, shard: Shard, rows: Rows, share: float) -> Tensor:
         module = shard.replica_of(self.module)
         loss = module.batch_loss(*rows, generator=shard.generator)
-        loss = loss * (rows[0].shape[-2] / n_rows)
+        loss = loss * share
         shard.fill(loss, self.flat.parameters)
         return loss.detach().sum()
 
@@ -103,11 +103,11 @@ class FormulaGradient:
         fill(list(chain.from_iterable(terms)))
         return torch.stack(losses).sum()
 
-    def _of(self, shard: Shard, rows: Rows, n_rows: int) -> tuple[Tensor, list[Term]]:
+    def _of(self, shard: Shard, rows: Rows, share: float) -> tuple[Tensor, list[Term]]:
         own = self._of_shards.get(shard)
         if own is None:
             own = self._of_shards[shard] = self.module.gradient(shard.generator)
-        return own.terms_of(n_rows, *rows)
+        return own.terms_of(share, *rows)
 
 
 class GroupGradient:
@@ -154,10 +154,10 @@ class GroupGradient:
         """The module may have been changed between two steps."""
         self.shards.forget()
 
-    def _fill(self, shard: Shard, rows: Rows, n_rows: int) -> Tensor:
+    def _fill(self, shard: Shard, rows: Rows, share: float) -> Tensor:
         module = shard.replica_of(self.module)
         loss = module.row_loss(self.name, *rows, generator=shard.generator)
-        loss = loss * (rows[0].shape[-2] / n_rows)
+        loss = loss * share
         shard.fill(loss, self.group.parameters)
         return loss.detach()
 

@@ -58,9 +58,8 @@ class Trainer(Resumable, NeuralNet):
         - ``gradient(generator)``: None, or a callable that takes a batch, fills the
           parameters' ``.grad`` and returns the loss, summed over members;
         - ``is_rowwise``: whether a batch may be cut, see `skae.training.shards`; not
-          where it is missing. ``gradient`` then takes ``slopes`` too, a dictionary of
-          where each parameter's gradient goes, and what it returns has ``n_rows``, the
-          rows of the whole batch;
+          where it is missing. What ``gradient`` returns then has ``terms_of(share,
+          *rows)``, the loss of some rows and the terms of their gradient;
         - ``decayed_parameters()``: those under weight decay;
         - ``members``: their number or None.
 

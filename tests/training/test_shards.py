@@ -18,7 +18,7 @@ from skae.parts.base import Corruption
 from skae.parts.corruption import NoCorruption
 from skae.parts.dense import Dense
 from skae.parts.likelihoods import BoundGaussian
-from skae.parts.penalties import KLSparsity, L1Sparsity
+from skae.parts.penalties import Contraction, KLSparsity, L1Sparsity
 from skae.parts.priors import NoPrior
 from skae.rows import chunks, threads
 from skae.rows.threads import together
@@ -106,34 +106,47 @@ def test_bits_are_those_of_any_number_of_threads(n_runs):
     assert set(n_runs) == {4}
 
 
-def gradients(module, batch):
+def gradients(module, batch, *, autograd=False):
     """Loss and flat gradient of a batch, whole and cut."""
     flat = FlatParameters(module)
     whole = []
     for most in (1, 4):
-        shards.MOST_SHARDS = most  # Put back by the fixture.
+        # Put back by the fixture.
+        shards.MOST_SHARDS = shards.MOST_TRACED_SHARDS = most
         generator = torch.Generator().manual_seed(0)
-        gradient = gradient_of(module, flat, generator, autograd=False)
+        gradient = gradient_of(module, flat, generator, autograd=autograd)
         flat.grad.fill_(torch.nan)
         whole.append((gradient(*batch), flat.grad.clone()))
     return whole
 
 
-@pytest.mark.parametrize("members", [None, 2])
+# Members, whether weights are tied, penalties, and whether autograd is to do it.
+CODECS = {
+    "formula": (None, False, (), False),
+    "tied": (None, True, (), False),
+    "members": (2, True, (), False),
+    "autograd": (None, False, (), True),
+    "members with autograd": (2, False, (), True),
+    "gradients of gradients": (None, False, (Contraction(0.1),), True),
+}
+
+
+@pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("n_rows", [64, 61])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_shards_add_up_to_the_whole_batch(members, n_rows, weighted):
-    codec = Dense((8,)).build(
+def test_shards_add_up_to_the_whole_batch(name, n_rows, weighted):
+    members, tied, penalties, autograd = CODECS[name]
+    codec = Dense((8,), tied_weights=tied).build(
         16, 3, generator=torch.Generator().manual_seed(0), members=members
     )
-    likelihood = BoundGaussian(1)
-    module = Autoencoder(codec, likelihood, NoCorruption(), NoPrior()).double()
+    parts = codec, BoundGaussian(1), NoCorruption(), NoPrior(), penalties
+    module = Autoencoder(*parts).double()
     lead = () if members is None else (members,)
     weight = torch.from_numpy(RNG.uniform(0.2, 3, (*lead, n_rows)))
     batch = torch.from_numpy(X[:n_rows]), weight if weighted else None
-    (loss, grad), (loss_of_shards, grad_of_shards) = gradients(module, batch)
-    torch.testing.assert_close(loss_of_shards, loss, rtol=1e-9, atol=0)
-    torch.testing.assert_close(grad_of_shards, grad, rtol=1e-9, atol=1e-12)
+    whole, cut = gradients(module, batch, autograd=autograd)
+    torch.testing.assert_close(cut[0], whole[0], rtol=1e-9, atol=0)
+    torch.testing.assert_close(cut[1], whole[1], rtol=1e-9, atol=1e-12)
 
 
 class Unsaid(L1Sparsity):
@@ -213,6 +226,37 @@ def test_an_error_in_a_shard_ends_the_fit():
     with pytest.raises(ValueError, match="no such rows"):
         fitted(model.set_params(noise=Failing()))
     np.testing.assert_array_equal(weights(model), before)
+
+
+class Rising(Callback):
+    """Makes a penalty heavier from round to round, or from batch to batch."""
+
+    def __init__(self, factor, hook):
+        self.factor = factor
+        self.hook = hook
+
+    def on_epoch_end(self, net, **kwargs):
+        self._raise(net, "epoch")
+
+    def on_batch_begin(self, net, **kwargs):
+        self._raise(net, "batch")
+
+    def _raise(self, net, hook):
+        if hook == self.hook:
+            net.module_.penalties[0].weight *= self.factor
+
+
+@pytest.mark.parametrize("hook", ["epoch", "batch"])
+def test_shards_follow_what_callbacks_change(hook, monkeypatch, n_runs):
+    options = SHORT | {"max_iter": 4, "init": "random", "penalty": L1Sparsity(0.1)}
+    found = []
+    for most, factor in ((4, 1.5), (1, 1.5), (1, 1.0)):
+        monkeypatch.setattr(shards, "MOST_TRACED_SHARDS", most)
+        callbacks = [Rising(factor, hook)]
+        model = skae.AutoencoderTransformer(3, callbacks=callbacks, **options)
+        found.append(weights(fitted(model)))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-4)
+    assert np.abs(found[1] - found[2]).max() > 1e-2
 
 
 class Fits(Callback):
