@@ -10,7 +10,8 @@ def _read_once():
     """torch's table of ONNX functions, and what makes it, once per operator set."""
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-    return ONNXRegistry, functools.cache(ONNXRegistry.from_torchlib)
+    read = functools.cache(ONNXRegistry.from_torchlib)
+    return ONNXRegistry, staticmethod(read)
 
 
 @pytest.fixture(scope="module", autouse=True)

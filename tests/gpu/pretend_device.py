@@ -18,7 +18,16 @@ import threading
 
 import torch
 from fused_cells import CELLS
-from pretend_graph import Graph, Stream, active, current_stream, is_capturing, on_stream
+from pretend_graph import (
+    Graph,
+    Stream,
+    active,
+    current_stream,
+    flattened,
+    is_capturing,
+    mapped,
+    on_stream,
+)
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 __all__ = ["NAME", "counted", "log"]
@@ -250,7 +259,7 @@ def _deep_copied(tensor, memo, deepcopy=torch.Tensor.__deepcopy__):
 def _run(operation, *args, **kwargs):
     """Run an operation of the device on the CPU."""
     name = _name_of(operation)
-    leaves = list(_leaves((args, kwargs.values())))
+    leaves = list(flattened((args, [*kwargs.values()])))
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
     _check(operation, name, args, leaves, tensors)
     if active.graph is None:
@@ -274,13 +283,13 @@ def _run(operation, *args, **kwargs):
             return leaf
         return own[id(leaf)][0] if id(leaf) in own else _on_device(leaf)
 
-    args = _mapped(to_cpu, args)
-    kwargs = {key: _mapped(to_cpu, value) for key, value in kwargs.items()}
+    args = mapped(to_cpu, args)
+    kwargs = {key: mapped(to_cpu, value) for key, value in kwargs.items()}
     kernel, graph = _kernel(operation, name), active.graph
     pairs = [(tensor, alias) for tensor, alias, _ in own.values()]
     if graph is not None:
         graph.enter(operation._schema, args, kwargs, pairs)
-    result = _mapped(_solid, kernel(*args, **kwargs))
+    result = mapped(_solid, kernel(*args, **kwargs))
     for tensor, alias, shape in own.values():
         if alias.shape != shape:  # It came empty, for the kernel to resize.
             tensor.data = _on_device(alias)
@@ -288,21 +297,7 @@ def _run(operation, *args, **kwargs):
                 graph.keep(alias)
     if graph is not None:
         graph.leave(name, kernel, args, kwargs, pairs, result, name in _FREE)
-    return _mapped(to_device, result)
-
-
-def _leaves(values):
-    for value in values:
-        if isinstance(value, list | tuple | type({}.values())):
-            yield from _leaves(value)
-        else:
-            yield value
-
-
-def _mapped(function, value):
-    if isinstance(value, list | tuple):
-        return type(value)([_mapped(function, each) for each in value])
-    return function(value)
+    return mapped(to_device, result)
 
 
 @functools.cache

@@ -11,7 +11,16 @@ import ctypes
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-__all__ = ["Graph", "Stream", "active", "current_stream", "is_capturing", "on_stream"]
+__all__ = [
+    "Graph",
+    "Stream",
+    "active",
+    "current_stream",
+    "flattened",
+    "is_capturing",
+    "mapped",
+    "on_stream",
+]
 
 
 class _Active:
@@ -111,10 +120,10 @@ class Graph:
         for name, run, args, kwargs, results in self.operations:
             active.note(name)
             found = run(
-                *_mapped(_tensor, args),
-                **{key: _mapped(_tensor, value) for key, value in kwargs.items()},
+                *mapped(_tensor, args),
+                **{key: mapped(_tensor, value) for key, value in kwargs.items()},
             )
-            for memory, value in zip(results, _leaves([found]), strict=True):
+            for memory, value in zip(results, flattened([found]), strict=True):
                 if memory is not None:
                     memory.tensor().copy_(value)
         Graph.n_replays += 1
@@ -143,7 +152,7 @@ class Graph:
             if argument.alias_info is None or not argument.alias_info.is_write:
                 continue
             value = args[number] if number < len(args) else kwargs.get(argument.name)
-            for leaf in _leaves([value]):
+            for leaf in flattened([value]):
                 if id(leaf) in aliases:
                     memory = Memory(leaf)
                     key = memory.pointer, memory.layout
@@ -162,7 +171,7 @@ class Graph:
             return Memory(leaf) if id(leaf) in aliases else leaf.clone()
 
         results = []
-        for value in _leaves([result]):
+        for value in flattened([result]):
             is_tensor = isinstance(value, torch.Tensor)
             if not is_tensor or id(value) in aliases:
                 results.append(None)
@@ -173,8 +182,8 @@ class Graph:
                 self.keep(value)
                 results.append(Memory(value))
         if not is_free:
-            kwargs = {key: _mapped(memory, value) for key, value in kwargs.items()}
-            self.operations.append((name, run, _mapped(memory, args), kwargs, results))
+            kwargs = {key: mapped(memory, value) for key, value in kwargs.items()}
+            self.operations.append((name, run, mapped(memory, args), kwargs, results))
 
     def keep(self, value):
         """Memory that is the graph's."""
@@ -222,15 +231,17 @@ def _tensor(leaf):
     return leaf.tensor() if isinstance(leaf, Memory) else leaf
 
 
-def _leaves(values):
+def flattened(values):
+    """What lists inside lists hold."""
     for value in values:
         if isinstance(value, list | tuple):
-            yield from _leaves(value)
+            yield from flattened(value)
         else:
             yield value
 
 
-def _mapped(function, value):
+def mapped(function, value):
+    """A function of all that lists inside lists hold."""
     if isinstance(value, list | tuple):
-        return type(value)([_mapped(function, each) for each in value])
+        return type(value)([mapped(function, each) for each in value])
     return function(value)
