@@ -24,6 +24,14 @@ def images():
     return load_digits().images[:60] / 16
 
 
+@pytest.fixture(scope="module")
+def styled(images):
+    gan = GAN(architecture="style", max_iter=1, early_stopping=False, **BRIEF)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return gan.fit(images)
+
+
 def test_pictures_are_drawn_every_so_many_evaluations(images, tmp_path):
     grid = SampleGrid(tmp_path / "at-{epoch}.png", every=2, n_samples=4)
     gan = GAN(architecture="conv", max_iter=5, callbacks=[grid], **BRIEF).fit(images)
@@ -76,13 +84,6 @@ def test_models_that_draw_no_samples_are_refused(tmp_path):
 
 
 class TestDisplays:
-    @pytest.fixture(scope="class")
-    def styled(self, images):
-        gan = GAN(architecture="style", max_iter=1, early_stopping=False, **BRIEF)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return gan.fit(images)
-
     def test_the_table_holds_mixed_styles(self, styled):
         display = StyleMixingDisplay.from_estimator(styled, 2, 3, n_layers=1)
         W = styled.styles(5)

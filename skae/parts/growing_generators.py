@@ -309,8 +309,9 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         z = z.to(self.texture)
         if context is None:
             return self.styles(z).mean(0, keepdim=True)
-        means = [self.styles(z, c.expand(n_styles, -1)).mean(0) for c in context]
-        return torch.stack(means)
+        each, places = context.unique(dim=0, return_inverse=True)
+        means = [self.styles(z, c.expand(n_styles, -1)).mean(0) for c in each]
+        return torch.stack(means)[places]
 
     def values_of(self, w: Tensor, noise: Tensor | None) -> Tensor:
         """Flat rows of styles before the bounds."""
