@@ -45,6 +45,8 @@ DENSE_PARAMETERS = ("hidden_layer_sizes", "activation", "tied_weights")
 
 # Of pixels stored in bytes.
 _BYTES = 0, 255
+# Pixels of a side of what is an image rather than a few.
+_PHOTO = 16
 # Of grey, colour and colour images with transparency.
 _CHANNELS = (1, 3, 4)
 
@@ -205,6 +207,21 @@ class Images(SampleShape):
         """
         if self._input_shape is None and self.sample_shape is None:
             return
+        shape = self._input_shape
+        is_grey = self.sample_shape is None and len(shape or ()) == 2
+        is_bytes = self._value_range is not None
+        if (
+            is_grey
+            and is_bytes
+            and shape[1] in _CHANNELS[1:]
+            and min(X.shape[0], shape[0]) >= _PHOTO
+        ):
+            raise ValueError(
+                f"X of shape {(X.shape[0], *shape)} and dtype uint8 looks like one "
+                "image with its channels last; X holds images, at least two, of shape "
+                "(n_samples, n_channels, height, width). Where these are grey images, "
+                f"say so with sample_shape=(1, {shape[0]}, {shape[1]})."
+            )
         low, high = feature_ranges(X)
         if X.shape[0] > 1 and np.array_equal(low, high):
             raise ValueError(
