@@ -1,15 +1,10 @@
 """Parameters that say what a sample looks like and which network suits it.
 
-`Shaped` lets an estimator take arrays of shape ``(n_samples, *sample_shape)`` as well
-as the same samples as flat rows, and gives back reconstructions in the shape in which
-samples came. `SampleShape` adds the parameter ``sample_shape``, `Images` what images
-need besides, and `AnyArchitecture` the parameter ``architecture``: a name, a pair of
-modules or a part.
+`Images` adds to the shape of samples, see ``shapes.py``, what images need besides, and
+`AnyArchitecture` the parameter ``architecture``: a name, a pair of modules or a part.
 """
 
 import dataclasses
-import math
-import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -18,7 +13,7 @@ import numpy as np
 from sklearn.utils._param_validation import HasMethods
 from torch import nn
 
-from skae.checks.rows import feature_ranges, shape_of
+from skae.checks.rows import feature_ranges
 from skae.estimators.parameters import (
     DenseParameters,
     at_least,
@@ -26,6 +21,7 @@ from skae.estimators.parameters import (
     estimator,
     parameter,
 )
+from skae.estimators.shapes import SampleShape, Shaped, check_size
 from skae.fitting.resolve import hidden_widths, part_of
 from skae.parts.base import Architecture, as_part
 from skae.parts.modules import ModulePair
@@ -35,8 +31,6 @@ __all__ = [
     "DENSE_PARAMETERS",
     "AnyArchitecture",
     "Images",
-    "SampleShape",
-    "Shaped",
     "architecture_of",
     "channel_widths",
 ]
@@ -45,114 +39,10 @@ DENSE_PARAMETERS = ("hidden_layer_sizes", "activation", "tied_weights")
 
 # Of pixels stored in bytes.
 _BYTES = 0, 255
+# Pixels of a side of what is an image rather than a few.
+_PHOTO = 16
 # Of grey, colour and colour images with transparency.
 _CHANNELS = (1, 3, 4)
-
-
-class Shaped:
-    """For estimators whose samples may come as arrays of a shape of their own.
-
-    Attributes
-    ----------
-    sample_shape_ : tuple of int
-        Shape of one sample.
-    """
-
-    def _full_shape(self, shape) -> tuple:
-        """The shape of a sample with the axes that users may leave out."""
-        return tuple(shape)
-
-    def _flattened(self, X, *, reset, name="X"):
-        is_flat = len(shape_of(X)) <= 2
-        X = X if is_flat else np.asarray(X)
-        shape = None if is_flat else X.shape[1:]
-        if reset:
-            self._input_shape = shape
-            # An earlier fit's; the targets of this one are not measured by it.
-            self.__dict__.pop("sample_shape_", None)
-        if is_flat:
-            return X
-        if name == "y":
-            fitted = self._input_shape
-            message = (
-                "y, the clean samples, must have the shape of those of X, "
-                f"{fitted}; got {shape}."
-            )
-        else:
-            fitted = getattr(self, "sample_shape_", None)
-            message = (
-                f"X has samples of shape {shape}, but this {type(self).__name__} was "
-                f"fitted to samples of shape {fitted}."
-            )
-        if fitted and self._full_shape(shape) != self._full_shape(fitted):
-            raise ValueError(message)
-        if not X.size:
-            raise ValueError(
-                f"{name} of shape {X.shape} holds no samples, or empty ones."
-            )
-        return X.reshape(len(X), -1)
-
-    def _restored(self, rows, X):
-        shape = self._input_shape if X is None else shape_of(X)[1:]
-        is_flat = shape is None or (X is not None and len(shape) < 2)
-        return rows if is_flat else rows.reshape(len(rows), *shape)
-
-
-@estimator
-class SampleShape(Shaped):
-    """Samples of ``_n_axes`` axes.
-
-    Parameters
-    ----------
-    sample_shape : tuple of int, default=None
-    """
-
-    sample_shape: Any = parameter(None, None, tuple, list, np.ndarray)
-
-    _n_axes = None
-    _shape_in_words = None
-
-    def _validate_params(self):
-        if isinstance(self.n_components, tuple | list):
-            raise ValueError(
-                f"n_components comes first; write sample_shape={self.n_components!r}."
-            )
-        super()._validate_params()
-
-    def _shape_of_rows(self, n_features) -> tuple:
-        """The shape of a flat row without ``sample_shape``."""
-        raise NotImplementedError
-
-    def _resolved_shape(self) -> tuple:
-        """``sample_shape_`` for the rows of this fit.
-
-        Raises
-        ------
-        ValueError
-            When ``sample_shape`` does not describe them.
-        """
-        stated, came = self.sample_shape, self._input_shape
-        if came is not None and len(self._full_shape(came)) != self._n_axes:
-            raise ValueError(
-                f"X has samples of shape {came}; expected {self._shape_in_words}."
-            )
-        if stated is None:
-            return self._full_shape(came or self._shape_of_rows(self.n_features_in_))
-        try:
-            shape = self._full_shape(operator.index(size) for size in stated)
-        except TypeError:
-            shape = ()
-        if not shape or min(shape) < 1 or len(shape) != self._n_axes:
-            raise ValueError(
-                f"sample_shape must be {self._shape_in_words} or None; got {stated!r}."
-            )
-        if came is not None and self._full_shape(came) != shape:
-            raise ValueError(
-                f"sample_shape={stated!r} differs from the shape of the samples in X, "
-                f"{came}."
-            )
-        _check_size(f"sample_shape={stated!r}", shape, self.n_features_in_)
-        return shape
 
 
 @estimator
@@ -205,6 +95,21 @@ class Images(SampleShape):
         """
         if self._input_shape is None and self.sample_shape is None:
             return
+        shape = self._input_shape
+        is_grey = self.sample_shape is None and len(shape or ()) == 2
+        is_bytes = self._value_range is not None
+        if (
+            is_grey
+            and is_bytes
+            and shape[1] in _CHANNELS[1:]
+            and min(X.shape[0], shape[0]) >= _PHOTO
+        ):
+            raise ValueError(
+                f"X of shape {(X.shape[0], *shape)} and dtype uint8 looks like one "
+                "image with its channels last; X holds images, at least two, of shape "
+                "(n_samples, n_channels, height, width). Where these are grey images, "
+                f"say so with sample_shape=(1, {shape[0]}, {shape[1]})."
+            )
         low, high = feature_ranges(X)
         if X.shape[0] > 1 and np.array_equal(low, high):
             raise ValueError(
@@ -360,7 +265,7 @@ def architecture_of(
     if shape is None:
         return architecture
     name = f"architecture={type(architecture).__name__} of sample_shape={shape!r}"
-    _check_size(name, shape, n_features)
+    check_size(name, shape, n_features)
     if sample_shape is not None and _without_ones(shape) != _without_ones(sample_shape):
         raise ValueError(
             f"{name} does not fit X, with samples of shape {sample_shape}."
@@ -380,13 +285,6 @@ def channel_widths(channels) -> tuple[int, ...]:
     if not widths:
         raise ValueError("channels must be at least one positive integer; got none.")
     return widths
-
-
-def _check_size(name, shape, n_features) -> None:
-    if math.prod(shape) != n_features:
-        raise ValueError(
-            f"{name} means {math.prod(shape)} features; X has {n_features}."
-        )
 
 
 def _without_ones(shape) -> tuple[int, ...]:

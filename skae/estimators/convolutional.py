@@ -40,17 +40,21 @@ class ConvAE(Images, PCAStart, Denoising):
         Odd size of a last convolution at the full size of the image, as in textbooks;
         None has none. Slow.
     n_components : int, default=None
-        Width of the code; None keeps the feature map, flattened: see ``code_shape_``,
-        and has random weights at the start.
+        Width of the code; None keeps the feature map, flattened: see ``code_shape_``.
     activation : {"identity", "logistic", "tanh", "relu", "silu", "gelu"}, \
 default="relu"
         Activation of all layers but the output, and but a code of n_components.
+    init : {"auto", "pca", "random"}, default="auto"
+        Start as PCA plus a correction by the network, of which held-out images decide
+        how much is kept, or from random weights; without ``n_components`` there is no
+        PCA to start as. "auto" is "pca" where the model does not denoise.
     likelihood : {"auto", "gaussian", "bernoulli", "student_t"} or likelihood part, \
 default="auto"
         How reconstructions are judged: squared error, or cross-entropy for targets in
         [0, 1]. "auto" is the latter for pixels in [0, 1] of which at least half are
-        black or white, nearly: such images it also denoises better by squared error.
-        Photographs get squared error.
+        black or white, nearly, where the model denoises or its code is short: it then
+        leaves less error by squared error too. Photographs, and feature maps as codes,
+        which hold nearly all of an image, get squared error.
 
     Attributes
     ----------
@@ -111,15 +115,25 @@ default="auto"
             corruption=noise_of(self.noise, self.noise_level),
         )
 
+    def _targets(self, y, shape):
+        clean = super()._targets(y, shape)
+        self._has_pairs = clean is not None
+        return clean
+
+    @property
+    def _denoises(self):
+        return self.noise is not None or self._has_pairs
+
     def _starts_as_pca(self):
-        if self.init != "auto":
-            return self.init == "pca" and self.n_components is not None
-        return self.n_components is not None and self.noise is None
+        if self.init == "auto":
+            return self.n_components is not None and not self._denoises
+        return self.init == "pca" and self.n_components is not None
 
     def _likelihood(self, X):
         if isinstance(self.likelihood, str) and self.likelihood == "auto":
-            name = "bernoulli" if is_black_and_white(X) else "gaussian"
-            return LIKELIHOODS[name]()
+            is_short = self.n_components is not None
+            is_bernoulli = (self._denoises or is_short) and is_black_and_white(X)
+            return LIKELIHOODS["bernoulli" if is_bernoulli else "gaussian"]()
         return super()._likelihood(X)
 
     def _after(self, fitting):

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from skae.checks.rows import check_padding
-from skae.estimators.architectures import SampleShape
 from skae.estimators.denoising import Denoising
 from skae.estimators.parameters import (
     AUTO,
@@ -22,6 +21,7 @@ from skae.estimators.parameters import (
     estimator,
     parameter,
 )
+from skae.estimators.shapes import SampleShape
 from skae.fitting.defaults import defaults_for_sequences
 from skae.fitting.resolve import noise_of
 from skae.parts.recurrent import CELLS, Recurrent

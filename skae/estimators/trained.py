@@ -273,7 +273,7 @@ class SingleTraining(TrainedEstimator):
     def kept_epoch_(self):
         epochs = self.epochs_
         kept = getattr(self, "kept_round_", None)
-        is_pca = getattr(self, "init", None) == "pca" and not self.departure_
+        is_pca = getattr(self, "init", "random") != "random" and not self.departure_
         return None if is_pca or not kept else epochs[kept - 1]
 
 

@@ -28,7 +28,10 @@ from skae.estimators.parameters import (
 from skae.exporting.ends import Scores
 from skae.exporting.fitted_function import FittedFunction
 from skae.exporting.functions import Bound
-from skae.fitting.defaults import defaults_for_variational
+from skae.fitting.defaults import (
+    defaults_for_variational,
+    defaults_for_variational_images,
+)
 from skae.fitting.resolve import Parts, hidden_widths
 from skae.models.elbo import importance_weighted_bound
 from skae.parts.activations import ACTIVATIONS
@@ -115,15 +118,19 @@ default="relu"
 
     def _parts(self, X, init="random", hidden_context=0.0) -> Parts:
         self._check_images(X)
+        architecture = architecture_of(
+            self.architecture,
+            {"auto": self._auto, "dense": self._dense, "conv": self._conv},
+            self._input_shape,
+            self.n_features_in_,
+        )
+        is_of_images = architecture.data == "images"
         return self._parts_of(
             X,
-            architecture_of(
-                self.architecture,
-                {"auto": self._auto, "dense": self._dense, "conv": self._conv},
-                self._input_shape,
-                self.n_features_in_,
-            ),
-            defaults_for_variational,
+            architecture,
+            defaults_for_variational_images
+            if is_of_images
+            else defaults_for_variational,
             prior=StandardNormal(self.beta),
             kl_warmup=self.kl_warmup,
             init=init,

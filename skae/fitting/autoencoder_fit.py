@@ -17,9 +17,14 @@ from sklearn.exceptions import ConvergenceWarning
 from skae.fitting.defaults import DEFAULTS
 from skae.fitting.departure import choose_departure
 from skae.fitting.fit import interrupted_chunk, rows_at, value_or_default
-from skae.fitting.image_start import choose_axes, trial_steps
+from skae.fitting.image_start import (
+    LEAST_GAIN,
+    choose_axes,
+    path_of_all,
+    trial_steps,
+)
 from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFit
-from skae.fitting.pca_start import NEGLIGIBLE, units_of
+from skae.fitting.pca_start import NEGLIGIBLE, anchor_of, units_of
 from skae.fitting.steps_apart import defaults_of_group, n_steps_apart
 from skae.parts.dense import Dense, DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
@@ -73,7 +78,9 @@ class Fit(InitialModelFit):
         if judge is not None and self.is_anchored:
             choice = choose_departure(start.model, judge)
             departure = choice.shrinkage
-            curves |= {"pca_ratio_": choice.ratio, "pca_t_": choice.t}
+            ratio = 1.0 if self.image_start is None else self.image_start.ratio
+            curves |= {"pca_ratio_": choice.ratio * ratio, "pca_t_": choice.t}
+            self._use_all_images(start, judge, result, departure)
         model = start.model
         if may_be_pca and departure == 0:
             return self._linear_attributes(result.axes, result) | curves
@@ -260,16 +267,25 @@ class Fit(InitialModelFit):
         if out is None:
             return
         shape = self.architecture.sample_shape
-        rows = self.targets, self.weight, np.sort(index), out
-        if self.likelihood.is_centred and isinstance(self.targets, np.ndarray):
+        rows = self.X, self.weight, np.sort(index), out
+        if self.is_plain:
             self.image_start = choose_axes(*rows, pca, shape, self.random_state)
-        choices = self.architecture.beside_path()
-        if len(choices) > 1:
-            self.architecture = min(choices, key=partial(self._tried, pca))
+        fewer = self.architecture.beside_path()
+        if fewer is not None and not self._promises(pca):
+            self.architecture = fewer
 
-    def _tried(self, pca: PCAResult, architecture) -> float:
-        """Held-out loss of an architecture after a short training."""
-        self.architecture = architecture
+    def _use_all_images(self, start, judge, pca: PCAResult, departure: float) -> None:
+        """Replace PCA's path of the training images by that of all."""
+        path, codec = self.image_start, start.model.codec
+        if path is None or (departure and getattr(codec.codec, "by_code", True)):
+            return
+        shape = self.architecture.sample_shape
+        pca = path_of_all(self.X, self.weight, pca, path.share, shape)
+        likelihood = self.likelihood
+        codec.move_to(anchor_of(pca, start.units, likelihood), judge.training_x)
+
+    def _promises(self, pca: PCAResult) -> bool:
+        """Whether a short training of the architecture gains on held-out rows."""
         start = self._initial_model(pca)
         weight = self._tensor(self.weight)
         index, judge = self._split(start, weight)
@@ -277,14 +293,17 @@ class Fit(InitialModelFit):
         schedule = self._schedule(len(index))
         n_steps = trial_steps(schedule.n_steps)
         if n_steps is None:
-            return 0.0
+            return True
         schedule = replace(schedule, n_steps=n_steps, n_rounds=1, patience=None)
         trainer = Trainer(
             start.model, schedule=schedule, generator=self.noise, evaluate=judge
         )
         trainer.train(self._batches(start, schedule, index, weight))
         trainer.release()
-        return judge(start.model)
+        if trainer.interrupted_:
+            raise KeyboardInterrupt("The fit was interrupted before its training.")
+        before, after = judge.mean(judge.start_loss), judge(start.model)
+        return before - after > LEAST_GAIN * abs(before)
 
     def _trains_apart(self) -> bool:
         """Whether processes take steps of their own: tables, with the default batch."""

@@ -22,6 +22,7 @@ __all__ = [
     "defaults_for_matching",
     "defaults_for_sequences",
     "defaults_for_variational",
+    "defaults_for_variational_images",
     "defaults_from_random",
     "length_of",
     "training_before_unlabelled",
@@ -34,6 +35,7 @@ _SMALL = 600
 _MANY, _MOST_GROWTH = 40_000, 4.0
 # Values of an image beyond which the rate falls.
 _IMAGE = 1024
+_MOST_OF_IMAGES = 2000
 # Evaluations of a short training, unless it has fewer epochs.
 _FEWEST_ROUNDS = 10
 
@@ -198,6 +200,12 @@ def defaults_for_variational(n_samples, n_features, n_components) -> Defaults:
     """Of models whose code is drawn, where noise takes long averages."""
     n_steps, rate = _n_steps(n_samples, 128, 12_000), _rate(1e-2, 100, n_features)
     return Defaults(batch_size=128, lr=rate, ema_decay=0.998, n_steps=n_steps)
+
+
+def defaults_for_variational_images(n_samples, n_features, n_components) -> Defaults:
+    """Of convolutional ones, whose steps are few and take long."""
+    defaults = defaults_for_variational(n_samples, n_features, n_components)
+    return replace(defaults, n_steps=min(_MOST_OF_IMAGES, defaults.n_steps))
 
 
 # Of models that start as PCA, by what their architecture is made for.

@@ -14,7 +14,7 @@ from torch import Tensor
 from skae.statistics.pca import PCAResult, principal
 from skae.statistics.stationary import StationaryAxes
 
-__all__ = ["ImageStart", "choose_axes", "trial_steps"]
+__all__ = ["LEAST_GAIN", "ImageStart", "choose_axes", "path_of_all", "trial_steps"]
 
 # Of the autocorrelation; none is plain PCA.
 _SHARES = (0.5, 1.0)
@@ -23,8 +23,9 @@ _GAIN = 0.99
 # Of more images for each of their values PCA's axes are well known.
 _MANY = 5
 _MOST_ENTRIES = 10**8
-# A trial has a share of the steps, within bounds.
+# A trial has a share of the steps, within bounds, and has to gain a share of the loss.
 _TRIAL_SHARE, _FEWEST, _MOST = 1 / 8, 40, 200
+LEAST_GAIN = 3e-3
 
 
 class ImageStart(NamedTuple):
@@ -38,11 +39,14 @@ class ImageStart(NamedTuple):
         Mean squared error per entry of held-out images, in the unit of ``pca`` squared.
     share : float
         Of the autocorrelation in the axes.
+    ratio : float
+        ``residual`` over that of PCA of the training images.
     """
 
     pca: PCAResult
     residual: float
     share: float
+    ratio: float
 
 
 def choose_axes(
@@ -84,29 +88,51 @@ def choose_axes(
         rows, sample_shape, None if weights is None else torch.from_numpy(weights)
     )
     paths = {0.0: (_single(plain.mean[None], pca)[0], _tensor(plain.axes))}
-    generator = torch.Generator("cpu").manual_seed(0)
     for share in _SHARES:
-        axes = stationary.axes(n_components, share, generator)
-        paths[share] = stationary.center(share), axes
+        paths[share] = _path(stationary, n_components, share)
     errors = {share: _error(others, *path, of_others) for share, path in paths.items()}
     share = min(errors, key=errors.__getitem__)
     if errors[share] > _GAIN * errors[0.0]:
         share = 0.0
-    center, axes = paths[share]
-    variance = stationary.share_of_rows @ ((rows - center) @ axes).square()
-    path = replace(
-        pca,
-        mean=center.double().numpy() * pca.unit + pca.mean,
-        axes=axes.double().numpy(),
-        axis_variance=variance.double().numpy(),
-    )
-    return ImageStart(path, errors[share], share)
+    ratio = errors[share] / max(errors[0.0], np.finfo(float).tiny)
+    path = _as_pca(stationary, *paths[share], pca)
+    return ImageStart(path, errors[share], share, ratio)
+
+
+def path_of_all(
+    X: np.ndarray, weight: np.ndarray | None, pca: PCAResult, share: float, sample_shape
+) -> PCAResult:
+    """What `choose_axes` chose, by all images."""
+    if not share:
+        return pca
+    weight = None if weight is None else torch.from_numpy(weight)
+    stationary = StationaryAxes(_single(X, pca), sample_shape, weight)
+    path = _path(stationary, pca.axes.shape[1], share)
+    return _as_pca(stationary, *path, pca)
 
 
 def trial_steps(n_steps: int) -> int | None:
     """Steps of a trial; None where the training itself is hardly longer."""
     steps = int(np.clip(_TRIAL_SHARE * n_steps, _FEWEST, _MOST))
     return steps if n_steps >= 2 * steps else None
+
+
+def _path(stationary: StationaryAxes, n_components: int, share: float):
+    """Center and axes."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    return stationary.center(share), stationary.axes(n_components, share, generator)
+
+
+def _as_pca(stationary, center: Tensor, axes: Tensor, pca: PCAResult) -> PCAResult:
+    """A path as a result of PCA, which says of what mean and unit it is."""
+    codes = (stationary.x + (stationary.mean - center)) @ axes
+    variance = stationary.share_of_rows @ codes.square()
+    return replace(
+        pca,
+        mean=center.double().numpy() * pca.unit + pca.mean,
+        axes=axes.double().numpy(),
+        axis_variance=variance.double().numpy(),
+    )
 
 
 def _single(X: np.ndarray, pca: PCAResult) -> Tensor:

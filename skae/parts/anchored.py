@@ -194,6 +194,24 @@ class AnchoredCodec(Codec):
             raw = torch.lerp(start, raw, guard.code_trust(code))
         return raw + self._row(self.raw_center)
 
+    @torch.no_grad()
+    def move_to(self, anchor: Anchor, x: Tensor) -> None:
+        """Take over another anchor, for corrections that do not depend on its codes.
+
+        x are rows, of shape (batch, n_features), whose codes the guard is to admit.
+        """
+        for name, tensor in anchor._asdict().items():
+            getattr(self, name).copy_(tensor)
+        self.is_centred = not bool(anchor.center.any())
+        self.encoder_path.copy_(anchor.encoder())
+        if self.decoder_path is not None:
+            safe = torch.where(self.output_scale > 0, self.output_scale, 1)
+            self.decoder_path.copy_(anchor.decoder() / safe)
+        if self.guard is not None:
+            guard, self.guard = self.guard, None
+            guard.code_limit.copy_(self.magnitudes(x)[1].amax(0).clamp_min(1e-12))
+            self.guard = guard
+
     def magnitudes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Magnitudes of scaled inputs and whitened codes, which a guard limits."""
         h = self.encode(x)[..., : self.n_components]

@@ -207,12 +207,9 @@ class Architecture(BaseEstimator):
         """
         raise NotImplementedError
 
-    def beside_path(self) -> list["Architecture"]:
-        """What may be trained beside PCA's path, of which held-out rows choose one.
-
-        The first is for models that no held-out rows judge.
-        """
-        return [self]
+    def beside_path(self) -> "Architecture | None":
+        """With less to train beside PCA's path, for where this learns rows by heart."""
+        return None
 
     def resolved(self, defaults) -> "Architecture":
         """With "auto" replaced by what suits the data."""

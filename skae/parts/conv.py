@@ -87,11 +87,11 @@ class Conv(Architecture):
         self.activation = activation
         self.correction = correction
 
-    def beside_path(self) -> list["Conv"]:
-        """With both corrections, and with maps of images alone."""
+    def beside_path(self) -> "Conv | None":
+        """With maps of images alone."""
         if self.correction != "both":
-            return [self]
-        return [self, clone(self).set_params(correction="images")]
+            return None
+        return clone(self).set_params(correction="images")
 
     def build(
         self,

@@ -4,12 +4,14 @@ import pickle
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_sample_image
+from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from skae import ConvAE
 from skae.parts.corruption import GaussianNoise
+from skae.parts.likelihoods import Bernoulli, Gaussian
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,88 @@ class TestBadInput:
             ae.fit(np.full((5, 4, 4), np.nan))
         np.testing.assert_array_equal(ae.transform(digits.images[:3]), before)
         assert ae.inverse_transform(before).shape == (3, 8, 8)
+
+    def test_images_that_are_all_the_same(self):
+        same = np.tile(images(1, 3, 8, 8), (5, 1, 1, 1))
+        with pytest.raises(ValueError, match="5 images that are all the same"):
+            small().fit(same)
+        with pytest.raises(ValueError, match="all the same"):
+            small(sample_shape=(3, 8, 8)).fit(same.reshape(5, -1))
+
+    def test_one_photograph(self):
+        photo = load_sample_image("china.jpg")[:40, :50]
+        with pytest.raises(ValueError, match="looks like one image"):
+            small().fit(photo)
+        grey = small(sample_shape=(1, 50, 3)).fit(photo)
+        assert grey.sample_shape_ == (1, 50, 3)
+        with pytest.raises(ValueError, match="minimum of 2"):
+            small().fit(photo.transpose(2, 0, 1)[None])
+
+
+@pytest.fixture(scope="module")
+def patches():
+    """Overlapping patches of a photograph, 8-bit, and others of its right side."""
+    photo = load_sample_image("flower.jpg")[::2, ::2].transpose(2, 0, 1)
+    windows = np.lib.stride_tricks.sliding_window_view(photo, (16, 16), axis=(1, 2))
+    windows = windows[:, ::10, ::10].transpose(1, 2, 0, 3, 4)
+    left, right = windows[:, :21], windows[:, 23:]
+    return tuple(each.reshape(-1, 3, 16, 16) for each in (left, right))
+
+
+class TestPhotographs:
+    def test_short_codes_are_better_than_pca_on_another_part(self, patches):
+        train, test = patches
+        ae = ConvAE(24, channels=16, max_iter=12, random_state=0).fit(train)
+        pca = PCA(24).fit(train.reshape(len(train), -1))
+        rows = test.reshape(len(test), -1)
+        error = np.square(pca.inverse_transform(pca.transform(rows)) - rows).mean()
+        assert np.square(ae.reconstruct(test) - test).mean() < 0.97 * error
+        assert not ae.net_.codec.codec.by_code
+        assert ae.pca_ratio_ < 0.97
+        copy = pickle.loads(pickle.dumps(ae))
+        np.testing.assert_array_equal(copy.transform(test), ae.transform(test))
+
+    def test_bytes_come_back_within_their_range(self, patches):
+        train, _ = patches
+        ae = small(n_components=3).fit(train)
+        Z = ae.transform(train)
+        far = ae.inverse_transform(Z + 20 * (Z - Z.mean(0)))
+        assert far.min() == 0
+        assert far.max() == 255
+        rebuilt = ae.reconstruct(train)
+        assert rebuilt.min() >= 0
+        assert rebuilt.max() <= 255
+        free = small(n_components=3).fit(train.astype(float))
+        assert free.inverse_transform(Z + 20 * (Z - Z.mean(0))).max() > 255
+
+    def test_the_likelihood_suits_the_values_and_the_task(self, patches, digits):
+        grey, sharp = patches[0] / 255, (digits.images > 8) * 1.0
+        for expected, X, parameters in [
+            (Gaussian, grey, {"noise": "gaussian"}),
+            (Gaussian, sharp, {}),
+            (Bernoulli, sharp, {"noise": "gaussian"}),
+            (Bernoulli, sharp, {"n_components": 3}),
+            (Gaussian, grey, {"n_components": 3}),
+        ]:
+            ae = small(max_iter=1, **parameters).fit(X[:100])
+            assert type(ae.net_.likelihood) is expected
+
+    def test_denoising_starts_from_random_weights(self, digits):
+        for parameters, starts in [
+            ({}, True),
+            ({"noise": "gaussian"}, False),
+            ({"init": "random"}, False),
+            ({"init": "pca", "noise": "gaussian"}, True),
+        ]:
+            ae = small(n_components=3, max_iter=1, **parameters).fit(digits.images)
+            assert ae.net_.codec.is_anchored == starts
+        paired = small(n_components=3, max_iter=1).fit(digits.images, digits.images)
+        assert not paired.net_.codec.is_anchored
+
+    def test_without_held_out_images_all_corrections_are_trained(self, digits):
+        ae = small(n_components=3, early_stopping=False).fit(digits.images)
+        assert ae.net_.codec.codec.by_code
+        assert not hasattr(ae, "pca_ratio_")
 
 
 class TestLearning:

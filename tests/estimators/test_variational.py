@@ -274,3 +274,27 @@ def test_constant_rows_are_drawn_as_they_are(value):
     X = np.full((60, 4), value)
     model = VariationalAE(2, likelihood="bernoulli", random_state=0).fit(X)
     np.testing.assert_allclose(model.sample(5), X[:5], atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("shape", "parameters", "expected"),
+    [
+        ((8, 8), {}, True),
+        ((3, 8, 9), {}, True),
+        ((64,), {}, False),
+        ((64,), {"sample_shape": (1, 8, 8)}, True),
+        ((4, 16), {}, False),
+        ((8, 8), {"hidden_layer_sizes": (20,)}, False),
+        ((8, 8), {"architecture": "dense"}, False),
+    ],
+)
+def test_images_get_convolutions(shape, parameters, expected):
+    X = np.random.default_rng(0).random((20, *shape))
+    model = VariationalAE(2, max_iter=1, channels=4, **parameters).fit(X)
+    assert (model.net_.codec.code_shape is not None) == expected
+    assert model.sample(3).shape == (3, *shape)
+
+
+def test_images_that_are_all_the_same_are_refused():
+    with pytest.raises(ValueError, match="all the same"):
+        small().fit(np.ones((10, 8, 8)))
