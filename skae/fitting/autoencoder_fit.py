@@ -14,18 +14,12 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from skae.fitting.defaults import DEFAULTS
 from skae.fitting.departure import choose_departure
 from skae.fitting.fit import interrupted_chunk, rows_at, value_or_default
-from skae.fitting.image_start import (
-    LEAST_GAIN,
-    choose_axes,
-    path_of_all,
-    trial_steps,
-)
+from skae.fitting.image_start import choose_axes, gains, path_of_all, trial
 from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFit
 from skae.fitting.pca_start import NEGLIGIBLE, anchor_of, units_of
-from skae.fitting.steps_apart import defaults_of_group, n_steps_apart
+from skae.fitting.steps_apart import of_group
 from skae.parts.dense import Dense, DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
 from skae.statistics.pca import PCAResult, moments
@@ -245,9 +239,10 @@ class Fit(InitialModelFit):
         defaults = self.defaults
         decay = value_or_default(self.estimator.alpha, defaults.weight_decay)
         n_apart = 1
-        if self._trains_apart():
-            defaults = defaults_of_group(defaults, self.group.size)
-            n_apart = n_steps_apart(self.parts.work("auto", *self.X.shape))
+        if self.is_anchored and self.estimator.batch_size == "auto":
+            defaults, n_apart = of_group(
+                defaults, self.group.size, self.parts, self.X.shape
+            )
         return self._schedule_of(
             n_train,
             defaults,
@@ -289,30 +284,13 @@ class Fit(InitialModelFit):
         start = self._initial_model(pca)
         weight = self._tensor(self.weight)
         index, judge = self._split(start, weight)
-        judge.record_start(start.model.eval())
-        schedule = self._schedule(len(index))
-        n_steps = trial_steps(schedule.n_steps)
-        if n_steps is None:
+        schedule = trial(self._schedule(len(index)))
+        if schedule is None:
             return True
-        schedule = replace(schedule, n_steps=n_steps, n_rounds=1, patience=None)
         trainer = Trainer(
             start.model, schedule=schedule, generator=self.noise, evaluate=judge
         )
-        trainer.train(self._batches(start, schedule, index, weight))
-        trainer.release()
-        if trainer.interrupted_:
-            raise KeyboardInterrupt("The fit was interrupted before its training.")
-        before, after = judge.mean(judge.start_loss), judge(start.model)
-        return before - after > LEAST_GAIN * abs(before)
-
-    def _trains_apart(self) -> bool:
-        """Whether processes take steps of their own: tables, with the default batch."""
-        return (
-            not self.group.is_alone
-            and self.is_anchored
-            and self.parts.defaults is DEFAULTS["tables"]
-            and self.estimator.batch_size == "auto"
-        )
+        return gains(trainer, self._batches(start, schedule, index, weight), judge)
 
     def _split(self, start: InitialModel, weight):
         """Training row numbers and the judge of the others."""

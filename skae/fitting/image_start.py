@@ -5,7 +5,7 @@ layers of many weights learn them by heart.
 """
 
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor
 
 from skae.statistics.pca import PCAResult, principal
 from skae.statistics.stationary import StationaryAxes
+from skae.training.held_out import HoldOut
+from skae.training.schedule import Schedule
+from skae.training.trainer import Trainer
 
-__all__ = ["LEAST_GAIN", "ImageStart", "choose_axes", "path_of_all", "trial_steps"]
+__all__ = ["ImageStart", "choose_axes", "gains", "path_of_all", "trial"]
 
 # Of the autocorrelation; none is plain PCA.
 _SHARES = (0.5, 1.0)
@@ -25,7 +28,7 @@ _MANY = 5
 _MOST_ENTRIES = 10**8
 # A trial has a share of the steps, within bounds, and has to gain a share of the loss.
 _TRIAL_SHARE, _FEWEST, _MOST = 1 / 8, 40, 200
-LEAST_GAIN = 3e-3
+_LEAST_GAIN = 3e-3
 
 
 class ImageStart(NamedTuple):
@@ -111,10 +114,30 @@ def path_of_all(
     return _as_pca(stationary, *path, pca)
 
 
-def trial_steps(n_steps: int) -> int | None:
-    """Steps of a trial; None where the training itself is hardly longer."""
-    steps = int(np.clip(_TRIAL_SHARE * n_steps, _FEWEST, _MOST))
-    return steps if n_steps >= 2 * steps else None
+def trial(schedule: Schedule) -> Schedule | None:
+    """A short training; None where the training itself is hardly longer."""
+    n_steps = int(np.clip(_TRIAL_SHARE * schedule.n_steps, _FEWEST, _MOST))
+    if schedule.n_steps < 2 * n_steps:
+        return None
+    return replace(schedule, n_steps=n_steps, n_rounds=1, patience=None)
+
+
+def gains(trainer: Trainer, batches: Any, judge: HoldOut) -> bool:
+    """Whether a training lowers the loss of held-out rows by more than a trifle.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    batches : iterable of tuple
+    judge : HoldOut
+    """
+    judge.record_start(trainer.module.eval())
+    trainer.train(batches)
+    trainer.release()
+    if trainer.interrupted_:
+        raise KeyboardInterrupt("The fit was interrupted before its training.")
+    before, after = judge.mean(judge.start_loss), judge(trainer.module)
+    return before - after > _LEAST_GAIN * abs(before)
 
 
 def _path(stationary: StationaryAxes, n_components: int, share: float):

@@ -6,10 +6,13 @@ every few steps. `skae.fitting.autoencoder_fit` asks; `skae.training.spread` doe
 """
 
 from dataclasses import replace
+from typing import Any
 
-from skae.fitting.defaults import Defaults
+import numpy as np
 
-__all__ = ["defaults_of_group", "n_steps_apart"]
+from skae.fitting.defaults import DEFAULTS, Defaults
+
+__all__ = ["of_group"]
 
 # So few steps are not made fewer.
 _FEWEST_STEPS = 750
@@ -17,26 +20,34 @@ _FEWEST_STEPS = 750
 _MOST_APART, _WORK_APART = 8, 6e7
 
 
-def defaults_of_group(defaults: Defaults, n_processes: int) -> Defaults:
-    """Defaults with larger batches in fewer steps: as many passes over the rows.
+def of_group(
+    defaults: Defaults, n_processes: int, parts: Any, shape: tuple[int, int]
+) -> tuple[Defaults, int]:
+    """Larger batches in fewer steps, for as many passes, and steps between averages.
 
     Parameters
     ----------
     defaults : Defaults
         Of one process.
     n_processes : int
+    parts : AutoencoderParts
+        Of networks that are not for tables, gradients are added up in every step.
+    shape : tuple
+        Of the rows.
+
+    Returns
+    -------
+    defaults : Defaults
+    n_apart : int
     """
+    if n_processes == 1 or parts.defaults is not DEFAULTS["tables"]:
+        return defaults, 1
     growth = min(n_processes, max(1, defaults.n_steps // _FEWEST_STEPS))
-    return replace(
+    larger = replace(
         defaults,
         batch_size=defaults.batch_size * growth,
         n_steps=defaults.n_steps // growth,
     )
-
-
-def n_steps_apart(work: float) -> int:
-    """Steps between two averages, for so many multiplications in a step of one process.
-
-    One is no steps apart: gradients are added up in every step.
-    """
-    return int(max(1, min(_MOST_APART, _WORK_APART // work)))
+    return larger, int(
+        np.clip(_WORK_APART // parts.work("auto", *shape), 1, _MOST_APART)
+    )

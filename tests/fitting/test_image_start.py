@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from skae.fitting.image_start import choose_axes, path_of_all, trial_steps
+from skae.fitting.image_start import choose_axes, path_of_all, trial
 from skae.statistics.pca import principal
+from skae.training.schedule import Schedule
 
 SHAPE = (1, 8, 8)
 
@@ -70,4 +71,5 @@ def test_many_images_are_left_to_pca():
 
 @pytest.mark.parametrize(("n_steps", "expected"), [(2000, 200), (400, 50), (60, None)])
 def test_trials_are_short(n_steps, expected):
-    assert trial_steps(n_steps) == expected
+    schedule = trial(Schedule(20, n_steps, 64, 0.001))
+    assert (schedule and schedule.n_steps) == expected
