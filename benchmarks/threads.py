@@ -98,11 +98,11 @@ def main():
                 fits.append(row_of(name, case, X, options))
                 progress(fits[-1])
                 scores += scoring(name, case, X, options.turns)
+                save("threads", goals=GOALS, fits=fits, scoring=scores)
     finally:
         torch.set_num_threads(before)
     print_table("Seconds of a fit", fits)
     print_table("Seconds of scoring", scores)
-    save("threads", goals=GOALS, fits=fits, scoring=scores)
 
 
 def row_of(name: str, case: Case, X, options) -> dict:
@@ -172,7 +172,9 @@ def fitted(case: Case, X, n_threads: int):
 
 def has_same_bits(case: Case, X) -> bool:
     """Whether 1, 2 and 3 threads give the same weights, on as many as there are."""
-    nets = [fitted(case, X[:1024], number).net_ for number in (1, 2, 3)]
+    y = None if case.y is None else case.y[:1024]
+    case, X = case._replace(y=y), X[:1024]
+    nets = [fitted(case, X, number).net_ for number in (1, 2, 3)]
     states = [[p.detach().clone() for p in net.parameters()] for net in nets]
     is_same = all(
         torch.equal(one, other)

@@ -61,9 +61,8 @@ class GAN(Augmenting, SampleQuality, Styled, GANNetworks, ExportedGAN):
         Widths of the perceptrons, generator and critic.
     channels : "auto", int or tuple of int, default="auto"
         Of the critic's strided layers, from the image on; the generator mirrors them.
-        For growing images of each size down to the smallest: 4 for 32 x 32. "auto" is
-        (32, 64), and for growing images 16 and twice as many for each smaller size, up
-        to 64.
+        Growing images have one for each size but their own: 3 for 32 x 32. "auto" is
+        (32, 64), and for growing images 32, then 64 for all smaller sizes.
     kernel_size : int, default=4
         Of the strided layers of "conv".
     stride : int, default=2
@@ -79,7 +78,8 @@ default="hinge"
         Twice the weight of the critic's squared slope at the rows (Mescheder et al.
         2018, arXiv 1801.04406); for ``loss="wasserstein_gp"`` the weight of the slope's
         squared distance from one. Slopes are per root mean square over the scaled
-        features. "auto" is 0.03, and 0.1 for that loss. Raise it where training is
+        features. "auto" is 0.03, 0.003 for images that grow, and 0.1 for that loss.
+        Raise it where training is
         unstable, lower it where samples are blurred.
     minibatch_discrimination : bool, default=False
         Show the critic how similar the rows of a batch are (Salimans et al. 2016, arXiv

@@ -29,6 +29,8 @@ class Recipe:
     ----------
     penalties : dict of str to float
         Weight of the penalty for each loss.
+    lr : float
+        Peak learning rate of networks that grow.
     penalty_interval : int
         Updates of the critic of which one has the penalty.
     growth : float
@@ -36,15 +38,18 @@ class Recipe:
     """
 
     penalties: dict[str, float]
+    lr: float = 0.0
     penalty_interval: int = 1
     growth: float = 0.0
 
 
+# Equalised weights are of size one, of which a rate is a smaller share.
+_GROWING_PENALTIES = {**dict.fromkeys(_PENALTIES, 0.003), "wasserstein_gp": 0.1}
 _RECIPES = {
     "dense": Recipe(_PENALTIES),
-    "conv": Recipe(_PENALTIES, 4),
-    "progressive": Recipe(_PENALTIES, 16, 0.3),
-    "style": Recipe(_PENALTIES, 16),
+    "conv": Recipe(_PENALTIES, penalty_interval=4),
+    "progressive": Recipe(_GROWING_PENALTIES, 1e-2, 16, growth=0.3),
+    "style": Recipe(_GROWING_PENALTIES, 2e-2, 16),
 }
 
 
@@ -59,7 +64,8 @@ def training_of(architecture: str, n_samples: int) -> GANDefaults:
         return defaults_for_gan(n_samples, is_conv=False)
     if architecture == "conv":
         return defaults_for_gan(n_samples, is_conv=True)
-    return GANDefaults(64, min(6000, max(60, n_samples // 2)), 15, 2.5e-3)
+    n_steps = min(6000, max(60, n_samples // 2))
+    return GANDefaults(64, n_steps, 15, recipe_of(architecture).lr)
 
 
 class GANTrainer(AlternatingTrainer):

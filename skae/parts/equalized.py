@@ -39,21 +39,17 @@ class EqualLayer(Layer):
     ----------
     shape, n_out, fan_in
         As of `Layer`.
-    rate : float, default=1.0
-        How fast the layer learns beside others.
     """
 
-    def __init__(self, shape, n_out: int, fan_in: float, rate: float = 1.0):
+    def __init__(self, shape, n_out: int, fan_in: float):
         super().__init__(shape, n_out, fan_in)
-        self.rate = rate
-        self.scale = rate * fan_in**-0.5
+        self.scale = fan_in**-0.5
 
     @torch.no_grad()
     def reset(self, generator: Generator, gain: float) -> None:
-        draw = normal_numbers(self.weight.shape, generator)
-        self.weight.copy_(draw / self.rate)
+        self.weight.copy_(normal_numbers(self.weight.shape, generator))
         self.bias.zero_()
-        self.scale = self.rate * (gain / self.fan_in) ** 0.5
+        self.scale = (gain / self.fan_in) ** 0.5
 
     @property
     def scaled(self) -> Tensor:
@@ -64,12 +60,12 @@ class EqualLayer(Layer):
 class EqualAffine(EqualLayer):
     """Fully connected, ``(batch, n_in)`` to ``(batch, n_out)``."""
 
-    def __init__(self, n_in: int, n_out: int, *, bias: bool = True, rate: float = 1.0):
-        super().__init__((n_in, n_out), n_out, n_in, rate)
+    def __init__(self, n_in: int, n_out: int, *, bias: bool = True):
+        super().__init__((n_in, n_out), n_out, n_in)
         self.bias.requires_grad_(bias)  # It stays zero without.
 
     def forward(self, x: Tensor) -> Tensor:
-        return affine(x, self.scaled, self.bias * self.rate)
+        return affine(x, self.scaled, self.bias)
 
 
 class EqualConv(EqualLayer):

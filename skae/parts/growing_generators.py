@@ -37,8 +37,6 @@ __all__ = [
 ]
 
 _GAIN = 2 / (1 + LEAK**2)
-# Of the mapping network, whose errors all layers add up.
-_MAPPING_RATE = 0.01
 _AVERAGED = 1024
 _SEED = 0
 
@@ -142,7 +140,8 @@ class StyleGenerator(GrowingImages):
 
     As Karras et al. 2020 (arXiv 1912.04958): a mapping network, modulated and
     demodulated convolutions, noise inputs, and images that are sums over sizes. One
-    convolution for each size, whose windows of 4 x 4 take the place of resampling.
+    convolution for each size, whose windows of 4 x 4 take the place of resampling. The
+    mapping learns as fast as all else: trainings are short.
 
     Parameters
     ----------
@@ -248,7 +247,7 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         widths = [n_components * (2 if n_context else 1)]
         widths += [n_components] * n_mapping_layers
         self.mapping = nn.ModuleList(
-            EqualAffine(n_in, n_out, rate=_MAPPING_RATE)
+            EqualAffine(n_in, n_out)
             for n_in, n_out in zip(widths, widths[1:], strict=False)
         )
         smallest = channels[0], *sizes[0]

@@ -44,22 +44,22 @@ def plain(change, x, weight):
 
 def test_a_fully_connected_layer_is_the_one_of_scaled_weights():
     layer, other = (
-        EqualAffine(N_IN, N_OUT, rate=0.1).double(),
+        EqualAffine(N_IN, N_OUT).double(),
         Affine(N_IN, N_OUT).double(),
     )
     layer.reset(seeded(), 2.0)
     with torch.no_grad():
         layer.bias.fill_(3.0)
-        other.weight.copy_(layer.weight * 0.1 * (2 / N_IN) ** 0.5)
-        other.bias.fill_(0.3)
+        other.weight.copy_(layer.weight * (2 / N_IN) ** 0.5)
+        other.bias.fill_(3.0)
     x = numbers(N, N_IN)
     torch.testing.assert_close(layer(x), other(x))
     for each in (layer, other):
         each(x).square().sum().backward()
     # A gradient is scaled as the weights are.
-    scale = 0.1 * (2 / N_IN) ** 0.5
+    scale = (2 / N_IN) ** 0.5
     torch.testing.assert_close(layer.weight.grad, scale * other.weight.grad)
-    torch.testing.assert_close(layer.bias.grad, 0.1 * other.bias.grad)
+    torch.testing.assert_close(layer.bias.grad, other.bias.grad)
 
 
 @pytest.mark.parametrize("change", CHANGES)
