@@ -6,7 +6,7 @@ draws its batches. Rows are codes of the frozen layers, or the data where none i
 frozen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -156,7 +156,7 @@ class Classification(SteppedModule):
 
     def _both(self, drawn: Sequence[Drawn], x: Tensor) -> list:
         """Noisy passes of batches and a clean one of rows, side by side if large."""
-        calls = [
+        calls: list[Callable[[], Any]] = [
             partial(self.stack.run_together, drawn, self.noise),
             partial(self._clean, x),
         ]
