@@ -76,7 +76,7 @@ SECTIONS = [
         "of some turns, and beside them a bare PyTorch loop on two; `inside` is the "
         "share of a fit on one thread that threads divide. 784 columns, 4,096 rows, "
         "and four times as many to score.",
-        lambda r: [_without(r["fits"], "load"), r["scoring"]],
+        lambda r: [t for t in (_without(r["fits"], "load"), r["scoring"]) if t],
     ),
     (
         "Memory",
