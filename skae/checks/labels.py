@@ -13,6 +13,8 @@ from sklearn.utils import assert_all_finite, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
+from skae.checks.sources import check_values
+
 __all__ = [
     "array_of",
     "check_classes",
@@ -104,6 +106,7 @@ def typed(y) -> np.ndarray:
 
 def array_of(y) -> np.ndarray:
     """y as an array, of objects where another type would hide None, NaN or booleans."""
+    check_values(y, "y")
     dtype = getattr(y, "dtype", None)
     if isinstance(y, list | tuple):
         if len({type(entry) for entry in y}) < 2 or any(map(np.ndim, y)):

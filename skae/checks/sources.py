@@ -5,15 +5,18 @@ checked in whatever block is read, so that no pass is spent on them and an error
 the row. Sources that fit are loaded and come back as arrays.
 """
 
+import os
 import warnings
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 from sklearn.utils.validation import _check_n_features
 
+from skae.rows.blocks import is_closed
 from skae.rows.readers import row_source
 
-__all__ = ["check_entries", "first_refused", "rows_of_source"]
+__all__ = ["check_entries", "check_values", "first_refused", "rows_of_source"]
 
 
 def rows_of_source(X, *, estimator=None, reset=True, min_rows=1, name="X", **entries):
@@ -54,6 +57,28 @@ def rows_of_source(X, *, estimator=None, reset=True, min_rows=1, name="X", **ent
         _check_names(estimator, source.feature_names, reset)
     source.add_check(partial(check_entries, name=source.name, **entries))
     return source[:] if source.is_small else source
+
+
+def check_values(values, name: str) -> None:
+    """Raise where values of the rows, such as labels and weights, are no array.
+
+    Parameters
+    ----------
+    values : object
+    name : str
+        Of the parameter.
+
+    Raises
+    ------
+    ValueError
+    """
+    if is_closed(values):
+        raise ValueError(f"{name} is a dataset of a file that has been closed.")
+    if callable(values) or isinstance(values, os.PathLike | Iterator):
+        raise ValueError(
+            f"{name} must be an array with an entry for each row, in memory or in an "
+            f"open file; got {type(values).__name__}."
+        )
 
 
 def check_entries(

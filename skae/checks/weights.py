@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
+from skae.checks.sources import check_values
+
 __all__ = ["check_balance", "training_weights"]
 
 # What all rows but the heaviest need of the total, for a network to learn from them.
@@ -28,6 +30,7 @@ def training_weights(sample_weight, X, min_rows: int) -> np.ndarray:
     ValueError
         When there are negative ones, or too few that are positive.
     """
+    check_values(sample_weight, "sample_weight")
     weight = _check_sample_weight(
         sample_weight, X, dtype=np.float64, ensure_non_negative=True
     )

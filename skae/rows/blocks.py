@@ -3,6 +3,7 @@
 For `skae.rows.sources` and the readers of formats, which know how blocks are stored.
 """
 
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ __all__ = [
     "check_frame",
     "check_numeric",
     "dense",
+    "is_closed",
     "source_dtype",
     "text_names",
     "two_axes",
@@ -82,6 +84,8 @@ def block_bounds(
 
 def two_axes(shape: Any, name: str) -> tuple[int, int]:
     """The shape, where it has two axes."""
+    # Arrays without a dataspace have none.
+    shape = () if shape is None else shape
     if len(shape) != 2:
         raise ValueError(
             f"Expected 2D array, got {len(shape)}D array instead: {name} has the shape "
@@ -99,6 +103,12 @@ def check_numeric(are_numeric: Iterable[tuple[str, Any, bool]], name: str) -> No
             f"The columns of {name} must be numeric; these are not: "
             f"{', '.join(others[:5])}{more}. Leave them out or encode them."
         )
+
+
+def is_closed(X: Any) -> bool:
+    """Whether X is a dataset of a file of h5py that has been closed."""
+    dataset = getattr(sys.modules.get("h5py"), "Dataset", None)
+    return dataset is not None and isinstance(X, dataset) and not X
 
 
 def text_names(columns) -> list[str] | None:

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from torch import Tensor
+
+from skae.rows.blocks import is_closed
+from skae.rows.sources import RowSource
 
 __all__ = ["check_out", "fill"]
 
@@ -31,8 +35,11 @@ def check_out(out: Any, shape: tuple[int, ...], X: Any = None) -> None:
     ValueError
     """
     kind = type(out).__name__
+    if is_closed(out):
+        raise ValueError("out is a dataset of a file that has been closed.")
     is_array = all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__"))
-    if not is_array or hasattr(out, "dask") or hasattr(out, "iloc"):
+    others = hasattr(out, "dask"), hasattr(out, "iloc"), isinstance(out, Tensor)
+    if not is_array or any(others):
         raise ValueError(
             "out must be an array that rows can be assigned to: an ndarray, a memory "
             f"map, or a dataset of h5py or zarr; got {kind}."
@@ -55,7 +62,7 @@ def check_out(out: Any, shape: tuple[int, ...], X: Any = None) -> None:
         # By their bounds: exact answers may take for ever.
         overlaps = np.may_share_memory(out, X)
     else:
-        overlaps = out is X or out is getattr(X, "array", X)
+        overlaps = isinstance(X, RowSource) and X.is_read_from(out)
     if overlaps:
         raise ValueError("out must be other memory than X, which is still read.")
 
@@ -84,7 +91,7 @@ def _native(dtype: Any) -> Any:
     try:
         return np.dtype(dtype).newbyteorder("=")
     except TypeError:
-        return None
+        return np.dtype(object)
 
 
 def _is_read_only(out: Any) -> bool:

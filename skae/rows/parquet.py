@@ -21,27 +21,31 @@ _WHOLE_BYTES, _BATCH_BYTES = 16 * 2**20, 8 * 2**20
 
 
 class ParquetRows(StreamedRows):
-    """Rows of Parquet files; row groups are blocks where they are small."""
+    """Rows of Parquet files; row groups are blocks where they are small.
 
-    def __init__(self, dataset: Any, name: str):
-        schema = dataset.schema
-        check_numeric(((f.name, f.type, _is_number(f.type)) for f in schema), name)
-        twice = sorted({n for n in schema.names if schema.names.count(n) > 1})
+    Parameters
+    ----------
+    dataset : pyarrow.dataset.Dataset
+    name : str
+    takes_all : bool, default=False
+        Whether files may not have columns that the dataset leaves out.
+    """
+
+    def __init__(self, dataset: Any, name: str, *, takes_all: bool = False):
+        names = dataset.schema.names
+        twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"{name} has several columns of one name: {twice[:5]}.")
         self._groups: list[Any] = []
-        edges = [0]
+        edges, dtypes = [0], {np.dtype(np.bool_)}
         for fragment in dataset.get_fragments():
+            dtypes |= _dtypes_of(fragment, names, takes_all, name)
             for part in fragment.split_by_row_group():
                 n_rows = sum(group.num_rows for group in part.row_groups)
                 if n_rows:
                     self._groups.append(part)
                     edges.append(edges[-1] + n_rows)
-        dtypes = [field.type.to_pandas_dtype() for field in schema]
-        dtype = np.result_type(*dtypes) if dtypes else np.dtype(np.float32)
-        # Integers with gaps come as floats.
-        names = schema.names
-        starts = np.array(edges)
+        starts, dtype = np.array(edges), np.result_type(*dtypes)
         super().__init__((edges[-1], len(names)), dtype, starts, names, name)
         self._columns = names
         self._scratch = np.empty(0, self.dtype)
@@ -99,6 +103,30 @@ class ParquetRows(StreamedRows):
             )
 
 
+def _dtypes_of(
+    fragment: Any, names: list[str], takes_all: bool, name: str
+) -> set[np.dtype]:
+    """The dtypes of the columns of a file, which must be those of all files."""
+    if not hasattr(fragment, "split_by_row_group"):
+        raise ValueError(
+            f"{name} must be a dataset of Parquet files; got a "
+            f"{type(fragment).__name__}. Write it to Parquet, or pass it by a callable "
+            "that returns a new iterator of blocks."
+        )
+    schema, what = fragment.physical_schema, f"{name} in {fragment.path}"
+    others = set(names) - set(schema.names)
+    if takes_all:
+        others |= set(schema.names) - set(names)
+    if others:
+        raise ValueError(
+            f"All files of {name} must have the same columns; {fragment.path} differs "
+            f"from the first in {sorted(others)[:5]}."
+        )
+    fields = [schema.field(column) for column in names]
+    check_numeric(((f.name, f.type, _is_number(f.type)) for f in fields), what)
+    return {np.dtype(field.type.to_pandas_dtype()) for field in fields}
+
+
 def _is_number(kind: Any) -> bool:
     import pyarrow as pa
 
@@ -146,8 +174,12 @@ def dataset_at(path: Any, name: str) -> Any:
             "'skae[large]'."
         ) from error
     try:
-        return dataset.dataset(os.fspath(place), format="parquet")
+        found = dataset.dataset(os.fspath(place), format="parquet")
     except (OSError, pa.ArrowInvalid) as error:
         raise ValueError(
-            f"{name}={os.fspath(path)!r} cannot be read as Parquet: {error}"
+            f"{name}={os.fspath(path)!r} cannot be read as Parquet, as which paths are "
+            f"read; open stores of other formats first. {error}"
         ) from error
+    if not found.files:
+        raise ValueError(f"{name}={os.fspath(path)!r} is a folder without files.")
+    return found

@@ -6,11 +6,12 @@ slices. No format's library is imported unless its objects or files come.
 
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from skae.rows.blocks import ChangedSourceError, two_axes
+from skae.rows.blocks import ChangedSourceError, is_closed, two_axes
 from skae.rows.dask_rows import dask_rows
 from skae.rows.derived import is_mapped
 from skae.rows.parquet import ParquetRows, dataset_at
@@ -40,16 +41,25 @@ def row_source(X: Any, name: str = "X") -> RowSource | None:
     """
     if isinstance(X, RowSource):
         return X
+    if is_closed(X):
+        raise ValueError(f"{name} is a dataset of a file that has been closed.")
+    _check_no_fields(X, name)
     if isinstance(X, np.ndarray):
         return _SlicedRows(X, name) if _is_converted_by_block(X) else None
     if X is None or isinstance(X, list | tuple | dict | type):
         return None
     if isinstance(X, str | os.PathLike):
-        return ParquetRows(dataset_at(X, name), name)
+        return ParquetRows(dataset_at(X, name), name, takes_all=True)
     if _is_from(X, "pyarrow.dataset", "Dataset"):
         return ParquetRows(X, name)
     if _is_dask(X):
         return dask_rows(X, name)
+    if isinstance(X, Iterator):
+        raise TypeError(
+            f"{name} is read more than once, and an iterator only gives its rows once; "
+            f"got {type(X).__name__}. Pass a callable that returns a new iterator of "
+            "blocks each time; a generator function is one."
+        )
     if callable(X) and not hasattr(X, "shape"):
         return IteratedRows(X, name)
     _check_open_array(X, name)
@@ -86,10 +96,18 @@ def _is_stored_array(X: Any) -> bool:
     return is_stored and all(hasattr(X, name) for name in needed)
 
 
+def _check_no_fields(X: Any, name: str) -> None:
+    fields = getattr(getattr(X, "dtype", None), "names", None)
+    if fields:
+        raise ValueError(
+            f"{name} has the fields {list(fields)[:5]} in place of columns. Store them "
+            "as columns: numpy.lib.recfunctions.structured_to_unstructured gives them "
+            "of some of the rows."
+        )
+
+
 def _check_open_array(X: Any, name: str) -> None:
-    """Raise for files and groups of arrays, and for arrays of closed files."""
-    if _is_from(X, "h5py", "Dataset") and not X:
-        raise ValueError(f"{name} is a dataset of a file that has been closed.")
+    """Raise for files and groups of arrays."""
     if _is_from(X, "h5py", "Group") or _is_from(X, "zarr", "Group"):
         names = list(X) if X else []
         raise ValueError(
@@ -129,6 +147,10 @@ class _SlicedRows(RowSource):
             array.read_direct(block, np.s_[rows.start : rows.stop])
             return block
         return array[rows.start : rows.stop]
+
+    def is_read_from(self, array: Any) -> bool:
+        is_same = array is self._array
+        return is_same or (_is_from(array, "h5py", "Dataset") and array == self._array)
 
     def _check_unchanged(self) -> None:
         if tuple(self._array.shape) != self.shape:

@@ -112,6 +112,10 @@ class RowSource:
     def _check_unchanged(self) -> None:
         """Raise `ChangedSourceError` where the storage is seen to have changed."""
 
+    def is_read_from(self, array: Any) -> bool:
+        """Whether an array is the one that the rows are read from."""
+        return False
+
     # What others use
 
     def __len__(self) -> int:
@@ -131,11 +135,6 @@ class RowSource:
     def n_blocks(self) -> int:
         """Number of blocks."""
         return len(self.bounds) - 1
-
-    @property
-    def block_rows(self) -> int:
-        """Rows of the largest block."""
-        return int(np.diff(self.bounds).max(initial=0))
 
     def place(self, number: int) -> slice:
         """Where a block lies among the rows."""
@@ -178,6 +177,12 @@ class RowSource:
         raise TypeError(
             f"{self.name} is read from where it is stored and is too large to become "
             "an array as a whole here. Pass fewer rows, or an array."
+        )
+
+    def __getstate__(self):
+        raise TypeError(
+            f"{self.name} is read by this process and cannot be copied or sent to "
+            "another; send what it is read from, such as a path."
         )
 
     def add_check(self, check: Callable[[np.ndarray, int], None]) -> None:

@@ -92,6 +92,7 @@ class StreamedRows(RowSource):
 class IteratedRows(StreamedRows):
     """Rows from a callable that starts a new iterator of blocks at each call."""
 
+    _columns: list | None = None
     _way_out = "Each call must start a new iterator of the same blocks."
 
     def __init__(self, start: Callable[[], Iterable], name: str):
@@ -128,11 +129,30 @@ class IteratedRows(StreamedRows):
                 f"returned {type(blocks).__name__}."
             )
         for block in blocks:
-            block = block if hasattr(block, "shape") else np.asarray(block)
+            block = block if hasattr(block, "shape") else self._as_array(block)
             two_axes(block.shape, f"a block of {self.name}")
             if hasattr(block, "dtypes"):
                 check_frame(block, self.name)
+                self._check_columns([*block.columns])
             yield block
+
+    def _as_array(self, block: Any) -> Any:
+        try:
+            return np.asarray(block)
+        except ValueError as error:
+            raise ValueError(
+                f"A block of {self.name}, of type {type(block).__name__}, is no array "
+                f"of rows: {error}"
+            ) from error
+
+    def _check_columns(self, columns: list) -> None:
+        """Raise where the columns of a frame are not those of the first one."""
+        self._columns = self._columns or columns
+        if columns != self._columns:
+            raise ValueError(
+                f"The blocks of {self.name} must have the same columns in the same "
+                f"order, {self._columns[:5]} in the first one; got {columns[:5]}."
+            )
 
     def _stream_from(self, number: int) -> Iterator[np.ndarray]:
         return map(dense, self._blocks())

@@ -1,6 +1,7 @@
 """Labels in every form that users have them in, and the marks of rows without one."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,3 +257,10 @@ def test_strings_can_be_compared_beside_marks(mark):
 def test_marks_are_no_classes(mark):
     with pytest.raises(ValueError, match="classes must not contain NaN or None"):
         check_classes(["a", "b", mark], None)
+
+
+class TestNoArrays:
+    @pytest.mark.parametrize("y", [lambda: [1, 2], iter([1, 2]), Path("y.npy")])
+    def test_what_is_no_array_of_entries_is_refused(self, y):
+        with pytest.raises(ValueError, match="y must be an array with an entry for"):
+            typed(y)

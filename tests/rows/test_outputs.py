@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from skae.rows.outputs import check_out, fill
+from skae.rows.readers import row_source
 
 
 class Stored:
@@ -59,3 +61,19 @@ def test_memory_that_is_still_read_is_refused():
     with pytest.raises(ValueError, match="other memory than X"):
         check_out(X[1:], (5, 2), X[:-1])
     check_out(np.zeros((5, 2), ">f4"), (5, 2), X[:-1])
+
+
+def test_datasets_of_closed_files_and_of_the_rows_are_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    file = h5py.File(tmp_path / "rows.h5", "w")
+    stored = file.create_dataset("x", data=np.zeros((6, 2)))
+    with pytest.raises(ValueError, match="other memory than X"):
+        check_out(file["x"], (6, 2), row_source(stored))
+    file.close()
+    with pytest.raises(ValueError, match="closed"):
+        check_out(stored, (6, 2))
+
+
+def test_tensors_are_refused():
+    with pytest.raises(ValueError, match="got Tensor"):
+        check_out(torch.zeros(6, 2), (6, 2))

@@ -1,6 +1,7 @@
 """Every kind of source gives the rows that were stored."""
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -346,3 +347,41 @@ class TestDask:
         frame = dask_frame(None, table()).assign(town="x")
         with pytest.raises(ValueError, match="'town'"):
             row_source(frame)
+
+
+def test_arrays_of_fields_are_refused():
+    X = np.zeros(5, dtype=[("a", np.float32), ("b", np.float32)])
+    with pytest.raises(ValueError, match=r"fields \['a', 'b'\].*columns"):
+        row_source(Sliced(X))
+
+
+def test_iterators_that_give_their_rows_once_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="only gives its rows once; got generator"):
+        row_source(factory(tmp_path, table())())
+
+
+def test_frames_of_an_iterator_keep_their_columns():
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame(table(), columns=list("abcdef"))
+    with pytest.raises(ValueError, match="same columns in the same order"):
+        row_source(lambda: iter([X, X[list("fedcba")]])).summary  # noqa: B018
+
+
+@pytest.mark.parametrize("columns", [list("abcdeg"), list("abcdefg")])
+def test_parquet_files_with_other_columns_than_the_first_are_refused(tmp_path, columns):
+    parquet(tmp_path, table(), names=list("abcdef")).rename(tmp_path / "first.parquet")
+    X = np.hstack([table(), table()])[:, : len(columns)]
+    parquet(tmp_path, X, names=columns)
+    with pytest.raises(ValueError, match=r"same columns; .*rows.parquet differs.*'g'"):
+        row_source(tmp_path)
+
+
+def test_folders_without_files_are_refused(tmp_path):
+    pytest.importorskip("pyarrow")
+    with pytest.raises(ValueError, match="folder without files"):
+        row_source(tmp_path)
+
+
+def test_sources_stay_in_their_process(tmp_path):
+    with pytest.raises(TypeError, match="send what it is read from"):
+        pickle.dumps(row_source(hdf5(tmp_path, table())))
