@@ -136,7 +136,8 @@ class TestImages:
             np.testing.assert_allclose(made, model.from_styles(W), atol=1e-5)
 
     def test_warm_start_goes_on_with_whole_images(self, architecture, images):
-        model = gan(architecture, warm_start=True, growth=0.9).fit(images)
+        options = {"warm_start": True, "growth": 0.9, "early_stopping": False}
+        model = gan(architecture, **options).fit(images)
         before = model.sample(3)
         model.fit(images)
         assert model.n_iter_ == len(model.loss_curve_) == 4
