@@ -19,7 +19,7 @@ from skae.fitting.fit import interrupted_chunk, rows_at, value_or_default
 from skae.fitting.image_start import choose_axes, gains, path_of_all, trial
 from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFit
 from skae.fitting.pca_start import NEGLIGIBLE, anchor_of, units_of
-from skae.fitting.steps_apart import of_group
+from skae.fitting.steps_apart import schedule_of_group
 from skae.parts.dense import Dense, DenseCodec
 from skae.statistics.linear_autoencoder import fit_linear, rotated
 from skae.statistics.pca import PCAResult, moments
@@ -238,20 +238,18 @@ class Fit(InitialModelFit):
     def _schedule(self, n_train: int) -> Schedule:
         defaults = self.defaults
         decay = value_or_default(self.estimator.alpha, defaults.weight_decay)
-        n_apart = 1
-        if self.is_anchored and self.estimator.batch_size == "auto":
-            defaults, n_apart = of_group(
-                defaults, self.group.size, self.parts, self.X.shape
-            )
-        return self._schedule_of(
+        schedule_of = partial(
+            self._schedule_of,
             n_train,
-            defaults,
             # Rounds of the KL warm-up do not count against patience.
             warmup=self.parts.kl_warmup,
             weight_decay=decay,
             ema_decay=defaults.ema_decay,
-            n_apart=n_apart,
         )
+        if self.is_anchored and self.estimator.batch_size == "auto":
+            group = self.group.size, self.parts, self.X.shape
+            return schedule_of_group(schedule_of, defaults, *group)
+        return schedule_of(defaults)
 
     def _choose_image_start(self, pca: PCAResult) -> None:
         """Choose PCA's path, and what is trained beside it, by held-out images."""

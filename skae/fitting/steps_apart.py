@@ -5,49 +5,48 @@ Each process then takes its steps on whole batches of its rows, and weights are 
 every few steps. `skae.fitting.autoencoder_fit` asks; `skae.training.spread` does it.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from skae.fitting.defaults import DEFAULTS, Defaults
+from skae.training.schedule import Schedule
 
-__all__ = ["of_group"]
+__all__ = ["schedule_of_group"]
 
-# So few steps are not made fewer.
-_FEWEST_STEPS = 750
+# So few steps are not made fewer: all of them count.
+_FEWEST_STEPS = 1500
 # Most steps between two averages, and multiplications in them.
 _MOST_APART, _WORK_APART = 8, 6e7
 
 
-def of_group(
-    defaults: Defaults, n_processes: int, parts: Any, shape: tuple[int, int]
-) -> tuple[Defaults, int]:
-    """Larger batches in fewer steps, for as many passes, and steps between averages.
+def schedule_of_group(
+    schedule_of: Callable[[Defaults], Schedule],
+    defaults: Defaults,
+    n_processes: int,
+    parts: Any,
+    shape: tuple[int, int],
+) -> Schedule:
+    """A schedule with larger batches in fewer steps, for as many passes over the rows.
 
     Parameters
     ----------
+    schedule_of : callable
+        The schedule of one process with such defaults.
     defaults : Defaults
-        Of one process.
     n_processes : int
-    parts : AutoencoderParts
-        Of networks that are not for tables, gradients are added up in every step.
-    shape : tuple
-        Of the rows.
-
-    Returns
-    -------
-    defaults : Defaults
-    n_apart : int
+    parts : Parts
+        Only networks for tables have larger batches.
+    shape : (n_samples, n_features)
     """
-    if n_processes == 1 or parts.defaults is not DEFAULTS["tables"]:
-        return defaults, 1
-    growth = min(n_processes, max(1, defaults.n_steps // _FEWEST_STEPS))
+    schedule = schedule_of(defaults)
+    growth = min(n_processes, schedule.n_steps // _FEWEST_STEPS)
+    if growth < 2 or parts.defaults is not DEFAULTS["tables"]:
+        return schedule
     larger = replace(
         defaults,
         batch_size=defaults.batch_size * growth,
         n_steps=defaults.n_steps // growth,
     )
-    return larger, int(
-        np.clip(_WORK_APART // parts.work("auto", *shape), 1, _MOST_APART)
-    )
+    n_apart = min(_MOST_APART, _WORK_APART // parts.work("auto", *shape))
+    return replace(schedule_of(larger), n_apart=int(max(1, n_apart)))
