@@ -43,8 +43,8 @@ def precision_recall(real, made, n_neighbors: int = 3) -> tuple[float, float]:
     Examples
     --------
     >>> real = [[0.0], [1.0], [2.0], [3.0]]
-    >>> precision_recall(real, [[0.1], [0.2], [0.3], [9.0]], n_neighbors=1)
-    (0.75, 0.25)
+    >>> precision_recall(real, [[0.1], [0.3], [9.0], [9.5]], n_neighbors=1)
+    (0.5, 0.25)
     """
     real, made = _double(real), _double(made)
     for name, rows in (("real", real), ("made", made)):

@@ -45,6 +45,14 @@ def cases(device):
             skae.GAN(3, architecture="conv", channels=(4,), **SHORT),
             IMAGES,
         ),
+        "growing GAN": (
+            skae.GAN(3, architecture="progressive", channels=(4,), **SHORT),
+            IMAGES,
+        ),
+        "GAN by styles": (
+            skae.GAN(3, architecture="style", channels=(4,), **SHORT),
+            IMAGES,
+        ),
         "AEOutlierDetector": (
             skae.AEOutlierDetector(n_estimators=4, random_state=0),
             X,
@@ -96,7 +104,11 @@ METHODS = {
     "corrupt": lambda m, X, *y: m.corrupt(X),
     "denoise": lambda m, X, *y: m.denoise(X),
     "sample": lambda m, X, *y: m.sample(5),
-    "interpolate": lambda m, X, *y: m.interpolate(X[0], X[1]),
+    "styles": lambda m, X, *y: m.styles(5, random_state=0),
+    "from_styles": lambda m, X, *y: m.from_styles(_styles(m)),
+    "mix": lambda m, X, *y: m.mix(_styles(m), _styles(m)[::-1], 1),
+    "project": lambda m, X, *y: m.project(X[:2], n_steps=1)[1],
+    "interpolate": lambda m, X, *y: m.interpolate(*_ends(m, X)),
     "augment": lambda m, X, *y: m.augment(X, *y, 5)[0] if y else None,
     "discriminate": lambda m, X, *y: m.discriminate(X),
     "decision_function": lambda m, X, *y: m.decision_function(X),
@@ -153,6 +165,14 @@ def assert_alike(result, expected, what, tolerance=1e-3):
     np.testing.assert_allclose(
         result, expected, rtol=0, atol=tolerance * spread, err_msg=what
     )
+
+
+def _styles(model):
+    return model.styles(4, random_state=0)
+
+
+def _ends(model, X):
+    return _styles(model)[:2] if isinstance(model, skae.GAN) else X[:2]
 
 
 def _is_conditional(model):
