@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import _safe_indexing
 
+from skae.rows.blocks import is_closed
 from skae.rows.sources import RowSource
 
 __all__ = [
@@ -29,6 +30,8 @@ _MOST_BYTES = 2**29
 
 def in_own_shape(X) -> bool:
     """Whether samples have more than one axis, or different lengths."""
+    if is_closed(X):
+        raise ValueError("X is a dataset of a file that has been closed.")
     if hasattr(X, "shape"):
         return len(X.shape) > 2
     if not isinstance(X, list | tuple):

@@ -128,6 +128,12 @@ class _SpreadGradient:
             self._spread.group.sum(grad.mul_(self._spread.share))
         return loss
 
+    def forget(self) -> None:
+        """The module may have been changed between two steps."""
+        forget = getattr(self._gradient, "forget", None)
+        if forget is not None:
+            forget()
+
 
 class _StepsApart(Step):
     """Steps of this process alone, with an average over all every few of them."""

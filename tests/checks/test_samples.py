@@ -48,3 +48,11 @@ def test_arrays_and_sparse_rows():
     np.testing.assert_array_equal(rows.rows, np.eye(3))
     assert rows.index(2) == 2
     assert entries_of([np.zeros(2), np.ones(2)], like=np.zeros((2, 2))).index(1) == 1
+
+
+def test_datasets_of_closed_files_are_refused(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        X = file.create_dataset("x", data=np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="closed"):
+        in_own_shape(X)
