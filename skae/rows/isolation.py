@@ -43,13 +43,14 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
     def apart(*args: P.args, **kwargs: P.kwargs) -> R:
         switches = _switches()
         # A thread takes over the process's number when it first uses torch.
-        torch.get_num_threads()
+        of_torch = torch.get_num_threads()
         found: list[Any] = []
         put_back = map(call, switches.put_back, found)
         try:
             found.extend(map(call, switches.read_and_set))
             if _own.openmp_threads is None:
                 _own.openmp_threads = max(found[: switches.n_openmp], default=1)
+                _own.torch_threads = of_torch
             with _InferenceMode(False), _DisableAutocast():
                 return function(*args, **kwargs)
         finally:
@@ -82,13 +83,17 @@ def on_all_threads() -> Iterator[None]:
 
 def own_threads() -> int:
     """Threads that this Python thread's work may use, outside `isolated`."""
-    return _own.openmp_threads or torch.get_num_threads()
+    return _own.torch_threads or torch.get_num_threads()
 
 
 class _Own(threading.local):
-    """Of each Python thread: how many OpenMP threads it had outside `isolated`."""
+    """Of each Python thread: how many threads it had outside `isolated`.
+
+    Torch's and the other libraries' differ where one of them was told so.
+    """
 
     openmp_threads: int | None = None
+    torch_threads: int | None = None
 
 
 _own = _Own()
@@ -127,6 +132,7 @@ def _switches() -> _Switches:
     if mkl is not None:
         get.append(functools.partial(mkl, 1))
         put.append(mkl)
-    get.append(functools.partial(getattr, _own, "openmp_threads"))
-    put.append(functools.partial(setattr, _own, "openmp_threads"))
+    for name in ("openmp_threads", "torch_threads"):
+        get.append(functools.partial(getattr, _own, name))
+        put.append(functools.partial(setattr, _own, name))
     return _Switches((*get, *one), tuple(put), n_openmp)

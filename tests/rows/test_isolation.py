@@ -8,6 +8,9 @@ import sys
 import threading
 
 import pytest
+
+# It has an OpenMP library of its own.
+import sklearn.neighbors  # noqa: F401
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -44,6 +47,11 @@ class TestThreads:
         assert own_threads() == 3
         assert run(own_threads) == 3
         assert run(lambda: run(own_threads)) == 3
+
+    def test_own_threads_are_torchs_not_those_of_other_libraries(self):
+        with threadpool_limits(5, user_api="openmp"):
+            torch.set_num_threads(2)
+            assert run(own_threads) == 2
 
     def test_one_thread_inside_and_the_old_numbers_afterwards(self):
         before = numbers()
