@@ -9,6 +9,9 @@ import sys
 
 import numpy as np
 
+from skae.rows.blocks import check_unique
+from skae.rows.dask_rows import check_table
+
 __all__ = [
     "example_rows",
     "is_collection",
@@ -53,17 +56,11 @@ def row_collection(X, name="X"):
     TypeError
         For collections that are no table, or one of things that are no numbers.
     ValueError
-        Where the width is unknown or zero, or there are no rows.
+        For one axis, an unknown width or none, no rows, and columns of one name.
     """
+    check_table(X, name)
     if is_frame(X):
         return _checked_frame(X, name)
-    arrays = sys.modules.get("dask.array")
-    if arrays is None or not isinstance(X, arrays.Array):
-        raise TypeError(
-            f"{name} must be a Dask array or a Dask DataFrame of rows; got a Dask "
-            f"{type(X).__name__}. Series have to_frame(), lists of delayed blocks "
-            "dask.array.from_delayed."
-        )
     if X.ndim < 2:
         raise ValueError(
             f"{name} must have rows and columns; got a Dask array with "
@@ -87,6 +84,7 @@ def row_collection(X, name="X"):
 
 
 def _checked_frame(X, name):
+    check_unique(X.columns, name)
     wrong = [
         f"{column!r} ({dtype})"
         for column, dtype in zip(X.columns, X.dtypes, strict=True)

@@ -26,7 +26,7 @@ from skae.distributed.placing import (
     with_known_rows,
 )
 from skae.distributed.process_group import LostProcessError
-from skae.distributed.ranks import check_spreads, seed_of, take_fitted
+from skae.distributed.ranks import check_spreads, shared_random_state, take_fitted
 from skae.distributed.tasks import STARTS, Task, fit_here, interrupt, serve
 
 __all__ = ["fit_on_cluster"]
@@ -76,16 +76,17 @@ def fit_on_cluster(
         "sample_weight": in_memory(sample_weight, client),
     }
     with _locked(sorted(set(rows.owners)), client, deadline):
-        job = _Job(_seeded(estimator), rows, clean, others, client, deadline)
+        job = _Job(_as_sent(estimator), rows, clean, others, client, deadline)
         fitted, warned = job.run()
     for message, category in warned:
         warnings.warn(message, category, stacklevel=4)
     return take_fitted(estimator, fitted)
 
 
-def _seeded(estimator: Any) -> Any:
-    seed = seed_of(estimator.random_state)
-    return copy.deepcopy(estimator).set_params(random_state=seed)
+def _as_sent(estimator: Any) -> Any:
+    """The estimator with a random_state from which all workers draw the same."""
+    shared = shared_random_state(estimator.random_state)
+    return copy.deepcopy(estimator).set_params(random_state=shared)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 from skae.checks.collections import is_collection
 from skae.distributed.world import fit_in_world, world_size
+from skae.rows.dask_rows import leave_pool
 
 __all__ = ["fit", "fits_on_cluster"]
 
@@ -96,6 +97,8 @@ def fit(
         if spreads and client is not None:
             from skae.distributed.cluster import fit_on_cluster
 
+            # In a task of a worker, which other tasks of this fit may need.
+            leave_pool()
             return fit_on_cluster(
                 estimator, X, **data, client=client, deadline=float(deadline)
             )

@@ -12,6 +12,7 @@ import numpy as np
 
 from skae.checks.collections import is_collection, is_frame
 from skae.distributed.process_group import LostProcessError
+from skae.rows.dask_rows import check_known_rows
 
 __all__ = [
     "PlacedRows",
@@ -83,11 +84,7 @@ def with_known_rows(X: Any, name: str = "X") -> Any:
     """The collection, of two axes and with rows that can be counted."""
     if is_frame(X):
         return X
-    if np.isnan(X.shape[0]):
-        raise ValueError(
-            f"{name} is a Dask array of unknown chunk sizes, {X.chunks}. Call "
-            f"{name}.compute_chunk_sizes() first."
-        )
+    check_known_rows(X, name)
     if X.ndim != 2:
         raise ValueError(
             f"{name} must have two axes to be fitted on a cluster; got the shape "

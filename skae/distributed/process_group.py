@@ -34,9 +34,11 @@ _SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.1
 # Wait for the reason of a broken connection so many signs of life.
 _GRACE = 3
 _TAG = 0
-# Seconds of an attempt to reach the store.
-_ATTEMPT = 1.0
-# The only way to say by which address others reach this process.
+# Seconds of an attempt to reach the store. torch asks for the name of an address, which
+# takes 5 s for each name server that does not answer.
+_ATTEMPT, _SHORTEST_ATTEMPT = 10.0, 0.1
+# torch's only way to say by which address others reach this process. Where it is gone,
+# that is the one of the machine's name, or of GLOO_SOCKET_IFNAME.
 _OPTIONS = "_Options"
 
 
@@ -90,7 +92,7 @@ class ProcessGroup(Group):
         self._names[rank] = name
         self._place = host, port, own_host
         self._pause = min(_LONGEST_PAUSE, deadline / _SIGNS)
-        self._ending = threading.Event()
+        self._begins, self._ending = threading.Event(), threading.Event()
         self._interruption: str | None = None
         self._store: Any = None
         self._processes: ProcessGroupGloo | None = None
@@ -100,19 +102,19 @@ class ProcessGroup(Group):
     def __enter__(self) -> "ProcessGroup":
         host, port, own_host = self._place
         try:
-            self._store = self._connected(host, port)
-            self._store.set(f"name/{self.rank}", self._names[self.rank])
             self._signs: dict[int, tuple[int, float]] = {}
             self._life = threading.Thread(
                 target=self._show_life, args=(host, port), daemon=True
             )
             self._life.start()
+            self._store = self._connected(host, port)
+            self._store.set(f"name/{self.rank}", self._names[self.rank])
+            # Whoever has arrived shows signs of life from then on.
+            self._begins.wait(self._start)
             self._meet(arriving=True)
             for each in range(self.size):
                 self._names[each] = self._store.get(f"name/{each}").decode()
-            store, own = PrefixStore("gloo", self._store), (self.rank, self.size)
-            options = _options(own_host, self.deadline)
-            self._processes = ProcessGroupGloo(store, *own, options)
+            self._processes = self._connections(own_host)
             self._meet()
         except BaseException as error:
             self._leave(error)
@@ -141,7 +143,7 @@ class ProcessGroup(Group):
         # A store of its own for each thread: calls that wait would block others.
         ends = time.monotonic() + self._start
         while True:
-            left = max(_ATTEMPT / 10, ends - time.monotonic())
+            left = max(_SHORTEST_ATTEMPT, ends - time.monotonic())
             attempt = timedelta(seconds=min(_ATTEMPT, left))
             try:
                 store = TCPStore(host, port, is_master=False, timeout=attempt)
@@ -156,11 +158,36 @@ class ProcessGroup(Group):
                         f"worker that is gone, or a firewall? {_first_line(error)}"
                     ) from error
 
+    def _connections(self, own_host: str | None) -> ProcessGroupGloo:
+        """Connections to all others, on which a wait ends after the deadline.
+
+        They are made within the longer time of the start: processes that have just
+        imported torch on a busy machine answer late.
+        """
+        store, own = PrefixStore("gloo", self._store), (self.rank, self.size)
+        # Older torch has one limit for both.
+        is_set_later = hasattr(ProcessGroupGloo, "set_timeout")
+        limit = timedelta(seconds=self._start if is_set_later else self.deadline)
+        make_options = getattr(ProcessGroupGloo, _OPTIONS, None)
+        if own_host is None or make_options is None:
+            processes = ProcessGroupGloo(store, *own, timeout=limit)
+        else:
+            options = make_options()
+            device = ProcessGroupGloo.create_device(hostname=own_host)
+            for name, value in (("_timeout", limit), ("_devices", [device])):
+                setattr(options, name, value)
+            processes = ProcessGroupGloo(store, *own, options)
+        if is_set_later:
+            processes.set_timeout(timedelta(seconds=self.deadline))
+        return processes
+
     # Signs of life
 
     def _show_life(self, host: str, port: int) -> None:
         with suppress(RuntimeError):
             store, number = self._connected(host, port), 0
+            store.set(f"life/{self.rank}", str(number))
+            self._begins.set()
             while not self._ending.wait(self._pause):
                 number += 1
                 store.set(f"life/{self.rank}", str(number))
@@ -342,19 +369,6 @@ class ProcessGroup(Group):
         sent = torch.empty(int(length), dtype=torch.uint8, device="cpu")
         self._joint(lambda processes: processes.recv([sent], rank, _TAG))
         return _unpacked(sent)
-
-
-def _options(own_host: str | None, deadline: float) -> Any:
-    """Of a group that gives up after the deadline, from this address if any."""
-    make = ProcessGroupGloo
-    device = make.create_device(hostname=own_host) if own_host else None
-    options = getattr(make, _OPTIONS)()
-    for name, value in (
-        ("_timeout", timedelta(seconds=deadline)),
-        ("_devices", [device or make.create_default_device()]),
-    ):
-        setattr(options, name, value)
-    return options
 
 
 def _packed(value: Any) -> Tensor:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skae.rows.group import Group
+from skae.rows.group import Group, difference
 from skae.rows.sharded import JoinedRows, ShardedRows
 from skae.rows.sources import RowSource
 from skae.training.callbacks import without_showing
 
-__all__ = ["check_spreads", "fit_rank", "seed_of", "take_fitted"]
+__all__ = ["check_spreads", "fit_rank", "shared_random_state", "take_fitted"]
 
 # So few rows are fitted by the first process.
 _FEW = 1000
@@ -38,11 +38,16 @@ def check_spreads(estimator: Any) -> None:
         )
 
 
-def seed_of(random_state: Any) -> int:
-    """The seed that all processes of a fit get."""
+def shared_random_state(random_state: Any) -> int | np.random.RandomState:
+    """The random_state that all processes of a fit get.
+
+    Where the user's draws, theirs does: a checkpoint then has its state, and the fit
+    that goes on takes it from there.
+    """
     if isinstance(random_state, Integral):
         return int(random_state)
-    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+    drawn = check_random_state(random_state).randint(np.iinfo(np.int32).max)
+    return np.random.RandomState(drawn)
 
 
 def fit_rank(
@@ -60,7 +65,7 @@ def fit_rank(
     Parameters
     ----------
     estimator : BaseAutoencoder
-        Only its copy is fitted; its random_state is an int, the same everywhere.
+        Only its copy is fitted; its random_state is `shared_random_state`.
     local : RowSource
         The rows of this process.
     own : ndarray of int
@@ -103,18 +108,14 @@ def fit_rank(
 
 def _check_alike(local: RowSource, group: Group) -> None:
     names = local.feature_names
-    facts = [
-        ("columns", local.shape[1]),
-        ("entries of dtype", str(local.dtype)),
-        ("column names", None if names is None else [*names]),
-    ]
-    for rank, others in enumerate(group.gather(facts)):
-        for (what, value), (_, other) in zip(facts, others, strict=True):
-            if value != other:
-                raise ValueError(
-                    f"The parts of X must be alike; process {group.rank} has {what} "
-                    f"{value} and process {rank} has {what} {other}."
-                )
+    facts = {
+        "columns": local.shape[1],
+        "entries of dtype": str(local.dtype),
+        "column names": None if names is None else [*names],
+    }
+    apart = difference(group, facts)
+    if apart is not None:
+        raise ValueError(f"The parts of X must be alike; {apart}.")
 
 
 def take_fitted(estimator: Any, fitted: Any) -> Any:

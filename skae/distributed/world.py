@@ -10,6 +10,7 @@ import functools
 import itertools
 import math
 import os
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -22,15 +23,23 @@ from skae.distributed.process_group import (
     ProcessGroup,
     served_store,
 )
-from skae.distributed.ranks import check_spreads, fit_rank, seed_of, take_fitted
-from skae.rows.group import Group
+from skae.distributed.ranks import (
+    check_spreads,
+    fit_rank,
+    shared_random_state,
+    take_fitted,
+)
+from skae.rows.group import Group, difference
 from skae.rows.readers import row_source
 from skae.rows.sharded import JoinedRows, RowsBetween
 from skae.rows.sources import RowSource
+from skae.training.callbacks import without_showing
 
 __all__ = ["fit_in_world", "world_size"]
 
 _FITS = itertools.count()
+# Parameters that processes may have of their own.
+_OF_EACH = {"device", "n_jobs", "verbose"}
 
 
 def world_size() -> int:
@@ -131,29 +140,41 @@ def _alike(estimator: Any, X: Any, y: Any, sample_weight: Any, group: Group) -> 
     ValueError
         In all processes where one has other ones.
     """
+    facts = {
+        "the estimator": type(estimator).__name__,
+        "X of shape": _shape(X),
+        "y of shape": _shape(y),
+        "sample_weight of shape": _shape(sample_weight),
+        **_in_words(estimator),
+    }
+    apart = difference(group, facts)
+    if apart is not None:
+        raise ValueError(
+            f"All processes must fit the same estimator to the same rows; {apart}."
+        )
     own = copy.deepcopy(estimator)
     if "random_state" in own.get_params(deep=False):
-        seed = group.broadcast(seed_of(own.random_state) if group.rank == 0 else 0)
-        own.set_params(random_state=seed)
-    facts = [
-        ("the estimator", type(own).__name__),
-        ("the parameters", repr(sorted(own.get_params().items(), key=str))),
-        ("X of shape", _shape(X)),
-        ("y of shape", None if y is None else _shape(y)),
-        ("sample_weight of shape", sample_weight is not None and _shape(sample_weight)),
-    ]
-    for rank, others in enumerate(group.gather(facts)):
-        for (what, value), (_, other) in zip(facts, others, strict=True):
-            # Objects may have addresses in their names.
-            if value != other and "object at 0x" not in str(value):
-                raise ValueError(
-                    "All processes must fit the same estimator to the same rows; "
-                    f"process {group.rank} has {what} {value}, process {rank} {other}."
-                )
+        is_first = group.rank == 0
+        shared = shared_random_state(own.random_state) if is_first else None
+        own.set_params(random_state=group.broadcast(shared))
     return own
 
 
-def _shape(values: Any) -> tuple:
+def _in_words(estimator: Any) -> dict[str, str]:
+    """The parameters on which the result depends, without addresses of objects."""
+    parameters = estimator.get_params()
+    if isinstance(parameters.get("callbacks"), list | tuple):
+        parameters["callbacks"] = without_showing(parameters["callbacks"])
+    return {
+        f"{name} =": re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+        for name, value in parameters.items()
+        if name not in _OF_EACH
+    }
+
+
+def _shape(values: Any) -> tuple | None:
+    if values is None:
+        return None
     source = row_source(values)
     if source is not None:
         return source.shape

@@ -4,6 +4,7 @@ For `skae.rows.sources` and the readers of formats, which know how blocks are st
 """
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +15,7 @@ __all__ = [
     "block_bounds",
     "check_frame",
     "check_numeric",
+    "check_unique",
     "dense",
     "is_closed",
     "source_dtype",
@@ -105,6 +107,18 @@ def check_numeric(are_numeric: Iterable[tuple[str, Any, bool]], name: str) -> No
         )
 
 
+def check_unique(columns: Iterable, name: str) -> None:
+    """Raise where columns share a name, as scikit-learn does for frames in memory."""
+    counts = Counter(columns)
+    several = [f"{c!r} {n} times" for c, n in counts.items() if n > 1]
+    if several:
+        more = f" and {len(several) - 5} more" if len(several) > 5 else ""
+        raise ValueError(
+            f"The columns of {name} must have unique names; got "
+            f"{', '.join(several[:5])}{more}. Rename or drop them."
+        )
+
+
 def is_closed(X: Any) -> bool:
     """Whether X is a dataset of a file of h5py that has been closed."""
     dataset = getattr(sys.modules.get("h5py"), "Dataset", None)
@@ -128,6 +142,8 @@ def dense(block: Any) -> np.ndarray:
 
 
 def check_frame(frame: Any, name: str) -> None:
+    """Raise for columns that share a name or are not numeric."""
+    check_unique(frame.columns, name)
     dtypes = list(frame.dtypes)
     kinds = [getattr(getattr(d, "numpy_dtype", d), "kind", "O") for d in dtypes]
     check_numeric(

@@ -4,8 +4,11 @@ On the cluster where there is one, else on two threads. Nothing here imports Das
 a collection comes.
 """
 
+import math
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -20,17 +23,28 @@ from skae.rows.blocks import (
 from skae.rows.sources import RowSource
 from skae.rows.streams import StreamedRows
 
-__all__ = ["dask_rows"]
+__all__ = ["check_known_rows", "check_table", "dask_rows", "leave_pool"]
 
 # Threads on which blocks are computed where there is no cluster.
 _THREADS = 2
+# The task of a worker that has left the pool of threads, by thread.
+_LEFT = threading.local()
 
 
 def dask_rows(collection: Any, name: str) -> RowSource:
-    names = None
+    """The rows of a Dask array or DataFrame.
+
+    Raises
+    ------
+    TypeError
+        For collections that are no table.
+    ValueError
+        For those of another number of axes, of unknown rows or no numbers.
+    """
+    check_table(collection, name)
     if hasattr(collection, "columns"):
-        names = text_names(collection.columns)
         check_frame(collection, name)
+        names = text_names(collection.columns)
         lengths = _computed(collection.map_partitions(len))
         starts = np.cumsum([0, *map(int, lengths)])
         width = len(collection.columns)
@@ -41,24 +55,78 @@ def dask_rows(collection: Any, name: str) -> RowSource:
             dtype = np.dtype(np.float64)
         parts = collection.partitions
         return _DaskRows((int(starts[-1]), width), dtype, starts, parts, names, name)
-    shape = getattr(collection, "shape", ())
-    two_axes(shape, name)
-    if not all(n == n for axis in collection.chunks for n in axis):
-        raise ValueError(
-            f"{name} is a Dask array of unknown chunk sizes, {collection.chunks}. Call "
-            f"{name}.compute_chunk_sizes() first."
-        )
+    two_axes(collection.shape, name)
+    check_known_rows(collection, name)
     if len(collection.chunks[1]) > 1:
         collection = collection.rechunk({1: -1})
     starts = np.cumsum((0, *collection.chunks[0]))
     parts = collection.blocks
-    return _DaskRows(shape, collection.dtype, starts, parts, None, name)
+    return _DaskRows(collection.shape, collection.dtype, starts, parts, None, name)
+
+
+def check_table(collection: Any, name: str) -> None:
+    """Raise for Dask collections that are neither array nor DataFrame.
+
+    Raises
+    ------
+    TypeError
+        For bags, delayed values and single numbers.
+    ValueError
+        For series and indexes, which have one axis.
+    """
+    frames, arrays = map(sys.modules.get, ("dask.dataframe", "dask.array"))
+    if frames is not None and isinstance(collection, frames.DataFrame):
+        return
+    if arrays is not None and isinstance(collection, arrays.Array):
+        return
+    kind = type(collection).__name__
+    if frames is not None and isinstance(collection, frames.Series | frames.Index):
+        raise ValueError(
+            f"Expected 2D array, got 1D array instead: {name} is a Dask {kind}. Rows "
+            f"are samples, and columns are features; {name}.to_frame() has one column."
+        )
+    raise TypeError(
+        f"{name} must be a Dask array or a Dask DataFrame of rows; got a Dask {kind}. "
+        "Lists of delayed blocks have dask.array.from_delayed."
+    )
+
+
+def check_known_rows(array: Any, name: str) -> None:
+    """Raise for a Dask array of which the numbers of rows or columns are unknown."""
+    if any(math.isnan(length) for axis in array.chunks for length in axis):
+        raise ValueError(
+            f"{name} is a Dask array of unknown chunk sizes, {array.chunks}. Call "
+            f"{name}.compute_chunk_sizes() first."
+        )
+
+
+def leave_pool() -> bool:
+    """Whether this is a task of a worker, whose thread then is free for other tasks.
+
+    A task that waits for others would wait for ever where all threads of the cluster
+    have such tasks, as in searches on Dask collections.
+    """
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return False
+    try:
+        task = distributed.get_worker().get_current_task()
+    except (ValueError, LookupError):
+        return False
+    if getattr(_LEFT, "task", None) != task:
+        # It is outside already in a task that has done so itself.
+        with suppress(KeyError):
+            distributed.secede()
+        _LEFT.task = task
+    return True
 
 
 def _computed(collection: Any) -> Any:
     """Computed by the cluster where there is one, else on a few threads."""
     import dask
 
+    if leave_pool():
+        return sys.modules["distributed"].get_client().compute(collection).result()
     is_open = getattr(sys.modules.get("distributed"), "default_client", None)
     if is_open is not None:
         try:

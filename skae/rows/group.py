@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-__all__ = ["ALONE", "Group", "group_of"]
+__all__ = ["ALONE", "Group", "difference", "group_of"]
 
 T = TypeVar("T")
 
@@ -65,6 +65,27 @@ class Group:
 
 
 ALONE = Group()
+
+
+def difference(group: Group, facts: dict[str, Any]) -> str | None:
+    """In words, what differs between processes that have to agree; None if nothing.
+
+    Parameters
+    ----------
+    group : Group
+        All of whose processes call this, and all learn of a difference.
+    facts : dict of str to object
+        By what they are called in messages, the same in all processes.
+    """
+    for rank, others in enumerate(group.gather(facts)):
+        for what, value in facts.items():
+            other = others.get(what)
+            if other != value:
+                return (
+                    f"process {group.rank} has {what} {value}, process {rank} has "
+                    f"{what} {other}"
+                )
+    return None
 
 
 def group_of(X: Any) -> Group:

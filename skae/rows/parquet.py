@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skae.rows.blocks import ChangedSourceError, check_numeric
+from skae.rows.blocks import ChangedSourceError, check_numeric, check_unique
 from skae.rows.streams import StreamedRows
 
 __all__ = ["ParquetRows", "dataset_at"]
@@ -33,9 +33,7 @@ class ParquetRows(StreamedRows):
 
     def __init__(self, dataset: Any, name: str, *, takes_all: bool = False):
         names = dataset.schema.names
-        twice = sorted({n for n in names if names.count(n) > 1})
-        if twice:
-            raise ValueError(f"{name} has several columns of one name: {twice[:5]}.")
+        check_unique(names, name)
         self._groups: list[Any] = []
         edges, dtypes = [0], {np.dtype(np.bool_)}
         for fragment in dataset.get_fragments():

@@ -98,7 +98,7 @@ def _is_stored_array(X: Any) -> bool:
 
 def _check_no_fields(X: Any, name: str) -> None:
     fields = getattr(getattr(X, "dtype", None), "names", None)
-    if fields:
+    if isinstance(fields, tuple):
         raise ValueError(
             f"{name} has the fields {list(fields)[:5]} in place of columns. Store them "
             "as columns: numpy.lib.recfunctions.structured_to_unstructured gives them "

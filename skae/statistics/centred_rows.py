@@ -2,20 +2,24 @@
 
 With F = sqrt(weight) (X - mean) / unit, the covariance of X is F^T F and its principal
 axes are the right singular vectors of F. `CentredRows` reads X chunk by chunk, in
-float64 and with 0 for NaN; sparse rows stay sparse in products. `leading_axes` goes
+float64 and with 0 for NaN; sparse rows stay sparse in products. Of rows that are spread
+over processes each reads its own, and products are added up. `leading_axes` goes
 through the smaller of F^T F and F F^T: formed where it is small, else by products with
 blocks of vectors (a restarted block Krylov method, Golub and Underwood 1977), so that
 equal variances are found as often as they occur.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import reduce
+from typing import Any
 
 import numpy as np
+import torch
 from scipy import sparse
 from sklearn.utils.extmath import svd_flip
 
 from skae.rows.chunks import chunks
+from skae.rows.group import group_of
 from skae.rows.sources import RowSource
 from skae.statistics.linear_algebra import (
     eigh,
@@ -98,24 +102,31 @@ class CentredRows:
         if self.is_sparse:
             shifted = self._scaled @ right - product(self._shift, right)
             return shifted * self._root[:, None]
-        return np.concatenate([product(block, right) for _, block in self._blocks()])
+        if group_of(self.X).is_alone:
+            parts = [product(block, right) for _, block in self._blocks()]
+            return np.concatenate(parts)
+
+        def own(total: np.ndarray) -> None:
+            for rows, block in self._blocks():
+                total[rows] = product(block, right)
+
+        return self._together(own, (self.shape[0], right.shape[1]))
 
     def transposed(self, left: np.ndarray) -> np.ndarray:
         """F^T left, for left of shape (n_samples, width)."""
         if self.is_sparse:
             left = left * self._root[:, None]
             return self._scaled.T @ left - np.outer(self._shift, left.sum(axis=0))
-        return reduce(
-            np.add, (product(block.T, left[rows]) for rows, block in self._blocks())
+        return self._sum(
+            lambda rows, block: product(block.T, left[rows]), left.shape[1]
         )
 
     def covariance_times(self, right: np.ndarray) -> np.ndarray:
         """F^T F right, in one pass over the rows."""
         if self.is_sparse:
             return self.transposed(self @ right)
-        return reduce(
-            np.add,
-            (product(block.T, product(block, right)) for _, block in self._blocks()),
+        return self._sum(
+            lambda _, block: product(block.T, product(block, right)), right.shape[1]
         )
 
     def dense(self) -> np.ndarray:
@@ -129,7 +140,7 @@ class CentredRows:
             if summary.scatter is not None:
                 return summary.scatter / summary.weight
         if self._is_cancelling():
-            return reduce(np.add, (square_of(block) for _, block in self._blocks()))
+            return self._sum(lambda _, block: square_of(block), self.shape[1])
         weighted = self._scaled.multiply(self._root[:, None]).tocsr()
         return (weighted.T @ weighted).toarray() - np.outer(self._shift, self._shift)
 
@@ -174,7 +185,33 @@ class CentredRows:
             return self @ self.transposed(right)
         return self.covariance_times(right)
 
-    def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+    def _sum(
+        self, of: Callable[[Any, np.ndarray], np.ndarray], width: int
+    ) -> np.ndarray:
+        """The sum over all blocks of an array of shape (n_features, width)."""
+        if group_of(self.X).is_alone:
+            return reduce(np.add, (of(*each) for each in self._blocks()))
+
+        def own(total: np.ndarray) -> None:
+            for each in self._blocks():
+                total += of(*each)
+
+        return self._together(own, (self.shape[1], width))
+
+    def _together(
+        self, work: Callable[[np.ndarray], None], shape: tuple[int, int]
+    ) -> np.ndarray:
+        """What the processes add to zeros, each from its own rows."""
+        group, total = group_of(self.X), np.zeros(shape)
+        group.together(lambda: work(total))
+        return group.sum(torch.from_numpy(total)).numpy()
+
+    def _blocks(self) -> Iterator[tuple[Any, np.ndarray]]:
+        """Blocks and their places: numbers of rows that are spread over processes."""
+        if not group_of(self.X).is_alone:
+            for numbers, block in self.X.own_blocks():
+                yield numbers, self._centred(block, slice(None), numbers)
+            return
         if isinstance(self.X, RowSource):
             for rows, block in self.X.blocks():
                 yield rows, self._centred(block, slice(None), rows)
@@ -182,7 +219,7 @@ class CentredRows:
         for rows in chunks(*self.shape):
             yield rows, self._centred(self.X[rows], slice(None), rows)
 
-    def _centred(self, block, columns: slice, rows: slice) -> np.ndarray:
+    def _centred(self, block, columns: slice, rows) -> np.ndarray:
         block = block.toarray() if self.is_sparse else block
         # Before the division: what is left of large offsets is exact.
         block = np.subtract(block, self._mean[columns], dtype=np.float64)

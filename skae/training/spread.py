@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from skae.rows.chunks import Rows
-from skae.rows.group import ALONE, Group
+from skae.rows.group import ALONE, Group, difference
 from skae.rows.sharded import ShardedRows
 from skae.training.block_batches import AllBut, batches_of
 from skae.training.steps import Step, Update
@@ -181,7 +181,7 @@ class Spread:
         """Whether the training has one process only."""
         return self.group.is_alone
 
-    def check(self, facts: list) -> None:
+    def check(self, facts: dict[str, Any]) -> None:
         """Raise where the processes are about to train different models.
 
         Raises
@@ -189,15 +189,12 @@ class Spread:
         RuntimeError
             In all processes.
         """
-        if self.is_alone:
-            return
-        for rank, others in enumerate(self.group.gather(facts)):
-            if others != facts:
-                raise RuntimeError(
-                    f"Processes {self.group.rank} and {rank} of the fit would train "
-                    f"different models: {facts} and {others}. Are there the same "
-                    "versions of skae, torch and NumPy everywhere?"
-                )
+        apart = difference(self.group, facts)
+        if apart is not None:
+            raise RuntimeError(
+                f"The processes of the fit would train different models: {apart}. Are "
+                "there the same versions of skae, torch and NumPy everywhere?"
+            )
 
     def step(self, module: Any, updates: Sequence[Update]) -> Step:
         """A training step of all processes."""

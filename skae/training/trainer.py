@@ -248,7 +248,7 @@ class Trainer(Resumable, NeuralNet):
         self._patience = Patience(self.schedule.patience, self.schedule.tol)
         self._norms = BatchNorms(self.module_)
         self._spread = Spread(self._batches, self.schedule.n_apart)
-        self._spread.check(self._name_of_training())
+        self._spread.check({"a training of": self._name_of_training()})
         self._spread.align(self.flat_.data, self.optimizer_.average)
         step = self._spread.step(self.module_, self.updates_)
         is_alone, n_steps = self._spread.is_alone, self.schedule.n_steps

@@ -65,7 +65,8 @@ def test_nothing_is_computed():
         (frame(a=pd.Categorical([1, 2])), TypeError, r"'a' \(category\)"),
         (frame(a=pd.to_datetime(["2020", "2021"])), TypeError, "'a'"),
         (frame(a=[1.0, 2])[[]], ValueError, "empty"),
-        (frame(a=[1.0, 2]).a, TypeError, "Dask Series"),
+        (frame(a=[1.0, 2]).a, ValueError, "got 1D array instead: X is a Dask Series"),
+        (frame(a=[1.0, 2])[["a", "a"]], ValueError, "unique names; got 'a' 2 times"),
         (dask.delayed(1), TypeError, "Dask array or a Dask DataFrame"),
     ],
 )

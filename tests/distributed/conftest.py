@@ -1,5 +1,6 @@
-"""Groups of processes whose members are threads of this one: real sockets, no start."""
+"""Groups of processes whose members are threads of this one, and a Dask cluster."""
 
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +17,17 @@ def _in_group():
     return in_group
 
 
-def in_group(size: int, work: Callable[[ProcessGroup], Any], deadline=5.0) -> list[Any]:
-    """What work returns or raises in each member of a group, by rank."""
+def in_group(size: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
+    """What work returns or raises in each member of a group, by rank.
+
+    Real sockets, and no start of a process. No test waits for the deadline: it is that
+    of users, so that a busy machine has the time to show signs of life.
+    """
     store = served_store("127.0.0.1")
     results: list[Any] = [TimeoutError("the test has not ended")] * size
 
     def run(rank):
-        options = {"name": f"member {rank}", "deadline": deadline, "start": 30.0}
+        options = {"name": f"member {rank}", "deadline": 30.0, "start": 30.0}
         try:
             with ProcessGroup("127.0.0.1", store.port, rank, size, **options) as group:
                 results[rank] = work(group)
@@ -37,3 +42,40 @@ def in_group(size: int, work: Callable[[ProcessGroup], Any], deadline=5.0) -> li
     for member in members:
         member.join(_LONGEST)
     return results
+
+
+@pytest.fixture(scope="session")
+def client(tmp_path_factory):
+    """Of a Dask cluster of three worker processes of one thread each."""
+    dask = pytest.importorskip("dask")
+    distributed = pytest.importorskip("distributed")
+    # Workers are forked from a process that has imported torch.
+    forking = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with dask.config.set(forking):
+        distributed.utils.get_mp_context().set_forkserver_preload(["skae.distributed"])
+    with (
+        dask.config.set(forking),
+        distributed.LocalCluster(
+            n_workers=3,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address="127.0.0.1:0",
+            local_directory=tmp_path_factory.mktemp("workers"),
+        ) as cluster,
+        distributed.Client(cluster, timeout=30) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def in_time():
+    """No test may wait for ever."""
+
+    def over(*_):
+        raise TimeoutError("the test did not end")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(90)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -9,6 +9,7 @@ import uuid
 import numpy as np
 import pandas as pd
 import pytest
+from skorch.callbacks import Callback
 
 import skae.distributed
 from skae import AEOutlierDetector, AutoencoderTransformer, DenoisingAE
@@ -17,18 +18,20 @@ from skae.distributed import LostProcessError
 from skae.persistence import load, save
 from skae.state import container
 
-dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 
 N_ROWS, WIDTH = 2000, 8
 BRIEF = {"random_state": 0, "max_iter": 2}
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning",
-    "ignore:.*unclosed:ResourceWarning",
-    "ignore:Port .* is already in use",
-)
+pytestmark = [
+    pytest.mark.usefixtures("in_time"),
+    pytest.mark.filterwarnings(
+        "ignore::sklearn.exceptions.ConvergenceWarning",
+        "ignore:.*unclosed:ResourceWarning",
+        "ignore:Port .* is already in use",
+    ),
+]
 
 
 def curved():
@@ -39,40 +42,6 @@ def curved():
 
 
 X = curved()
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    # Workers are forked from a process that has imported torch.
-    forking = {"distributed.worker.multiprocessing-method": "forkserver"}
-    with dask.config.set(forking):
-        distributed.utils.get_mp_context().set_forkserver_preload(["skae.distributed"])
-    with (
-        dask.config.set(forking),
-        distributed.LocalCluster(
-            n_workers=3,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            local_directory=tmp_path_factory.mktemp("workers"),
-        ) as cluster,
-        distributed.Client(cluster, timeout=30) as client,
-    ):
-        yield client
-
-
-@pytest.fixture(autouse=True)
-def in_time():
-    """No test may wait for ever."""
-
-    def over(*_):
-        raise TimeoutError("the test did not end")
-
-    before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(90)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def on_workers(client, blocks, workers):
@@ -165,6 +134,34 @@ def test_a_cluster_without_workers_is_an_error():
         estimator = AutoencoderTransformer(3)
         with pytest.raises(LostProcessError, match="has no workers"):
             skae.distributed.fit(estimator, collection, client=client)
+
+
+def test_one_worker_goes_on_with_the_checkpoint_of_two(client, tmp_path):
+    path, stop = tmp_path / "fit.checkpoint", tmp_path / "stop"
+
+    class Stops(Callback):
+        def __init__(self, path):
+            self.path = path
+
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) == 3 and os.path.exists(self.path):
+                raise RuntimeError("stopped after three rounds")
+
+    stop.touch()
+    # The seed is drawn: the fit that goes on has that of the file.
+    callbacks = [Checkpoint(path, every=0), Stops(str(stop))]
+    estimator = AutoencoderTransformer(3, max_iter=6, callbacks=callbacks)
+    with pytest.raises(RuntimeError, match="stopped after three rounds"):
+        estimator.fit(on_workers(client, [X[:900], X[900:]], [0, 1]))
+    stop.unlink()
+    tree, _ = container.read(path)
+    reached = [row["row"]["train_loss"] for row in tree["current"]["history"][:-1]]
+    assert len(reached) == 2
+    estimator.fit(on_workers(client, [X[:900], X[900:]], [0]))
+    np.testing.assert_array_equal(estimator.loss_curve_[:2], reached)
+    assert estimator.n_iter_ == 6
+    assert estimator.random_state is None
+    assert not path.exists()
 
 
 def test_a_second_fit_on_the_same_workers_waits_or_says_so(client):

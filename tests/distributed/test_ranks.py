@@ -17,7 +17,10 @@ from skae import (
     VariationalAE,
 )
 from skae.distributed.ranks import fit_rank, take_fitted
+from skae.rows import sources
 from skae.rows.sharded import JoinedRows, ShardedRows
+from skae.statistics import centred_rows, pca
+from skae.statistics.centred_rows import CentredRows
 from skae.statistics.pca import principal
 
 N_ROWS, WIDTH = 2000, 12
@@ -75,14 +78,45 @@ def test_rows_are_read_like_an_array_and_summed_up_exactly(in_group):
         return some, summary, principal(rows, 4, weight)
 
     expected = principal(X, 4, weight)
-    for some, summary, pca in in_group(3, read):
+    for some, summary, found in in_group(3, read):
         for got, rows in zip(some, (X[[3, 499, 0, 7]], X[10:20], X[5:8]), strict=True):
             np.testing.assert_array_equal(got, rows)
         assert summary.first_missing == (7, 2)
         assert summary.n_rows == len(X)
-        np.testing.assert_allclose(pca.mean, expected.mean, rtol=1e-12)
-        np.testing.assert_allclose(pca.axis_variance, expected.axis_variance, rtol=1e-9)
-        np.testing.assert_allclose(pca.axes, expected.axes, atol=1e-7)
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-12)
+        np.testing.assert_allclose(
+            found.axis_variance, expected.axis_variance, rtol=1e-9
+        )
+        np.testing.assert_allclose(found.axes, expected.axes, atol=1e-7)
+
+
+def test_axes_of_many_columns_take_no_rows_of_others(in_group, monkeypatch):
+    for module in (pca, centred_rows, sources):
+        # As if there were more than 2,000 columns.
+        monkeypatch.setattr(module, "_FORMED", 4)
+    X = curved(500).astype(np.float64)
+    weight = np.random.default_rng(2).uniform(1, 2, len(X))
+    parts = shares(len(X), 3)
+
+    def fail(self, rows):
+        raise AssertionError("rows are sent")
+
+    def read(group):
+        own = parts[group.rank]
+        rows = ShardedRows(JoinedRows([X[own]]), own, len(X), group)
+        few = CentredRows(rows, weight, np.zeros(WIDTH), 1.0)
+        times = few @ np.eye(WIDTH)[:, :2], few.covariance()
+        return times, principal(rows, 2, weight)
+
+    expected = principal(X, 2, weight)
+    monkeypatch.setattr(ShardedRows, "_block", fail)
+    monkeypatch.setattr(ShardedRows, "_gathered", fail)
+    scaled = X * np.sqrt(weight / weight.sum())[:, None]
+    for (first_columns, covariance), axes in in_group(3, read):
+        np.testing.assert_allclose(first_columns, scaled[:, :2], rtol=1e-12)
+        np.testing.assert_allclose(covariance, scaled.T @ scaled, rtol=1e-12)
+        np.testing.assert_allclose(axes.axis_variance, expected.axis_variance)
+        np.testing.assert_allclose(axes.axes, expected.axes, atol=1e-6)
 
 
 def test_unequal_parts_give_a_model_as_good_as_that_of_one_process(fitted_in_group):

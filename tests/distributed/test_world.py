@@ -6,9 +6,11 @@ import socket
 
 import numpy as np
 import pytest
+from skorch.callbacks import Callback
 
 import skae.distributed
 from skae import AEOutlierDetector, AutoencoderTransformer
+from skae.callbacks import Checkpoint
 from skae.distributed.world import world_size
 
 N_ROWS, WIDTH = 2000, 6
@@ -22,11 +24,23 @@ def rows():
     return (X + 0.1 * random.normal(size=X.shape)).astype(np.float32)
 
 
+class StopsOnce(Callback):
+    """Ends the first training of this process after its first round."""
+
+    is_over = False
+
+    def on_epoch_end(self, net, **kwargs):
+        if not StopsOnce.is_over:
+            StopsOnce.is_over = True
+            raise RuntimeError("stopped")
+
+
 def _fit(path, rank, size, port, answers):
     """In a process of its own: fits that work, and some that do not."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ.update(place, RANK=str(rank), WORLD_SIZE=str(size))
     X = np.load(path, mmap_mode="r")
+    callbacks = [Checkpoint(f"{path}.checkpoint", every=0), StopsOnce()]
     fits = [
         (AutoencoderTransformer(2, max_iter=2), X),
         (AutoencoderTransformer(2, random_state=0, max_iter=2), X),
@@ -34,6 +48,10 @@ def _fit(path, rank, size, port, answers):
         (AutoencoderTransformer(2, random_state=0), X[: N_ROWS - rank]),
         (AutoencoderTransformer(2, random_state=0), X if rank else 3),
         (AutoencoderTransformer(2, random_state=0, max_iter=2), X),
+        (AutoencoderTransformer(2, max_iter=2 + rank), X),
+        # Without a seed, and what goes on from there: all draw like the file.
+        (AutoencoderTransformer(2, max_iter=3, callbacks=callbacks), X),
+        (AutoencoderTransformer(2, max_iter=3, callbacks=callbacks), X),
     ]
     results = []
     for estimator, data in fits:
@@ -48,6 +66,7 @@ def _fit(path, rank, size, port, answers):
 
 def test_all_processes_have_the_same_model_or_a_clear_error(tmp_path):
     path = tmp_path / "rows.npy"
+    checkpoint = tmp_path / "rows.npy.checkpoint"
     np.save(path, rows())
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -67,13 +86,17 @@ def test_all_processes_have_the_same_model_or_a_clear_error(tmp_path):
         for process in processes:
             process.kill()
             process.join()
-    for number in (0, 1, 2, 5):
+    for number in (0, 1, 2, 5, 8):
         np.testing.assert_array_equal(results[0][number], results[1][number])
     np.testing.assert_array_equal(results[0][1], results[0][5])
-    for rank, words in enumerate(["(2000, 6), process 1 (1999, 6)", "(1999, 6)"]):
+    for rank, words in enumerate(["process 1 has X of shape (1999, 6)", "(1999, 6)"]):
         assert "fit the same estimator to the same rows" in results[rank][3]
         assert words in results[rank][3]
         assert results[rank][4].startswith(("ValueError", "TypeError"))
+        assert "max_iter = 2" in results[rank][6]
+        assert "max_iter = 3" in results[rank][6]
+        assert results[rank][7] == "RuntimeError: stopped"
+    assert not checkpoint.exists()
 
 
 def test_in_one_process_it_is_the_estimators_own_fit(monkeypatch):

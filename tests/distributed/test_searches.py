@@ -6,7 +6,7 @@ from joblib import parallel_backend
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-import skae
+import skae.distributed
 
 distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
@@ -14,24 +14,13 @@ da = pytest.importorskip("dask.array")
 X, Y = load_digits(return_X_y=True)
 X = X[:300] / 16
 BRIEF = {"max_iter": 1, "random_state": 0}
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:.*unclosed:ResourceWarning"
-)
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address="127.0.0.1:0",
-            local_directory=tmp_path_factory.mktemp("workers"),
-        ) as cluster,
-        distributed.Client(cluster, timeout=30) as client,
-    ):
-        yield client
+pytestmark = [
+    pytest.mark.usefixtures("in_time"),
+    pytest.mark.filterwarnings(
+        "ignore::sklearn.exceptions.ConvergenceWarning",
+        "ignore:.*unclosed:ResourceWarning",
+    ),
+]
 
 
 def test_searches_choose_as_on_one_process(client):
@@ -50,6 +39,30 @@ def test_searches_choose_as_on_one_process(client):
         spread.best_estimator_.transform(X), search.best_estimator_.transform(X)
     )
     np.testing.assert_array_equal(scores, cross_val_score(estimator, X, cv=2))
+
+
+def test_searches_on_collections_choose_as_on_arrays(client):
+    rows = client.persist(da.from_array(X, chunks=(60, 64)))
+    estimator = skae.AutoencoderTransformer(**BRIEF)
+    search = GridSearchCV(estimator, {"n_components": [2, 4]}, cv=3)
+    # More fits than threads: all wait for blocks, which the same threads compute.
+    with parallel_backend("dask", client=client, wait_for_workers_timeout=30):
+        search.fit(rows)
+    scores = search.cv_results_["mean_test_score"]
+    search.fit(X)
+    np.testing.assert_allclose(scores, search.cv_results_["mean_test_score"])
+
+
+def test_a_task_may_fit_on_the_cluster_that_it_runs_on(client):
+    rows = da.from_array(X, chunks=(60, 64))
+
+    def fit(rows):
+        estimator = skae.AutoencoderTransformer(2, **BRIEF)
+        skae.distributed.fit(estimator, rows, client=distributed.get_client())
+        return estimator.n_features_in_
+
+    fits = [client.submit(fit, rows, pure=False) for _ in range(4)]
+    assert client.gather(fits) == [64] * 4
 
 
 def test_workers_give_the_bits_of_this_process(client):
