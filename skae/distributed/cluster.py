@@ -31,8 +31,9 @@ from skae.distributed.tasks import STARTS, Task, fit_here, interrupt, serve
 
 __all__ = ["fit_on_cluster"]
 
-# Seconds between two looks at the futures.
+# Seconds between two looks at the futures, whose status says what was the matter.
 _LOOK = 0.5
+_UNDECIDED = TimeoutError, distributed.TimeoutError, distributed.CancelledError
 
 
 def fit_on_cluster(
@@ -127,7 +128,7 @@ class _Job:
         futures = self._begun()
         try:
             while any(future.status == "pending" for future in futures):
-                with suppress(TimeoutError, distributed.TimeoutError):
+                with suppress(*_UNDECIDED):
                     distributed.wait(
                         futures, timeout=_LOOK, return_when="FIRST_COMPLETED"
                     )
@@ -205,7 +206,7 @@ class _Job:
         """Wait until all tasks have noticed that one has failed."""
         ends = time.monotonic() + self.deadline
         while time.monotonic() < ends and any(f.status == "pending" for f in futures):
-            with suppress(TimeoutError, distributed.TimeoutError):
+            with suppress(*_UNDECIDED):
                 distributed.wait(futures, timeout=_LOOK)
 
     def _interrupt(self, message: str) -> None:

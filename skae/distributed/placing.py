@@ -46,11 +46,24 @@ class PlacedRows(NamedTuple):
 
     @classmethod
     def of(cls, X: Any, client: distributed.Client, deadline: float) -> "PlacedRows":
-        """Blocks that are computed and stay where they are as long as this lives."""
+        """Blocks that are computed and stay where they are as long as this lives.
+
+        Raises
+        ------
+        LostProcessError
+            Without workers, and where blocks are gone that cannot be computed again.
+        """
         parts = np.ravel(X.to_delayed()).tolist()
         futures = client.compute(parts)
-        _wait(futures, client, deadline)
-        shapes = client.gather(client.map(_shape, futures, pure=False))
+        try:
+            _wait(futures, client, deadline)
+            shapes = client.gather(client.map(_shape, futures, pure=False))
+        except distributed.CancelledError as error:
+            raise LostProcessError(
+                "Blocks of the rows are gone, with a worker or by client.cancel, and "
+                "cannot be computed again: they were scattered or persisted. Make the "
+                f"collection anew. {error}"
+            ) from error
         _check_widths(X, shapes)
         kept = [(f, n) for f, (n, *_) in zip(futures, shapes, strict=True) if n]
         if not kept:

@@ -48,7 +48,9 @@ def on_workers(client, blocks, workers):
     """A Dask array of these blocks, on these workers in turn."""
     addresses = sorted(client.scheduler_info()["workers"])
     placed = [
-        client.scatter(block, workers=[addresses[workers[number % len(workers)]]])
+        client.scatter(
+            block, workers=[addresses[workers[number % len(workers)]]], hash=False
+        )
         for number, block in enumerate(blocks)
     ]
     parts = [
@@ -162,6 +164,13 @@ def test_one_worker_goes_on_with_the_checkpoint_of_two(client, tmp_path):
     assert estimator.n_iter_ == 6
     assert estimator.random_state is None
     assert not path.exists()
+
+
+def test_rows_that_are_gone_are_an_error(client):
+    collection = on_workers(client, [X[:900], X[900:]], [0, 1])
+    client.cancel(distributed.client.futures_of(collection)[1:])
+    with pytest.raises(LostProcessError, match="cannot be computed again"):
+        AutoencoderTransformer(3, **BRIEF).fit(collection)
 
 
 def test_a_second_fit_on_the_same_workers_waits_or_says_so(client):
