@@ -95,8 +95,9 @@ class LazyRows:
                 "LazyRows are selected by a slice, an array of row numbers or a mask; "
                 f"got {rows!r}. np.asarray(X[[0]]) reads a row."
             )
-        known = self._numbers
-        numbers = (np.arange(self._n_rows) if known is None else known)[_as_key(rows)]
+        before = self._numbers
+        before = np.arange(self._n_rows) if before is None else before
+        numbers = before[_as_key(rows)]
         selected = object.__new__(LazyRows)
         selected.__dict__.update(self.__dict__)
         selected._numbers = numbers

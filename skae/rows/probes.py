@@ -50,17 +50,17 @@ class Probes:
         """
         start = bisect_left(self._numbers, first)
         for place in range(start, bisect_left(self._numbers, first + len(block))):
-            row, known = block[self._numbers[place] - first], self._rows[place]
-            if known is None:
+            row, earlier = block[self._numbers[place] - first], self._rows[place]
+            if earlier is None:
                 self._rows[place] = row.copy()
-            elif not _is_same(row, known):
+            elif not _is_same(row, earlier):
                 return self._numbers[place]
         return None
 
 
-def _is_same(row: np.ndarray, known: np.ndarray) -> bool:
-    if row.tobytes() == known.tobytes():
+def _is_same(row: np.ndarray, earlier: np.ndarray) -> bool:
+    if row.tobytes() == earlier.tobytes():
         return True
-    largest = np.fmax.reduce(np.abs(known), initial=0)
+    largest = np.fmax.reduce(np.abs(earlier), initial=0)
     largest = largest if np.isfinite(largest) else 0
-    return np.allclose(row, known, rtol=0, atol=_ROUNDING * largest, equal_nan=True)
+    return np.allclose(row, earlier, rtol=0, atol=_ROUNDING * largest, equal_nan=True)

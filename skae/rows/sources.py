@@ -229,10 +229,10 @@ class RowSource:
         """
         covariance = covariance and self.shape[1] <= _FORMED
         if self._summary is not None:
-            known, summary = self._summary
-            is_same = known is weight
-            if known is not None and weight is not None:
-                is_same = np.array_equal(known, weight)
+            own, summary = self._summary
+            is_same = own is weight
+            if own is not None and weight is not None:
+                is_same = np.array_equal(own, weight)
             if is_same and not (covariance and summary.scatter is None):
                 return summary
         summary = total_of(self._summarizing(weight, covariance))
@@ -340,9 +340,9 @@ class RowSource:
         if numbers.min() < 0 or numbers.max() >= self.shape[0]:
             raise IndexError(f"{self.name} has {self.shape[0]} rows.")
         if self._sample is not None:
-            known, rows = self._sample
-            places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
-            if np.array_equal(known[places], numbers):
+            sampled, rows = self._sample
+            places = np.minimum(np.searchsorted(sampled, numbers), len(sampled) - 1)
+            if np.array_equal(sampled[places], numbers):
                 return rows[places]
         order = np.argsort(numbers, kind="stable")
         out = np.empty((len(numbers), self.shape[1]), self.dtype)
