@@ -2,9 +2,9 @@
 
 Writes 1,000,000 x 1,000 float32 (4 GB: 25 latent directions bent by tanh, and noise) to
 a temporary folder as a memory map, to HDF5, zarr and Parquet, one after the other; each
-is deleted before the next is written. For every format and estimator a fresh process
-imports everything, notes its anonymous memory (RssAnon of /proc/self/status) and fits,
-while a thread samples RssAnon every 5 ms:
+is deleted before the next is written, unless ``--keep``. For every format and estimator
+a fresh process imports everything, notes its anonymous memory (RssAnon of
+/proc/self/status) and fits, while a thread samples RssAnon every 5 ms:
 
 - ``AutoencoderTransformer(50)``, with its error on 10,000 held-out rows over that of
   `IncrementalPCA`, which the same process fits by ``partial_fit`` to blocks of 5,000
@@ -19,13 +19,17 @@ a memory map. Linux only; needs h5py, zarr and pyarrow for their formats.
     python benchmarks/out_of_core.py                            # hours
     python benchmarks/out_of_core.py --rows 100000
     python benchmarks/out_of_core.py --formats h5py --add       # beside earlier runs
+    python benchmarks/out_of_core.py --folder DATA --keep --add \
+        --formats zarr --estimators detector
 """
 
 import argparse
 import json
+import os
 import shutil
 import tempfile
 import time
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise, product
 from pathlib import Path
@@ -51,13 +55,7 @@ def main():
 
     lines = []
     for kind in options.formats:
-        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            free = shutil.disk_usage(folder).free
-            if free < 1.2 * 4 * N_FEATURES * options.rows:
-                raise SystemExit(f"{folder} has only {free / 2**30:.1f} GiB left")
-            progress(f"writing {options.rows} x {N_FEATURES} float32 as {kind}")
-            path = Path(folder) / "X"
-            WRITERS[kind](path, options.rows)
+        with written(kind, options) as path:
             for name in options.estimators:
                 arguments = ["--rows", options.rows, "--measure", kind, name, path]
                 if options.whole_pca:
@@ -75,6 +73,25 @@ def main():
     save(name, n_rows=options.rows, rows=lines)
 
 
+@contextmanager
+def written(kind, options):
+    """The path of the file, which stays only where the user wants to keep it."""
+    from report import progress
+
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        kept = Path(options.folder or folder) / f"{kind}-{options.rows}"
+        if options.keep and kept.exists():
+            yield kept
+            return
+        free = shutil.disk_usage(folder).free
+        if free < 1.2 * 4 * N_FEATURES * options.rows:
+            raise SystemExit(f"{folder} has only {free / 2**30:.1f} GiB left")
+        progress(f"writing {options.rows} x {N_FEATURES} float32 as {kind}")
+        path = Path(folder) / "X"
+        WRITERS[kind](path, options.rows)
+        yield path.rename(kept) if options.keep else path
+
+
 def parse_options():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -86,6 +103,11 @@ def parse_options():
     )
     parser.add_argument("--folder", help="where to write; not in memory (tmpfs)")
     parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="leave the files in the folder, and use those that an earlier run left",
+    )
+    parser.add_argument(
         "--add",
         action="store_true",
         help="keep what earlier runs of so many rows saved",
@@ -93,6 +115,8 @@ def parse_options():
     parser.add_argument("--whole-pca", action="store_true")
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.keep and not options.folder:
+        parser.error("--keep needs --folder")
     if not is_measurable():
         parser.error("RssAnon is read from /proc/self/status, which only Linux has")
     return options
@@ -269,6 +293,7 @@ def measure(kind, name, path, n_rows, whole_pca):
         "use s": use_seconds,
         "use MB": use.mb - before,
         "epochs": float(model.n_iter_),
+        "load": os.getloadavg()[0],
         "score": None,
         **dict.fromkeys(("error/PCA", "PCA s", "x PCA's time")),
     }

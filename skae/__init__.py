@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from skae.estimators.stacked import StackedAEClassifier
     from skae.estimators.variational import VariationalAE
     from skae.persistence import describe, load, save
+    from skae.rows.lazy import LazyRows
     from skae.state.errors import ModelFileError
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "ContractiveAE",
     "ConvAE",
     "DenoisingAE",
+    "LazyRows",
     "ModelFileError",
     "RecurrentAE",
     "SparseAE",
@@ -50,6 +52,7 @@ __all__ = [
 
 _HOMES = {
     **HOMES,
+    "LazyRows": "skae.rows.lazy",
     "ModelFileError": "skae.state.errors",
     "describe": "skae.persistence",
     "load": "skae.persistence",

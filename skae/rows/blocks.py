@@ -97,7 +97,15 @@ def two_axes(shape: Any, name: str) -> tuple[int, int]:
 
 
 def check_numeric(are_numeric: Iterable[tuple[str, Any, bool]], name: str) -> None:
-    """Raise for columns that are not numeric."""
+    """Raise for columns that are not numeric.
+
+    Parameters
+    ----------
+    are_numeric : iterable of (str, dtype, bool)
+        Name and dtype of each column, and whether it is numeric.
+    name : str
+        Of the rows.
+    """
     others = [f"{c!r} ({d})" for c, d, is_numeric in are_numeric if not is_numeric]
     if others:
         more = f" and {len(others) - 5} more" if len(others) > 5 else ""
@@ -132,6 +140,10 @@ def text_names(columns) -> list[str] | None:
 
 
 def dense(block: Any) -> np.ndarray:
+    """A block of rows, which may be a frame or sparse, as an array.
+
+    Missing entries of a frame's nullable columns are NaN.
+    """
     block = block.toarray() if hasattr(block, "toarray") else block
     if hasattr(block, "to_numpy") and hasattr(block, "dtypes"):
         # Nullable columns would come as objects.
@@ -142,7 +154,7 @@ def dense(block: Any) -> np.ndarray:
 
 
 def check_frame(frame: Any, name: str) -> None:
-    """Raise for columns that share a name or are not numeric."""
+    """Raise for columns of a frame that share a name or are not numeric."""
     check_unique(frame.columns, name)
     dtypes = list(frame.dtypes)
     kinds = [getattr(getattr(d, "numpy_dtype", d), "kind", "O") for d in dtypes]

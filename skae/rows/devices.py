@@ -47,7 +47,7 @@ def resolve_device(device: str | torch.device, work: float = math.inf) -> torch.
         ``"auto"`` is the best one there is, and the CPU for little work.
     work : float, optional
         Multiplications in one pass of a training step's batch through the model;
-        infinite where they are many or not known.
+        infinite where they are many or cannot be counted.
 
     Raises
     ------

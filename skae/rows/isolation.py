@@ -89,7 +89,7 @@ def own_threads() -> int:
 class _Own(threading.local):
     """Of each Python thread: how many threads it had outside `isolated`.
 
-    Torch's and the other libraries' differ where one of them was told so.
+    Torch's and the other libraries' differ where one of them was set by itself.
     """
 
     openmp_threads: int | None = None

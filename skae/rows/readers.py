@@ -41,6 +41,15 @@ def row_source(X: Any, name: str = "X") -> RowSource | None:
     """
     if isinstance(X, RowSource):
         return X
+    if hasattr(X, "row_source"):
+        return X.row_source(name)
+    source = _opened(X, name)
+    if source is not None:
+        source.watch()
+    return source
+
+
+def _opened(X: Any, name: str) -> RowSource | None:
     if is_closed(X):
         raise ValueError(f"{name} is a dataset of a file that has been closed.")
     _check_no_fields(X, name)
@@ -137,6 +146,8 @@ class _SlicedRows(RowSource):
         stored = int(stored) if isinstance(stored, np.integer) else stored
         super().__init__(shape, array.dtype, stored, name=name)
         self._array = array
+        self._descriptor = _file_of(array)
+        self._stamp = self._stamped()
 
     def _read(self, rows: slice) -> Any:
         self._check_unchanged()
@@ -158,3 +169,24 @@ class _SlicedRows(RowSource):
                 f"{self.name} changed while it was read: its shape was {self.shape} "
                 f"and is {tuple(self._array.shape)}."
             )
+        if self._stamped() != self._stamp:
+            raise ChangedSourceError(
+                f"{self.name} changed while it was read: its file "
+                f"{self._array.file.filename!r} was written to. {self._way_out}"
+            )
+
+    def _stamped(self) -> tuple[int, int] | None:
+        """What changes with the file, where it can be seen."""
+        if self._descriptor is None:
+            return None
+        status = os.fstat(self._descriptor)
+        return status.st_size, status.st_mtime_ns
+
+
+def _file_of(array: Any) -> int | None:
+    """The open file of an array that nothing should write to meanwhile."""
+    if not _is_from(array, "h5py", "Dataset"):
+        return None
+    file = array.file
+    is_still = file.mode == "r" and not file.swmr_mode and file.driver == "sec2"
+    return file.id.get_vfd_handle() if is_still else None

@@ -6,7 +6,6 @@ blocks, never row by row. `skae.rows.readers` has the readers of single formats 
 over the rows computes stands in `skae.rows.summary`. Nothing here knows models.
 """
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -15,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from skae.rows.blocks import ChangedSourceError, block_bounds, source_dtype
+from skae.rows.probes import Probes
 from skae.rows.summary import Summary, summary_of, total_of
+from skae.rows.temporary import TemporaryRows
 
 __all__ = ["RowSource", "sampled_rows"]
 
@@ -28,6 +29,8 @@ _SAMPLE_BYTES, _SAMPLE_ROWS = 32 * 2**20, (2048, 65_536)
 # Covariances of up to so many features.
 _FORMED = 2000
 _CACHED_RUNS = 2
+# Rows that lie further apart on average are gathered block by block.
+_MOST_SPAN = 2
 
 
 def sampled_rows(X: Any) -> np.ndarray:
@@ -102,8 +105,11 @@ class RowSource:
         self._summary: tuple[np.ndarray | None, Summary] | None = None
         self._sample: tuple[np.ndarray, np.ndarray] | None = None
         self._copy: np.ndarray | None = None
+        self._probes: Probes | None = None
 
     # What a reader gives
+
+    _way_out = "Do not change it during the call."
 
     def _read(self, rows: slice) -> Any:
         """Rows from ``rows.start`` to ``rows.stop``, as anything array-like."""
@@ -189,6 +195,12 @@ class RowSource:
         """Have ``check(block, number_of_its_first_row)`` called on whatever is read."""
         self._checks.append(check)
 
+    def watch(self) -> None:
+        """Compare some of the rows with what they were whenever they are read again."""
+        if self._probes is None and self.shape[0]:
+            row_bytes = self.dtype.itemsize * max(1, self.shape[1])
+            self._probes = Probes.spread_over(self.shape[0], row_bytes)
+
     def selected(self, numbers: np.ndarray) -> "RowSource":
         """A source of some of the rows, by sorted row numbers."""
         return _Selected(self, numbers)
@@ -217,10 +229,10 @@ class RowSource:
         """
         covariance = covariance and self.shape[1] <= _FORMED
         if self._summary is not None:
-            known, summary = self._summary
-            is_same = known is weight
-            if known is not None and weight is not None:
-                is_same = np.array_equal(known, weight)
+            own, summary = self._summary
+            is_same = own is weight
+            if own is not None and weight is not None:
+                is_same = np.array_equal(own, weight)
             if is_same and not (covariance and summary.scatter is None):
                 return summary
         summary = total_of(self._summarizing(weight, covariance))
@@ -250,7 +262,7 @@ class RowSource:
     def _summarizing(self, weight, covariance: bool) -> Iterator[Summary]:
         numbers = sampled_rows(self) if self._sample is None else None
         gathered = []
-        with _Copy(self) if not self.is_random else nullcontext() as copy:
+        with TemporaryRows(self) if not self.is_random else nullcontext() as copy:
             for rows, block in self.blocks():
                 if numbers is not None:
                     first, last = np.searchsorted(numbers, [rows.start, rows.stop])
@@ -272,20 +284,31 @@ class RowSource:
             return self._copy[rows]
         with self._lock:
             block = self._read(rows)
+        expected = rows.stop - rows.start, self.shape[1]
+        if np.shape(block) != expected:
+            raise ChangedSourceError(
+                f"{self.name} changed while it was read: rows {rows.start} to "
+                f"{rows.stop} should have the shape {expected}; got {np.shape(block)}."
+            )
+        block = self._converted(block)
+        for check in self._checks:
+            check(block, rows.start)
+        if self._probes is not None:
+            changed = self._probes.first_changed(block, rows.start)
+            if changed is not None:
+                raise ChangedSourceError(
+                    f"{self.name} changed while it was read: row {changed} is not what "
+                    f"it was at first. {self._way_out}"
+                )
+        return block
+
+    def _converted(self, block: Any) -> np.ndarray:
+        """Rows in the source's dtype, NaN where entries are masked."""
         if isinstance(block, np.ma.MaskedArray):
             block = np.ma.filled(block.astype(self.dtype), np.nan)
         block = np.asarray(block)
-        expected = rows.stop - rows.start, self.shape[1]
-        if block.shape != expected:
-            raise ChangedSourceError(
-                f"{self.name} changed while it was read: rows {rows.start} to "
-                f"{rows.stop} should have the shape {expected}; got {block.shape}."
-            )
         source_dtype(block.dtype, self.name)
-        block = np.ascontiguousarray(block, dtype=self.dtype)
-        for check in self._checks:
-            check(block, rows.start)
-        return block
+        return np.ascontiguousarray(block, dtype=self.dtype)
 
     def _between(self, start: int, stop: int) -> np.ndarray:
         """Rows that follow each other, through the runs that were read last."""
@@ -317,9 +340,9 @@ class RowSource:
         if numbers.min() < 0 or numbers.max() >= self.shape[0]:
             raise IndexError(f"{self.name} has {self.shape[0]} rows.")
         if self._sample is not None:
-            known, rows = self._sample
-            places = np.minimum(np.searchsorted(known, numbers), len(known) - 1)
-            if np.array_equal(known[places], numbers):
+            sampled, rows = self._sample
+            places = np.minimum(np.searchsorted(sampled, numbers), len(sampled) - 1)
+            if np.array_equal(sampled[places], numbers):
                 return rows[places]
         order = np.argsort(numbers, kind="stable")
         out = np.empty((len(numbers), self.shape[1]), self.dtype)
@@ -332,41 +355,6 @@ class RowSource:
 
     def _none(self) -> np.ndarray:
         return np.empty((0, self.shape[1]), self.dtype)
-
-
-class _Copy:
-    """Rows written to a temporary file one after the other, and read from there.
-
-    The file has no name where the system allows it, and ends with its last array.
-    """
-
-    def __init__(self, source: RowSource):
-        self._source = source
-        self._file = tempfile.TemporaryFile(prefix="skae-rows-")
-
-    def __enter__(self) -> "_Copy":
-        return self
-
-    def __exit__(self, *error) -> None:
-        self._file.close()
-
-    def append(self, block: np.ndarray) -> None:
-        try:
-            self._file.write(block.data)
-        except OSError as error:
-            n_bytes = self._source.size * self._source.dtype.itemsize
-            raise OSError(
-                f"{self._source.name} can only be read in order, and the copy of "
-                f"{n_bytes / 2**30:.3g} GiB from which it is read in random order does "
-                f"not fit into {tempfile.gettempdir()!r}: {error}. Set TMPDIR to a "
-                "folder with room, or store the rows in smaller chunks or row groups, "
-                "of at most 16 MiB."
-            ) from error
-
-    def rows(self) -> np.ndarray:
-        self._file.flush()
-        source = self._source
-        return np.memmap(self._file, source.dtype, mode="r", shape=source.shape)
 
 
 class _Selected(RowSource):
@@ -385,9 +373,28 @@ class _Selected(RowSource):
         self._numbers = numbers
         self.is_random = source.is_random
 
+    def add_check(self, check: Callable[[np.ndarray, int], None]) -> None:
+        numbers = self._numbers
+
+        def check_by_source(block: np.ndarray, first: int) -> None:
+            try:
+                check(block, first)
+            except ValueError:
+                # Errors name rows by their numbers in the source.
+                for row, number in enumerate(numbers[first : first + len(block)]):
+                    check(block[row : row + 1], int(number))
+                raise
+
+        super().add_check(check_by_source)
+
     def _read(self, rows: slice) -> np.ndarray:
         numbers = self._numbers[rows]
         if not len(numbers):
             return self._none()
-        first = int(numbers[0])
-        return self._source[first : int(numbers[-1]) + 1][numbers - first]
+        first, stop = int(numbers[0]), int(numbers[-1]) + 1
+        if stop - first > _MOST_SPAN * len(numbers):
+            return self._source[numbers]
+        # Where blocks come in any order, what lies around them is not read with them.
+        source = self._source
+        read = source.read if source.is_random else source.__getitem__
+        return read(slice(first, stop))[numbers - first]

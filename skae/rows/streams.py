@@ -16,9 +16,13 @@ from skae.rows.blocks import (
     text_names,
     two_axes,
 )
+from skae.rows.probes import Probes
 from skae.rows.sources import RowSource
 
 __all__ = ["IteratedRows", "StreamedRows"]
+
+# Blocks of an iterator whose first rows are compared with those of the next iterator.
+_PROBED_BLOCKS = 100
 
 
 class StreamedRows(RowSource):
@@ -86,8 +90,6 @@ class StreamedRows(RowSource):
                 f"more now. {self._way_out}"
             )
 
-    _way_out = "Do not change it during the call."
-
 
 class IteratedRows(StreamedRows):
     """Rows from a callable that starts a new iterator of blocks at each call."""
@@ -100,6 +102,7 @@ class IteratedRows(StreamedRows):
         self.name = name
         self._starts = np.zeros(1, dtype=np.int64)
         n_rows, width, dtypes, names = 0, None, set(), None
+        firsts: dict[int, np.ndarray] = {}
         for block in self._blocks():
             if width is None:
                 width, names = block.shape[1], getattr(block, "columns", None)
@@ -108,8 +111,11 @@ class IteratedRows(StreamedRows):
                     f"The blocks of {name} must have equally many columns; got "
                     f"{width} and {block.shape[1]}."
                 )
+            row = dense(block[:1])
+            dtypes.add(row.dtype)
+            if len(row) and len(firsts) < _PROBED_BLOCKS:
+                firsts[n_rows] = row
             n_rows += block.shape[0]
-            dtypes.add(dense(block[:0]).dtype)
         if width is None:
             raise ValueError(
                 f"{name} gave no blocks of rows. It must be a callable that returns a "
@@ -120,6 +126,7 @@ class IteratedRows(StreamedRows):
         super().__init__((n_rows, width), dtype, whole, text_names(names), name)
         # In its order only, however little there is.
         self.is_random = False
+        self._probes = Probes({n: self._converted(r)[0] for n, r in firsts.items()})
 
     def _blocks(self) -> Iterator[Any]:
         blocks = self._start()

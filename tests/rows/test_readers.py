@@ -1,7 +1,9 @@
 """Every kind of source gives the rows that were stored."""
 
+import multiprocessing
 import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -84,6 +86,13 @@ KINDS = {
 each_kind = pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 
 
+def read_on(source, connection):
+    """Send the rows of all blocks, each when the other side is ready."""
+    for rows, block in source.blocks(range(source.n_blocks)):
+        connection.recv()
+        connection.send((rows, block))
+
+
 @each_kind
 class TestEverySource:
     def test_rows_come_as_they_were_stored(self, make, tmp_path):
@@ -129,6 +138,29 @@ class TestEverySource:
             source = row_source(make(folder, table(dtype)))
             assert source.dtype == expected
             np.testing.assert_array_equal(source[:], table(dtype))
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="forks are unsafe elsewhere")
+    @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+    def test_a_fork_and_its_parent_read_on(self, make, tmp_path):
+        if make in (dask_array, dask_frame):
+            pytest.skip("the threads of Dask do not come along")
+        X = table()
+        source = row_source(make(tmp_path, X))
+        source[:50]
+        here, there = multiprocessing.Pipe()
+        fork = multiprocessing.get_context("fork")
+        process = fork.Process(target=read_on, args=(source, there), daemon=True)
+        process.start()
+        found = np.full((2, N, D), np.nan, dtype=np.float32)
+        for rows, block in source.blocks(range(source.n_blocks)):
+            here.send(None)
+            found[0, rows] = block
+            assert here.poll(20), "the fork has stopped"
+            rows, block = here.recv()
+            found[1, rows] = block
+        process.join(20)
+        assert process.exitcode == 0
+        np.testing.assert_array_equal(found, [X, X])
 
 
 @pytest.mark.parametrize("dtype", [np.float16, bool, np.float64, ">f4"])
@@ -273,44 +305,6 @@ class TestParquet:
         os.utime(path, ns=(1, 1))
         with pytest.raises(ChangedSourceError, match="changed while it was read"):
             source[:]
-
-
-class TestChangedSources:
-    def test_arrays_that_shrink_or_grow(self, tmp_path):
-        X = Sliced(table())
-        source = row_source(X)
-        for n_rows in (N - 1, N + 1):
-            X.shape = n_rows, D
-            with pytest.raises(ChangedSourceError, match="its shape was"):
-                source[:]
-
-    def test_blocks_that_are_too_short(self):
-        X = Sliced(table())
-        source = row_source(X)
-        X.X = X.X[:-5]
-        with pytest.raises(ChangedSourceError, match="should have the shape"):
-            source[:]
-
-    @pytest.mark.parametrize(
-        ("later", "message"),
-        [
-            (lambda X: X[:-1], "has 299 now"),
-            (lambda X: np.vstack([X, X]), "more now"),
-            (lambda X: X[:, :-1], "columns"),
-            (lambda X: X[:0], "has 0 now"),
-        ],
-    )
-    def test_iterators_that_give_something_else(self, later, message):
-        rows = [table()]
-        source = row_source(lambda: iter([rows[0]]))
-        rows[0] = later(rows[0])
-        with pytest.raises(ChangedSourceError, match=message):
-            source[:]
-
-    def test_an_iterator_that_is_used_up(self):
-        used = iter([table()])
-        with pytest.raises(ChangedSourceError, match="a new iterator"):
-            row_source(lambda: used)[:]
 
 
 class TestIterators:
