@@ -54,8 +54,8 @@ class Images(SampleShape):
     sample_shape : tuple (n_channels, height, width), default=None
         Shape of images that come as flat rows, which else are images of one line.
         Images may also come as arrays (n_samples, height, width) or
-        (n_samples, n_channels, height, width). Of pixels of dtype uint8 what comes back
-        lies in [0, 255].
+        (n_samples, n_channels, height, width). Of pixels of dtype uint8 what comes
+        back, and what scores judge, lies in [0, 255].
     channels : int or tuple of int, default=(64,)
         Channels of the strided layers, from the image to the code; the decoder mirrors
         them.
@@ -68,8 +68,6 @@ class Images(SampleShape):
 
     channels: Any = parameter((64,), at_least(1), tuple, list)
 
-    # Smallest and largest value that came back may have; None for any.
-    _value_range = None
     _n_axes = 3
     _shape_in_words = "a tuple (n_channels, height, width) of positive int"
 
@@ -79,8 +77,8 @@ class Images(SampleShape):
             self._value_range = _BYTES if is_bytes else None
         return super()._flattened(X, reset=reset, name=name)
 
-    def _reconstructed(self, rows, condition=None):
-        return self._in_range(super()._reconstructed(rows, condition))
+    def _reconstruct(self, x, *condition):
+        return self._in_range(super()._reconstruct(x, *condition))
 
     def _decoded(self, *codes, **options):
         return self._in_range(super()._decoded(*codes, **options))

@@ -197,6 +197,7 @@ default="gaussian"
             n_components=None if architecture.decides_width else self.n_components,
             defaults=defaults,
             likelihood=self._likelihood(X),
+            value_range=self._value_range,
             **others,
         )
 
@@ -251,7 +252,7 @@ default="gaussian"
         """Decode validated codes; with a generator, draw from the likelihood."""
 
         def decode(z, *condition):
-            raw = self.net_.codec.decode(z, *condition)
+            raw = self.net_.decode(z, *condition)
             likelihood = self.net_.likelihood
             x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
             return self.units_.to_x(x)

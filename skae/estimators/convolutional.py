@@ -137,5 +137,6 @@ default="auto"
         return super()._likelihood(X)
 
     def _after(self, fitting):
+        super()._after(fitting)
         self.sample_shape_ = self.net_.sample_shape
         self.code_shape_ = self.net_.codec.code_shape

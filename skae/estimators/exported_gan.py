@@ -14,7 +14,7 @@ class ExportedGAN(SingleTraining):
 
     def _exports(self):
         net, noise = self.net_, CodeUnits(self.n_components_)
-        rows = self._row_units(is_share=net.generator.is_confined)
+        rows = self._row_units(value_range=self._sample_range)
         value = CriticValue(net.critic)
         probability = CriticValue(net.critic, is_probability=net.loss.probability)
         functions = {

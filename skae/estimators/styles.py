@@ -258,11 +258,16 @@ default=None
             return w
         return torch.lerp(net.average(context).to(w), w, float(truncation))
 
+    @property
+    def _sample_range(self):
+        """Smallest and largest value of samples; None for any."""
+        return (0, 1) if self.net_.generator.is_confined else self._value_range
+
     def _finished(self, rows):
         """Generated rows in X's range and dtype."""
-        if self.net_.generator.is_confined:
-            # Rounding of the units.
-            np.clip(rows, 0, 1, out=rows)
+        if self._sample_range is not None:
+            # Confined ones leave it by the rounding of the units only.
+            np.clip(rows, *self._sample_range, out=rows)
         return rows.astype(self._dtype, copy=False)
 
     def _images_of(self, W):

@@ -125,6 +125,8 @@ class TrainedEstimator(
     _allows_nan = False
     # Shape of a sample as it came in fit; None for flat rows.
     _input_shape = None
+    # Smallest and largest value of what comes back; None for any.
+    _value_range = None
 
     def _flattened(self, X, *, reset, name="X"):
         """Samples as flat rows; X is not validated yet."""
@@ -241,6 +243,7 @@ class TrainedEstimator(
         """The end where rows of X enter or leave a module."""
         units = self.units_
         training_shape = getattr(self, "sample_shape_", None)
+        options = {"value_range": self._value_range, **options}
         return RowUnits(
             units.center,
             units.scale,

@@ -34,8 +34,8 @@ class RowUnits(nn.Module):
         Of samples in the output that come from no input; flat by default.
     training_shape : tuple of int, optional
         Shape of the input, up to axes of size one; flat samples are accepted too.
-    is_share : bool, default=False
-        Whether values in the output are clipped to [0, 1].
+    value_range : (float, float), optional
+        To which values in the output are clipped.
     is_complete : bool, default=False
         Whether rows with NaN or infinity are invalid, see ``is_valid``.
     steps : (n_steps, n_step_features), optional
@@ -59,7 +59,7 @@ class RowUnits(nn.Module):
         *,
         shape: tuple[int, ...] | None = None,
         training_shape: tuple[int, ...] | None = None,
-        is_share: bool = False,
+        value_range: tuple[float, float] | None = None,
         is_complete: bool = False,
         steps: tuple[int, ...] | None = None,
     ):
@@ -72,7 +72,7 @@ class RowUnits(nn.Module):
         self.register_buffer("constant", constant)
         self.sample_shape = shape or (len(center),)
         self.training_shape = training_shape or self.sample_shape
-        self.is_share = is_share
+        self.value_range = value_range
         self.is_complete = is_complete
         self.steps = steps
 
@@ -119,8 +119,8 @@ class RowUnits(nn.Module):
         if self.constant is not None:
             is_free = self.constant.isnan() | rows.isnan()
             rows = torch.where(is_free, rows, self.constant)
-        if self.is_share:
-            rows = rows.clamp(0, 1)
+        if self.value_range is not None:
+            rows = rows.clamp(*self.value_range)
         return rows.to(dtype).reshape(-1, *(shape or self.sample_shape))
 
 

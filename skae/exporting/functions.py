@@ -30,7 +30,9 @@ _AT_ONCE = 64
 
 def without_training(net: Autoencoder) -> Autoencoder:
     """The model without what only its training needs; weights are shared."""
-    return Autoencoder(net.codec, net.likelihood, None, net.prior).eval()
+    bare = Autoencoder(net.codec, net.likelihood, None, net.prior)
+    bare.confine(net.limits)
+    return bare.eval()
 
 
 class Code(nn.Module):
@@ -52,8 +54,7 @@ class Decoded(nn.Module):
         self.net = net
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        contexts = () if context is None else (context,)
-        return self.net.likelihood.mean(self.net.codec.decode(z, *contexts))
+        return self.net.likelihood.mean(self.net.decode(z, context))
 
 
 class Reconstruction(nn.Module):

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skae.fitting.departure import choose_departure
 from skae.fitting.fit import interrupted_chunk, rows_at, value_or_default
-from skae.fitting.image_start import choose_axes, gains, path_of_all, trial
+from skae.fitting.image_start import choose_axes, path_of_all, trial, tried
 from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFit
 from skae.fitting.pca_start import NEGLIGIBLE, anchor_of, units_of
 from skae.fitting.steps_apart import schedule_of_group
@@ -63,11 +63,8 @@ class Fit(InitialModelFit):
         )
         if may_be_pca and self._is_exact(result):
             return self._linear_attributes(result.axes, result)
-        self._choose_image_start(result)
-        start = self._initial_model(
-            result, cross_validate=self.estimator.early_stopping
-        )
-        trainer, judge = self._train(start)
+        stopped = self._choose_image_start(result)
+        start, trainer, judge = stopped or self._trained(result)
         curves, departure = self._curves(trainer), 1.0
         if judge is not None and self.is_anchored:
             choice = choose_departure(start.model, judge)
@@ -222,6 +219,11 @@ class Fit(InitialModelFit):
 
     # Training
 
+    def _trained(self, pca):
+        """A model that has been trained, its trainer and the judge."""
+        start = self._initial_model(pca, cross_validate=self.estimator.early_stopping)
+        return start, *self._train(start)
+
     def _train(self, start: InitialModel):
         """Train on all rows but the held-out ones; the trainer and the judge."""
         weight = self._tensor(self.weight)
@@ -251,21 +253,39 @@ class Fit(InitialModelFit):
             return schedule_of_group(schedule_of, defaults, *group)
         return schedule_of(defaults)
 
-    def _choose_image_start(self, pca: PCAResult) -> None:
-        """Choose PCA's path, and what is trained beside it, by held-out images."""
+    def _choose_image_start(self, pca: PCAResult) -> tuple | None:
+        """Choose PCA's path, and what is trained beside it, by held-out images.
+
+        Returns what `_trained` does where Ctrl-C ended the trial, and with it the fit.
+        """
         is_array = isinstance(self.X, np.ndarray) and self.group.is_alone
         if not (self.is_anchored and is_array and self.architecture.data == "images"):
-            return
+            return None
         self.division = index, out = self._shuffled()
         if out is None:
-            return
+            return None
         shape = self.architecture.sample_shape
         rows = self.X, self.weight, np.sort(index), out
         if self.is_plain:
             self.image_start = choose_axes(*rows, pca, shape, self.random_state)
         fewer = self.architecture.beside_path()
-        if fewer is not None and not self._promises(pca):
+        if fewer is None:
+            return None
+        start = self._initial_model(pca)
+        weight = self._tensor(self.weight)
+        index, judge = self._split(start, weight)
+        schedule = trial(self._schedule(len(index)))
+        if schedule is None:
+            return None
+        batches = self._batches(start, schedule, index, weight)
+        trainer, promises = tried(start.model, schedule, batches, judge, self.noise)
+        if trainer.interrupted_:
+            if self.recording is not None:
+                self.recording.stop()
+            return start, trainer, judge
+        if not promises:
             self.architecture = fewer
+        return None
 
     def _use_all_images(self, start, judge, pca: PCAResult, departure: float) -> None:
         """Replace PCA's path of the training images by that of all."""
@@ -276,19 +296,6 @@ class Fit(InitialModelFit):
         pca = path_of_all(self.X, self.weight, pca, path.share, shape)
         likelihood = self.likelihood
         codec.move_to(anchor_of(pca, start.units, likelihood), judge.training_x)
-
-    def _promises(self, pca: PCAResult) -> bool:
-        """Whether a short training of the architecture gains on held-out rows."""
-        start = self._initial_model(pca)
-        weight = self._tensor(self.weight)
-        index, judge = self._split(start, weight)
-        schedule = trial(self._schedule(len(index)))
-        if schedule is None:
-            return True
-        trainer = Trainer(
-            start.model, schedule=schedule, generator=self.noise, evaluate=judge
-        )
-        return gains(trainer, self._batches(start, schedule, index, weight), judge)
 
     def _split(self, start: InitialModel, weight):
         """Training row numbers and the judge of the others."""
@@ -367,7 +374,7 @@ class Fit(InitialModelFit):
     # Fitted attributes
 
     def _attributes(self, model, units, mean, departure: float) -> dict:
-        model.eval()
+        model.eval().confine(units.limits(self.parts.value_range))
         return {
             "net_": model,
             "units_": units,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from skae.statistics.pca import PCAResult, principal
 from skae.statistics.stationary import StationaryAxes
@@ -17,7 +18,7 @@ from skae.training.held_out import HoldOut
 from skae.training.schedule import Schedule
 from skae.training.trainer import Trainer
 
-__all__ = ["ImageStart", "choose_axes", "gains", "path_of_all", "trial"]
+__all__ = ["ImageStart", "choose_axes", "path_of_all", "trial", "tried"]
 
 # Of the autocorrelation; none is plain PCA.
 _SHARES = (0.5, 1.0)
@@ -122,22 +123,27 @@ def trial(schedule: Schedule) -> Schedule | None:
     return replace(schedule, n_steps=n_steps, n_rounds=1, patience=None)
 
 
-def gains(trainer: Trainer, batches: Any, judge: HoldOut) -> bool:
-    """Whether a training lowers the loss of held-out rows by more than a trifle.
+def tried(
+    module: Module, schedule: Schedule, batches: Any, judge: HoldOut, generator
+) -> tuple[Trainer, bool]:
+    """The trainer of a trial, and whether held-out rows gain more than a trifle.
 
     Parameters
     ----------
-    trainer : Trainer
+    module : Module
+        As `Trainer` trains it.
+    schedule : Schedule
     batches : iterable of tuple
     judge : HoldOut
+    generator : torch.Generator
+        Of what is random in the module.
     """
-    judge.record_start(trainer.module.eval())
+    judge.record_start(module.eval())
+    trainer = Trainer(module, schedule=schedule, generator=generator, evaluate=judge)
     trainer.train(batches)
     trainer.release()
-    if trainer.interrupted_:
-        raise KeyboardInterrupt("The fit was interrupted before its training.")
-    before, after = judge.mean(judge.start_loss), judge(trainer.module)
-    return before - after > _LEAST_GAIN * abs(before)
+    before, after = judge.mean(judge.start_loss), judge(module)
+    return trainer, before - after > _LEAST_GAIN * abs(before)
 
 
 def _path(stationary: StationaryAxes, n_components: int, share: float):

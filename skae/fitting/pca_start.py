@@ -71,6 +71,12 @@ class Units:
         constant = as_double(self.constant)
         return torch.where(constant.isnan(), rows, constant)
 
+    def limits(self, value_range: tuple[float, float] | None) -> Tensor | None:
+        """The smallest and the largest row of the model; None for any."""
+        if value_range is None:
+            return None
+        return self.to_model(np.array(value_range)[:, None] + 0 * self.center)
+
     @property
     def columns(self) -> Tensor:
         """The unit of each column, float64."""

@@ -57,6 +57,8 @@ class Parts:
         Share of the training over which the divergence's weight rises to one.
     hidden_context : float
         Share of the rows whose context the encoder does not see in training.
+    value_range : (float, float) or None
+        In which values of reconstructions lie, in X's units; None for any.
     """
 
     architecture: Any
@@ -70,6 +72,7 @@ class Parts:
     columns_apart: bool = False
     kl_warmup: float = 0.0
     hidden_context: float = 0.0
+    value_range: tuple[float, float] | None = None
 
     def work(self, batch_size, n_samples: int, n_features: int) -> float:
         """Multiplications of a training step's rows on their way through the model."""

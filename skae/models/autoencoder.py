@@ -89,6 +89,19 @@ class Autoencoder(SteppedModule):
         raw = self.codec.decode(z, *_if_any(context))
         return State(x, x_tilde, h, z, raw, self.codec, generator, weight, context)
 
+    def confine(self, limits: Tensor | None) -> None:
+        """Keep what is decoded between two rows, ``(2, n_features)``; None for any.
+
+        The passes of a training stay free, and so do raw outputs that are no rows.
+        """
+        own = next(self.parameters())
+        self.register_buffer("bounds", None if limits is None else limits.to(own))
+
+    @property
+    def limits(self) -> Tensor | None:
+        """The smallest and the largest row that is decoded, or None for any."""
+        return self._buffers.get("bounds")
+
     @property
     def members(self) -> int | None:
         """How many models the codec holds along a leading axis."""
@@ -156,7 +169,13 @@ class Autoencoder(SteppedModule):
 
     def reconstruct(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Raw output for clean rows, deterministic."""
-        return self.codec.decode(self.code(x, context), *_if_any(context))
+        return self.decode(self.code(x, context), context)
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """Raw output of codes, deterministic, within the limits."""
+        raw = self.codec.decode(z, *_if_any(context))
+        limits = self.limits
+        return raw if limits is None else self.likelihood.within(raw, *limits)
 
     def log_likelihood(self, x: Tensor, scale: Tensor) -> Tensor:
         """Of clean rows given their codes, in X's units, shape ``(..., batch)``.

@@ -54,7 +54,7 @@ def importance_weighted_bound(
     for drawn in epsilon.split(at_once):
         z = mu + sigma * drawn.unsqueeze(1)
         repeated = (c.expand(len(drawn), *c.shape).flatten(0, 1) for c in conditions)
-        raw = model.codec.decode(z.flatten(0, 1), *repeated)
+        raw = model.decode(z.flatten(0, 1), *repeated)
         nll = model.likelihood.nll(raw.unflatten(0, z.shape[:2]), x)
         weights.append(model.prior.log_ratio(z, h, drawn.unsqueeze(1)) - nll)
     bound = torch.logsumexp(torch.cat(weights), 0) - math.log(len(epsilon))

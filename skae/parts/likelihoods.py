@@ -58,6 +58,9 @@ class Gaussian(Likelihood):
     def mean(self, raw: Tensor) -> Tensor:
         return raw
 
+    def within(self, raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return raw.clamp(low, high)
+
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The mean with noise of unit variance."""
         return raw + normal(raw, generator)
@@ -206,6 +209,9 @@ class BoundGaussian(nn.Module, EntryLikelihood):
     def mean(self, raw: Tensor) -> Tensor:
         return raw
 
+    def within(self, raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return raw.clamp(low, high)
+
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The mean with noise."""
         return raw + self.noise_std() * normal(raw, generator)
@@ -225,6 +231,7 @@ _OF_ENTRIES = [
     "n_outputs",
     "network",
     "noise_std",
+    "within",
 ]
 
 

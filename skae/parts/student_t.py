@@ -56,6 +56,9 @@ class StudentT(EntryLikelihood):
         """The location, the raw output itself."""
         return raw
 
+    def within(self, raw: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return raw.clamp(low, high)
+
     def draw(self, raw: Tensor, generator: Generator) -> Tensor:
         """The location with noise, by the polar method of Bailey (1994)."""
         angle, radius = uniform(torch.stack([raw, raw], -1), generator).unbind(-1)

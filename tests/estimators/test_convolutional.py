@@ -1,15 +1,20 @@
 """ConvAE: images of any shape come back as they came."""
 
+import itertools
 import pickle
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits, load_sample_image
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
+from skorch.callbacks import Callback
 
 from skae import ConvAE
+from skae.callbacks import Checkpoint
+from skae.fitting import autoencoder_fit, image_start
 from skae.parts.corruption import GaussianNoise
 from skae.parts.likelihoods import Bernoulli, Gaussian
 
@@ -166,6 +171,16 @@ def patches():
     return tuple(each.reshape(-1, 3, 16, 16) for each in (left, right))
 
 
+@pytest.fixture(scope="module")
+def bright():
+    """Images of black and white discs, 8-bit, which codes of few entries overshoot."""
+    rng = np.random.default_rng(0)
+    place = np.arange(8)
+    centers = rng.uniform(1, 7, (60, 2, 1))
+    high, wide = np.abs(place - centers).transpose(1, 0, 2)
+    return np.uint8(255 * (np.hypot(high[:, :, None], wide[:, None]) < 3))
+
+
 class TestPhotographs:
     def test_short_codes_are_better_than_pca_on_another_part(self, patches):
         train, test = patches
@@ -191,6 +206,29 @@ class TestPhotographs:
         assert rebuilt.max() <= 255
         free = small(n_components=3).fit(train.astype(float))
         assert free.inverse_transform(Z + 20 * (Z - Z.mean(0))).max() > 255
+
+    @pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
+    def test_all_methods_judge_bytes_by_what_comes_back(self, bright, likelihood):
+        ae = small(n_components=3, likelihood=likelihood).fit(bright)
+        free = small(n_components=3, likelihood=likelihood).fit(bright.astype(float))
+        rebuilt, beyond = ae.reconstruct(bright), free.reconstruct(bright)
+        # Values outside do occur.
+        assert beyond.min() < -1
+        assert beyond.max() > 256
+        np.testing.assert_allclose(rebuilt, beyond.clip(0, 255), atol=1e-3)
+        X = bright.reshape(len(bright), -1).astype(float)
+        error = np.square(rebuilt.reshape(X.shape) - X).sum(1)
+        spread = np.square(X - X.mean(0)).sum()
+        assert ae.score(bright) == pytest.approx(1 - error.sum() / spread, rel=1e-5)
+        assert ae.score(bright) > free.score(bright) + 1e-3
+        if likelihood == "gaussian":
+            np.testing.assert_allclose(ae.score_samples(bright), -error / 2, rtol=1e-4)
+        else:
+            gain = ae.score_samples(bright) - free.score_samples(bright)
+            assert gain.min() >= 0
+            assert gain.mean() > 0.1
+        pairs = bright.reshape(len(bright), -1)
+        assert ae.score(bright, bright) == pytest.approx(ae.score(pairs), rel=1e-6)
 
     def test_the_likelihood_suits_the_values_and_the_task(self, patches, digits):
         grey, sharp = patches[0] / 255, (digits.images > 8) * 1.0
@@ -220,6 +258,67 @@ class TestPhotographs:
         ae = small(n_components=3, early_stopping=False).fit(digits.images)
         assert ae.net_.codec.codec.by_code
         assert not hasattr(ae, "pca_ratio_")
+
+
+class TestInterrupts:
+    @staticmethod
+    def stop_trials(monkeypatch):
+        """Ctrl-C after some steps of the short training before the training."""
+
+        def tried(module, schedule, batches, *others):
+            def some():
+                yield from itertools.islice(batches, 3)
+                raise KeyboardInterrupt
+
+            return image_start.tried(module, schedule, some(), *others)
+
+        monkeypatch.setattr(autoencoder_fit, "tried", tried)
+
+    def test_ctrl_c_in_the_trial_keeps_the_start(self, patches, monkeypatch):
+        train, test = patches
+        self.stop_trials(monkeypatch)
+        ae = small(n_components=24, max_iter=20)
+        with pytest.warns(ConvergenceWarning, match="interrupted after 0 epochs"):
+            ae.fit(train)
+        assert ae.interrupted_
+        assert ae.stop_reason_ == "interrupted"
+        assert ae.n_iter_ == ae.departure_ == 0
+        assert len(ae.loss_curve_) == len(ae.validation_scores_) == 0
+        # PCA's path, with axes of images that are the same everywhere.
+        rows = test.reshape(len(test), -1)
+        pca = PCA(24).fit(train.reshape(len(train), -1))
+        error = np.square(pca.inverse_transform(pca.transform(rows)) - rows).mean()
+        assert np.square(ae.reconstruct(test) - test).mean() < error
+        copy = pickle.loads(pickle.dumps(ae))
+        np.testing.assert_array_equal(copy.transform(test), ae.transform(test))
+
+    def test_ctrl_c_in_the_trial_leaves_the_checkpoint(
+        self, patches, monkeypatch, tmp_path
+    ):
+        path = tmp_path / "fit.skae"
+
+        class Kill(Callback):
+            kills = True
+
+            def on_epoch_end(self, net, **kwargs):
+                if self.kills:
+                    raise RuntimeError("killed")
+
+        def fit():
+            callbacks = [Checkpoint(path), Kill]
+            return small(n_components=24, max_iter=20, callbacks=callbacks).fit(train)
+
+        train = patches[0]
+        with pytest.raises(RuntimeError, match="killed"):
+            fit()
+        monkeypatch.setattr(Kill, "kills", False)
+        with monkeypatch.context() as patch:
+            self.stop_trials(patch)
+            with pytest.warns(ConvergenceWarning, match="interrupted"):
+                fit()
+        assert path.exists()
+        assert not fit().interrupted_
+        assert not path.exists()
 
 
 class TestLearning:

@@ -137,6 +137,33 @@ def test_images(X, n_components):
         module(torch.zeros(2, 4, 16))
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        skae.ConvAE(3, kernel_size=2, stride=2, **SHORT),
+        skae.ConvAE(3, kernel_size=2, stride=2, likelihood="student_t", **SHORT),
+        skae.VariationalAE(3, noise_variance=0.5, **SHORT),
+        skae.ConditionalVAE(3, noise_variance=0.5, **SHORT),
+    ],
+    ids=lambda estimator: repr(estimator)[:50],
+)
+def test_bytes_stay_within_their_range(estimator):
+    X = np.uint8(255 * (DIGITS.reshape(-1, 8, 8) > 8))
+    codes = 30 * estimator.fit(X.astype(float), DIGIT).transform(X)
+    y = (DIGIT,) if isinstance(estimator, skae.ConditionalVAE) else ()
+    assert estimator.inverse_transform(codes, *y).min() < -1
+    free = estimator.score_samples(X, *y)
+    estimator.fit(X, DIGIT)
+    for method in AUTOENCODER:
+        agree(estimator, method, X.astype(float), *y)
+    decoded = estimator.inverse_transform(codes, *y)
+    assert decoded.min() == 0
+    assert decoded.max() == 255
+    agree(estimator, "inverse_transform", codes, *y)
+    # Of values in the range only nearer means can come.
+    assert (estimator.score_samples(X, *y) >= free).all()
+
+
 def test_images_of_a_table_and_with_an_output_layer():
     ae = skae.ConvAE(4, sample_shape=(1, 8, 8), output_kernel_size=3, **SHORT)
     ae.fit(DIGITS)
@@ -319,6 +346,19 @@ def test_gan_samples_are_those_of_its_noise(X, monkeypatch):
     result = gan.to_torch("sample")(noise, *given)
     assert result.shape == expected.shape
     np.testing.assert_allclose(result, expected, atol=1e-5 * np.ptp(X))
+
+
+def test_gan_samples_of_bytes_stay_within_their_range():
+    X = np.uint8(255 * (DIGITS.reshape(-1, 8, 8) > 8))
+    gan = skae.GAN(**SHORT).fit(X.astype(float))
+    noise = torch.randn(
+        20, gan.n_components_, generator=torch.Generator().manual_seed(1)
+    )
+    assert gan.to_torch("sample")(noise).min() < -1
+    assert gan.sample(20).min() < -1
+    gan.fit(X)
+    assert gan.to_torch("sample")(noise).min() == 0
+    assert gan.sample(20).min() == 0
 
 
 def test_critics():
