@@ -284,7 +284,7 @@ class GrowthDisplay(GridDisplay):
         if not grids:
             raise ValueError(
                 "Samples in training need a SampleGrid in the estimator's callbacks, "
-                "which has seen its fit."
+                "which has recorded its fit."
             )
         kept = np.stack(grids[0]["samples_"], axis=1)[:n_samples]
         n_stages = min(n_stages, kept.shape[1])
