@@ -94,6 +94,10 @@ class TestDisplays:
         np.testing.assert_array_equal(display.fine[:, 0], styled.from_styles(W[2:]))
         given = StyleMixingDisplay.from_estimator(styled, W[:2], W[2:], n_layers=1)
         np.testing.assert_array_equal(given.mixed, display.mixed)
+        assert [text.get_text()[:-2] for text in display.axes_[0, 0].texts] == [
+            "fine",
+            "coarse",
+        ]
 
     def test_strips_show_the_same_samples_at_every_truncation(self, styled):
         display = TruncationDisplay.from_estimator(
@@ -104,6 +108,11 @@ class TestDisplays:
             styled, 3, truncations=(0.5, 1), random_state=4
         )
         np.testing.assert_array_equal(display.samples[:, 1:], again.samples)
+        titles = [ax.get_title() for ax in display.axes_[0]]
+        assert titles == ["truncation 0", "0.5", "1"]
+        display.y = ["a", "b", "c"]
+        display.plot()
+        assert [ax.get_ylabel() for ax in display.axes_[:, 0]] == display.y
 
     def test_growth_is_what_a_callback_has_kept(self, images, tmp_path):
         grid = SampleGrid(tmp_path / "samples.png", n_samples=4)
@@ -112,6 +121,8 @@ class TestDisplays:
         assert display.axes_.shape == (2, 3)
         np.testing.assert_array_equal(display.samples[:, -1], grid.samples_[-1][:2])
         assert list(display.epochs) == [1, 3, 6]
+        titles = [ax.get_title() for ax in display.axes_[0]]
+        assert titles == ["epoch 1", "3", "6"]
 
     def test_what_has_no_styles_is_named(self, images):
         gan = GAN(architecture="conv", max_iter=1, **BRIEF).fit(images)

@@ -29,7 +29,7 @@ class Styles(np.ndarray):
     Attributes
     ----------
     model : str or None
-        None where it is not known.
+        None for arrays that no model has made.
     """
 
     model: str | None
@@ -209,7 +209,7 @@ default=None
     @styled
     @isolated
     def project(self, X, *, n_steps=_STEPS):
-        """The styles whose images are nearest to given ones, by gradient descent.
+        """The styles whose images are nearest to those of X.
 
         Every image starts from the nearest of 1,000 drawn ones, and each layer of the
         generator has a style of its own (Abdal et al. 2019, arXiv 1904.03189).

@@ -312,7 +312,7 @@ class GANFit(BaseFit):
         module.eval()
         module.replay = None
         for network in (module.generator, module.critic):
-            network.settle()
+            network.load_level()
         if len(self.checked):
             module.critic.set_reference(self.rows[self.checked[:_REFERENCE_ROWS]])
         return {

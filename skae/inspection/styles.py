@@ -26,7 +26,8 @@ _TRUNCATIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 class StyleMixingDisplay(GridDisplay):
     """A table of mixed styles: coarse features by rows, fine ones by columns.
 
-    The first column and the first row are the images of the styles themselves.
+    The first column and the first row are the images of the styles themselves; the
+    corner says which is which.
 
     Parameters
     ----------
@@ -116,11 +117,11 @@ class StyleMixingDisplay(GridDisplay):
         form = self._form(self.mixed)
         cells, shape = np.concatenate(cells), (n_rows + 1, n_columns + 1)
         axes = self._draw(form, cells, shape, axes)
-        axes[0, 0].set_axis_off()
-        for ax in axes[1:, 0]:
-            ax.set_ylabel("coarse", fontsize="small")
-        for ax in axes[0, 1:]:
-            ax.set_title("fine", fontsize="small")
+        corner = axes[0, 0]
+        corner.set_axis_off()
+        options = {"transform": corner.transAxes, "fontsize": "small"}
+        corner.text(0.95, 0.5, "fine \N{RIGHTWARDS ARROW}", ha="right", **options)
+        corner.text(0.5, 0.05, "coarse \N{DOWNWARDS ARROW}", ha="center", **options)
         return self
 
 
@@ -133,6 +134,8 @@ class TruncationDisplay(GridDisplay):
     samples : ndarray of shape (n_samples, n_truncations, *sample_shape)
     truncations : array-like of float
         Of the columns.
+    y : array-like of shape (n_samples,), optional
+        Class or value of each sample, written beside its strip.
 
     Attributes
     ----------
@@ -154,6 +157,7 @@ class TruncationDisplay(GridDisplay):
     samples: Any
     truncations: Any
     kind: str = "image"
+    y: Any = None
 
     @classmethod
     def from_estimator(
@@ -199,7 +203,10 @@ class TruncationDisplay(GridDisplay):
         samples, kind = in_shape(estimator, samples, sample_shape, kind)
         samples = samples.reshape(len(columns), n_samples, *samples.shape[1:])
         return cls(
-            samples=samples.swapaxes(0, 1), truncations=truncations, kind=kind
+            samples=samples.swapaxes(0, 1),
+            truncations=truncations,
+            kind=kind,
+            y=None if np.ndim(y) == 0 else y,
         ).plot(axes)
 
     def plot(self, axes=None):
@@ -207,8 +214,10 @@ class TruncationDisplay(GridDisplay):
         samples = np.asarray(self.samples)
         form = self._form(samples)
         axes = self._draw(form, np.concatenate(samples), samples.shape[:2], axes)
-        for ax, truncation in zip(axes[0], self.truncations, strict=True):
-            ax.set_title(f"{truncation:g}", fontsize="small")
+        _head(axes[0], "truncation", [f"{each:g}" for each in self.truncations])
+        y = [] if self.y is None else self.y
+        for ax, value in zip(axes[:, 0], y, strict=False):
+            ax.set_ylabel(str(value), fontsize="small")
         return self
 
 
@@ -275,7 +284,7 @@ class GrowthDisplay(GridDisplay):
         if not grids:
             raise ValueError(
                 "Samples in training need a SampleGrid in the estimator's callbacks, "
-                "which has seen its fit."
+                "which has recorded its fit."
             )
         kept = np.stack(grids[0]["samples_"], axis=1)[:n_samples]
         n_stages = min(n_stages, kept.shape[1])
@@ -290,9 +299,14 @@ class GrowthDisplay(GridDisplay):
         samples = np.asarray(self.samples)
         form = self._form(samples[:, -1])
         axes = self._draw(form, np.concatenate(samples), samples.shape[:2], axes)
-        for ax, epoch in zip(axes[0], self.epochs, strict=True):
-            ax.set_title(f"{epoch:.3g}", fontsize="small")
+        _head(axes[0], "epoch", [f"{each:.3g}" for each in self.epochs])
         return self
+
+
+def _head(axes, what, values) -> None:
+    """Write values above columns, and above the first one what they are."""
+    for ax, value in zip(axes, [f"{what} {values[0]}", *values[1:]], strict=True):
+        ax.set_title(value, fontsize="small")
 
 
 def _bare(entry) -> dict | None:

@@ -143,7 +143,7 @@ class GANModule(SteppedModule):
 
     @property
     def phase(self) -> int:  # type: ignore[override]
-        """Number of the kind of the coming step: its penalty, and how images grow."""
+        """Number of the coming step's type: its penalty, and how images grow."""
         level, _, is_fading = self.stage
         return self.n_since + self.penalty_interval * (2 * level + is_fading)
 
@@ -177,7 +177,7 @@ class GANModule(SteppedModule):
 
     @property
     def loss(self) -> AdversarialLoss:
-        """The losses; found by name, because lambdas cannot be pickled."""
+        """The losses; looked up, because lambdas cannot be pickled."""
         return LOSSES[self._loss]
 
     @property

@@ -190,11 +190,11 @@ class Critic(nn.Module):
                 layer.reset(generator, 1.0)
         return self
 
-    def settle(self) -> None:
-        """Take up what buffers say: nothing here."""
+    def load_level(self) -> None:
+        """Work at the level in the buffers: there is one only."""
 
     def finish_growth(self) -> None:
-        """Judge whole images from here on: nothing here."""
+        """Judge whole images: there are no others."""
 
     def decayed_parameters(self) -> list[nn.Parameter]:
         """The weights; biases are not decayed."""

@@ -1,7 +1,7 @@
 """Layers of growing generators and critics: equalised rates, deviation in a batch.
 
 Weights of equalised layers are standard normal and scaled where they are used, so that
-an optimiser whose steps do not follow the size of gradients moves all layers alike
+an optimiser whose steps do not follow the size of gradients trains all layers equally
 (Karras et al. 2018, arXiv 1710.10196, section 4.1). `ModulatedConv` scales the channels
 that come in by a style. Nothing here knows the networks that are made of them.
 """
@@ -127,7 +127,7 @@ class ModulatedConv(nn.Module):
     """A convolution whose incoming channels a style scales.
 
     s = w A + 1 multiplies the channels of the image, and each outgoing channel is
-    divided by the norm of the weights scaled alike, so that images of independent
+    divided by the norm of the weights scaled likewise, so that images of independent
     pixels of variance one stay such images (Karras et al. 2020, arXiv 1912.04958,
     section 2.2). There the weights of each sample are scaled instead, which is the
     same, and slower: it takes a convolution of as many groups as samples. Transposed

@@ -164,11 +164,11 @@ class GeneratorNet(nn.Module):
             layer.reset(generator, 1.0 if layer is self.layers[-1] else 2.0)
         return self
 
-    def settle(self) -> None:
-        """Take up what buffers say: nothing here."""
+    def load_level(self) -> None:
+        """Work at the level in the buffers: there is one only."""
 
     def finish_growth(self) -> None:
-        """Make whole images from here on: nothing here."""
+        """Make whole images: there are no others."""
 
     @property
     def is_confined(self) -> bool:

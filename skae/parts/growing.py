@@ -164,8 +164,8 @@ class Growing(nn.Module):
         """Work at the last level."""
         self.grow(self.n_levels - 1, 1.0, is_fading=False)
 
-    def settle(self) -> None:
-        """Work where the buffer says."""
+    def load_level(self) -> None:
+        """Work at the level in the buffer."""
         reached = float(self.reached)
         level = math.ceil(reached)
         alpha = 1 - (level - reached)

@@ -197,6 +197,31 @@ def test_noise_of_a_gan():
     agree(model, expected.numpy(), Z, y)
 
 
+def growing(architecture):
+    """A GAN of images that grow, and what it was fitted to."""
+    X = (DIGITS[:40].reshape(-1, 8, 8) / 16).astype(np.float32)
+    y = np.array([f"digit {digit}" for digit in DIGIT[:40]], dtype=object)
+    gan = skae.GAN(architecture=architecture, channels=4, **SHORT)
+    return gan.fit(X, y), X, y
+
+
+@pytest.mark.parametrize("architecture", ["progressive", "style"])
+def test_samples_of_images_that_grow(architecture):
+    gan, _, y = growing(architecture)
+    Z = np.random.default_rng(0).normal(size=(5, gan.n_components_)).astype(np.float32)
+    with torch.no_grad():
+        numbers = torch.from_numpy(DIGIT[:5])
+        expected = gan.to_torch("sample")(torch.from_numpy(Z), numbers).numpy()
+    assert expected.shape == (5, 8, 8)
+    agree(to_onnx(gan), expected, Z, y[:5])
+
+
+def test_the_critic_of_images_that_grow():
+    gan, X, y = growing("style")
+    model = to_onnx(gan, method="score_samples")
+    agree(model, gan.score_samples(X, y), X, y)
+
+
 @pytest.mark.parametrize("y", [SPECIES * 10.0, NAMES], ids=["float", "str"])
 def test_labels_and_probabilities(y):
     model = skae.StackedAEClassifier(

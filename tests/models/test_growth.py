@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from skae.models.gan import GANModule
+from skae.models.gan import GANModule, Replay
 from skae.models.growth import Growth
 from skae.parts.growing import GrowingCritic
-from skae.parts.growing_generators import StyleGenerator
+from skae.parts.growing_generators import ProgressiveGenerator, StyleGenerator
 
 SHAPE, D, K, N = (1, 16, 16), 256, 3, 4
 
@@ -88,3 +88,32 @@ def test_steps_of_one_phase_run_the_same_operations():
         kinds[Growth(0.5, 3).at((n + 1) / 24)[::2], n % 3] == phase
         for n, phase in enumerate(phases)
     )
+
+
+def state_of(module):
+    """Attributes of all parts, with the numbers of their tensors."""
+    found = {}
+    for name, part in module.named_modules():
+        own = {**vars(part), **dict(part.named_buffers(recurse=False))}
+        for key, value in own.items():
+            is_tensor = isinstance(value, torch.Tensor)
+            found[name, key] = value.tolist() if is_tensor else repr(value)
+    return found
+
+
+@pytest.mark.parametrize("part", [ProgressiveGenerator, StyleGenerator])
+@pytest.mark.parametrize("progress", [0.2, 1.0])
+def test_the_loss_of_rows_only_reads_the_module(part, progress):
+    generator = part(SHAPE, (4,)).build(D, K, generator=seeded())
+    critic = GrowingCritic(SHAPE, (4,), minibatch_discrimination=True)
+    critic = critic.build(D, generator=seeded(1))
+    growth = Growth(0.5, generator.n_levels)
+    module = GANModule(generator, critic, "relativistic", K, 0.1, growth=growth)
+    assert module.is_rowwise
+    assert not GANModule(generator, critic, "hinge", K, 0.1, 1, Replay(0.5)).is_rowwise
+    module.progress = progress
+    module.begin_update("critic")
+    before = state_of(module)
+    for name in module.update_order:
+        module.row_loss(name, torch.rand(N, D, generator=seeded(2)))
+    assert state_of(module) == before

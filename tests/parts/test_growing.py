@@ -100,7 +100,7 @@ class TestGenerators:
             made = net(noise(), context())
             other = generator_of(part)
             other.load_state_dict(net.state_dict())
-            other.settle()
+            other.load_level()
             assert (other.level, other.is_fading) == (level, alpha < 1)
             torch.testing.assert_close(other(noise(), context()), made)
 

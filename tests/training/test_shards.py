@@ -71,6 +71,8 @@ def weights(model):
 
 
 SHORT = {"max_iter": 2, "batch_size": 64, "random_state": 0, "device": "cpu"}
+# Three groups of rows, of which the critic sees the deviation, in two shards.
+GROWING = {**SHORT, "batch_size": 96, "sample_shape": (1, 8, 8), "channels": 4}
 FAMILIES = {
     "transformer": (skae.AutoencoderTransformer(3, **SHORT), X),
     "denoising": (skae.DenoisingAE(3, **SHORT), X),
@@ -81,6 +83,8 @@ FAMILIES = {
     "recurrent": (skae.RecurrentAE(3, sample_shape=(8, 2), **SHORT), X),
     "gan": (skae.GAN(3, **SHORT), X),
     "gan with groups": (skae.GAN(3, minibatch_discrimination=True, **SHORT), X),
+    "progressive gan": (skae.GAN(3, **GROWING, architecture="progressive"), IMAGES),
+    "style gan": (skae.GAN(3, **GROWING, architecture="style"), IMAGES),
 }
 
 
