@@ -101,6 +101,7 @@ _PARTS = (
     layers.Affine,
     layers.Down,
     layers.Same,
+    layers.ShiftedUp,
     layers.Up,
     layers.Window,
     likelihoods.Bernoulli,

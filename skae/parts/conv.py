@@ -19,9 +19,11 @@ from skae.parts.layers import (
     Down,
     Layer,
     Same,
+    ShiftedUp,
     Up,
     channel_groups,
     images,
+    in_patches,
     joined,
     strided,
 )
@@ -170,6 +172,8 @@ class ConvCodec(Codec):
             self.before, self.after = (ImageCorrection(*maps) for _ in range(2))
         if conv.correction != "images":
             self._add_layers(conv, windows, n_channels * per_feature)
+        if n_components is None and not conv.output_kernel_size:
+            self._add_shifted(windows[0])
         if conv.correction != "images" and n_components is not None:
             self.to_code = Affine(n_map + n_context, n_outputs or n_components)
             self.from_code = Affine(n_components + n_context, n_map)
@@ -195,6 +199,12 @@ class ConvCodec(Codec):
         self.decoder_residuals = nn.ModuleList(
             Same(deep, deep, 3, sizes) for _ in residual
         )
+
+    def _add_shifted(self, windows) -> None:
+        """Patches over the borders of those that make the image, of a feature map."""
+        if in_patches(windows) and any(window.kernel > 1 for window in windows):
+            n_in, n_out = self.up[-1].weight.shape[:2]
+            self.shifted = ShiftedUp(n_in, n_out, windows)
 
     @property
     def by_code(self) -> bool:
@@ -237,6 +247,8 @@ class ConvCodec(Codec):
         """By the biases of the image, one a channel."""
         weight, bias = self.up[-1].parameters()
         weight.zero_()
+        if "shifted" in self._modules:
+            self.shifted.weight.zero_()
         per_pixel = raw.view(self.sample_shape[0], -1, self.per_feature)
         # The outputs of one value are channels side by side.
         bias.copy_(per_pixel.mean(1).flatten())
@@ -261,8 +273,11 @@ class ConvCodec(Codec):
         h = images(h, self.code_shape)
         for residual in self.decoder_residuals:
             h = h + act(residual(h))
-        for index, up in enumerate(self.up):
-            h = up(act(h) if index else h)
+        *ups, last = self.up
+        for up in ups:
+            h = act(up(h))
+        shifted = self._modules.get("shifted")
+        h = last(h) if shifted is None else last(h) + shifted(h)
         if self.per_feature > 1:
             # The outputs of one value lie side by side.
             h = h.unflatten(1, (-1, self.per_feature)).permute(0, 1, 3, 4, 2)

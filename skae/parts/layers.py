@@ -24,12 +24,14 @@ __all__ = [
     "Down",
     "Layer",
     "Same",
+    "ShiftedUp",
     "Up",
     "Window",
     "affine",
     "channel_groups",
     "copy_member",
     "images",
+    "in_patches",
     "joined",
     "product",
     "row_work",
@@ -180,7 +182,7 @@ class Down(Layer):
         high, wide = self.windows
         if high.extra or wide.extra:
             x = F.pad(x, (0, wide.extra, 0, high.extra))
-        if _in_patches(self.windows):
+        if in_patches(self.windows):
             shape = (high.output, high.kernel, wide.output, wide.kernel)
             patches = x.reshape(*x.shape[:2], *shape).permute(0, 2, 4, 1, 3, 5)
             patches = patches.reshape(-1, self.weight[0].numel())
@@ -209,7 +211,7 @@ class Up(Layer):
     def forward(self, h: Tensor) -> Tensor:
         high, wide = self.windows
         n_in, n_out = self.weight.shape[:2]
-        if _in_patches(self.windows):
+        if in_patches(self.windows):
             rows = h.permute(0, 2, 3, 1).reshape(-1, n_in)
             bias = self.bias.repeat_interleave(high.kernel * wide.kernel)
             patches = torch.addmm(bias, rows, self.weight.flatten(1))
@@ -226,7 +228,40 @@ class Up(Layer):
         return x[:, :, : high.size, : wide.size]
 
 
-def _in_patches(windows: Windows) -> bool:
+class ShiftedUp(Up):
+    """`Up` of patches that lie half a patch further, over the borders of the others.
+
+    Each is made of the mean of the features of the patches that it overlaps; beyond the
+    image they are zero.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+    windows : Windows
+        Of the patches that are not shifted.
+    """
+
+    def __init__(self, n_in: int, n_out: int, windows: Windows):
+        super().__init__(n_in, n_out, [_with_one_more(window) for window in windows])
+        self.image = [window.size for window in windows]
+
+    def forward(self, h: Tensor) -> Tensor:
+        is_shifted = [window.kernel > 1 for window in self.windows]
+        around = [1 + shifted for shifted in is_shifted]
+        between = F.avg_pool2d(h, around, 1, [int(shifted) for shifted in is_shifted])
+        top, left = (window.kernel // 2 for window in self.windows)
+        high, wide = self.image
+        return super().forward(between)[:, :, top : top + high, left : left + wide]
+
+
+def _with_one_more(window: Window) -> Window:
+    """The window of patches over an axis that is one patch longer."""
+    size, kernel = (window.output + 1) * window.kernel, window.kernel
+    return window if kernel == 1 else Window.over(size, kernel, kernel)
+
+
+def in_patches(windows: Windows) -> bool:
+    """Whether windows cut the image into patches that do not overlap."""
     return all(window.kernel == window.stride for window in windows)
 
 

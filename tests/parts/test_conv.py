@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from skae.parts.conv import Conv
-from skae.parts.layers import Down, Up, Window, widest
+from skae.parts.layers import Down, ShiftedUp, Up, Window, widest
 
 GRID = [
     (size, kernel, stride)
@@ -164,3 +164,46 @@ def test_the_widest_layer_is_the_one_with_the_most_outputs(shape, options):
     x = torch.zeros(1, n_features)
     codec.decode(codec.encode(x))
     assert max(sizes) <= widest(codec, n_features) <= 2 * max(sizes)
+
+
+@pytest.mark.parametrize(("sizes", "kernel"), [((8, 12), 4), ((7, 10), 3), ((1, 9), 2)])
+def test_shifted_patches_lie_half_a_patch_further(sizes, kernel):
+    over = windows(*sizes, kernel, kernel)
+    layer = fill(ShiftedUp(5, 2, over))
+    h = torch.randn(3, 5, *(window.output for window in over), generator=seeded())
+    steps = [window.kernel for window in over]
+    expected = layer.bias[:, None, None] + torch.zeros(3, 2, *sizes)
+    corners = [range(window.output + (window.kernel > 1)) for window in over]
+    for corner in itertools.product(*corners):
+        # The patches around a corner, of which those outside count as zero.
+        around = [
+            [i for i in (at - 1, at) if 0 <= i < size] if step > 1 else [0]
+            for at, size, step in zip(corner, h.shape[2:], steps, strict=True)
+        ]
+        count = math.prod(1 + (step > 1) for step in steps)
+        mean = h[:, :, around[0]][..., around[1]].sum((2, 3)) / count
+        patch = torch.einsum("nc,cdij->ndij", mean, layer.weight)
+        for i, j in itertools.product(*map(range, steps)):
+            row, column = (
+                at * step + offset - step // 2
+                for at, step, offset in zip(corner, steps, (i, j), strict=True)
+            )
+            if 0 <= row < sizes[0] and 0 <= column < sizes[1]:
+                expected[:, :, row, column] += patch[:, :, i, j]
+    torch.testing.assert_close(layer(h), expected)
+
+
+def test_feature_maps_have_patches_over_the_borders_of_patches():
+    def codec(n_components=None, **options):
+        conv = Conv((3, 8, 8), (6,), **options)
+        return conv.build(192, n_components, generator=seeded())
+
+    assert codec().shifted.weight.shape == codec().up[-1].weight.shape
+    without = codec(5), codec(kernel_size=6), codec(kernel_size=1, stride=1)
+    for other in (*without, codec(output_kernel_size=3)):
+        assert not hasattr(other, "shifted")
+    at_mean = codec()
+    at_mean.start_at_mean(torch.arange(3.0).repeat_interleave(64))
+    z = torch.randn(2, at_mean.n_components, generator=seeded())
+    expected = torch.arange(3.0).repeat_interleave(64).expand(2, -1)
+    torch.testing.assert_close(at_mean.decode(z), expected)
