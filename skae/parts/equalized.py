@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.critics import GROUP, LEAK
+from skae.parts.image_windows import FEW_CHANNELS, doubling, halving
 from skae.parts.layers import Layer, affine
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.tensors import SINGLE
@@ -103,6 +104,7 @@ class EqualConv(EqualLayer):
         fan_in = n_in * kernel**2 / (4 if is_up else 1)
         super().__init__((*channels, kernel, kernel), n_out, fan_in)
         self.change = change
+        self.is_of_image = kernel == 4 and min(n_in, n_out) <= FEW_CHANNELS
         self.n_uses = math.prod(sizes)
         self.n_values = n_out * self.n_uses * (4 if is_up else 1)
 
@@ -116,6 +118,11 @@ class EqualConv(EqualLayer):
 
     def convolved(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """The convolution with this bias."""
+        if self.is_of_image and self.change == "half":
+            return halving(x, self.scaled, bias)
+        if self.is_of_image:
+            image = doubling(x, self.scaled)
+            return image if bias is None else image + bias[:, None, None]
         if self.change == "double":
             return F.conv_transpose2d(x, self.scaled, bias, 2, 1)
         stride = 2 if self.change == "half" else 1
@@ -143,21 +150,33 @@ class ModulatedConv(nn.Module):
     n_style : int
     demodulates : bool, default=True
         False leaves the variance to the style.
+    gain : float, default=1.0
+        What demodulated channels, and their biases, are multiplied by.
     """
 
-    def __init__(self, conv: EqualConv, n_style: int, *, demodulates: bool = True):
+    def __init__(
+        self,
+        conv: EqualConv,
+        n_style: int,
+        *,
+        demodulates: bool = True,
+        gain: float = 1.0,
+    ):
         super().__init__()
         self.conv = conv
         n_in = conv.weight.shape[conv.input_axis]
         self.style = EqualAffine(n_style, n_in)
         self.demodulates = demodulates
+        self.gain = gain
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         scale = self.style(w) + 1
         h = self.conv.convolved(x * scale[:, :, None, None])
+        bias = self.conv.bias[:, None, None]
         if not self.demodulates:
-            return h
-        return h * self.demodulation(scale)[:, :, None, None]
+            return h + bias
+        factor = self.demodulation(scale) * self.gain
+        return torch.addcmul(bias * self.gain, h, factor[:, :, None, None])
 
     def demodulation(self, scale: Tensor) -> Tensor:
         """What the outgoing channels are multiplied by, ``(batch, n_out)``."""
@@ -198,7 +217,8 @@ class MinibatchDeviation(nn.Module):
             value = torch.cat(parts)[:, None, None, None]
         else:
             value = self.reference
-        return torch.cat([h, value.expand_as(h[:, :1])], dim=1)
+        h = torch.cat([h, value.expand_as(h[:, :1])], dim=1)
+        return h.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def set_reference(self, h: Tensor) -> None:

@@ -122,7 +122,9 @@ class ProgressiveGeneratorNet(GrowingGeneratorNet):
 
     def values(self, z: Tensor, context: Tensor | None, noise: Tensor | None) -> Tensor:
         h = rectified(self.first(joined(pixel_normalised(z), context)))
-        h = pixel_normalised(h.view(-1, *self.smallest_shape))
+        h = h.view(-1, *self.smallest_shape)
+        # Convolutions prefer channels last.
+        h = pixel_normalised(h.contiguous(memory_format=torch.channels_last))
         h = pixel_normalised(rectified(self.smallest(h)))
         below = h
         for layer in self.up[: max(0, self.level - 1)]:
@@ -183,19 +185,18 @@ class StyleGenerator(GrowingImages):
 
 
 class StyleLayer(nn.Module):
-    """A modulated convolution, noise of a learned strength, a bias and a rectifier."""
+    """A modulated convolution, noise of a learned strength and a rectifier."""
 
     def __init__(self, conv: EqualConv, sizes, n_style: int):
         super().__init__()
-        self.conv = ModulatedConv(conv, n_style)
+        # The gain of the rectifier, which costs nothing before it.
+        self.conv = ModulatedConv(conv, n_style, gain=_GAIN**0.5)
         self.sizes = sizes
         self.strength = nn.Parameter(torch.zeros((), **SINGLE))
 
     def forward(self, h: Tensor, w: Tensor, noise: Tensor) -> Tensor:
-        h = self.conv(h, w)
-        noise = noise.view(-1, 1, *self.sizes) * self.strength
-        bias = self.conv.conv.bias[:, None, None]
-        return rectified(h + (noise + bias)) * _GAIN**0.5
+        noise = noise.view(-1, 1, *self.sizes) * (self.strength * self.conv.gain)
+        return rectified(self.conv(h, w) + noise)
 
 
 class ImageLayer(nn.Module):
@@ -206,7 +207,7 @@ class ImageLayer(nn.Module):
         self.conv = ModulatedConv(conv, n_style, demodulates=False)
 
     def forward(self, h: Tensor, w: Tensor) -> Tensor:
-        return self.conv(h, w) + self.conv.conv.bias[:, None, None]
+        return self.conv(h, w)
 
 
 class StyleGeneratorNet(GrowingGeneratorNet):
@@ -318,7 +319,8 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         parts = noise.split(self.places, 1)
         w = w[:, None].expand(-1, self.n_layers, -1) if w.ndim == 2 else w
         h = self.constant.expand(len(w), -1, -1, -1)
-        image = h
+        # Which convolutions prefer.
+        image = h = h.contiguous(memory_format=torch.channels_last)
         for level in range(self.level + 1):
             if level != 1:
                 # Images of the first two levels are made of the smallest maps.

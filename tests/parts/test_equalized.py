@@ -88,8 +88,10 @@ def test_weights_are_normal_and_outputs_of_variance_one(change):
 @pytest.mark.parametrize("demodulates", [True, False])
 @pytest.mark.parametrize("change", CHANGES)
 def test_modulation_is_the_convolution_of_as_many_groups(change, demodulates):
-    layer = ModulatedConv(conv_of(change), S, demodulates=demodulates).double()
+    conv, gain = conv_of(change), 1.5 if demodulates else 1.0
+    layer = ModulatedConv(conv, S, demodulates=demodulates, gain=gain).double()
     layer.style.reset(seeded(4), 1.0)
+    torch.nn.init.ones_(conv.bias)
     x, w = numbers(N, N_IN, 8, 8), numbers(N, S, seed=5)
     found = layer(x, w)
     style = layer.style(w) + 1
@@ -102,7 +104,8 @@ def test_modulation_is_the_convolution_of_as_many_groups(change, demodulates):
             places = 4 if change == "double" else 1
             norm = (weight.square().sum(others, keepdim=True) / places).sqrt()
             weight = weight / norm
-        torch.testing.assert_close(found[i], plain(change, x[[i]], weight)[0])
+        expected = gain * (plain(change, x[[i]], weight)[0] + 1)
+        torch.testing.assert_close(found[i], expected)
 
 
 @pytest.mark.parametrize("change", CHANGES)
