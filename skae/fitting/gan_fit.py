@@ -7,6 +7,7 @@ a dictionary, which the estimator takes over only when all went well.
 import copy
 import math
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -149,13 +150,22 @@ class GANFit(BaseFit):
             networks = self._networks()
         else:
             self._check_bounds(fitted.net_)
-            self.mean, self.units = fitted.mean_, fitted.units_
+            self.mean, self.units = fitted.mean_, self._released(fitted)
             net = copy.deepcopy(fitted.net_)
             networks = net.generator, net.critic
         for network in networks:
             network.finish_growth()
         self.rows = Rows(self.X, self.units.center, self.units.scale, self.device)
         return networks
+
+    def _released(self, fitted):
+        """Units of a fitted model, with columns free that vary in these rows only."""
+        groups = self.generator_part.unit_groups(self.n_features)
+        units = fitted.units_.released(*feature_ranges(self.X), groups)
+        if fitted.net_.generator.is_confined:
+            # Its bounds are in the units that it has.
+            units = replace(units, scale=fitted.units_.scale)
+        return units
 
     def _check_variation(self) -> None:
         if not self.generator_part.grows:

@@ -224,7 +224,7 @@ class InitialModelFit(BaseFit):
 
     def _restart(self, fitted, model: Autoencoder) -> InitialModel:
         """The codec of a fitted model with the rows and the parts of this fit."""
-        units = fitted.units_
+        units = fitted.units_.released(*feature_ranges(self.targets), self.groups)
         self._bind_parts(units, lambda: self._moments(axes=False))
         self.likelihood = model.likelihood
         self.n_components = model.codec.n_components
@@ -234,7 +234,20 @@ class InitialModelFit(BaseFit):
             self.device = own.device
             self.noise = generator_of(self.group, self.seed, self.device)
         rows, noisy = self._targets_and_inputs(units, own.dtype)
+        if units is not fitted.units_:
+            self._release(model.codec, fitted.units_, units)
         return InitialModel(model, units, fitted.mean_, rows, noisy)
+
+    def _release(self, codec, earlier: Units, units: Units) -> None:
+        """Let a codec correct columns that vary in these rows only."""
+        if not codec.is_anchored:
+            return
+        is_free = ~np.isnan(earlier.constant)
+        if units.constant is not None:
+            is_free &= np.isnan(units.constant)
+        low, high = feature_ranges(self.targets)
+        ends = units.to_model(np.stack([low, high])).to(codec.output_scale)
+        codec.release(torch.from_numpy(is_free), ends)
 
     def _targets_and_inputs(self, units: Units, dtype=torch.float32):
         """Rows to reconstruct, and rows for the encoder where they are others."""

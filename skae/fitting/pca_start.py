@@ -34,6 +34,7 @@ NEGLIGIBLE = 1e-7
 _FLOOR = 0.3
 # Of a code's variance, for one that is all noise or all signal.
 _SHARES = 1e-3, 1 - 1e-6
+_ROUNDING = 32 * np.finfo(np.float64).eps
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Units:
     center : ndarray of shape (n_features,)
     scale : float or ndarray of shape (n_features,)
     constant : ndarray of shape (n_features,) or None
-        The value of columns that were constant in training, which come back as it;
+        The value of columns that were constant in all training, which come back as it;
         NaN for the others.
     """
 
@@ -76,6 +77,33 @@ class Units:
         if value_range is None:
             return None
         return self.to_model(np.array(value_range)[:, None] + 0 * self.center)
+
+    def released(self, low, high, groups: np.ndarray | None = None) -> "Units":
+        """The units for further rows, whose columns lie between low and high.
+
+        Columns that vary now are constant no longer. Where columns have units of their
+        own, those get one, which columns of a group share.
+        """
+        if self.constant is None:
+            return self
+        extent = np.fmax(high - self.constant, self.constant - low)
+        is_free = extent > _ROUNDING * np.abs(self.constant)
+        if not is_free.any():
+            return self
+        scale, extent = self.scale, np.where(is_free, extent, 0)
+        if np.ndim(scale):
+            if groups is not None:
+                groups = np.unique(groups, return_inverse=True)[1]
+                largest = np.zeros(groups.max() + 1)
+                np.maximum.at(largest, groups, extent)
+                extent = largest[groups]
+            # Columns that did not vary have no unit yet: one.
+            has_none = (extent > 0) & ~np.isnan(self.constant) & (scale == 1)
+            scale = np.where(has_none, extent, scale)
+        constant = np.where(is_free, np.nan, self.constant)
+        return replace(
+            self, scale=scale, constant=None if np.isnan(constant).all() else constant
+        )
 
     @property
     def columns(self) -> Tensor:

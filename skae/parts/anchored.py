@@ -212,6 +212,15 @@ class AnchoredCodec(Codec):
             guard.code_limit.copy_(self.magnitudes(x)[1].amax(0).clamp_min(1e-12))
             self.guard = guard
 
+    @torch.no_grad()
+    def release(self, columns: Tensor, x: Tensor) -> None:
+        """Let columns vary that were constant until now, as they do in rows x."""
+        largest = x[:, columns].nan_to_num().abs().amax(0)
+        self.output_scale[columns] = 1.0 if self.tied else largest.clamp(max=1)
+        if self.guard is not None:
+            limit = largest * self.input_scale[columns]
+            self.guard.input_limit[..., columns] = limit
+
     def magnitudes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Magnitudes of scaled inputs and whitened codes, which a guard limits."""
         h = self.encode(x)[..., : self.n_components]
