@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 import distributed
 import numpy as np
 
+from skae.distributed.kept_memory import memory_kept
 from skae.distributed.process_group import (
     LostProcessError,
     ProcessGroup,
@@ -80,7 +81,7 @@ def fit_here(task: Task, estimator, others, parts: list, clean: list | None):
     _GROUPS[key] = group
     own = np.concatenate([np.arange(*stretch) for stretch in task.stretches])
     try:
-        with group, warnings.catch_warnings(record=True) as caught:
+        with memory_kept(), group, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             local_y = None if clean is None else JoinedRows(clean, "y")
             fitted = fit_rank(

@@ -16,8 +16,9 @@ __all__ = ["schedule_of_group"]
 
 # So few steps are not made fewer: all of them count.
 _FEWEST_STEPS = 1500
-# Most steps between two averages, and multiplications in them.
-_MOST_APART, _WORK_APART = 8, 6e7
+# Most steps between two averages, multiplications in them, and fewest averages: with
+# less the processes drift apart, and the model is worse than that of one process.
+_MOST_APART, _WORK_APART, _FEWEST_AVERAGES = 32, 2.4e8, 120
 
 
 def schedule_of_group(
@@ -48,5 +49,7 @@ def schedule_of_group(
         batch_size=defaults.batch_size * growth,
         n_steps=defaults.n_steps // growth,
     )
-    n_apart = min(_MOST_APART, _WORK_APART // parts.work("auto", *shape))
-    return replace(schedule_of(larger), n_apart=int(max(1, n_apart)))
+    schedule = schedule_of(larger)
+    by_work = _WORK_APART // parts.work("auto", *shape)
+    n_apart = min(_MOST_APART, by_work, schedule.n_steps // _FEWEST_AVERAGES)
+    return replace(schedule, n_apart=int(max(1, n_apart)))

@@ -219,7 +219,9 @@ class Spread:
 
     def loss(self, loss: float) -> float:
         """The first process's, as rounding may differ between machines."""
-        return self.group.broadcast(loss)
+        own = 0.0 if self.group.rank else loss
+        total = torch.tensor([own], dtype=torch.float64, device="cpu")
+        return self.group.sum(total).item()
 
     def stops(self, stops: bool) -> bool:
         """Whether one of the processes wants to stop."""
