@@ -104,9 +104,13 @@ class EqualConv(EqualLayer):
         fan_in = n_in * kernel**2 / (4 if is_up else 1)
         super().__init__((*channels, kernel, kernel), n_out, fan_in)
         self.change = change
-        self.is_of_image = kernel == 4 and min(n_in, n_out) <= FEW_CHANNELS
         self.n_uses = math.prod(sizes)
         self.n_values = n_out * self.n_uses * (4 if is_up else 1)
+
+    @property
+    def is_of_image(self) -> bool:
+        """Whether one side has few channels, and the sizes change."""
+        return self.change != "none" and min(self.weight.shape[:2]) <= FEW_CHANNELS
 
     @property
     def input_axis(self) -> int:
@@ -142,7 +146,8 @@ class ModulatedConv(nn.Module):
 
     Shape
     -----
-    x : ``(batch, n_in, height, width)``; w : ``(batch, n_style)``.
+    x : ``(batch, n_in, height, width)``; w : ``(batch, n_style)``; ``gain`` multiplies
+    demodulated channels and their biases.
 
     Parameters
     ----------
@@ -150,33 +155,23 @@ class ModulatedConv(nn.Module):
     n_style : int
     demodulates : bool, default=True
         False leaves the variance to the style.
-    gain : float, default=1.0
-        What demodulated channels, and their biases, are multiplied by.
     """
 
-    def __init__(
-        self,
-        conv: EqualConv,
-        n_style: int,
-        *,
-        demodulates: bool = True,
-        gain: float = 1.0,
-    ):
+    def __init__(self, conv: EqualConv, n_style: int, *, demodulates: bool = True):
         super().__init__()
         self.conv = conv
         n_in = conv.weight.shape[conv.input_axis]
         self.style = EqualAffine(n_style, n_in)
         self.demodulates = demodulates
-        self.gain = gain
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, gain: float = 1.0) -> Tensor:
         scale = self.style(w) + 1
         h = self.conv.convolved(x * scale[:, :, None, None])
         bias = self.conv.bias[:, None, None]
         if not self.demodulates:
             return h + bias
-        factor = self.demodulation(scale) * self.gain
-        return torch.addcmul(bias * self.gain, h, factor[:, :, None, None])
+        factor = self.demodulation(scale) * gain
+        return torch.addcmul(bias * gain, h, factor[:, :, None, None])
 
     def demodulation(self, scale: Tensor) -> Tensor:
         """What the outgoing channels are multiplied by, ``(batch, n_out)``."""

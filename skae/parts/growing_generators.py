@@ -189,14 +189,15 @@ class StyleLayer(nn.Module):
 
     def __init__(self, conv: EqualConv, sizes, n_style: int):
         super().__init__()
-        # The gain of the rectifier, which costs nothing before it.
-        self.conv = ModulatedConv(conv, n_style, gain=_GAIN**0.5)
+        self.conv = ModulatedConv(conv, n_style)
         self.sizes = sizes
         self.strength = nn.Parameter(torch.zeros((), **SINGLE))
 
     def forward(self, h: Tensor, w: Tensor, noise: Tensor) -> Tensor:
-        noise = noise.view(-1, 1, *self.sizes) * (self.strength * self.conv.gain)
-        return rectified(self.conv(h, w) + noise)
+        # The gain of the rectifier costs nothing before it.
+        gain = _GAIN**0.5
+        noise = noise.view(-1, 1, *self.sizes) * (self.strength * gain)
+        return rectified(self.conv(h, w, gain) + noise)
 
 
 class ImageLayer(nn.Module):
