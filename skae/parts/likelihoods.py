@@ -193,6 +193,14 @@ class BoundGaussian(nn.Module, EntryLikelihood):
         std = self.noise_std()
         return 0.5 * ((raw - x) / std) ** 2 + (std.log() + 0.5 * _LOG_2_PI)
 
+    def nll_and_slope(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The error in standard deviations gives both, in raw's memory."""
+        std = self.noise_std()
+        error = raw.sub_(x).div_(std)
+        constant = (std.log() + 0.5 * _LOG_2_PI).expand(x.shape[-1]).sum()
+        nll = 0.5 * torch.linalg.vecdot(error, error) + constant
+        return nll, error.div_(std)
+
     def slope(self, raw: Tensor, x: Tensor) -> Tensor:
         return (raw - x) / self.noise_std() ** 2
 
@@ -201,9 +209,13 @@ class BoundGaussian(nn.Module, EntryLikelihood):
 
     def parameter_slopes(self, slope: Tensor, share: Tensor | float) -> list[Tensor]:
         # d nll / d log std of an entry is 1 - ((raw - x) / std)^2.
-        entry = (1 - (slope * self.noise_std()) ** 2) * share
-        total = entry.flatten(0, -2).sum(0)
-        total = total.sum().reshape(1) if len(self.log_std) == 1 else total
+        std = self.noise_std()
+        if len(self.log_std) == 1:
+            squares = torch.linalg.vecdot(slope, slope).unsqueeze(-1)
+            total = ((slope.shape[-1] - std**2 * squares) * share).sum().reshape(1)
+        else:
+            entry = (1 - (slope * std) ** 2) * share
+            total = entry.flatten(0, -2).sum(0)
         return [total * (self.log_std >= math.log(_FLOOR))]
 
     def mean(self, raw: Tensor) -> Tensor:

@@ -189,7 +189,10 @@ class Rows:
 
     def at(self, numbers: np.ndarray, places: Tensor) -> Tensor:
         """Rows of these numbers, which are on the device as ``places``."""
-        return self[numbers] if self._resident is None else self._resident[places]
+        if self._resident is None:
+            return self[numbers]
+        # On the CPU three times as fast as indexing.
+        return self._resident.index_select(0, places)
 
     def __getitem__(self, rows) -> Tensor:
         """Rows by slice or integer array, on the device."""

@@ -207,8 +207,11 @@ class Folds(Judge):
 @torch.no_grad()
 def _losses(model: Any, x: Tensor, *others: Tensor | None) -> Tensor:
     """Objective of each row of a `Batch`, computed in parts."""
-    is_large = row_work(model) * _SMALL_PART >= _LEAST_WORK
-    size = _SMALL_PART if is_large else _PART
+    size = _PART
+    if row_work(model) * _SMALL_PART >= _LEAST_WORK:
+        # An even number of equal parts: two threads have as much to do.
+        n_pairs = -(-len(x) // (2 * _SMALL_PART))
+        size = -(-len(x) // (2 * n_pairs))
     calls = [
         partial(
             model,
