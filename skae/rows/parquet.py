@@ -148,8 +148,10 @@ def _is_number(kind: Any) -> bool:
 
 def _dtype_of(kind: Any) -> np.dtype:
     """The dtype of a column; a column of nulls alone is NaN."""
-    dtype = np.dtype(kind.to_pandas_dtype())
-    return np.dtype(np.float16) if dtype == object else dtype
+    import pyarrow as pa
+
+    is_missing = pa.types.is_null(kind)
+    return np.dtype(np.float16 if is_missing else kind.to_pandas_dtype())
 
 
 def _dtype_of_key(value: Any) -> np.dtype:
