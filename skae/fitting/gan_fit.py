@@ -168,7 +168,7 @@ class GANFit(BaseFit):
         return units
 
     def _check_variation(self) -> None:
-        if not self.generator_part.grows:
+        if self.generator_part.sample_shape is None:
             return
         low, high = feature_ranges(self.X)
         if np.all(low == high):
