@@ -49,6 +49,14 @@ def test_pictures_are_drawn_every_so_many_evaluations(images, tmp_path):
     assert grid.epochs_ == [2, 4, 5]
 
 
+def test_pictures_of_bytes_stay_in_their_range(images, tmp_path):
+    grid = SampleGrid(tmp_path / "bytes.png", n_samples=20)
+    gan = GAN(architecture="conv", max_iter=1, callbacks=[grid], **BRIEF)
+    gan.fit((images * 255).astype(np.uint8))
+    assert grid.samples_[-1].min() == 0
+    assert grid.samples_[-1].max() <= 255
+
+
 def test_models_of_classes_and_flat_rows_are_drawn_too(tmp_path):
     X, y = load_iris(return_X_y=True)
     grid = SampleGrid(str(tmp_path / "rows.png"), n_samples=3)

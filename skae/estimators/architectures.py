@@ -75,7 +75,11 @@ class Images(SampleShape):
         if reset:
             is_bytes = getattr(X, "dtype", None) == np.uint8
             self._value_range = _BYTES if is_bytes else None
-        return super()._flattened(X, reset=reset, name=name)
+        rows = super()._flattened(X, reset=reset, name=name)
+        if reset:
+            self._check_photograph(len(rows) if self._input_shape else 0)
+            self._check_channels_first()
+        return rows
 
     def _reconstruct(self, x, *condition):
         return self._in_range(super()._reconstruct(x, *condition))
@@ -93,27 +97,31 @@ class Images(SampleShape):
         """
         if self._input_shape is None and self.sample_shape is None:
             return
-        shape = self._input_shape
-        is_grey = self.sample_shape is None and len(shape or ()) == 2
-        is_bytes = self._value_range is not None
-        if (
-            is_grey
-            and is_bytes
-            and shape[1] in _CHANNELS[1:]
-            and min(X.shape[0], shape[0]) >= _PHOTO
-        ):
-            raise ValueError(
-                f"X of shape {(X.shape[0], *shape)} and dtype uint8 looks like one "
-                "image with its channels last; X holds images, at least two, of shape "
-                "(n_samples, n_channels, height, width). Where these are grey images, "
-                f"say so with sample_shape=(1, {shape[0]}, {shape[1]})."
-            )
         low, high = feature_ranges(X)
         if X.shape[0] > 1 and np.array_equal(low, high):
             raise ValueError(
                 f"X holds {X.shape[0]} images that are all the same; at least two "
                 "different ones are needed to learn from."
             )
+
+    def _check_photograph(self, n_images):
+        """Raise for one photograph that would be taken for many images."""
+        shape = self._input_shape
+        is_grey = self.sample_shape is None and len(shape or ()) == 2
+        if not is_grey or self._value_range is None:
+            return
+        sizes = n_images, *shape
+        for where, n_channels, *pixels in (
+            ("last", shape[1], n_images, shape[0]),
+            ("first", n_images, *shape),
+        ):
+            if n_channels in _CHANNELS[1:] and min(pixels) >= _PHOTO:
+                raise ValueError(
+                    f"X of shape {sizes} and dtype uint8 looks like one image with its "
+                    f"channels {where}; X holds images, at least two, of shape "
+                    "(n_samples, n_channels, height, width). Where these are grey "
+                    f"images, say so with sample_shape=(1, {shape[0]}, {shape[1]})."
+                )
 
     def _full_shape(self, shape):
         shape = tuple(shape)
@@ -130,9 +138,8 @@ class Images(SampleShape):
         Raises
         ------
         ValueError
-            When the stride skips pixels, or channels come last.
+            When the stride skips pixels.
         """
-        self._check_channels_first()
         if stride > kernel_size:
             raise ValueError(
                 f"stride={stride} must not exceed kernel_size={kernel_size}: pixels "

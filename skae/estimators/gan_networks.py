@@ -55,7 +55,6 @@ class GANNetworks(Images):
                 ConvGenerator(*layers),
                 ConvCritic(*layers, minibatch_discrimination=minibatch),
             )
-        self._check_channels_first()
         for name, default in _STRIDED.items():
             if getattr(self, name) != default:
                 self._refuse(name, "architecture='conv'")

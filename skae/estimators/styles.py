@@ -15,27 +15,13 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skae.estimators.generative import check_n_samples
+from skae.estimators.style_arrays import SEVERAL, Styles
 from skae.models.projection import projected
 from skae.rows.isolation import isolated
 
-__all__ = ["Styled", "Styles", "check_truncation"]
+__all__ = ["Styled", "check_truncation"]
 
 _STEPS, _STARTS = 200, 1000
-
-
-class Styles(np.ndarray):
-    """Styles with the fingerprint of the model that made them.
-
-    Attributes
-    ----------
-    model : str or None
-        None for arrays that no model has made.
-    """
-
-    model: str | None
-
-    def __array_finalize__(self, source):
-        self.model = getattr(source, "model", None)
 
 
 class styled:
@@ -112,6 +98,9 @@ default=None
         W : array-like of shape (n_samples, n_components_) or \
 (n_samples, n_layers, n_components_)
             Of this model; with one style for each layer, from the smallest images on.
+            Of what `project` returns, ``W[0]`` are the styles of one image. What is
+            computed from styles, pickles included, belongs to their model;
+            ``np.save`` keeps the numbers only.
 
         Returns
         -------
@@ -193,9 +182,10 @@ default=None
             )
         ends = []
         for style, name in ((a, "a"), (b, "b")):
-            shape = np.shape(style)
-            width, n_layers = self.n_components_, self.net_.generator.n_layers
-            if shape in ((width,), (n_layers, width)):
+            shape, width = np.shape(style), self.n_components_
+            # Marked ones say themselves whether they are one image's layers.
+            is_of_layers = shape == (net_layers(self), width)
+            if shape == (width,) or (is_of_layers and not isinstance(style, Styles)):
                 style = np.asanyarray(style)[None]
             end = self._layered(style, name)
             if len(end) != 1:
@@ -290,6 +280,9 @@ default=None
         width, n_layers = self.n_components_, net_layers(self)
         model = getattr(W, "model", None)
         array = np.asarray(W)
+        if array.ndim == 2 and getattr(W, "of_layers", False):
+            # One image of layered styles.
+            array = array[None]
         shape = array.shape
         fits = array.ndim in (2, 3) and shape[-1] == width and len(array) > 0
         if not fits or (array.ndim == 3 and shape[1] != n_layers):
@@ -299,6 +292,10 @@ default=None
             )
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise ValueError(f"{name} must hold finite numbers.")
+        if model == SEVERAL:
+            raise ValueError(
+                f"{name} mixes styles of several models, which mean nothing together."
+            )
         if model is not None and model != self._fingerprint():
             raise ValueError(
                 f"{name} holds styles of another model, which mean nothing to this "
@@ -311,7 +308,7 @@ default=None
 
     def _marked(self, W):
         W = W.view(Styles)
-        W.model = self._fingerprint()
+        W.model, W.of_layers = self._fingerprint(), W.ndim == 3
         return W
 
     def _fingerprint(self) -> str:

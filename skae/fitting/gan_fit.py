@@ -168,7 +168,7 @@ class GANFit(BaseFit):
         return units
 
     def _check_variation(self) -> None:
-        if not self.generator_part.grows:
+        if self.generator_part.sample_shape is None:
             return
         low, high = feature_ranges(self.X)
         if np.all(low == high):
@@ -306,6 +306,8 @@ class GANFit(BaseFit):
         index = np.resize(self.checked, n_samples)
         made = fixed_samples(module, n_samples, self._part(self.context, index))
         rows = self.units.to_x(made.cpu()).numpy()
+        if self.estimator._value_range is not None:
+            rows = rows.clip(*self.estimator._value_range)
         shape = self.generator_part.sample_shape
         return rows if shape is None else rows.reshape(n_samples, *shape)
 

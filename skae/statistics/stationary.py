@@ -12,6 +12,7 @@ from functools import reduce
 
 import torch
 from torch import Generator, Tensor
+from torch.nn import functional as F
 
 __all__ = ["StationaryAxes"]
 
@@ -52,7 +53,10 @@ class StationaryAxes:
         return torch.lerp(self.mean, self.channel_mean, share)
 
     def axes(self, n_components: int, share: float, generator: Generator) -> Tensor:
-        """Orthonormal columns, shape ``(n_features, n_components)``, largest first."""
+        """Orthonormal columns, shape ``(n_features, n_components)``, largest first.
+
+        Columns beyond ``n_features`` are zero.
+        """
         n_features = self.x.shape[1]
         width = min(n_components + _EXTRA, n_features)
         basis = torch.randn(
@@ -62,7 +66,8 @@ class StationaryAxes:
             basis = torch.linalg.qr(self._product(basis, share))[0]
         projected = basis.mT @ self._product(basis, share)
         turn = torch.linalg.eigh((projected + projected.mT) / 2)[1].flip(1)
-        return basis @ turn[:, :n_components]
+        axes = basis @ turn[:, :n_components]
+        return F.pad(axes, (0, n_components - axes.shape[1]))
 
     def _product(self, right: Tensor, share: float) -> Tensor:
         left = (self.x @ right) * self.share_of_rows[:, None]

@@ -13,7 +13,7 @@ from skorch.callbacks import Callback
 
 import skae
 from skae import GAN
-from skae.estimators.styles import Styles
+from skae.estimators.style_arrays import Styles
 
 TINY = {"channels": 4, "max_iter": 2, "random_state": 0, "batch_size": 16}
 ARCHITECTURES = ["progressive", "style"]
