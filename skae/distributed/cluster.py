@@ -73,8 +73,8 @@ def fit_on_cluster(
         )
         check_same_blocks(rows, clean)
     others = {
-        "y": None if clean is not None else in_memory(y, client),
-        "sample_weight": in_memory(sample_weight, client),
+        "y": None if clean is not None else in_memory(y, client, deadline),
+        "sample_weight": in_memory(sample_weight, client, deadline),
     }
     with _locked(sorted(set(rows.owners)), client, deadline):
         job = _Job(_as_sent(estimator), rows, clean, others, client, deadline)

@@ -5,7 +5,8 @@
 
 import time
 from contextlib import suppress
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple, NoReturn
 
 import distributed
 import numpy as np
@@ -51,13 +52,17 @@ class PlacedRows(NamedTuple):
         Raises
         ------
         LostProcessError
-            Without workers, and where blocks are gone that cannot be computed again.
+            Without workers, where their threads are busy with other tasks for all of
+            the deadline, and where blocks are gone that cannot be computed again.
         """
         parts = np.ravel(X.to_delayed()).tolist()
         futures = client.compute(parts)
         try:
             _wait(futures, client, deadline)
-            shapes = client.gather(client.map(_shape, futures, pure=False))
+            # Workers need not import skae for it.
+            shapes = client.map(attrgetter("shape"), futures, pure=False)
+            _wait(shapes, client, deadline)
+            shapes = client.gather(shapes)
         except distributed.CancelledError as error:
             raise LostProcessError(
                 "Blocks of the rows are gone, with a worker or by client.cancel, and "
@@ -77,10 +82,6 @@ class PlacedRows(NamedTuple):
             load[owner] = load.get(owner, 0) + n_rows
             owners.append(owner)
         return cls(futures, np.cumsum([0, *(n for _, n in kept)]), owners)
-
-
-def _shape(block: Any) -> tuple[int, ...]:
-    return tuple(block.shape)
 
 
 def _check_widths(X: Any, shapes: list) -> None:
@@ -115,6 +116,11 @@ def has_rows_like(y: Any, X: Any) -> bool:
 
 
 def check_same_blocks(rows: PlacedRows, clean: PlacedRows) -> None:
+    if rows.starts[-1] != clean.starts[-1]:
+        raise ValueError(
+            f"y, the clean rows, has {clean.starts[-1]} rows and X {rows.starts[-1]}; "
+            "each row of X needs its clean one."
+        )
     if not np.array_equal(rows.starts, clean.starts):
         raise ValueError(
             "y, the clean rows, must have blocks of the same rows as X; X has blocks "
@@ -123,11 +129,13 @@ def check_same_blocks(rows: PlacedRows, clean: PlacedRows) -> None:
         )
 
 
-def in_memory(values: Any, client: distributed.Client) -> Any:
+def in_memory(values: Any, client: distributed.Client, deadline: float) -> Any:
     """One value or a few for each row, as an array."""
     if not is_collection(values):
         return values
-    return client.compute(values).result()
+    future = client.compute(values)
+    _wait([future], client, deadline)
+    return future.result()
 
 
 def check_workers(client: distributed.Client) -> None:
@@ -139,18 +147,63 @@ def check_workers(client: distributed.Client) -> None:
 
 
 def _wait(futures: list, client: distributed.Client, deadline: float) -> None:
-    """Wait for data; raise what went wrong, and where no worker is left."""
-    alone_since = None
+    """Wait for data as long as something is done for it; raise what went wrong."""
+    last_sign, n_pending = time.monotonic(), len(futures)
     while True:
         with suppress(TimeoutError, distributed.TimeoutError):
-            distributed.wait(futures, timeout=_LOOK)
+            distributed.wait(futures, timeout=min(_LOOK, deadline / 4))
             break
-        if client.scheduler_info(n_workers=-1)["workers"]:
-            alone_since = None
-            continue
-        alone_since = alone_since or time.monotonic()
-        if time.monotonic() - alone_since > deadline:
+        pending = [future for future in futures if future.status == "pending"]
+        silent = time.monotonic() - last_sign
+        if len(pending) < n_pending:
+            last_sign, n_pending = time.monotonic(), len(pending)
+        elif silent > deadline / 2 and _is_worked_on(pending, client, deadline):
+            last_sign = time.monotonic()
+        elif silent > deadline:
             check_workers(client)
+            _raise_busy(client, deadline)
     for future in futures:
         if future.status != "finished":
             future.result()
+
+
+def _is_worked_on(futures: list, client: distributed.Client, deadline: float) -> bool:
+    """Whether a worker computes these, or what they need, or gets data."""
+    try:
+        if _running(client, deadline, [future.key for future in futures]):
+            return True
+    except (KeyError, TimeoutError, distributed.TimeoutError):
+        # The scheduler still reads the graph, or a task keeps its worker from
+        # answering; Dask itself gives such a worker up after worker-ttl.
+        return True
+    return any(
+        worker["metrics"].get("transfer", {}).get("incoming_count")
+        for worker in client.scheduler_info(n_workers=-1)["workers"].values()
+    )
+
+
+def _running(client: distributed.Client, deadline: float, keys: list | None) -> dict:
+    """The tasks that run now, by worker: all, or those that these keys need."""
+    return client.sync(
+        client.scheduler.call_stack, keys=keys, callback_timeout=deadline
+    )
+
+
+def _raise_busy(client: distributed.Client, deadline: float) -> NoReturn:
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    running: dict = {}
+    with suppress(TimeoutError, distributed.TimeoutError):
+        running = _running(client, deadline, None)
+    busy = [
+        address
+        for address, worker in sorted(workers.items())
+        if len(running.get(address, ())) >= worker["nthreads"]
+    ]
+    more = f" and {len(busy) - 5} more" if len(busy) > 5 else ""
+    verb = "has" if len(busy) == 1 else "have"
+    who = f": worker {', '.join(busy[:5])}{more} {verb} no free thread" if busy else ""
+    raise LostProcessError(
+        f"For {deadline:g} s nothing has been done to compute or read the rows{who}. "
+        "Fit when other tasks, or another fit, are done, or pass a longer deadline to "
+        "skae.distributed.fit."
+    )

@@ -15,6 +15,7 @@ import skae.distributed
 from skae import AEOutlierDetector, AutoencoderTransformer, DenoisingAE
 from skae.callbacks import Checkpoint
 from skae.distributed import LostProcessError
+from skae.distributed.placing import PlacedRows
 from skae.persistence import load, save
 from skae.state import container
 
@@ -122,6 +123,8 @@ def test_what_is_wrong_with_the_rows_is_said_by_fit(client):
         estimator.fit(da.from_array(bad, chunks=(700, WIDTH)))
     with pytest.raises(ValueError, match="blocks of the same rows"):
         DenoisingAE(3).fit(collection, collection.rechunk((500, WIDTH)))
+    with pytest.raises(ValueError, match="y, the clean rows, has 1999 rows and X 2000"):
+        DenoisingAE(3).fit(collection, collection[:-1])
     with pytest.raises(TypeError, match="client is for Dask collections"):
         skae.distributed.fit(estimator, X, client=client)
     assert not hasattr(estimator, "net_")
@@ -206,6 +209,50 @@ def test_a_second_fit_on_the_same_workers_waits_or_says_so(client):
         each.join(60)
     codes = [estimator.transform(X) for estimator in results]
     np.testing.assert_array_equal(*codes)
+
+
+@pytest.fixture
+def busy(client, tmp_path):
+    """Occupies the only threads of some workers until the test ends."""
+    ends = tmp_path / "ends"
+
+    def occupy():
+        while not ends.exists():
+            time.sleep(0.02)
+
+    def busy(workers):
+        for address in workers:
+            tasks.append(client.submit(occupy, workers=[address], pure=False))
+
+    tasks = []
+    yield busy
+    ends.touch()
+    distributed.wait(tasks)
+
+
+def test_busy_workers_are_named_after_the_deadline(client, busy):
+    addresses = sorted(client.scheduler_info()["workers"])
+    rows = on_workers(client, [X[:900], X[900:]], [0, 1])
+    labels = on_workers(client, [X[:900, 0], X[900:, 0]], [2])
+    busy(addresses[1:])
+    options = {"client": client, "deadline": 0.6}
+    with pytest.raises(LostProcessError, match=f"{addresses[1]}, .* no free"):
+        skae.distributed.fit(AutoencoderTransformer(3, **BRIEF), rows, **options)
+    alone = on_workers(client, [X], [0])
+    with pytest.raises(LostProcessError, match=f"{addresses[2]} have no free thread"):
+        skae.distributed.fit(
+            AutoencoderTransformer(3, **BRIEF), alone, sample_weight=labels, **options
+        )
+
+
+def test_blocks_that_take_longer_than_the_deadline_are_waited_for(client):
+    def slow(block):
+        time.sleep(1.5)
+        return block
+
+    rows = da.from_array(X, chunks=(N_ROWS, WIDTH)).map_blocks(slow, dtype=X.dtype)
+    placed = PlacedRows.of(rows, client, deadline=0.5)
+    assert placed.starts.tolist() == [0, N_ROWS]
 
 
 def test_a_worker_that_dies_is_named_and_the_next_fit_goes_on(client, tmp_path):
