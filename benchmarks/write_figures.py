@@ -97,6 +97,14 @@ SECTIONS = [
         lambda r: [_without(r["rows"], "score", "x memmap", "kept")],
     ),
     (
+        "Length of the default training",
+        "training_length",
+        "Held-out squared error over PCA's with as many components on large tables: by "
+        "default, and with the epochs nearest to the 1,500 steps of small tables "
+        "(`short`). Seconds on one thread of a machine that other work loaded.",
+        lambda r: [r["rows"]],
+    ),
+    (
         "Denoising images",
         "denoise_images",
         "Fashion-MNIST, mean squared error to the clean held-out images, and time "
