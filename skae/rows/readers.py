@@ -41,7 +41,8 @@ def row_source(X: Any, name: str = "X") -> RowSource | None:
     """
     if isinstance(X, RowSource):
         return X
-    if hasattr(X, "row_source"):
+    # Of the class: frames have their columns as attributes.
+    if hasattr(type(X), "row_source"):
         return X.row_source(name)
     source = _opened(X, name)
     if source is not None:
