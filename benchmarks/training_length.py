@@ -1,10 +1,10 @@
 """What does the length of the default training gain on many rows?
 
 `AutoencoderTransformer` is fitted to large standardised tables by default, which trains
-longer the more rows there are, with the ``max_iter`` that comes nearest to the 1,500
-steps that small tables get, and with twice the default's. The table has the squared
-error over PCA's with as many components, on 20,000 rows that were left out, and the
-seconds of a fit on one thread.
+longer the more rows there are, and with the ``max_iter`` that comes nearest to the
+1,500 steps that small tables get. The table has the squared error over PCA's with as
+many components, on 20,000 rows that were left out, and the seconds of a fit on one
+thread.
 
 Tables are ADBench's donors and skin under `SKAE_DATA`, where they are there, and two
 that are drawn: clusters in planes and a curved surface, with noise.
@@ -95,7 +95,6 @@ def compare(name, X, n_components):
     # 15% of the rows are held out of the training.
     short = max(1, round(SHORT_STEPS * 256 / (0.85 * len(train))))
     lengths = {"short": fitted(short), "default": by_default}
-    lengths["twice"] = fitted(2 * n_epochs)
     line = {"table": f"{name} {len(train)} x {X.shape[1]}", "codes": n_components}
     line |= {"short epochs": short, "default epochs": n_epochs}
     line |= {kind: ratio for kind, (_, ratio, _) in lengths.items()}

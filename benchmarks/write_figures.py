@@ -86,6 +86,25 @@ SECTIONS = [
         lambda r: [r["rows"]],
     ),
     (
+        "More rows than memory",
+        "out_of_core",
+        "1,000,000 x 1,000 float32 rows (4 GB) on disk: seconds of the fit, by the "
+        "clock and of the processor, and of coding or scoring all rows (`use`); "
+        "anonymous memory above the imports in MB; the transformer's held-out error "
+        "and time over those of IncrementalPCA on the same file. Other work loaded the "
+        "machine as much as `load` says, so that seconds by the clock cannot be "
+        "compared between lines.",
+        lambda r: [_without(r["rows"], "score", "x memmap", "kept")],
+    ),
+    (
+        "Length of the default training",
+        "training_length",
+        "Held-out squared error over PCA's with as many components on large tables: by "
+        "default, and with the epochs nearest to the 1,500 steps of small tables "
+        "(`short`). Seconds on one thread of a machine that other work loaded.",
+        lambda r: [r["rows"]],
+    ),
+    (
         "Denoising images",
         "denoise_images",
         "Fashion-MNIST, mean squared error to the clean held-out images, and time "

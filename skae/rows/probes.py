@@ -13,7 +13,7 @@ __all__ = ["Probes"]
 
 # At most so many rows, in so many bytes, and one of so many, so that comparing them
 # takes little of the time in which the others are read.
-_MOST, _MOST_BYTES, _ONE_OF = 1024, 4 * 2**20, 512
+_MOST, _MOST_BYTES, _ONE_OF = 1024, 4 * 2**20, 1024
 # Rows that are computed whenever they are read may differ by rounding, of the largest.
 _ROUNDING = 1e-4
 

@@ -41,6 +41,7 @@ def row_source(X: Any, name: str = "X") -> RowSource | None:
     """
     if isinstance(X, RowSource):
         return X
+    # Of the class: frames have their columns as attributes.
     if hasattr(type(X), "row_source"):
         return X.row_source(name)
     source = _opened(X, name)

@@ -193,6 +193,7 @@ def test_tensors_and_frames_are_no_sources():
     assert row_source(torch.zeros(3, 2)) is None
     pandas = pytest.importorskip("pandas")
     assert row_source(pandas.DataFrame(table())) is None
+    assert row_source(pandas.DataFrame({"row_source": [1.0, 2.0]})) is None
 
 
 def test_files_groups_and_closed_files_are_refused(tmp_path):
