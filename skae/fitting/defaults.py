@@ -35,7 +35,7 @@ _SMALL = 600
 _MANY, _MOST_GROWTH = 40_000, 4.0
 # Values of an image beyond which the rate falls.
 _IMAGE = 1024
-_FEWEST_OF_IMAGES, _MOST_OF_IMAGES = 400, 2000
+_FEWEST_OF_IMAGES, _MOST_OF_IMAGES = 150, 2000
 # Evaluations of a short training, unless it has fewer epochs.
 _FEWEST_ROUNDS = 10
 
@@ -179,12 +179,17 @@ def defaults_for_anchored_images(n_samples, n_features, n_components) -> Default
     """Of convolutional autoencoders beside PCA's path, which overfit.
 
     Large images have many places, from which the weights that they share learn at once,
-    and soon no more than what holds for these images alone.
+    and soon no more than what holds for these images alone: on them training is short,
+    with weight decay.
     """
     defaults = defaults_for_images(n_samples, n_features, n_components)
     fewest = min(_FEWEST_OF_IMAGES, defaults.n_steps)
     n_steps = round(defaults.n_steps * min(1.0, _IMAGE / n_features))
-    return replace(defaults, weight_decay=0.5, n_steps=max(fewest, n_steps))
+    return replace(
+        defaults,
+        weight_decay=0.5 * max(1.0, n_features / _IMAGE),
+        n_steps=max(fewest, n_steps),
+    )
 
 
 def defaults_for_sequences(n_samples, n_features, n_components) -> Defaults:
