@@ -12,7 +12,7 @@ their labels, is tested on real ones.
 Styles: another one, trained with `style_mixing`. The class of mixed images against that
 of the coarse parent, and their contrast of neighbouring pixels against that of the fine
 one; precision and recall by truncation; the error of projected test images against that
-of a ConvAE with a code as wide, which may be a third of it.
+of a ConvAE with a code as wide, of which three times are allowed.
 
     python benchmarks/generative_images.py                     # about an hour
     python benchmarks/generative_images.py --parts images --seconds 120 --seeds 1

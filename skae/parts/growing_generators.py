@@ -313,12 +313,13 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         -----
         w : ``(batch, n_components)``; returned ``(batch, n_layers, n_components)``
         """
-        shape = len(w), 1
-        options = {"generator": generator, "device": w.device}
-        first = torch.randint(1, self.n_layers, shape, **options)
-        is_mixed = torch.rand(shape, **options) < share
+        shape, device = (len(w), 1), w.device
+        first = torch.randint(
+            1, self.n_layers, shape, generator=generator, device=device
+        )
+        is_mixed = torch.rand(shape, generator=generator, device=device) < share
         first = torch.where(is_mixed, first, self.n_layers)
-        is_fine = torch.arange(self.n_layers, device=w.device) >= first
+        is_fine = torch.arange(self.n_layers, device=device) >= first
         return torch.where(is_fine[:, :, None], w.roll(1, 0)[:, None], w[:, None])
 
     def average(self, context: Tensor | None, n_styles: int = _AVERAGED) -> Tensor:
