@@ -12,6 +12,7 @@ sample photographs. Nothing is picked: seeds are 0, and training has a set lengt
 import argparse
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from generative_images import padded
@@ -59,10 +60,10 @@ def main():
             epochs = options.epochs or EPOCHS[name]
             gan = GAN(architecture=architecture, max_iter=epochs, random_state=0)
             gan.set_params(**ARCHITECTURES[architecture], device="cpu")
-            if architecture == "progressive":
-                growth = options.folder / f"training-{name}.png"
-                gan.set_params(callbacks=[SampleGrid(growth, n_samples=4)])
-            took, _ = seconds(gan.fit, images, y)
+            with TemporaryDirectory() as folder:
+                grid = SampleGrid(Path(folder) / "samples.png", n_samples=4)
+                gan.set_params(callbacks=[grid])
+                took, _ = seconds(gan.fit, images, y)
             progress(f"{name}, {architecture}: {epochs} epochs, {took:.0f} s")
             for kind, display in displays(gan, name):
                 figure = options.folder / f"{kind}-{name}-{architecture}.png"
