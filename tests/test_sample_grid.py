@@ -107,6 +107,12 @@ class TestDisplays:
             "coarse",
         ]
 
+    @pytest.mark.parametrize("styles", [{"coarse": 0}, {"fine": 2.5}])
+    def test_styles_are_counted(self, styled, styles):
+        (name,) = styles
+        with pytest.raises(ValueError, match=f"{name} must be a positive int"):
+            StyleMixingDisplay.from_estimator(styled, **styles, n_layers=1)
+
     def test_strips_show_the_same_samples_at_every_truncation(self, styled):
         display = TruncationDisplay.from_estimator(
             styled, 3, truncations=(0, 0.5, 1), random_state=4

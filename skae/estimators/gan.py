@@ -99,6 +99,10 @@ default="hinge"
         Share of the training in which images grow, in [0, 1), for the architectures
         that grow them: the smallest are trained on, then each size is faded in and
         trained on for as long. "auto" is 0.3 for "progressive" and 0 for "style".
+    style_mixing : float, default=0.0
+        Share of images generated in training, in [0, 1), whose fine layers follow the
+        style of another image (Karras et al. 2019, arXiv 1812.04948, section 3.1), for
+        ``architecture="style"``: raise it for `mix`.
     n_modes : int, default=None
         Number of modes, k-means cells of the rows, to look for in samples after each
         round: see ``mode_coverage_``.
@@ -166,6 +170,7 @@ default="hinge"
     ema: float = parameter(0.999, share("left"))
     n_critic_steps: Any = parameter("auto", AUTO, at_least(1))
     growth: Any = parameter("auto", AUTO, share("left"))
+    style_mixing: float = parameter(0.0, share("left"))
     n_modes: Any = parameter(None, None, at_least(1))
     features: Any = parameter(None, None, choice("rows"), callable)
     n_iter_no_change: Any = parameter(np.inf)

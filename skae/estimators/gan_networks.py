@@ -41,6 +41,8 @@ class GANNetworks(Images):
         minibatch = self.minibatch_discrimination
         if self.architecture not in GROWING and self.growth != "auto":
             self._refuse("growth", f"architecture={' or '.join(map(repr, GROWING))}")
+        if self.architecture != "style" and self.style_mixing:
+            self._refuse("style_mixing", "architecture='style'")
         if self.architecture == "dense":
             sizes = hidden_widths(self.hidden_layer_sizes, "relu")
             return DenseGenerator(sizes), DenseCritic(sizes, minibatch)

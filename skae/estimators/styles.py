@@ -118,6 +118,11 @@ default=None
     def mix(self, coarse, fine, n_layers):
         """Images with the coarse features of some styles and the fine ones of others.
 
+        Layers of a model that was trained with ``style_mixing=0.5`` work with those of
+        other styles; mixtures of other models are often no images like the training
+        ones. In a conditional model the class is part of a style, and goes with the
+        coarse one.
+
         Parameters
         ----------
         coarse, fine : array-like of styles

@@ -219,6 +219,7 @@ class GANFit(BaseFit):
             Replay(estimator.replay) if estimator.replay else None,
             self.recipe.penalty_interval,
             Growth(float(growth), generator.n_levels),
+            float(estimator.style_mixing),
         ).to(self.device)
 
     def _modes(self) -> Modes | None:

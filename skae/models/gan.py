@@ -107,12 +107,16 @@ class GANModule(SteppedModule):
         as much as all the rest.
     growth : Growth, optional
         Of networks that grow.
+    style_mixing : float, default=0.0
+        Share of generated rows, in training, that follow two styles; the condition is
+        that of the coarse one.
     """
 
     members = None
     # Of modules that were stored without.
     growth = Growth().plain()
     n_since = 0
+    style_mixing = 0.0
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class GANModule(SteppedModule):
         replay: "Replay | None" = None,
         penalty_interval: int = 1,
         growth: Growth | None = None,
+        style_mixing: float = 0.0,
     ):
         super().__init__()
         self.generator: Any = generator
@@ -137,6 +142,7 @@ class GANModule(SteppedModule):
         self.penalty_interval = penalty_interval
         # A plain value, which files may hold.
         self.growth = (growth or Growth()).plain()
+        self.style_mixing = style_mixing
         # Updates of the critic since the last one with the penalty.
         self.n_since = 0
         self._penalty_weight = 0.0
@@ -231,7 +237,7 @@ class GANModule(SteppedModule):
         """`group_loss` of rows of a batch, with the penalty of `begin_update`."""
         if name == "critic":
             return self._critic_loss(x, weight, context, generator)
-        made = self.generate(len(x), context, generator)
+        made = self.generate(len(x), context, generator, mixing=self.style_mixing)
         value = self.critic(made, context)
         if self.loss.paired:
             with torch.no_grad():
@@ -241,7 +247,7 @@ class GANModule(SteppedModule):
 
     def _critic_loss(self, x, weight, context, generator) -> Tensor:
         with torch.no_grad():
-            made = self.generate(len(x), context, generator)
+            made = self.generate(len(x), context, generator, mixing=self.style_mixing)
         fake = made, context, weight
         if self.replay is not None:
             fake = self.replay(*fake, generator)
@@ -277,15 +283,20 @@ class GANModule(SteppedModule):
         n_samples: int,
         context: Tensor | None = None,
         generator: Generator | None = None,
+        *,
+        mixing: float = 0.0,
     ) -> Tensor:
-        """Generated rows for fresh noise."""
+        """Generated rows for fresh noise, a share of them of two styles."""
         z = next(self.generator.parameters()).new_empty(n_samples, self.n_components)
         z.normal_(generator=generator)
         n_noise = self.generator.n_noise
         if not n_noise:
             return self.generator(z, context)
         noise = z.new_empty(n_samples, n_noise).normal_(generator=generator)
-        return self.generator(z, context, noise)
+        if not mixing:
+            return self.generator(z, context, noise)
+        w = self.generator.mixed(self.generator.styles(z, context), mixing, generator)
+        return self.generator.images(w, noise)
 
     def _next_penalty_weight(self) -> float:
         is_due = self.n_since == 0

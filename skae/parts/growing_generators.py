@@ -303,6 +303,25 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         """
         return self.bounded(self.values_of(w, noise))
 
+    def mixed(self, w: Tensor, share: float, generator: Generator | None) -> Tensor:
+        """Styles of every layer, of which a share changes to the next row's.
+
+        Layers from a random one on follow it (Karras et al. 2019, arXiv 1812.04948,
+        section 3.1).
+
+        Shape
+        -----
+        w : ``(batch, n_components)``; returned ``(batch, n_layers, n_components)``
+        """
+        shape, device = (len(w), 1), w.device
+        first = torch.randint(
+            1, self.n_layers, shape, generator=generator, device=device
+        )
+        is_mixed = torch.rand(shape, generator=generator, device=device) < share
+        first = torch.where(is_mixed, first, self.n_layers)
+        is_fine = torch.arange(self.n_layers, device=device) >= first
+        return torch.where(is_fine[:, :, None], w.roll(1, 0)[:, None], w[:, None])
+
     def average(self, context: Tensor | None, n_styles: int = _AVERAGED) -> Tensor:
         """The mean style, of each context: ``(batch, n_components)``, or one row."""
         generator = Generator("cpu").manual_seed(_SEED)

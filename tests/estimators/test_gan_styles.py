@@ -144,6 +144,15 @@ class TestImages:
         assert 0 < np.abs(model.sample(3) - before).max() < 1
 
 
+def test_styles_are_mixed_in_training(images, y):
+    plain, mixed = (
+        gan(early_stopping=False, style_mixing=share).fit(images, y).sample(2)
+        for share in (0.0, 0.5)
+    )
+    assert np.isfinite(mixed).all()
+    assert not np.array_equal(plain, mixed)
+
+
 class TestGrowth:
     def test_whole_images_alone_choose_the_weights(self, images):
         model = gan("progressive", max_iter=10, growth=0.6).fit(images)
@@ -340,6 +349,8 @@ class TestBadInput:
             ({"architecture": "stylish"}, "architecture"),
             ({"loss": "relative"}, "loss"),
             ({"architecture": "conv", "growth": 0.5}, "growth=0.5 is for"),
+            ({"architecture": "progressive", "style_mixing": 0.5}, "is for architec"),
+            ({"style_mixing": 1.5}, "style_mixing"),
         ],
     )
     def test_parameters_that_do_not_fit_are_named(self, images, parameters, message):

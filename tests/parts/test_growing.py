@@ -130,6 +130,18 @@ class TestStyles:
             changed[:, layer] += 1
             assert not torch.allclose(net.images(changed), net.images(w))
 
+    def test_a_share_of_rows_follows_the_next_one_in_fine_layers(self):
+        net = generator_of(StyleGenerator)
+        w = torch.arange(2000.0)[:, None].expand(-1, K)
+        rows = net.mixed(w, 0.3, torch.Generator().manual_seed(0))[:, :, 0]
+        own = rows == w[:, :1]
+        assert own[:, 0].all()
+        assert ((rows == w.roll(1, 0)[:, :1]) | own).all()
+        # Layers after one that follows the other row do so too.
+        assert (own[:, :-1] | ~own[:, 1:]).all()
+        assert (~own[:, -1]).float().mean().item() == pytest.approx(0.3, abs=0.04)
+        assert 0 < (~own[:, 1]).sum() < (~own[:, -1]).sum()
+
     def test_noise_inputs_count_as_much_as_their_strength(self):
         net = generator_of(StyleGenerator)
         inputs = noise(N, net.n_noise, seed=7)

@@ -84,7 +84,10 @@ FAMILIES = {
     "gan": (skae.GAN(3, **SHORT), X),
     "gan with groups": (skae.GAN(3, minibatch_discrimination=True, **SHORT), X),
     "progressive gan": (skae.GAN(3, **GROWING, architecture="progressive"), IMAGES),
-    "style gan": (skae.GAN(3, **GROWING, architecture="style"), IMAGES),
+    "style gan": (
+        skae.GAN(3, **GROWING, architecture="style", style_mixing=0.5),
+        IMAGES,
+    ),
 }
 
 
