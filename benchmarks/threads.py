@@ -2,9 +2,10 @@
 
 Fits of large networks, and scoring with them, on one thread and on two, in turns; a
 bare PyTorch loop on two threads beside two of them: autograd, its fused AdamW, slices
-of a permuted tensor and as many steps on the same layers. Times are the shortest of the
-turns, as other work on the machine takes cores away. ``inside`` is the share of the
-processor time of a fit on one thread that threads share out: with it and n cores to
+of a permuted tensor and as many steps on the same layers. A fit does more than it:
+held-out rows are judged every epoch, and weights are averaged. Times are the shortest
+of the turns, as other work on the machine takes cores away. ``inside`` is the share of
+the processor time of a fit on one thread that threads share out: with it and n cores to
 itself a fit takes 1 - inside + inside / n. Weights are compared for 1, 2 and 3 threads.
 
     python benchmarks/threads.py                      # some minutes
@@ -112,7 +113,7 @@ def row_of(name: str, case: Case, X, options) -> dict:
         "two": lambda: fitted(case, X, 2),
     }
     if case.bare is not None:
-        n_steps = options.epochs * (N_ROWS // BATCH)
+        n_steps = steps_of(case, X)
         contenders["bare on two"] = lambda: bare(case, X, n_steps)
     best = in_turns(contenders, options.turns)
     bare_time = best.get("bare on two")
@@ -183,6 +184,22 @@ def has_same_bits(case: Case, X) -> bool:
     )
     assert is_same, case.estimator
     return is_same
+
+
+def steps_of(case: Case, X) -> int:
+    """Training steps of a fit: fewer than batches of all rows, as some are held out."""
+    numbers, step = [], optimizer.FlatAdamW.step
+
+    def counted(self):
+        numbers.append(1)
+        step(self)
+
+    try:
+        optimizer.FlatAdamW.step = counted
+        fitted(case, X, 1)
+    finally:
+        optimizer.FlatAdamW.step = step
+    return len(numbers)
 
 
 def share_inside(case: Case, X) -> float:
