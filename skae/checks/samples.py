@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.utils import _safe_indexing
 
 from skae.rows.blocks import is_closed
+from skae.rows.readers import flat_rows
 from skae.rows.sources import RowSource
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "in_memory",
     "in_own_shape",
     "is_list_of_arrays",
+    "loaded",
     "samples_at",
     "some_samples",
 ]
@@ -40,6 +42,29 @@ def in_own_shape(X) -> bool:
         return np.ndim(X) > 2
     except ValueError:
         return True
+
+
+def loaded(X):
+    """Samples in their own shape, read into memory where they are in a file.
+
+    Raises
+    ------
+    ValueError
+        When they are too large for that.
+    """
+    source = flat_rows(X) if hasattr(X, "shape") else None
+    if source is None:
+        return X
+    if not source.is_small:
+        n_bytes = source.size * source.dtype.itemsize
+        shape = tuple(X.shape[1:])
+        raise ValueError(
+            f"X, a {type(X).__name__} of samples of shape {shape}, takes "
+            f"{n_bytes / 2**20:.0f} MiB in memory, too much to be read as a whole. "
+            "Store samples as flat rows, of shape (n_samples, n_features), which are "
+            f"read by blocks, and set sample_shape={shape} of the estimator."
+        )
+    return np.asarray(X[:])
 
 
 def is_list_of_arrays(X) -> bool:
