@@ -11,7 +11,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import _safe_indexing
 
-from skae.rows.blocks import is_closed
+from skae.checks.collections import check_shaped
+from skae.rows.blocks import is_closed, unmasked
 from skae.rows.readers import flat_rows
 from skae.rows.sources import RowSource
 
@@ -34,6 +35,7 @@ def in_own_shape(X) -> bool:
     """Whether samples have more than one axis, or different lengths."""
     if is_closed(X):
         raise ValueError("X is a dataset of a file that has been closed.")
+    check_shaped(X)
     if hasattr(X, "shape"):
         return len(X.shape) > 2
     if not isinstance(X, list | tuple):
@@ -54,7 +56,7 @@ def loaded(X):
     """
     source = flat_rows(X) if hasattr(X, "shape") else None
     if source is None:
-        return X
+        return unmasked(X)
     if not source.is_small:
         n_bytes = source.size * source.dtype.itemsize
         shape = tuple(X.shape[1:])
@@ -64,7 +66,7 @@ def loaded(X):
             "Store samples as flat rows, of shape (n_samples, n_features), which are "
             f"read by blocks, and set sample_shape={shape} of the estimator."
         )
-    return np.asarray(X[:])
+    return np.asarray(unmasked(X[:]))
 
 
 def is_list_of_arrays(X) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from skae.checks.rows import shape_of
 from skae.estimators.parameters import estimator, parameter
+from skae.rows.blocks import unmasked
 from skae.rows.readers import flat_rows
 
 __all__ = ["SampleShape", "Shaped", "check_size"]
@@ -33,9 +34,9 @@ class Shaped:
         return tuple(shape)
 
     def _flattened(self, X, *, reset, name="X"):
-        is_flat = len(shape_of(X)) <= 2
+        is_flat = len(shape_of(X, name)) <= 2
         source = None if is_flat else flat_rows(X, name)
-        X = X if is_flat or source is not None else np.asarray(X)
+        X = X if is_flat or source is not None else np.asarray(unmasked(X))
         shape = None if is_flat else tuple(X.shape[1:])
         if reset:
             self._input_shape = shape
