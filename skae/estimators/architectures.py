@@ -72,12 +72,11 @@ class Images(SampleShape):
     _shape_in_words = "a tuple (n_channels, height, width) of positive int"
 
     def _flattened(self, X, *, reset, name="X"):
+        rows = super()._flattened(X, reset=reset, name=name)
         if reset:
             is_bytes = getattr(X, "dtype", None) == np.uint8
             self._value_range = _BYTES if is_bytes else None
-        rows = super()._flattened(X, reset=reset, name=name)
-        if reset:
-            self._check_photograph(len(rows) if self._input_shape else 0)
+            self._check_photograph(rows.shape[0] if self._input_shape else 0)
             self._check_channels_first()
         return rows
 
