@@ -85,11 +85,13 @@ class StyleMixingDisplay(GridDisplay):
 
         """
         check_has(estimator, "mix", "Mixed styles")
-        sizes = [value if np.ndim(value) == 0 else 0 for value in (coarse, fine)]
+        sizes = []
+        for name, value in (("coarse", coarse), ("fine", fine)):
+            if np.ndim(value) == 0:
+                check_integer(name, value)
+            sizes.append(value if np.ndim(value) == 0 else 0)
         drawn = None
         if any(sizes):
-            for name, size in zip(("coarse", "fine"), sizes, strict=True):
-                check_integer(name, size, least=0)
             drawn = estimator.styles(sum(sizes), random_state=random_state)
         if sizes[0]:
             coarse = drawn[: sizes[0]]
