@@ -40,7 +40,8 @@ class SampleGrid(Showing, BaseEstimator):
     Attributes
     ----------
     epochs_ : list of float
-        Of the pictures of the last fit.
+        Of the pictures of the model, those of earlier calls included where it is
+        continued.
     samples_ : list of ndarray of shape (n_samples, *sample_shape)
         What they show; see `skae.inspection.GrowthDisplay`.
 
@@ -71,7 +72,11 @@ class SampleGrid(Showing, BaseEstimator):
                 "SampleGrid shows samples of a GAN in training; this estimator draws "
                 "none."
             )
-        if not len(net.history):
+        from skae.inspection.drawing import in_shape
+
+        in_shape(None, np.zeros((1, *net.pictures.shape)), self.sample_shape, "auto")
+        is_new = not (len(net.history) or net.pictures.epochs_before)
+        if is_new or not hasattr(self, "samples_"):
             self.epochs_, self.samples_ = [], []
 
     def on_epoch_end(self, net, **kwargs):
@@ -81,23 +86,19 @@ class SampleGrid(Showing, BaseEstimator):
         from skae.inspection.drawing import in_shape
         from skae.inspection.generated import SampleDisplay
 
-        samples = net.pictures(self.n_samples)
+        samples = net.pictures.draw(self.n_samples)
         samples, kind = in_shape(None, samples, self.sample_shape, "auto")
         epoch = net.schedule.epochs(net.history[-1, "step"])
+        epoch += net.pictures.epochs_before
         self.epochs_.append(epoch)
         self.samples_.append(samples)
-        path = os.fspath(self.path).replace(_PLACEHOLDER, f"{epoch:.3g}")
+        path = os.fspath(self.path).replace(_PLACEHOLDER, f"{round(epoch, 2):g}")
         SampleDisplay(samples=samples, kind=kind).plot().figure_.savefig(path)
 
     def _check(self):
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):
             raise ValueError(f"SampleGrid's path must be a path; got {self.path!r}.")
-        folder = os.path.dirname(os.path.abspath(os.fspath(self.path)))
-        if not os.path.isdir(folder):
-            raise ValueError(
-                f"SampleGrid's path={os.fspath(self.path)!r} is in a folder that does "
-                "not exist; make it first."
-            )
+        self._check_path(os.fspath(self.path))
         for name in ("every", "n_samples"):
             value = getattr(self, name)
             is_integer = isinstance(value, Integral) and not isinstance(value, bool)
@@ -109,4 +110,22 @@ class SampleGrid(Showing, BaseEstimator):
             raise ValueError(
                 "SampleGrid's sample_shape must be a tuple of int; got "
                 f"{self.sample_shape!r}."
+            )
+
+    def _check_path(self, path):
+        from skae.inspection.drawing import new_axes
+
+        name = f"SampleGrid's path={path!r}"
+        if os.path.isdir(path):
+            raise ValueError(f"{name} is a folder; it must be a file in one.")
+        if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+            raise ValueError(
+                f"{name} is in a folder that does not exist; make it first."
+            )
+        ending = os.path.splitext(path)[1].lstrip(".").lower()
+        formats = sorted(new_axes().figure.canvas.get_supported_filetypes())
+        if ending and ending not in formats:
+            raise ValueError(
+                f"{name} ends in .{ending}, in which matplotlib writes no pictures; "
+                f"it writes {', '.join(formats)}."
             )

@@ -395,8 +395,9 @@ def test_a_checkpoint_among_the_callbacks_is_kept(tmp_path, path, as_path):
         2, callbacks=callbacks, max_iter=2, random_state=0
     ).fit(X)
     skae.save(model, path)
-    with pytest.raises(skae.ModelFileError, match=r"trusted=\[Checkpoint\]"):
+    with pytest.raises(skae.ModelFileError, match=r"trusted=\[Checkpoint\]") as info:
         skae.load(path)
+    assert "holds callbacks, which write to paths that it names" in str(info.value)
     loaded = skae.load(path, trusted=[Checkpoint])
     for again in (loaded, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         (kept,) = again.callbacks

@@ -9,7 +9,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skae import GAN, AutoencoderTransformer
 from skae.callbacks import SampleGrid
-from skae.inspection import GrowthDisplay, StyleMixingDisplay, TruncationDisplay
+from skae.inspection import (
+    GrowthDisplay,
+    InterpolationDisplay,
+    StyleMixingDisplay,
+    TruncationDisplay,
+)
 
 pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.filterwarnings(
@@ -148,3 +153,26 @@ class TestDisplays:
                 display.from_estimator(gan, **options)
         with pytest.raises(ValueError, match="need a SampleGrid"):
             GrowthDisplay.from_estimator(gan)
+
+
+@pytest.mark.parametrize("sizes", [(0, 2), (2, 0), (-1, 2), (1.5, 2)])
+def test_numbers_of_mixed_styles_are_positive(styled, sizes):
+    name = "fine" if sizes == (2, 0) else "coarse"
+    with pytest.raises(ValueError, match=f"{name} must be a positive int"):
+        StyleMixingDisplay.from_estimator(styled, *sizes, n_layers=1)
+
+
+def test_strips_lead_from_style_to_style(styled, images):
+    W = styled.styles(4)
+    display = InterpolationDisplay.from_estimator(styled, W[:2], W[2:], n_steps=3)
+    assert display.axes_.shape == (2, 5)
+    np.testing.assert_array_equal(display.starts[:, 0], styled.from_styles(W[:2]))
+    np.testing.assert_array_equal(display.steps[:, -1], display.ends)
+    layered = styled.project(images[:2], n_steps=1)[0]
+    for start in (W[0], layered[0]):
+        one = InterpolationDisplay.from_estimator(styled, start, layered[1], n_steps=2)
+        assert one.axes_.shape == (1, 4)
+    with pytest.raises(ValueError, match="a must be a style, or several"):
+        InterpolationDisplay.from_estimator(styled, W[:0], W[:0])
+    with pytest.raises(ValueError, match="b must be styles of this model"):
+        InterpolationDisplay.from_estimator(styled, W[0], np.zeros((1, 5)))

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.special import logsumexp
 from sklearn.utils.metadata_routing import UNUSED
 
@@ -23,6 +24,10 @@ __all__ = ["ConditionalVAE"]
 
 # Rows of a batch whose condition the encoder does not see in training.
 _HIDDEN_SHARE = 0.1
+# Draws that tell the classes of a row apart.
+_CLASS_DRAWS = 5
+# Rows of which all classes are judged together.
+_TOGETHER = 64
 
 
 @estimator
@@ -157,7 +162,8 @@ default="relu"
         Parameters
         ----------
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            None takes the likeliest class of each row.
+            None takes the likeliest class of each row, by five draws of the bound of
+            `score_samples`.
         """
         rows = self._rows(X)
         if out is not None:
@@ -275,7 +281,8 @@ default=None
 
     def _condition_or_likeliest(self, y, rows):
         if y is None:
-            return np.eye(self._context.width)[self._joint(rows).argmax(axis=1)]
+            joint = self._joint(rows, _CLASS_DRAWS)
+            return np.eye(self._context.width)[joint.argmax(axis=1)]
         return self._condition(y, rows.shape[0], single=True)
 
     def _conditions_of_ends(self, y, ends):
@@ -283,7 +290,7 @@ default=None
             return [self._condition_or_likeliest(None, end) for end in ends]
         return np.split(self._condition(y, 2, single=True), 2)
 
-    def _joint(self, rows):
+    def _joint(self, rows, n_draws=None):
         """Bound of log p(x, y) of each row and class."""
         if not isinstance(self._context, Classes):
             raise ValueError(
@@ -291,23 +298,31 @@ default=None
                 "numbers, over which nothing can be summed."
             )
         n_rows, classes = rows.shape[0], self._context.classes
-        bounds = [
-            self._bounds(rows, self._condition(each, n_rows, single=True))
-            for each in classes
-        ]
-        return np.stack(bounds, axis=1) + np.log(self._context.shares)
+        if n_rows <= _TOGETHER:
+            # Blocks of rows have a least size, which few rows do not fill.
+            rows = rows.toarray() if issparse(rows) else rows[:]
+            rows = np.repeat(rows, len(classes), axis=0)
+            condition = self._condition(np.tile(classes, n_rows), len(rows))
+            bounds = self._bounds(rows, condition, n_draws).reshape(n_rows, -1)
+        else:
+            conditions = [self._condition(y, n_rows, single=True) for y in classes]
+            bounds = np.stack([self._bounds(rows, y, n_draws) for y in conditions], 1)
+        return bounds + np.log(self._context.shares)
 
     def _exports(self):
         functions = super()._exports()
         bound = functions["score_samples"].body
-        joint = Joint(bound, self._context) if hasattr(self, "classes_") else None
+        joint = likeliest = None
+        if hasattr(self, "classes_"):
+            joint = Joint(bound, self._context)
+            likeliest = Joint(self._bound(bound.net, _CLASS_DRAWS), self._context)
         width = self._context.width
 
         def without(name, body):
             if name == "transform":
                 return Unconditioned(body, width)
             if name == "reconstruct" and joint is not None:
-                return OfLikeliest(body, joint)
+                return OfLikeliest(body, likeliest)
             if name == "score_samples" and joint is not None:
                 return Marginal(joint)
             return None

@@ -133,7 +133,7 @@ default="hinge"
     precision_recall_ : tuple of float or None
         Share of samples that look real, and of the training rows that samples may look
         like (Kynkaanniemi et al. 2019, arXiv 1904.06991), of 2,000 each; None without
-        ``features``.
+        ``features`` and after ``partial_fit``.
     loss_curve_, critic_loss_curve_ : list of float
         Training losses of the generator and of the critic after each round. They do
         not fall together: each depends on the other network.
@@ -238,6 +238,7 @@ default="hinge"
             As of ``fit``, in all calls or in none.
         classes : array-like of shape (n_classes,), default=None
             All classes that y will hold, for the first call; by default those in it.
+            Later calls may repeat them.
 
         Returns
         -------
@@ -247,8 +248,8 @@ default="hinge"
         Raises
         ------
         ValueError
-            When rows or parameters do not fit, or y has a class that the first call
-            did not have.
+            When rows or parameters do not fit, or y or ``classes`` has other classes
+            than the first call.
         KeyboardInterrupt
             After Ctrl-C; the estimator is then as it was before the call.
         """
@@ -300,10 +301,10 @@ default=None
         """
         z, inputs, condition = self._drawn_noise(n_samples, y, random_state)
         check_truncation(truncation)
-        if truncation != 1 and self.architecture != "style":
+        if truncation != 1 and self._fitted_architecture != "style":
             raise ValueError(
                 f"truncation={truncation!r} is for architecture='style'; this GAN has "
-                f"architecture={self.architecture!r}."
+                f"architecture={self._fitted_architecture!r}."
             )
         made = self._generated(z, inputs, condition, truncation)
         return self._restored(made, None)

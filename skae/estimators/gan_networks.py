@@ -4,6 +4,8 @@
 another, and refuses those that do not fit, before any training.
 """
 
+import dataclasses
+
 import numpy as np
 
 from skae.checks.conditions import Classes, context_of, encode_conditions, used_entries
@@ -18,8 +20,17 @@ __all__ = ["GROWING", "GANNetworks"]
 
 # Architectures whose images grow from 4 pixels, with their generators.
 GROWING = {"progressive": ProgressiveGenerator, "style": StyleGenerator}
-# Of strided layers of one kernel, with the defaults of GAN.
-_STRIDED = {"kernel_size": 4, "stride": 2}
+# Parameters of some architectures only.
+_OF_IMAGES = ("conv", *GROWING)
+_OWN = {
+    "hidden_layer_sizes": ("dense",),
+    "sample_shape": _OF_IMAGES,
+    "channels": _OF_IMAGES,
+    "kernel_size": ("conv",),
+    "stride": ("conv",),
+    "growth": tuple(GROWING),
+    "style_mixing": ("style",),
+}
 _CHANNELS = (32, 64)
 # Parameters that a model has in common with the one it continues.
 _NETWORK = (
@@ -39,10 +50,7 @@ class GANNetworks(Images):
     def _parts(self):
         """Hyperparameters of generator and critic."""
         minibatch = self.minibatch_discrimination
-        if self.architecture not in GROWING and self.growth != "auto":
-            self._refuse("growth", f"architecture={' or '.join(map(repr, GROWING))}")
-        if self.architecture != "style" and self.style_mixing:
-            self._refuse("style_mixing", "architecture='style'")
+        self._check_own_parameters()
         if self.architecture == "dense":
             sizes = hidden_widths(self.hidden_layer_sizes, "relu")
             return DenseGenerator(sizes), DenseCritic(sizes, minibatch)
@@ -57,9 +65,6 @@ class GANNetworks(Images):
                 ConvGenerator(*layers),
                 ConvCritic(*layers, minibatch_discrimination=minibatch),
             )
-        for name, default in _STRIDED.items():
-            if getattr(self, name) != default:
-                self._refuse(name, "architecture='conv'")
         if self._input_shape is None and self.sample_shape is None:
             raise ValueError(
                 f"architecture={self.architecture!r} is for images; pass X of shape "
@@ -75,11 +80,18 @@ class GANNetworks(Images):
         # Sizes are checked where levels are made.
         return parts if parts[0].levels else parts
 
-    def _refuse(self, name, what) -> None:
-        raise ValueError(
-            f"{name}={getattr(self, name)!r} is for {what}; this GAN has "
-            f"architecture={self.architecture!r}. Leave it out."
-        )
+    def _check_own_parameters(self) -> None:
+        """Raise where parameters of other architectures are set."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name, architectures in _OWN.items():
+            value = getattr(self, name)
+            is_set = not np.array_equal(value, defaults[name])
+            if is_set and self.architecture not in architectures:
+                raise ValueError(
+                    f"{name}={value!r} is for architecture="
+                    f"{' or '.join(map(repr, architectures))}; this GAN has "
+                    f"architecture={self.architecture!r}. Leave it out."
+                )
 
     def _network(self) -> dict:
         """Parameters of the networks, which a continued fit may not change."""
@@ -94,8 +106,8 @@ class GANNetworks(Images):
             if not np.array_equal(value, fitted):
                 raise ValueError(
                     f"{name}={value!r} differs from the {fitted!r} of the fitted model "
-                    "that is to be continued. Set warm_start=False or use a new "
-                    "estimator."
+                    "that is to be continued. Use a new estimator, or fit with "
+                    "warm_start=False."
                 )
 
     # The condition
@@ -115,9 +127,20 @@ class GANNetworks(Images):
         elif (y is None) != (self._context is None):
             raise ValueError(
                 "A model is continued with y if it was fitted with y, and without if "
-                "not. Set warm_start=False or use a new estimator."
+                "not. Use a new estimator, or fit with warm_start=False."
             )
+        elif classes is not None:
+            self._check_same_classes(classes)
         return None if y is None else self._condition(y, len(y))
+
+    def _check_same_classes(self, classes):
+        fitted = getattr(self, "classes_", None)
+        if fitted is None or not np.array_equal(np.unique(classes), fitted):
+            had = "none" if fitted is None else fitted.tolist()
+            raise ValueError(
+                f"classes={classes!r} differ from those of the first call, {had}. "
+                "Leave them out, or use a new estimator."
+            )
 
     def _with_classes(self, classes, y) -> Classes:
         """The classes of the first rows of several chunks, with those to come."""

@@ -76,10 +76,15 @@ class SampleQuality:
         if not callable(self.features):
             return rows
         features = np.asarray(self.features(self._restored(rows, None)))
+        got = f"shape {features.shape}"
         is_fit = features.ndim == 2 and len(features) == len(rows)
-        if not is_fit or not np.isfinite(features).all():
+        if features.dtype.kind not in "biuf":
+            is_fit, got = False, f"dtype {features.dtype}"
+        elif is_fit and not np.isfinite(features).all():
+            is_fit, got = False, "NaN or infinity"
+        if not is_fit:
             raise ValueError(
                 f"features must map {len(rows)} samples to finite numbers of shape "
-                f"({len(rows)}, n); got shape {features.shape}."
+                f"({len(rows)}, n); got {got}."
             )
         return features

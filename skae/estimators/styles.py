@@ -34,7 +34,7 @@ class styled:
     def __get__(self, instance, owner=None):
         if instance is None:
             return self.method
-        architecture = instance.architecture
+        architecture = instance._fitted_architecture
         if architecture != "style":
             raise AttributeError(
                 f"{self.method.__name__} is for architecture='style'; this "
@@ -244,6 +244,12 @@ default=None
         return self._marked(W), self._restored(self._images_of(W), X)
 
     # Styles as arrays
+
+    @property
+    def _fitted_architecture(self):
+        """That of the networks, where there are some."""
+        network = vars(self).get("network_", {})
+        return network.get("architecture", self.architecture)
 
     def _truncated(self, z, context, truncation):
         """Styles of noise, nearer to the mean style of their condition."""

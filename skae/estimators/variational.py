@@ -223,9 +223,12 @@ default="relu"
 
         return self._map_rows(rows, std, self.n_components_, condition)
 
-    def _bounds(self, rows, condition=None):
-        """Importance-weighted bound of each validated row, in nats of X's units."""
-        epsilon = self._bound_draws().to(self._device)
+    def _bounds(self, rows, condition=None, n_draws=None):
+        """Importance-weighted bound of each validated row, in nats of X's units.
+
+        By the first ``n_draws`` draws; all where left out.
+        """
+        epsilon = self._bound_draws()[:n_draws].to(self._device)
         change = self.units_.columns.log().sum()
 
         def bound(x, *condition):
@@ -244,9 +247,12 @@ default="relu"
     def _exports(self):
         functions = super()._exports()
         rows, body = functions["score_samples"].input, functions["score_samples"].body
-        bound = Bound(body.net, self._bound_draws(), rows.columns)
-        scores = FittedFunction(rows, bound, Scores())
+        scores = FittedFunction(rows, self._bound(body.net), Scores())
         return {**functions, "score_samples": scores}
+
+    def _bound(self, net, n_draws=None) -> Bound:
+        """The bound of a module that is exported."""
+        return Bound(net, self._bound_draws()[:n_draws], self.units_.columns)
 
     def score(self, X, y=None, sample_weight=None):
         """Mean bound of the log-likelihood, see ``score_samples``.

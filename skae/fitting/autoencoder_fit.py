@@ -395,6 +395,6 @@ class Fit(InitialModelFit):
             if requested.get(name) != value:
                 raise ValueError(
                     f"{name}={requested.get(name)!r} differs from the {value!r} of the "
-                    "fitted model that is to be continued. Set warm_start=False or use "
-                    "a new estimator."
+                    "fitted model that is to be continued. Use a new estimator, or fit "
+                    "with warm_start=False."
                 )

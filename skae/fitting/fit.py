@@ -31,6 +31,7 @@ __all__ = [
     "advice_on",
     "finished_rounds",
     "interrupted_chunk",
+    "joined",
     "rows_at",
     "value_or_default",
 ]
@@ -200,7 +201,7 @@ class BaseFit:
         if earlier is not None:
             n_before = len(earlier.loss_curve_)
             kept = n_before + kept if kept else earlier.kept_round_
-            scores = _joined(earlier.validation_scores_, n_before, scores, len(losses))
+            scores = joined(earlier.validation_scores_, n_before, scores, len(losses))
             losses = [*earlier.loss_curve_, *losses]
             last = earlier.epochs_[-1] if n_before else 0.0
             epochs = np.concatenate([earlier.epochs_, last + epochs])
@@ -301,7 +302,7 @@ def finished_rounds(trainer: Trainer) -> list[dict]:
     return [row for row in trainer.history if trainer.monitored in row]
 
 
-def _joined(earlier, n_earlier: int, later, n_later: int) -> list[float] | None:
+def joined(earlier, n_earlier: int, later, n_later: int) -> list[float] | None:
     """Two curves as one, with nan for the one that is missing."""
     if earlier is None and later is None:
         return None

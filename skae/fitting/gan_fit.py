@@ -7,8 +7,10 @@ a dictionary, which the estimator takes over only when all went well.
 import copy
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from skae.fitting.fit import (
     BaseFit,
     finished_rounds,
     interrupted_chunk,
+    joined,
     value_or_default,
 )
 from skae.fitting.gan_training import GANTrainer, recipe_of, training_of
@@ -49,6 +52,24 @@ _REMEDIES = (
     "Remedies: minibatch_discrimination=True, replay=0.5, a larger gradient_penalty or "
     "batch_size, a smaller learning_rate_init."
 )
+
+
+class Pictures(NamedTuple):
+    """Samples of a model in training, for callbacks.
+
+    Attributes
+    ----------
+    draw : callable
+        Maps a number of samples to an array of them.
+    shape : tuple of int
+        Of a sample.
+    epochs_before : float
+        Of the model, in earlier calls.
+    """
+
+    draw: Callable[[int], np.ndarray]
+    shape: tuple[int, ...]
+    epochs_before: float
 
 
 class GANFit(BaseFit):
@@ -136,12 +157,14 @@ class GANFit(BaseFit):
             **self._attributes(module),
             **self._curves(trainer, fitted),
             "mode_coverage_": None,
+            "precision_recall_": None,
             "kept_round_": None,
             "optimizer_state_": trainer.state() | kept,
         }
 
     def _start(self, fitted) -> tuple:
         """Networks, new or fitted ones, and rows in their units."""
+        self.epochs_before = 0.0
         if fitted is None:
             self._check_variation()
             first = moments(self.X, self.weight, covariance=False)
@@ -150,6 +173,7 @@ class GANFit(BaseFit):
             networks = self._networks()
         else:
             self._check_bounds(fitted.net_)
+            self.epochs_before = float(max(fitted.epochs_, default=0))
             self.mean, self.units = fitted.mean_, self._released(fitted)
             net = copy.deepcopy(fitted.net_)
             networks = net.generator, net.critic
@@ -183,7 +207,7 @@ class GANFit(BaseFit):
             raise ValueError(
                 "X must lie in [0, 1], as it did in the fit that is to be continued: "
                 f"samples are confined to it. X ranges from {np.min(low):g} to "
-                f"{np.max(high):g}. Set warm_start=False or use a new estimator."
+                f"{np.max(high):g}. Use a new estimator, or fit with warm_start=False."
             )
 
     # Before training
@@ -299,7 +323,10 @@ class GANFit(BaseFit):
             callbacks=self.estimator.callbacks,
             verbose=self.estimator.verbose,
         )
-        trainer.pictures = partial(self._pictures, module)
+        shape = self.generator_part.sample_shape or (self.n_features,)
+        trainer.pictures = Pictures(
+            partial(self._pictures, module), shape, self.epochs_before
+        )
         return trainer
 
     def _pictures(self, module: GANModule, n_samples: int) -> np.ndarray:
@@ -340,7 +367,8 @@ class GANFit(BaseFit):
         rounds = finished_rounds(trainer)
         coverages = [r["mode_coverage"] for r in rounds if "mode_coverage" in r]
         if earlier is not None:
-            coverages = [*(earlier.mode_coverage_curve_ or ()), *coverages]
+            curve, n_earlier = earlier.mode_coverage_curve_, len(earlier.epochs_)
+            coverages = joined(curve, n_earlier, coverages or None, len(rounds))
         return {
             **super()._curves(trainer, earlier),
             "critic_loss_curve_": critic_loss_curve(trainer, earlier),

@@ -180,7 +180,7 @@ class InterpolationDisplay(GridDisplay):
         estimator : fitted estimator
             With ``interpolate``.
         a, b : array-like of one sample, or of as many samples each
-            Where strips start and end.
+            Where strips start and end; styles for ``GAN(architecture="style")``.
         n_steps : int, default=8
         **options
             Of the estimator's ``interpolate``, such as ``method="linear"`` or ``y``;
@@ -189,7 +189,10 @@ class InterpolationDisplay(GridDisplay):
         """
         check_has(estimator, "interpolate", "Interpolations")
         check_integer("n_steps", n_steps, least=2)
-        starts, ends = _singles(estimator, a, "a"), _singles(estimator, b, "b")
+        singles = _singles
+        if hasattr(estimator, "from_styles"):
+            singles = _single_styles
+        starts, ends = singles(estimator, a, "a"), singles(estimator, b, "b")
         if len(starts) != len(ends):
             raise ValueError(
                 "a and b must be one sample each, or as many; got "
@@ -199,9 +202,11 @@ class InterpolationDisplay(GridDisplay):
             estimator.interpolate(start, end, n_steps, **options)
             for start, end in zip(starts, ends, strict=True)
         ]
+        if singles is _single_styles:
+            starts, ends = (map(estimator.from_styles, each) for each in (starts, ends))
         samples = np.concatenate([*starts, *ends, *steps])
         samples, kind = in_shape(estimator, samples, sample_shape, kind)
-        starts, ends, steps = np.split(samples, [len(starts), 2 * len(starts)])
+        starts, ends, steps = np.split(samples, [len(steps), 2 * len(steps)])
         return cls(
             starts=starts,
             ends=ends,
@@ -235,3 +240,13 @@ def _singles(estimator, X, name):
             f"{shape}."
         )
     return [_safe_indexing(X, [place]) for place in range(len(X))]
+
+
+def _single_styles(estimator, W, name):
+    """Styles as a list of arrays of one; `GAN.interpolate` checks them."""
+    W = np.asanyarray(W)
+    if W.ndim == 1 or (W.ndim == 2 and getattr(W, "of_layers", False)):
+        W = W[None]
+    if not W.ndim or not len(W):
+        raise ValueError(f"{name} must be a style, or several; got shape {W.shape}.")
+    return [W[place : place + 1] for place in range(len(W))]

@@ -124,7 +124,11 @@ def check_trusted(names: set[str], classes: Mapping[str, Any], path: object) -> 
     missing = sorted(names - set(classes))
     if missing:
         short = ", ".join(name.rpartition(".")[2] for name in missing[:10])
+        own = [name for name in missing if name.startswith("skae.callbacks.")]
+        why = "needs what is not skae's"
+        if own == missing:
+            why = "holds callbacks, which write to paths that it names"
         raise ModelFileError(
-            f"{path} needs what is not skae's: {', '.join(missing[:10])}. If you trust "
-            f"the file, import and pass them: load(..., trusted=[{short}])."
+            f"{path} {why}: {', '.join(missing[:10])}. If you trust the file, import "
+            f"and pass them: load(..., trusted=[{short}])."
         )

@@ -45,6 +45,29 @@ def test_density_without_y_sums_over_the_classes(digits):
     np.testing.assert_allclose(digits.score_samples(X[:20]), expected)
 
 
+def test_one_row_without_y_is_hardly_more_work_than_a_block(digits, monkeypatch):
+    decode, n_decoded = digits.net_.decode, []
+
+    def counted(z, *conditions):
+        n_decoded.append(len(z))
+        return decode(z, *conditions)
+
+    monkeypatch.setattr(digits.net_, "decode", counted)
+    digits.reconstruct(X[:1])
+    assert sum(n_decoded) < 3000
+    n_decoded.clear()
+    digits.score_samples(X[:1])
+    assert sum(n_decoded) < 20_000
+
+
+def test_few_rows_are_scored_as_many_are(digits):
+    every = digits.score_samples(X[:150])
+    np.testing.assert_array_equal(digits.score_samples(X[:3]), every[:3])
+    np.testing.assert_array_equal(
+        digits.score_samples(sparse.csr_array(X[:3])), every[:3]
+    )
+
+
 def test_reconstruction_without_y_takes_the_likeliest_class(digits):
     found = digits.reconstruct(X[:50]) == digits.reconstruct(X[:50], Y[:50])
     assert np.mean(found.all(axis=1)) > 0.9
