@@ -17,6 +17,7 @@ from skae.rows.blocks import (
     ChangedSourceError,
     check_frame,
     dense,
+    frame_dtype,
     text_names,
     two_axes,
 )
@@ -48,11 +49,7 @@ def dask_rows(collection: Any, name: str) -> RowSource:
         lengths = _computed(collection.map_partitions(len))
         starts = np.cumsum([0, *map(int, lengths)])
         width = len(collection.columns)
-        dtype = np.result_type(
-            *(getattr(d, "numpy_dtype", d) for d in collection.dtypes)
-        )
-        if any(hasattr(d, "numpy_dtype") for d in collection.dtypes):
-            dtype = np.dtype(np.float64)
+        dtype = frame_dtype(collection.dtypes)
         parts = collection.partitions
         return _DaskRows((int(starts[-1]), width), dtype, starts, parts, names, name)
     two_axes(collection.shape, name)
