@@ -1,10 +1,12 @@
 """Does a fit on several workers give what one process gives, in less time?
 
-    python benchmarks/dask_cluster.py [--rows 2000000] [--batch-size 4096]
+    python benchmarks/dask_cluster.py [--rows 2000000] [--batch-size 4096] [--repeats 3]
 
 2,000,000 x 100 float32 rows in 40 chunks of a memory map, fitted in this process, on
 one and on two worker processes of one thread each, on three of which one has no rows,
-and by torchrun with two processes. Errors are those of 100,000 rows that no fit has
+and by torchrun with two processes. Times are the shortest of three, taken in turn, as
+two workers take all of a machine of two cores and share it with whatever else runs
+there. Errors are those of 100,000 rows that no fit has
 seen, over PCA's with as many components. Then a worker is killed during a fit: how long
 until the error comes, and whether the next fit goes on from the checkpoint.
 """
@@ -118,35 +120,34 @@ def _import():
     import skae.estimators.autoencoder  # noqa: F401
 
 
-def fits(path, n_rows, held_out, folder):
-    """The same fit in one process and on clusters."""
+def fits(path, n_rows, held_out, folder, n_repeats):
+    """The same fit in one process and on clusters, by the shortest of its times."""
     rows = np.load(path, mmap_mode="r")[:n_rows]
     pca = PCA(N_COMPONENTS).fit(rows[:: max(1, n_rows // 200_000)])
     rebuilt = pca.inverse_transform(pca.transform(held_out))
     of_pca = float(np.square(rebuilt - held_out).mean())
-    lines = []
+    lines = {}
 
     def add(where, took, estimator):
-        ratio = error(estimator, held_out) / of_pca
-        lines.append(
-            {
-                "fit": where,
-                "seconds": took,
-                "error over PCA's": ratio,
-                "epochs": estimator.n_iter_,
-            }
-        )
-        progress(str(lines[-1]))
+        line = {
+            "fit": where,
+            "seconds": min(took, lines.get(where, {"seconds": took})["seconds"]),
+            "error over PCA's": error(estimator, held_out) / of_pca,
+            "epochs": estimator.n_iter_,
+        }
+        lines[where] = line
+        progress(f"{took:.3g} s: {line}")
 
-    add("this process", *seconds(new_transformer().fit, rows))
-    for n_workers, n_holders in ((1, 1), (2, 2), (3, 2)):
-        with Cluster(n_workers, folder) as cluster:
-            X = cluster.rows(path, n_rows, n_holders)
-            where = f"{n_workers} worker{'s' * (n_workers > 1)}"
-            where += ", one without rows" * (n_workers > n_holders)
-            add(where, *seconds(new_transformer().fit, X))
-    add("torchrun, 2 processes", *under_torchrun(path, n_rows, folder))
-    return lines
+    for _ in range(n_repeats):
+        add("this process", *seconds(new_transformer().fit, rows))
+        for n_workers, n_holders in ((1, 1), (2, 2), (3, 2)):
+            with Cluster(n_workers, folder) as cluster:
+                X = cluster.rows(path, n_rows, n_holders)
+                where = f"{n_workers} worker{'s' * (n_workers > 1)}"
+                where += ", one without rows" * (n_workers > n_holders)
+                add(where, *seconds(new_transformer().fit, X))
+        add("torchrun, 2 processes", *under_torchrun(path, n_rows, folder))
+    return list(lines.values())
 
 
 def under_torchrun(path, n_rows, folder):
@@ -217,6 +218,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--batch-size", type=int, help="of all workers together")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--path", help=argparse.SUPPRESS)
     parser.add_argument("--rank-of", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -230,7 +232,7 @@ def main():
         progress("writing rows")
         write_rows(path, options.rows)
         held_out = np.load(path, mmap_mode="r")[options.rows :]
-        lines = fits(path, options.rows, held_out, folder)
+        lines = fits(path, options.rows, held_out, folder, options.repeats)
         by_name = {line["fit"]: line for line in lines}
         usual = by_name["2 workers"]["seconds"]
         kill = killed(path, options.rows, held_out, folder, usual)

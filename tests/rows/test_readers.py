@@ -342,6 +342,26 @@ class TestDask:
         with pytest.raises(ValueError, match="'town'"):
             row_source(frame)
 
+    def test_what_is_no_table_is_refused_by_type(self):
+        dask = pytest.importorskip("dask")
+        pytest.importorskip("dask.dataframe")
+        frame = dask_frame(None, table())
+        for X in (frame.c0, frame.index):
+            with pytest.raises(ValueError, match="got 1D array instead: X is a Dask"):
+                row_source(X)
+        for X in (frame.c0.sum(), dask.delayed(table())):
+            with pytest.raises(TypeError, match="must be a Dask array or a Dask Data"):
+                row_source(X)
+
+    def test_columns_that_share_a_name_are_refused(self):
+        pytest.importorskip("dask.dataframe")
+        frame = dask_frame(None, table())
+        with pytest.raises(ValueError, match="unique names; got 'c1' 2 times"):
+            row_source(frame[["c0", "c1", "c1"]])
+        pandas = frame.compute()[["c1", "c1"]]
+        with pytest.raises(ValueError, match="unique names; got 'c1' 2 times"):
+            row_source(lambda: iter([pandas]))
+
 
 def test_arrays_of_fields_are_refused():
     X = np.zeros(5, dtype=[("a", np.float32), ("b", np.float32)])
