@@ -213,6 +213,22 @@ def test_a_fit_that_goes_on_from_any_of_its_files_is_the_whole_fit(name, writes)
         assert not path.exists()
 
 
+@pytest.mark.parametrize("kind", ["frame", "path", "lazy frame"])
+def test_checkpoints_take_columns_and_methods_named_group(kind, tmp_path):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X[:, :3], columns=["group", "row_source", "c"])
+    rows = frame
+    if kind == "path":
+        rows = tmp_path / "rows.parquet"
+        frame.to_parquet(rows)
+    if kind == "lazy frame":
+        dd = pytest.importorskip("dask.dataframe")
+        rows = dd.from_pandas(frame, npartitions=2)
+    estimator = skae.AutoencoderTransformer(2, **BRIEF)
+    watched = with_checkpoint(estimator, tmp_path / "fit.ckpt").fit(rows)
+    assert_equal(clone(estimator).fit(rows).transform(frame), watched.transform(frame))
+
+
 @pytest.mark.parametrize("name", ["folds", "gan", "classifier"])
 def test_a_fit_may_be_killed_again_and_again(name, kill, tmp_path):
     estimator, arguments = FAMILIES[name]

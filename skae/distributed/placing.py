@@ -13,7 +13,7 @@ import numpy as np
 
 from skae.checks.collections import is_collection, is_frame
 from skae.distributed.process_group import LostProcessError
-from skae.rows.dask_rows import check_known_rows
+from skae.rows.dask_rows import check_known_columns
 
 __all__ = [
     "PlacedRows",
@@ -98,7 +98,7 @@ def with_known_rows(X: Any, name: str = "X") -> Any:
     """The collection, of two axes and with rows that can be counted."""
     if is_frame(X):
         return X
-    check_known_rows(X, name)
+    check_known_columns(X, name)
     if X.ndim != 2:
         raise ValueError(
             f"{name} must have two axes to be fitted on a cluster; got the shape "

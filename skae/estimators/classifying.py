@@ -87,6 +87,6 @@ class Classifying(ClassifierMixin):
         known = ~missing & np.isin(y, self.classes_)
         if known.all():
             return y.astype(self.classes_.dtype)
-        labels = self.predict(X)
+        labels = np.array(in_memory(self.predict(X)))
         labels[known] = y[known]
         return labels

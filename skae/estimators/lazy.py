@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn import config_context, get_config
+from sklearn.base import TransformerMixin
 
 from skae.checks.collections import (
     example_rows,
@@ -71,6 +72,9 @@ def on_collections(cls):
         is_public = name in _BY_ROW or name in _OF_ALL_ROWS or name == "score"
         if is_public and inspect.isfunction(method):
             setattr(cls, name, _for_collections(method, _answer(name, method)))
+    # scikit-learn's would put what `transform` returns into a frame in memory.
+    if getattr(cls, "fit_transform", None) is TransformerMixin.fit_transform:
+        cls.fit_transform = _for_collections(cls.fit_transform, _fitted_and_lazy)
     return cls
 
 
@@ -115,6 +119,14 @@ def _scored(method, estimator, name, passed):
     if is_collection(X):
         row_collection(X, first)
     return method(estimator, X, **{name: in_memory(value) for name, value in others})
+
+
+def _fitted_and_lazy(estimator, name, passed):
+    """What `transform` gives after a fit."""
+    arguments = dict(passed)
+    options = arguments.get("fit_params", {})
+    estimator.fit(arguments["X"], arguments.get("y"), **options)
+    return estimator.transform(arguments["X"])
 
 
 def _lazy(estimator, name, passed):

@@ -24,7 +24,7 @@ from skae.rows.blocks import (
 from skae.rows.sources import RowSource
 from skae.rows.streams import StreamedRows
 
-__all__ = ["check_known_rows", "check_table", "dask_rows", "leave_pool"]
+__all__ = ["check_known_columns", "check_table", "dask_rows", "leave_pool"]
 
 # Threads on which blocks are computed where there is no cluster.
 _THREADS = 2
@@ -40,7 +40,7 @@ def dask_rows(collection: Any, name: str) -> RowSource:
     TypeError
         For collections that are no table.
     ValueError
-        For those of another number of axes, of unknown rows or no numbers.
+        For those of another number of axes, of unknown columns or no numbers.
     """
     check_table(collection, name)
     if hasattr(collection, "columns"):
@@ -53,12 +53,21 @@ def dask_rows(collection: Any, name: str) -> RowSource:
         parts = collection.partitions
         return _DaskRows((int(starts[-1]), width), dtype, starts, parts, names, name)
     two_axes(collection.shape, name)
-    check_known_rows(collection, name)
+    check_known_columns(collection, name)
     if len(collection.chunks[1]) > 1:
         collection = collection.rechunk({1: -1})
-    starts = np.cumsum((0, *collection.chunks[0]))
-    parts = collection.blocks
-    return _DaskRows(collection.shape, collection.dtype, starts, parts, None, name)
+    lengths, width = collection.chunks[0], collection.shape[1]
+    if any(map(math.isnan, lengths)):
+        # As after a method of a DataFrame.
+        counted = collection.map_blocks(_length, dtype=int, meta=np.empty((0, 0), int))
+        lengths = _computed(counted)[:, 0]
+    starts = np.cumsum([0, *map(int, lengths)])
+    shape, parts = (int(starts[-1]), width), collection.blocks
+    return _DaskRows(shape, collection.dtype, starts, parts, None, name)
+
+
+def _length(block: Any) -> np.ndarray:
+    return np.array([[block.shape[0]]])
 
 
 def check_table(collection: Any, name: str) -> None:
@@ -88,12 +97,12 @@ def check_table(collection: Any, name: str) -> None:
     )
 
 
-def check_known_rows(array: Any, name: str) -> None:
-    """Raise for a Dask array of which the numbers of rows or columns are unknown."""
-    if any(math.isnan(length) for axis in array.chunks for length in axis):
+def check_known_columns(array: Any, name: str) -> None:
+    """Raise for a Dask array of which the number of columns is unknown."""
+    if any(math.isnan(length) for axis in array.chunks[1:] for length in axis):
         raise ValueError(
-            f"{name} is a Dask array of unknown chunk sizes, {array.chunks}. Call "
-            f"{name}.compute_chunk_sizes() first."
+            f"{name} is a Dask array of an unknown number of columns, with the chunks "
+            f"{array.chunks}. Call {name}.compute_chunk_sizes() first."
         )
 
 

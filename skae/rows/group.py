@@ -90,4 +90,6 @@ def difference(group: Group, facts: dict[str, Any]) -> str | None:
 
 def group_of(X: Any) -> Group:
     """The group over which rows are spread."""
-    return getattr(X, "group", ALONE)
+    # Paths have a method of this name, and frames may have a column.
+    group = getattr(X, "group", ALONE)
+    return group if isinstance(group, Group) else ALONE

@@ -14,7 +14,7 @@ import numpy as np
 from skae.rows.blocks import ChangedSourceError, is_closed, two_axes
 from skae.rows.dask_rows import dask_rows
 from skae.rows.derived import is_mapped
-from skae.rows.parquet import ParquetRows, dataset_at
+from skae.rows.parquet import SUFFIXES, ParquetRows, dataset_at
 from skae.rows.sources import RowSource
 from skae.rows.streams import IteratedRows
 
@@ -41,7 +41,7 @@ def row_source(X: Any, name: str = "X") -> RowSource | None:
     """
     if isinstance(X, RowSource):
         return X
-    if hasattr(X, "row_source"):
+    if hasattr(type(X), "row_source"):
         return X.row_source(name)
     source = _opened(X, name)
     if source is not None:
@@ -56,6 +56,7 @@ def _opened(X: Any, name: str) -> RowSource | None:
     if isinstance(X, np.ndarray):
         return _SlicedRows(X, name) if _is_converted_by_block(X) else None
     if X is None or isinstance(X, list | tuple | dict | type):
+        _check_no_paths(X, name)
         return None
     if isinstance(X, str | os.PathLike):
         return ParquetRows(dataset_at(X, name), name, takes_all=True)
@@ -122,6 +123,17 @@ def _check_open_array(X: Any, name: str) -> None:
         raise ValueError(
             f"{name} is a file or a group of arrays; pass one of its arrays, such as "
             f"those named {names[:5]}."
+        )
+
+
+def _check_no_paths(X: Any, name: str) -> None:
+    first = X[0] if isinstance(X, list | tuple) and X else None
+    if isinstance(first, os.PathLike) or (
+        isinstance(first, str) and first.lower().endswith(SUFFIXES)
+    ):
+        raise ValueError(
+            f"{name} is a list of paths, the first of them {os.fspath(first)!r}. Pass "
+            "the path of their folder, or pyarrow.dataset.dataset(paths)."
         )
 
 

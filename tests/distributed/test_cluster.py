@@ -61,6 +61,15 @@ def on_workers(client, blocks, workers):
     return da.concatenate(parts)
 
 
+def test_rows_of_unknown_number_are_fitted(client):
+    frame = dd.from_pandas(pd.DataFrame(X), npartitions=3)
+    rows = frame.to_dask_array()
+    assert np.isnan(rows.shape[0])
+    of_rows = AutoencoderTransformer(3, **BRIEF).fit(rows)
+    of_frame = AutoencoderTransformer(3, **BRIEF).fit(frame)
+    np.testing.assert_array_equal(of_rows.transform(X), of_frame.transform(X))
+
+
 def test_an_ordinary_estimator_comes_back(client, tmp_path):
     estimator = AutoencoderTransformer(3, **BRIEF)
     # Unequal blocks, columns in two chunks, and a worker without rows.

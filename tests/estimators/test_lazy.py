@@ -217,6 +217,25 @@ def test_codes_of_frames_are_what_set_output_says():
     np.testing.assert_array_equal(of_array.compute(), expected)
 
 
+@pytest.mark.parametrize("rows", [FRAMES, LAZY])
+def test_fit_transform_gives_what_transform_gives(rows):
+    estimator = skae.DenoisingAE(3, **BRIEF)
+    assert isinstance(estimator.fit_transform(rows), da.Array)
+    codes = estimator.set_output(transform="pandas").fit_transform(rows)
+    expected = estimator.transform(rows)
+    assert isinstance(codes, dd.DataFrame)
+    pd.testing.assert_frame_equal(codes.compute(), expected.compute())
+
+
+def test_fit_transform_takes_conditions_and_weights():
+    estimator = skae.ConditionalVAE(2, **BRIEF)
+    weight = 1.0 + np.arange(90)
+    codes = estimator.fit_transform(LAZY, LABELS, sample_weight=weight)
+    assert isinstance(codes, da.Array)
+    expected = estimator.fit(LAZY, LABELS, sample_weight=weight).transform(LAZY)
+    np.testing.assert_array_equal(codes.compute(), expected.compute())
+
+
 def test_empty_partitions_come_back_empty():
     few = FRAMES[FRAMES.x0 > FRAME.x0.nlargest(3).iloc[-1]]
     scores = fitted_to_frame().score_samples(few).compute()
@@ -247,6 +266,33 @@ def test_steps_of_a_pipeline_stay_lazy():
     labels = pipeline.predict(LAZY)
     assert isinstance(labels, da.Array)
     np.testing.assert_array_equal(labels.compute(), pipeline.predict(X))
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        skae.AutoencoderTransformer(2, **BRIEF),
+        skae.AEOutlierDetector(2, **BRIEF),
+        skae.StackedAEClassifier((4,), pretrain_max_iter=1, **BRIEF),
+    ],
+)
+def test_pipelines_are_fitted_to_frames(last):
+    pipeline = make_pipeline(skae.AutoencoderTransformer(3, **BRIEF), last)
+    pipeline.fit(FRAMES, Y)
+    rows = pipeline[0].transform(FRAMES)
+    result = pipeline.predict if hasattr(last, "predict") else pipeline.transform
+    assert len(result(FRAMES).compute()) == len(rows.compute()) == 90
+
+
+@pytest.mark.parametrize("rows", [LAZY, FRAMES])
+def test_rows_without_a_label_are_labelled_in_memory(rows, tmp_path):
+    classifier = skae.StackedAEClassifier((4,), pretrain_max_iter=1, **BRIEF)
+    y = np.where(np.arange(90) < 20, Y, -1)
+    labels = classifier.fit(rows, y).transduction_
+    assert isinstance(labels, np.ndarray)
+    np.testing.assert_array_equal(labels[:20], Y[:20])
+    np.testing.assert_array_equal(labels[20:], classifier.predict(rows).compute()[20:])
+    skae.save(classifier, tmp_path / "classifier.skae")
 
 
 def test_calls_touch_no_data_and_refuse_what_does_not_fit():

@@ -331,10 +331,15 @@ class TestIterators:
 
 
 class TestDask:
-    def test_unknown_chunk_sizes_are_refused(self):
+    def test_rows_of_unknown_number_are_counted(self):
         X = dask_array(None, table())
-        with pytest.raises(ValueError, match=r"compute_chunk_sizes\(\)"):
-            row_source(X[X[:, 0] > 0])
+        few = row_source(X[X[:, 0] > 0])
+        np.testing.assert_array_equal(few[:], table()[table()[:, 0] > 0])
+
+    def test_columns_of_unknown_number_are_refused(self):
+        X = dask_array(None, table())
+        with pytest.raises(ValueError, match=r"columns.*compute_chunk_sizes\(\)"):
+            row_source(X[:, X[0] > 0])
 
     def test_columns_that_are_not_numeric_are_named(self):
         pytest.importorskip("dask.dataframe")
