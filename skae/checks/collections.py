@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from skae.rows.blocks import check_unique
+from skae.rows.blocks import check_unique, entry_dtype
 from skae.rows.dask_rows import check_table
 
 __all__ = [
@@ -200,10 +200,22 @@ def example_rows(X, values=None):
 
         like = make_meta(X)
         index = meta_nonempty(like).index[:1]
-        frame = pd.DataFrame(row[None], columns=like.columns, index=index)
-        return frame.astype(like.dtypes)
+        columns = [
+            pd.Series(_possible(row[[number]], entry_dtype(dtype)), index, dtype)
+            for number, dtype in enumerate(like.dtypes)
+        ]
+        return pd.concat(columns, axis=1).set_axis(like.columns, axis=1)
     from dask.array.utils import meta_from_array
 
     block = meta_from_array(X)
-    dense = row.reshape(1, *X.shape[1:]).astype(X.dtype)
+    dense = _possible(row.reshape(1, *X.shape[1:]), X.dtype)
     return dense if isinstance(block, np.ndarray) else type(block)(dense)
+
+
+def _possible(row, dtype):
+    """The values of a row, as near as this dtype comes to them."""
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        least, largest = max(limits.min, -(2**31)), min(limits.max, 2**31)
+        row = np.clip(np.rint(row), least, largest)
+    return row.astype(dtype)

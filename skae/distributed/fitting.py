@@ -12,6 +12,7 @@ from typing import Any
 from skae.checks.collections import is_collection
 from skae.distributed.world import fit_in_world, world_size
 from skae.rows.dask_rows import leave_pool
+from skae.state.registry import registered_name
 
 __all__ = ["fit", "fits_on_cluster"]
 
@@ -60,6 +61,9 @@ def fit(
         When a process dies, is unreachable or has no free thread. With
         `skae.callbacks.Checkpoint` on a path that all of them reach, the same call goes
         on from there, on whichever processes are left.
+    TypeError
+        For estimators that are not skae's, also pipelines and searches that hold one,
+        and for a client with rows that are no Dask collection.
     ValueError
         When the rows do not fit the estimator, or differ between the processes.
 
@@ -84,6 +88,7 @@ def fit(
     """
     if isinstance(deadline, bool) or not isinstance(deadline, Real) or deadline <= 0:
         raise ValueError(f"deadline must be seconds, above 0; got {deadline!r}.")
+    _check_estimator(estimator)
     spreads = getattr(estimator, "spreads_rows", False)
     data = {"y": y, "sample_weight": sample_weight}
     if client is not None and not is_collection(X):
@@ -107,6 +112,18 @@ def fit(
         return fit_in_world(estimator, X, **data, **options)
     passed = {name: value for name, value in data.items() if value is not None}
     return estimator.fit(X, **passed)
+
+
+def _check_estimator(estimator: Any) -> None:
+    """Raise for what would be fitted by one process and then be lost."""
+    bases = type(estimator).__mro__
+    if hasattr(estimator, "get_params") and any(map(registered_name, bases)):
+        return
+    raise TypeError(
+        "skae.distributed.fit takes an estimator of skae; got "
+        f"{type(estimator).__name__}. Fit the steps of a pipeline, or the estimator of "
+        "a search, one by one; the fit method of a Pipeline takes Dask collections."
+    )
 
 
 def fits_on_cluster(method: Callable) -> Callable:

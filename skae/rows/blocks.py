@@ -17,6 +17,8 @@ __all__ = [
     "check_numeric",
     "check_unique",
     "dense",
+    "entry_dtype",
+    "frame_dtype",
     "is_closed",
     "source_dtype",
     "text_names",
@@ -142,6 +144,23 @@ def text_names(columns) -> list[str] | None:
     return names if names and all(isinstance(c, str) for c in names) else None
 
 
+def entry_dtype(dtype: Any) -> Any:
+    """What a frame's column of this dtype holds: of nullable and sparse ones inside."""
+    inside = getattr(dtype, "numpy_dtype", None)
+    return getattr(dtype, "subtype", dtype) if inside is None else inside
+
+
+def frame_dtype(dtypes: Iterable) -> np.dtype:
+    """The dtype as which a frame with columns of these numeric dtypes is read.
+
+    With nullable columns float64, which holds their missing entries.
+    """
+    dtypes = list(dtypes)
+    if any(hasattr(dtype, "numpy_dtype") for dtype in dtypes):
+        return np.dtype(np.float64)
+    return np.result_type(*map(entry_dtype, dtypes))
+
+
 def dense(block: Any) -> np.ndarray:
     """A block of rows, which may be a frame or sparse, as an array.
 
@@ -149,10 +168,10 @@ def dense(block: Any) -> np.ndarray:
     """
     block = block.toarray() if hasattr(block, "toarray") else block
     if hasattr(block, "to_numpy") and hasattr(block, "dtypes"):
-        # Nullable columns would come as objects.
-        if any(np.dtype(getattr(d, "numpy_dtype", d)) != d for d in block.dtypes):
-            return block.to_numpy(dtype=np.float64, na_value=np.nan)
-        return block.to_numpy()
+        # Mixed and nullable columns would come as objects.
+        dtype = frame_dtype(block.dtypes)
+        missing = {"na_value": np.nan} if dtype.kind == "f" else {}
+        return block.to_numpy(dtype=dtype, **missing)
     return np.asarray(unmasked(block))
 
 
@@ -170,7 +189,7 @@ def check_frame(frame: Any, name: str) -> None:
     """Raise for columns of a frame that share a name or are not numeric."""
     check_unique(frame.columns, name)
     dtypes = list(frame.dtypes)
-    kinds = [getattr(getattr(d, "numpy_dtype", d), "kind", "O") for d in dtypes]
+    kinds = [getattr(entry_dtype(dtype), "kind", "O") for dtype in dtypes]
     check_numeric(
         (
             (column, dtype, kind in "buif")

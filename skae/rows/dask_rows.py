@@ -4,10 +4,13 @@ On the cluster where there is one, else on two threads. Nothing here imports Das
 a collection comes.
 """
 
+import functools
 import math
+import os
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +20,7 @@ from skae.rows.blocks import (
     ChangedSourceError,
     check_frame,
     dense,
+    frame_dtype,
     text_names,
     two_axes,
 )
@@ -27,6 +31,7 @@ __all__ = ["check_known_columns", "check_table", "dask_rows", "laid_flat", "leav
 
 # Threads on which blocks are computed where there is no cluster.
 _THREADS = 2
+_BY_PROCESSES = "processes", "multiprocessing"
 # The task of a worker that has left the pool of threads, by thread.
 _LEFT = threading.local()
 
@@ -42,19 +47,17 @@ def dask_rows(collection: Any, name: str) -> RowSource:
         For those of another number of axes, of unknown columns or no numbers.
     """
     check_table(collection, name)
+    computed = _Computed()
     if hasattr(collection, "columns"):
         check_frame(collection, name)
         names = text_names(collection.columns)
-        lengths = _computed(collection.map_partitions(len))
+        lengths = computed(collection.map_partitions(len))
         starts = np.cumsum([0, *map(int, lengths)])
         width = len(collection.columns)
-        dtype = np.result_type(
-            *(getattr(d, "numpy_dtype", d) for d in collection.dtypes)
-        )
-        if any(hasattr(d, "numpy_dtype") for d in collection.dtypes):
-            dtype = np.dtype(np.float64)
+        dtype = frame_dtype(collection.dtypes)
         parts = collection.partitions
-        return _DaskRows((int(starts[-1]), width), dtype, starts, parts, names, name)
+        shape = int(starts[-1]), width
+        return _DaskRows(shape, dtype, starts, parts, names, name, computed)
     two_axes(collection.shape, name)
     check_known_columns(collection, name)
     if len(collection.chunks[1]) > 1:
@@ -63,10 +66,10 @@ def dask_rows(collection: Any, name: str) -> RowSource:
     if any(map(math.isnan, lengths)):
         # As after a method of a DataFrame.
         counted = collection.map_blocks(_length, dtype=int, meta=np.empty((0, 0), int))
-        lengths = _computed(counted)[:, 0]
+        lengths = computed(counted)[:, 0]
     starts = np.cumsum([0, *map(int, lengths)])
     shape, parts = (int(starts[-1]), width), collection.blocks
-    return _DaskRows(shape, collection.dtype, starts, parts, None, name)
+    return _DaskRows(shape, collection.dtype, starts, parts, None, name, computed)
 
 
 def laid_flat(array: Any) -> Any:
@@ -146,34 +149,56 @@ def leave_pool() -> bool:
     return True
 
 
-def _computed(collection: Any) -> Any:
-    """Computed by the cluster where there is one, else on a few threads."""
-    import dask
+class _Computed:
+    """Computes by the cluster where there is one, else on a few threads.
 
-    if leave_pool():
-        return sys.modules["distributed"].get_client().compute(collection).result()
-    is_open = getattr(sys.modules.get("distributed"), "default_client", None)
-    if is_open is not None:
-        try:
-            is_open()
-            return collection.compute()
-        except ValueError:
-            pass
-    if dask.config.get("scheduler", None) is not None:
+    Where Dask's scheduler is set to processes, the same ones compute all blocks.
+    """
+
+    def __call__(self, collection: Any) -> Any:
+        import dask
+
+        if leave_pool():
+            return sys.modules["distributed"].get_client().compute(collection).result()
+        is_open = getattr(sys.modules.get("distributed"), "default_client", None)
+        if is_open is not None:
+            try:
+                is_open()
+                return collection.compute()
+            except ValueError:
+                pass
+        scheduler = dask.config.get("scheduler", None)
+        if scheduler is None:
+            return collection.compute(scheduler="threads", num_workers=_THREADS)
+        if str(scheduler).lower() in _BY_PROCESSES and not dask.config.get("pool", 0):
+            return collection.compute(pool=self._processes)
         return collection.compute()
-    return collection.compute(scheduler="threads", num_workers=_THREADS)
+
+    @functools.cached_property
+    def _processes(self) -> futures.Executor:
+        """They end with this object."""
+        import dask
+        from dask.multiprocessing import get_context
+
+        # As Dask does, so that all of them hash texts to the same numbers.
+        os.environ.setdefault("PYTHONHASHSEED", "6640")
+        return futures.ProcessPoolExecutor(
+            dask.config.get("num_workers", None) or _THREADS,
+            mp_context=get_context(),
+            initializer=dask.config.get("multiprocessing.initializer", None),
+        )
 
 
 class _DaskRows(StreamedRows):
     """Rows of a Dask array or frame, computed block by block."""
 
-    def __init__(self, shape, dtype, starts, parts, names, name):
+    def __init__(self, shape, dtype, starts, parts, names, name, computed):
         super().__init__(shape, dtype, starts, names, name)
-        self._starts, self._parts = starts[:-1], parts
+        self._starts, self._parts, self._computed = starts[:-1], parts, computed
 
     def _stream_from(self, number: int) -> Iterator[np.ndarray]:
         for each in range(number, len(self._starts)):
-            block = dense(_computed(self._parts[each]))
+            block = dense(self._computed(self._parts[each]))
             expected = int(np.append(self._starts, self.shape[0])[each + 1])
             if len(block) != expected - self._starts[each]:
                 raise ChangedSourceError(

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 
+from skae.rows.blocks import dense, frame_dtype
 from skae.rows.group import Group
 from skae.rows.sources import RowSource
 from skae.rows.summary import Summary, merged, summary_of, total_of
@@ -36,7 +36,7 @@ class JoinedRows(RowSource):
         columns = getattr(parts[0], "columns", None)
         is_text = columns is not None and all(isinstance(c, str) for c in columns)
         dtypes = [
-            each.dtype if columns is None else np.result_type(*each.dtypes)
+            each.dtype if columns is None else frame_dtype(each.dtypes)
             for each in parts
         ]
         super().__init__(
@@ -59,8 +59,7 @@ class JoinedRows(RowSource):
 
 
 def _cut(block: Any, start: int, stop: int) -> np.ndarray:
-    cut = getattr(block, "iloc", block)[start:stop]
-    return cut.toarray() if sparse.issparse(cut) else np.asarray(cut)
+    return dense(getattr(block, "iloc", block)[start:stop])
 
 
 class RowsBetween(RowSource):

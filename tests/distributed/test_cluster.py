@@ -304,6 +304,18 @@ def test_names_of_columns_are_kept(client, n_rows):
     )
 
 
+def test_columns_of_booleans_and_nullable_numbers_are_numbers(client):
+    flags = X[:, 0] > 0
+    frame = pd.DataFrame(X[:, 1:3]).assign(
+        flag=flags, whole=pd.array(np.arange(N_ROWS) % 7, dtype="Int64")
+    )
+    estimator = AutoencoderTransformer(2, **BRIEF)
+    frame.columns = frame.columns.astype(str)
+    estimator.fit(dd.from_pandas(frame, npartitions=3))
+    numbers = frame.astype(float).to_numpy()
+    np.testing.assert_allclose(estimator.mean_, numbers.mean(0), rtol=1e-5)
+
+
 def test_blocks_narrower_than_the_collection_says_are_refused(client):
     rows = da.from_array(X, chunks=(500, WIDTH))
     narrow = rows.map_blocks(lambda block: block[:, :4], dtype=X.dtype)

@@ -6,6 +6,8 @@ import socket
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
 import skae.distributed
@@ -113,3 +115,15 @@ def test_in_one_process_it_is_the_estimators_own_fit(monkeypatch):
 def test_a_deadline_is_seconds(deadline):
     with pytest.raises(ValueError, match="deadline must be seconds"):
         skae.distributed.fit(AutoencoderTransformer(2), rows(), deadline=deadline)
+
+
+@pytest.mark.parametrize("size", ["1", "2"])
+def test_pipelines_and_other_estimators_are_refused_by_name(size, monkeypatch):
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "RANK": "0"}
+    for name, value in {**place, "WORLD_SIZE": size}.items():
+        monkeypatch.setenv(name, value)
+    pipeline = make_pipeline(AutoencoderTransformer(2))
+    for each in (pipeline, PCA(2), AutoencoderTransformer):
+        name = type(each).__name__
+        with pytest.raises(TypeError, match=f"an estimator of skae; got {name}"):
+            skae.distributed.fit(each, rows(), deadline=0.1)

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import sys
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -337,6 +338,23 @@ class TestDask:
         X = dask_array(None, table())
         few = row_source(X[X[:, 0] > 0])
         np.testing.assert_array_equal(few[:], table()[table()[:, 0] > 0])
+
+    def test_processes_are_started_once_for_all_blocks(self, monkeypatch):
+        dask = pytest.importorskip("dask")
+        pools = []
+
+        class Pool(futures.ThreadPoolExecutor):
+            def __init__(self, max_workers, mp_context, initializer):
+                super().__init__(max_workers)
+                pools.append(self)
+
+        for module in (dask.multiprocessing, futures):
+            monkeypatch.setattr(module, "ProcessPoolExecutor", Pool)
+        with dask.config.set(scheduler="processes"):
+            X = dask_array(None, table())
+            few = row_source(X[X[:, 0] > 0])
+            np.testing.assert_array_equal(few[:], table()[table()[:, 0] > 0])
+        assert len(pools) == 1
 
     def test_columns_of_unknown_number_are_refused(self):
         X = dask_array(None, table())
