@@ -173,7 +173,7 @@ class ConvCodec(Codec):
         if conv.correction != "images":
             self._add_layers(conv, windows, n_channels * per_feature)
         if n_components is None and not conv.output_kernel_size:
-            self._add_shifted(windows[0])
+            self._add_shifted(windows[0], conv.channels[0], n_channels * per_feature)
         if conv.correction != "images" and n_components is not None:
             self.to_code = Affine(n_map + n_context, n_outputs or n_components)
             self.from_code = Affine(n_components + n_context, n_map)
@@ -200,11 +200,10 @@ class ConvCodec(Codec):
             Same(deep, deep, 3, sizes) for _ in residual
         )
 
-    def _add_shifted(self, windows) -> None:
+    def _add_shifted(self, windows, n_in: int, n_image: int) -> None:
         """Patches over the borders of those that make the image, of a feature map."""
         if in_patches(windows) and any(window.kernel > 1 for window in windows):
-            n_in, n_out = self.up[-1].weight.shape[:2]
-            self.shifted = ShiftedUp(n_in, n_out, windows)
+            self.shifted = ShiftedUp(n_in, n_image, windows)
 
     @property
     def by_code(self) -> bool:
