@@ -191,7 +191,9 @@ class Rows:
         """Rows of these numbers, which are on the device as ``places``."""
         if self._resident is None:
             return self[numbers]
-        # On the CPU three times as fast as indexing.
+        if self.device.type != "cpu":
+            return self._resident[places]
+        # Two to six times as fast as indexing.
         return self._resident.index_select(0, places)
 
     def __getitem__(self, rows) -> Tensor:
