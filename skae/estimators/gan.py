@@ -213,7 +213,8 @@ default="hinge"
             context = self._context_for(y, n_samples, sample_weight, fitted)
             if fitted is not None:
                 self._check_same_network()
-            fitting = GANFit(self, rows, weight, context, self._parts(), own)
+            options = {"recording": own, "value_range": self._value_range}
+            fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             if self.features is not None:
                 self._features_of(rows[:2])
             with fitting.computing():
@@ -267,7 +268,8 @@ default="hinge"
             context = self._context_for(y, n_samples, sample_weight, fitted, classes)
             if fitted is not None:
                 self._check_same_network()
-            fitting = GANFit(self, rows, weight, context, self._parts())
+            options = {"value_range": self._value_range}
+            fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             with fitting.computing():
                 attributes = fitting.continue_epoch(fitted)
             vars(self).update(attributes, network_=self._network())

@@ -34,16 +34,16 @@ class Styles(np.ndarray):
         self.of_layers = self.ndim > 1 and getattr(source, "of_layers", False)
 
     def __getitem__(self, index):
-        part = super().__getitem__(index)
+        chosen = super().__getitem__(index)
         of_one_layer = (
             self.ndim == 3
             and isinstance(index, tuple)
             and len(index) > 1
             and isinstance(index[1], Integral)
         )
-        if of_one_layer and isinstance(part, Styles):
-            part.of_layers = False
-        return part
+        if of_one_layer and isinstance(chosen, Styles):
+            chosen.of_layers = False
+        return chosen
 
     def __array_function__(self, func, types, args, kwargs):
         result = super().__array_function__(func, types, args, kwargs)

@@ -86,9 +86,21 @@ class GANFit(BaseFit):
     parts : tuple
         What builds the generator, and what builds the critic.
     recording : Recording, optional
+    value_range : (float, float), optional
+        Of samples.
     """
 
-    def __init__(self, estimator, X, weight, context, parts, recording=None):
+    def __init__(
+        self,
+        estimator,
+        X,
+        weight,
+        context,
+        parts,
+        recording=None,
+        value_range=None,
+    ):
+        self.value_range = value_range
         self.generator_part, self.critic_part = parts
         self.recipe = recipe_of(estimator.architecture)
         self.defaults = training_of(estimator.architecture, X.shape[0])
@@ -334,8 +346,8 @@ class GANFit(BaseFit):
         index = np.resize(self.checked, n_samples)
         made = fixed_samples(module, n_samples, self._part(self.context, index))
         rows = self.units.to_x(made.cpu()).numpy()
-        if self.estimator._value_range is not None:
-            rows = rows.clip(*self.estimator._value_range)
+        if self.value_range is not None:
+            rows = rows.clip(*self.value_range)
         shape = self.generator_part.sample_shape
         return rows if shape is None else rows.reshape(n_samples, *shape)
 

@@ -242,14 +242,9 @@ class TestStyles:
 class TestPartialFit:
     @pytest.mark.parametrize("architecture", ["dense", "conv", *ARCHITECTURES])
     def test_chunks_train_one_model(self, architecture, images, y):
-        parameters = {"channels": (4,)} if architecture != "dense" else {}
-        model = GAN(
-            architecture=architecture,
-            hidden_layer_sizes=8,
-            batch_size=16,
-            random_state=0,
-            **parameters,
-        )
+        is_dense = architecture == "dense"
+        widths = {"hidden_layer_sizes": 8} if is_dense else {"channels": (4,)}
+        model = GAN(architecture=architecture, batch_size=16, random_state=0, **widths)
         losses = 0
         for rows in (slice(0, 40), slice(40, 80)):
             assert model.partial_fit(images[rows], y[rows]) is model
