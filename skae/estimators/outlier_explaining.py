@@ -106,7 +106,7 @@ class Explaining:
 
 
 def _named(X):
-    """A frame of nothing with the rows and columns of a source that names them, else X."""
+    """A frame with the rows and columns of a source that names them, else X."""
     if getattr(X, "feature_names", None) is None or not isinstance(X, RowSource):
         return X
     try:

@@ -229,3 +229,9 @@ def test_reconstructions_go_where_the_user_says(X):
     np.testing.assert_array_equal(out, model.reconstruct(X))
     with pytest.raises(ValueError, match="other memory than X"):
         model.reconstruct(X, out=X)
+    classifier = StackedAEClassifier((6, 4), **SETTINGS).fit(X, LABELS)
+    assert classifier.reconstruct(X, out=out) is out
+    np.testing.assert_allclose(out, classifier.reconstruct(X), rtol=1e-6)
+    model = DenoisingAE(3, **SETTINGS).fit(X)
+    assert model.denoise(X, out=out) is out
+    np.testing.assert_array_equal(out, model.denoise(X))
