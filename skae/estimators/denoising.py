@@ -91,15 +91,20 @@ default=None
             squares.append(self._squares(rebuilt, torch.from_numpy(block)))
         return self._explained(torch.cat(squares).numpy(), rows, sample_weight)
 
-    def denoise(self, X):
+    def denoise(self, X, out=None):
         """Clean noisy samples.
+
+        Parameters
+        ----------
+        out : array of shape (n_samples, n_features), optional
+            Where flat rows are written, as in ``transform``.
 
         Returns
         -------
         X_clean : ndarray of shape (n_samples, n_features)
-            In X's units and dtype.
+            In X's units and dtype. With ``out``, that.
         """
-        return self.reconstruct(X)
+        return self.reconstruct(X, out)
 
     def _targets(self, y, shape):
         if y is None or _is_labels(y):

@@ -18,8 +18,10 @@ from sklearn.utils.validation import (
 
 from skae.checks.conditions import Classes
 from skae.checks.labels import typed
+from skae.checks.samples import in_own_shape
 from skae.estimators.parameters import estimator
 from skae.rows.isolation import isolated
+from skae.rows.readers import row_source
 
 __all__ = [
     "Augmenting",
@@ -166,7 +168,7 @@ class Augmenting:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or row source of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Classes of the fit.
         n_per_class : int
@@ -202,6 +204,9 @@ class Augmenting:
             raise ValueError(
                 "augment needs a dense X, whose rows come back; use X.toarray()."
             )
+        if not in_own_shape(X):
+            source = row_source(X)
+            X = X if source is None else source[:]
         X, y = np.asarray(X), column_or_1d(typed(y))
         check_consistent_length(X, y)
         self._context.encode(y)

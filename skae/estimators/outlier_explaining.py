@@ -6,6 +6,8 @@ contributions.
 
 from numbers import Integral
 
+import numpy as np
+
 from skae.checks.samples import in_memory, in_own_shape, is_list_of_arrays
 from skae.estimators.parameters import estimator
 from skae.outliers.explanation import (
@@ -14,6 +16,8 @@ from skae.outliers.explanation import (
     contributions_like,
     most_unusual,
 )
+from skae.rows.readers import as_rows
+from skae.rows.sources import RowSource
 
 __all__ = ["Explaining"]
 
@@ -40,7 +44,8 @@ class Explaining:
         -------
         contributions : ndarray or DataFrame of shape (n_samples, n_features)
             Each row sums to its score; the lowest entry is the feature that makes it
-            most unusual. A DataFrame, of pandas or polars, when X is one; in the form
+            most unusual. A DataFrame, of pandas or polars, when X is one, and
+            of pandas when a file or an iterator names X's columns; in the form
             of X when an ``estimator`` takes images or sequences, with zero for missing
             steps. With ``groups`` one column for each group, the sum of its columns, at
             the place of the first of them.
@@ -71,7 +76,10 @@ class Explaining:
         """
         if top is not None and (not isinstance(top, Integral) or top < 1):
             raise ValueError(f"top must be a positive int or None; got {top!r}.")
+        if not in_own_shape(X):
+            X = as_rows(X)
         samples = in_memory(self._samples(X), "explain")
+        X = _named(X)
         contributions = self._scorer.contributions(samples, self.n_jobs)
         if self._missing is not None:
             contributions -= self._missing.parts(samples)
@@ -95,3 +103,15 @@ class Explaining:
         expected = self._scorer.expected(samples, self.n_jobs)
         table = most_unusual(samples, contributions, expected, top, columns, grouping)
         return as_table(X, table)
+
+
+def _named(X):
+    """A frame with the rows and columns of a source that names them, else X."""
+    if getattr(X, "feature_names", None) is None or not isinstance(X, RowSource):
+        return X
+    try:
+        import pandas as pd
+    except ImportError:
+        return X
+    empty = np.broadcast_to(np.nan, X.shape)
+    return pd.DataFrame(empty, columns=X.feature_names, copy=False)

@@ -4,6 +4,7 @@ This file declares and documents the parameters, checks X and y, and predicts; t
 training is `StackedFit`'s.
 """
 
+from functools import reduce
 from numbers import Real
 from typing import Any
 
@@ -355,34 +356,39 @@ default="gaussian"
 
         return self._into(out, self._rows(X), encoded)
 
-    def reconstruct(self, X):
+    def reconstruct(self, X, out=None):
         """Rows through the pretrained layers up to the code and back.
 
         Labels changed the encoder afterwards; what they changed is not used here.
 
+        Parameters
+        ----------
+        out : array of shape (n_samples, n_features), optional
+            Where rows are written, as in ``transform``.
+
         Returns
         -------
         X_hat : ndarray of shape (n_samples, n_features)
-            In X's units.
+            In X's units. With ``out``, that.
 
         Raises
         ------
         ValueError
             When no layer was pretrained.
         """
-        X = self._rows(X)
         path = self._pretrained_path()
         if not path:
             raise ValueError(
-                "reconstruct needs pretrained layers with a decoder; this "
-                "StackedAEClassifier was fitted with pretrain=False, or on the encoder "
-                "of a classifier, which has none."
+                "reconstruct needs pretrained layers with a decoder; this model has "
+                "pretrain=False, or the encoder of a classifier, which has none."
             )
-        for autoencoder in path:
-            X = autoencoder.transform(X)
-        for autoencoder in reversed(path):
-            X = autoencoder.inverse_transform(X)
-        return X
+
+        def reconstructed(rows):
+            maps = [each.transform for each in path]
+            maps += [each.inverse_transform for each in reversed(path)]
+            return reduce(lambda values, each: each(values), maps, rows)
+
+        return self._into(out, self._rows(X), reconstructed, self.n_features_in_)
 
     @property
     def _n_features_out(self):

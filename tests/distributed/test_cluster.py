@@ -124,7 +124,7 @@ def test_what_is_wrong_with_the_rows_is_said_by_fit(client):
     collection = da.from_array(X, chunks=(700, WIDTH))
     estimator = AutoencoderTransformer(3, **BRIEF)
     with pytest.raises(ValueError, match=r"compute_chunk_sizes\(\)"):
-        estimator.fit(collection[collection[:, 0] > 0])
+        estimator.fit(collection[:, collection[0] > 0])
     bad = X.copy()
     bad[1500, 2] = np.nan
     with pytest.raises(ValueError, match=r"X\[1500, 2\] is nan"):
@@ -223,13 +223,17 @@ def busy(client, tmp_path):
     """Occupies the only threads of some workers until the test ends."""
     ends = tmp_path / "ends"
 
-    def occupy():
+    def occupy(begun):
+        begun.touch()
         while not ends.exists():
             time.sleep(0.02)
 
     def busy(workers):
-        for address in workers:
-            tasks.append(client.submit(occupy, workers=[address], pure=False))
+        for number, address in enumerate(workers):
+            begun = tmp_path / f"begun{number}"
+            tasks.append(client.submit(occupy, begun, workers=[address]))
+            while not begun.exists():
+                time.sleep(0.02)
 
     tasks = []
     yield busy

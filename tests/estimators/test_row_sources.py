@@ -2,6 +2,7 @@
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 
 import skae.fitting.pretraining
@@ -134,6 +135,43 @@ def test_a_detector_judges_by_an_autoencoder_of_the_file(X, rows):
     agree(model, X, rows, ["score_samples", "p_values", "predict"])
 
 
+@pytest.mark.parametrize("source", ["path", "callable"])
+def test_explanations_of_named_columns_are_frames(source, tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(90, 3)))
+    frame.columns = ["a", "b", "c"]
+    frame.to_parquet(tmp_path / "rows.parquet")
+    rows = tmp_path / "rows.parquet"
+    if source == "callable":
+
+        def rows():
+            return iter([frame[:40], frame[40:]])
+
+    model = AEOutlierDetector(2, random_state=0, device="cpu", max_iter=1).fit(frame)
+    pd.testing.assert_frame_equal(model.explain(rows), model.explain(frame))
+    table = model.explain(rows, top=1, groups={"ab": ["a", "b"]})
+    own = model.explain(frame, top=1, groups={"ab": ["a", "b"]})
+    pd.testing.assert_frame_equal(table, own)
+
+
+@pytest.mark.parametrize("source", ["path", "callable"])
+def test_rows_of_any_source_are_augmented(source, X, tmp_path):
+    pytest.importorskip("pyarrow")
+    rows = tmp_path / "rows.parquet"
+    pd.DataFrame(X).set_axis([*map(str, range(N_FEATURES))], axis=1).to_parquet(rows)
+    if source == "callable":
+
+        def rows():
+            return iter([X[:100], X[100:]])
+
+    for model in (ConditionalVAE(2, **SETTINGS), GAN(2, **SETTINGS)):
+        model.fit(X, LABELS)
+        more, labels = model.augment(rows, LABELS, 3, random_state=0)
+        own, own_labels = model.augment(X, LABELS, 3, random_state=0)
+        np.testing.assert_array_equal(more, own)
+        np.testing.assert_array_equal(labels, own_labels)
+
+
 def test_what_takes_all_rows_says_so(rows, monkeypatch):
     model = AEOutlierDetector(2, random_state=0, device="cpu").fit(rows)
     monkeypatch.setattr("skae.checks.samples._MOST_BYTES", 1000)
@@ -191,3 +229,9 @@ def test_reconstructions_go_where_the_user_says(X):
     np.testing.assert_array_equal(out, model.reconstruct(X))
     with pytest.raises(ValueError, match="other memory than X"):
         model.reconstruct(X, out=X)
+    classifier = StackedAEClassifier((6, 4), **SETTINGS).fit(X, LABELS)
+    assert classifier.reconstruct(X, out=out) is out
+    np.testing.assert_allclose(out, classifier.reconstruct(X), rtol=1e-6)
+    model = DenoisingAE(3, **SETTINGS).fit(X)
+    assert model.denoise(X, out=out) is out
+    np.testing.assert_array_equal(out, model.denoise(X))
