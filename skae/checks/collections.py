@@ -13,6 +13,7 @@ from skae.rows.blocks import check_unique, entry_dtype
 from skae.rows.dask_rows import check_table
 
 __all__ = [
+    "check_shaped",
     "example_rows",
     "is_collection",
     "is_frame",
@@ -40,6 +41,18 @@ def is_frame(X) -> bool:
     """Whether a collection is a Dask DataFrame."""
     frames = sys.modules.get("dask.dataframe")
     return frames is not None and isinstance(X, frames.DataFrame)
+
+
+def check_shaped(X, name="X") -> None:
+    """Raise for collections without a shape: bags and delayed values.
+
+    Raises
+    ------
+    TypeError
+    """
+    # Delayed values have any attribute, which is delayed too.
+    if is_collection(X) and not hasattr(type(X), "shape"):
+        check_table(X, name)
 
 
 def row_collection(X, name="X"):

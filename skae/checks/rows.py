@@ -9,8 +9,10 @@ from scipy import sparse
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skae.checks.collections import check_shaped
 from skae.checks.sources import first_refused, rows_of_source
 from skae.checks.weights import check_balance, training_weights
+from skae.rows.blocks import unmasked
 from skae.rows.chunks import chunks
 from skae.rows.sources import RowSource
 
@@ -150,7 +152,10 @@ def code_rows(estimator, Z, width) -> np.ndarray:
     if _is_valid(Z, width):
         return Z
     source = rows_of_source(Z, name="Z")
-    Z = check_array(Z, dtype=_FLOATS, input_name="Z") if source is None else source
+    if source is None:
+        Z = check_array(unmasked(Z), dtype=_FLOATS, input_name="Z")
+    else:
+        Z = source
     if Z.shape[1] != width:
         raise ValueError(
             f"Z has {Z.shape[1]} columns, but the codes of this "
@@ -174,6 +179,7 @@ def _is_valid(X, width, allow_nan=False, bounded=False) -> bool:
 
 
 def _validated(estimator, X, allow_nan, bounded=True, **options):
+    X = unmasked(X)
     # scikit-learn adds all entries up, which the largest ones do not survive.
     with np.errstate(invalid="ignore"), _entries_named(X, "X", allow_nan):
         X = validate_data(estimator, X, **_accepted(allow_nan), **options)
@@ -221,6 +227,7 @@ def target_rows(y, shape, *, allow_nan=False):
     """Clean rows that are the targets of noisy rows of this shape."""
     source = _rows_of_source(y, allow_nan, name="y")
     if source is None:
+        y = unmasked(y)
         with np.errstate(invalid="ignore"), _entries_named(y, "y", allow_nan):
             y = check_array(y, input_name="y", **_accepted(allow_nan))
     else:
@@ -305,8 +312,9 @@ def is_black_and_white(X) -> bool:
     return 2 * n_grey <= n_entries
 
 
-def shape_of(X) -> tuple:
+def shape_of(X, name="X") -> tuple:
     """The shape of anything array-like, without a copy where it says so itself."""
+    check_shaped(X, name)
     return X.shape if hasattr(X, "shape") else np.asarray(X).shape
 
 

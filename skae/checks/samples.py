@@ -11,7 +11,9 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import _safe_indexing
 
-from skae.rows.blocks import is_closed
+from skae.checks.collections import check_shaped
+from skae.rows.blocks import is_closed, unmasked
+from skae.rows.readers import flat_rows
 from skae.rows.sources import RowSource
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "in_memory",
     "in_own_shape",
     "is_list_of_arrays",
+    "loaded",
     "samples_at",
     "some_samples",
 ]
@@ -32,6 +35,7 @@ def in_own_shape(X) -> bool:
     """Whether samples have more than one axis, or different lengths."""
     if is_closed(X):
         raise ValueError("X is a dataset of a file that has been closed.")
+    check_shaped(X)
     if hasattr(X, "shape"):
         return len(X.shape) > 2
     if not isinstance(X, list | tuple):
@@ -40,6 +44,29 @@ def in_own_shape(X) -> bool:
         return np.ndim(X) > 2
     except ValueError:
         return True
+
+
+def loaded(X):
+    """Samples in their own shape, read into memory where they are in a file.
+
+    Raises
+    ------
+    ValueError
+        When they are too large for that.
+    """
+    source = flat_rows(X) if hasattr(X, "shape") else None
+    if source is None:
+        return unmasked(X)
+    if not source.is_small:
+        n_bytes = source.size * source.dtype.itemsize
+        shape = tuple(X.shape[1:])
+        raise ValueError(
+            f"X, a {type(X).__name__} of samples of shape {shape}, takes "
+            f"{n_bytes / 2**20:.0f} MiB in memory, too much to be read as a whole. "
+            "Store samples as flat rows, of shape (n_samples, n_features), which are "
+            f"read by blocks, and set sample_shape={shape} of the estimator."
+        )
+    return np.asarray(unmasked(X[:]))
 
 
 def is_list_of_arrays(X) -> bool:

@@ -72,10 +72,11 @@ class Images(SampleShape):
     _shape_in_words = "a tuple (n_channels, height, width) of positive int"
 
     def _flattened(self, X, *, reset, name="X"):
+        rows = super()._flattened(X, reset=reset, name=name)
         if reset:
             is_bytes = getattr(X, "dtype", None) == np.uint8
             self._value_range = _BYTES if is_bytes else None
-        return super()._flattened(X, reset=reset, name=name)
+        return rows
 
     def _reconstruct(self, x, *condition):
         return self._in_range(super()._reconstruct(x, *condition))

@@ -170,5 +170,5 @@ default="relu"
 def _is_labels(y) -> bool:
     """Whether y is one-dimensional; a list of arrays is a list of samples."""
     if isinstance(y, list | tuple):
-        return len(y) == 0 or len(shape_of(y[0])) == 0
-    return len(shape_of(y)) < 2
+        return len(y) == 0 or len(shape_of(y[0], "y")) == 0
+    return len(shape_of(y, "y")) < 2

@@ -6,7 +6,7 @@ to the autoencoder as they are.
 """
 
 from skae.checks.rows import check_fitted, fitted_rows, training_rows, used_samples
-from skae.checks.samples import in_own_shape, is_list_of_arrays
+from skae.checks.samples import in_own_shape, is_list_of_arrays, loaded
 from skae.outliers.drift import Reference
 from skae.outliers.estimator_fit import fit_estimator
 from skae.outliers.missing_values import MissingPenalty
@@ -20,14 +20,14 @@ class Samples:
     def _training_samples(self, X, sample_weight, *, reset):
         """Validated rows, or samples for the estimator to validate, and weights."""
         if self._is_for_judge(X, self.estimator):
-            return used_samples(X, sample_weight, min_rows=2)
+            return used_samples(loaded(X), sample_weight, min_rows=2)
         return training_rows(self, X, sample_weight, reset=reset, allow_nan=True)
 
     def _samples(self, X):
         """Validated rows, or samples for the fitted estimator to validate."""
         check_fitted(self)
         if self._is_for_judge(X, getattr(self, "estimator_", None)):
-            return X
+            return loaded(X)
         return fitted_rows(self, X, allow_nan=True)
 
     def _is_for_judge(self, X, estimator):

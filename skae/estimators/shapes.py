@@ -14,6 +14,8 @@ import numpy as np
 
 from skae.checks.rows import shape_of
 from skae.estimators.parameters import estimator, parameter
+from skae.rows.blocks import unmasked
+from skae.rows.readers import flat_rows
 
 __all__ = ["SampleShape", "Shaped", "check_size"]
 
@@ -32,9 +34,10 @@ class Shaped:
         return tuple(shape)
 
     def _flattened(self, X, *, reset, name="X"):
-        is_flat = len(shape_of(X)) <= 2
-        X = X if is_flat else np.asarray(X)
-        shape = None if is_flat else X.shape[1:]
+        is_flat = len(shape_of(X, name)) <= 2
+        source = None if is_flat else flat_rows(X, name)
+        X = X if is_flat or source is not None else np.asarray(unmasked(X))
+        shape = None if is_flat else tuple(X.shape[1:])
         if reset:
             self._input_shape = shape
             # An earlier fit's; the targets of this one are not measured by it.
@@ -55,11 +58,11 @@ class Shaped:
             )
         if fitted and self._full_shape(shape) != self._full_shape(fitted):
             raise ValueError(message)
-        if not X.size:
+        if not (X if source is None else source).size:
             raise ValueError(
                 f"{name} of shape {X.shape} holds no samples, or empty ones."
             )
-        return X.reshape(len(X), -1)
+        return X.reshape(len(X), -1) if source is None else source
 
     def _restored(self, rows, X):
         shape = self._input_shape if X is None else shape_of(X)[1:]

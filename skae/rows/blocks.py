@@ -23,6 +23,7 @@ __all__ = [
     "source_dtype",
     "text_names",
     "two_axes",
+    "unmasked",
 ]
 
 # Bytes of a block, and of the largest one that is read out of its turn.
@@ -90,10 +91,12 @@ def two_axes(shape: Any, name: str) -> tuple[int, int]:
     """The shape, where it has two axes."""
     # Arrays without a dataspace have none.
     shape = () if shape is None else shape
+    more = "; lay images and sequences out flat, and set sample_shape of estimators"
+    more = f"{more} that have it" if len(shape) > 2 else ""
     if len(shape) != 2:
         raise ValueError(
             f"Expected 2D array, got {len(shape)}D array instead: {name} has the shape "
-            f"{tuple(shape)}. Rows are samples, and columns are features."
+            f"{tuple(shape)}. Rows are samples, and columns are features{more}."
         )
     return shape[0], shape[1]
 
@@ -161,7 +164,7 @@ def frame_dtype(dtypes: Iterable) -> np.dtype:
 def dense(block: Any) -> np.ndarray:
     """A block of rows, which may be a frame or sparse, as an array.
 
-    Missing entries of a frame's nullable columns are NaN.
+    Missing entries of a frame's nullable columns and masked ones are NaN.
     """
     block = block.toarray() if hasattr(block, "toarray") else block
     if hasattr(block, "to_numpy") and hasattr(block, "dtypes"):
@@ -169,7 +172,17 @@ def dense(block: Any) -> np.ndarray:
         dtype = frame_dtype(block.dtypes)
         missing = {"na_value": np.nan} if dtype.kind == "f" else {}
         return block.to_numpy(dtype=dtype, **missing)
-    return block if isinstance(block, np.ma.MaskedArray) else np.asarray(block)
+    return np.asarray(unmasked(block))
+
+
+def unmasked(X: Any) -> Any:
+    """X, of a masked array of numbers with NaN where entries are masked."""
+    if not isinstance(X, np.ma.MaskedArray) or X.dtype.kind not in "buif":
+        return X
+    if not np.ma.is_masked(X):
+        return X.data
+    dtype = X.dtype if X.dtype.kind == "f" else np.float64
+    return np.ma.filled(X.astype(dtype), np.nan)
 
 
 def check_frame(frame: Any, name: str) -> None:

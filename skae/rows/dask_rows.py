@@ -27,7 +27,7 @@ from skae.rows.blocks import (
 from skae.rows.sources import RowSource
 from skae.rows.streams import StreamedRows
 
-__all__ = ["check_known_columns", "check_table", "dask_rows", "leave_pool"]
+__all__ = ["check_known_columns", "check_table", "dask_rows", "laid_flat", "leave_pool"]
 
 # Threads on which blocks are computed where there is no cluster.
 _THREADS = 2
@@ -70,6 +70,22 @@ def dask_rows(collection: Any, name: str) -> RowSource:
     starts = np.cumsum([0, *map(int, lengths)])
     shape, parts = (int(starts[-1]), width), collection.blocks
     return _DaskRows(shape, collection.dtype, starts, parts, None, name, computed)
+
+
+def laid_flat(array: Any) -> Any:
+    """A Dask array of several axes with one row for each sample."""
+    check_known_columns(array, "X")
+    array = array.rechunk(dict.fromkeys(range(1, array.ndim), -1))
+    return array.map_blocks(
+        _rows_of,
+        chunks=(array.chunks[0], (math.prod(array.shape[1:]),)),
+        drop_axis=list(range(2, array.ndim)),
+        meta=np.empty((0, 0), array.dtype),
+    )
+
+
+def _rows_of(block: Any) -> np.ndarray:
+    return np.asarray(block).reshape(block.shape[0], -1)
 
 
 def _length(block: Any) -> np.ndarray:

@@ -4,6 +4,7 @@ h5py, zarr, Parquet, Dask collections, iterators of blocks and whatever else is 
 slices. No format's library is imported unless its objects or files come.
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -12,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from skae.rows.blocks import ChangedSourceError, is_closed, two_axes
-from skae.rows.dask_rows import dask_rows
+from skae.rows.dask_rows import dask_rows, laid_flat
 from skae.rows.derived import is_mapped
 from skae.rows.parquet import SUFFIXES, ParquetRows, dataset_at
 from skae.rows.sources import RowSource
 from skae.rows.streams import IteratedRows
 
-__all__ = ["as_rows", "row_source"]
+__all__ = ["as_rows", "flat_rows", "row_source"]
 
 # Rows of memory maps of other dtypes are converted by block beyond so many bytes.
 _CONVERTED_BYTES = 16 * 2**20
@@ -84,6 +85,26 @@ def as_rows(X: Any, name: str = "X") -> Any:
     return X if source is None else source
 
 
+def flat_rows(X: Any, name: str = "X") -> RowSource | None:
+    """A source of samples of several axes, each as one row; None for those in memory.
+
+    Parameters
+    ----------
+    X : object of shape (n_samples, *sample_shape)
+    name : str, default="X"
+        What it is called in messages.
+    """
+    if isinstance(X, np.ndarray):
+        return None
+    if _is_dask(X):
+        return row_source(laid_flat(X), name)
+    if not _is_stored_array(X):
+        return None
+    source = _SlicedRows(X, name, (X.shape[0], math.prod(X.shape[1:])))
+    source.watch()
+    return source
+
+
 def _is_from(X: Any, module: str, name: str) -> bool:
     """Whether X is an instance of a class of a module that is imported."""
     found = getattr(sys.modules.get(module), name, None)
@@ -146,10 +167,13 @@ def _is_converted_by_block(X: np.ndarray) -> bool:
 
 
 class _SlicedRows(RowSource):
-    """Rows of an array with shape, dtype and slices, such as ``h5py.Dataset``."""
+    """Rows of an array with shape, dtype and slices, such as ``h5py.Dataset``.
 
-    def __init__(self, array: Any, name: str):
-        shape = two_axes(array.shape, name)
+    Those of an array of more axes are flat where they get a shape.
+    """
+
+    def __init__(self, array: Any, name: str, shape: tuple[int, int] | None = None):
+        shape = two_axes(array.shape, name) if shape is None else shape
         chunks = getattr(array, "chunks", None)
         stored = chunks[0] if isinstance(chunks, tuple) and chunks else None
         # Arrays of irregular chunks have a tuple of lengths for each axis.
@@ -157,28 +181,31 @@ class _SlicedRows(RowSource):
             stored = np.cumsum((0, *stored))
         stored = int(stored) if isinstance(stored, np.integer) else stored
         super().__init__(shape, array.dtype, stored, name=name)
-        self._array = array
+        self._array, self._array_shape = array, tuple(array.shape)
         self._descriptor = _file_of(array)
         self._stamp = self._stamped()
 
     def _read(self, rows: slice) -> Any:
         self._check_unchanged()
-        array = self._array
+        array, shape = self._array, (rows.stop - rows.start, *self._array_shape[1:])
         if _is_from(array, "h5py", "Dataset") and array.dtype == self.dtype:
             # Half the time of a slice.
-            block = np.empty((rows.stop - rows.start, self.shape[1]), self.dtype)
+            block = np.empty(shape, self.dtype)
             array.read_direct(block, np.s_[rows.start : rows.stop])
-            return block
-        return array[rows.start : rows.stop]
+        else:
+            block = array[rows.start : rows.stop]
+        is_flat = len(shape) == 2 or np.shape(block) != shape
+        return block if is_flat else block.reshape(shape[0], -1)
 
     def is_read_from(self, array: Any) -> bool:
         is_same = array is self._array
         return is_same or (_is_from(array, "h5py", "Dataset") and array == self._array)
 
     def _check_unchanged(self) -> None:
-        if tuple(self._array.shape) != self.shape:
+        if tuple(self._array.shape) != self._array_shape:
             raise ChangedSourceError(
-                f"{self.name} changed while it was read: its shape was {self.shape} "
+                f"{self.name} changed while it was read: its shape was "
+                f"{self._array_shape} "
                 f"and is {tuple(self._array.shape)}."
             )
         if self._stamped() != self._stamp:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from skae.rows.blocks import ChangedSourceError, block_bounds, source_dtype
+from skae.rows.blocks import ChangedSourceError, block_bounds, source_dtype, unmasked
 from skae.rows.probes import Probes
 from skae.rows.summary import Summary, summary_of, total_of
 from skae.rows.temporary import TemporaryRows
@@ -304,9 +304,7 @@ class RowSource:
 
     def _converted(self, block: Any) -> np.ndarray:
         """Rows in the source's dtype, NaN where entries are masked."""
-        if isinstance(block, np.ma.MaskedArray):
-            block = np.ma.filled(block.astype(self.dtype), np.nan)
-        block = np.asarray(block)
+        block = np.asarray(unmasked(block))
         source_dtype(block.dtype, self.name)
         return np.ascontiguousarray(block, dtype=self.dtype)
 

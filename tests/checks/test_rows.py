@@ -291,3 +291,33 @@ class TestArraysThatNeedNoValidation:
         for method in ("transform", "inverse_transform", "reconstruct"):
             with pytest.raises(NotFittedError):
                 getattr(AutoencoderTransformer(), method)(np.ones((1, 3)))
+
+
+class TestMaskedArrays:
+    """Masked entries are missing, whatever stands under the mask."""
+
+    def masked(self, dtype=float):
+        X = np.ma.array(np.random.default_rng(0).normal(size=(60, 4)) * 9, dtype=dtype)
+        X[5, 2] = np.ma.masked
+        return X
+
+    @pytest.mark.parametrize("dtype", [float, np.float32, int])
+    def test_are_refused_where_nan_is(self, dtype):
+        with pytest.raises(ValueError, match=r"X contains NaN[^X]*X\[5, 2\] is nan"):
+            AutoencoderTransformer(2).fit(self.masked(dtype))
+        images = self.masked(dtype).reshape(60, 2, 2)
+        with pytest.raises(ValueError, match="X contains NaN"):
+            ConvAE(2).fit(images)
+
+    def test_are_missing_for_detectors_in_memory_and_in_blocks(self):
+        X = self.masked()
+        detector = AEOutlierDetector(2, random_state=0).fit(X.data)
+        expected = detector.score_samples(X.filled(np.nan))
+        for rows in (X, lambda: iter([X[:30], X[30:]])):
+            np.testing.assert_array_equal(detector.score_samples(rows), expected)
+
+    def test_without_a_masked_entry_are_arrays(self):
+        X, ae = self.masked()[6:], AutoencoderTransformer(2, activation="identity")
+        np.testing.assert_array_equal(
+            ae.fit_transform(X), ae.fit_transform(np.asarray(X))
+        )

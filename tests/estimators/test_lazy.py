@@ -16,6 +16,7 @@ from skae.estimators import estimator_classes
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
+pytest.importorskip("dask.bag")
 pd = pytest.importorskip("pandas")
 
 random = np.random.default_rng(0)
@@ -365,6 +366,28 @@ def test_a_collection_that_is_not_what_it_says_is_refused():
 def test_methods_of_all_rows_refuse_collections(name, method, options, message):
     with pytest.raises(TypeError, match=message):
         getattr(fitted(name), method)(LAZY, **options)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        skae.AutoencoderTransformer(),
+        skae.ConvAE(),
+        skae.RecurrentAE(),
+        skae.GAN(),
+        skae.StackedAEClassifier(),
+        skae.AEOutlierDetector(),
+        skae.AEOutlierDetector(estimator=skae.ConvAE()),
+    ],
+    ids=repr,
+)
+def test_fits_refuse_collections_that_are_no_tables(estimator):
+    for rows in (dask.delayed(X), dask.bag.from_sequence(range(3))):
+        with pytest.raises(TypeError, match="X must be a Dask array or a Dask DataFr"):
+            estimator.fit(rows, Y)
+    series = FRAMES.x0
+    with pytest.raises(ValueError, match="got 1D array instead: X is a Dask Series"):
+        estimator.fit(series, Y)
 
 
 @pytest.mark.parametrize("name", ["table", "bernoulli", "conditional", "classifier"])

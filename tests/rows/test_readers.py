@@ -315,6 +315,7 @@ class TestIterators:
             (lambda: None, "returned NoneType"),
             (table, "returned ndarray"),
             (lambda: iter([np.zeros(3)]), "Expected 2D array"),
+            (lambda: iter([np.zeros((3, 2, 2))]), "flat, and set sample_shape"),
             (lambda: iter([table(), table()[:, 1:]]), "equally many columns"),
         ):
             with pytest.raises(ValueError, match=message):
