@@ -79,8 +79,7 @@ default="hinge"
         2018, arXiv 1801.04406); for ``loss="wasserstein_gp"`` the weight of the slope's
         squared distance from one. Slopes are per root mean square over the scaled
         features. "auto" is 0.03, 0.003 for images that grow, and 0.1 for that loss.
-        Raise it where training is
-        unstable, lower it where samples are blurred.
+        Raise it where training is unstable, lower it where samples are blurred.
     minibatch_discrimination : bool, default=False
         Show the critic how similar the rows of a batch are (Salimans et al. 2016, arXiv
         1606.03498): a remedy for mode collapse. Steps of small perceptrons take three
@@ -100,9 +99,8 @@ default="hinge"
         that grow them: the smallest are trained on, then each size is faded in and
         trained on for as long. "auto" is 0.3 for "progressive" and 0 for "style".
     style_mixing : float, default=0.0
-        Share of images generated in training, in [0, 1), whose fine layers follow the
-        style of another image (Karras et al. 2019, arXiv 1812.04948, section 3.1), for
-        ``architecture="style"``: raise it for `mix`.
+        Share of images generated in training, in [0, 1), whose fine layers have another
+        style (Karras et al. 2019, arXiv 1812.04948), for "style": raise it for `mix`.
     n_modes : int, default=None
         Number of modes, k-means cells of the rows, to look for in samples after each
         round: see ``mode_coverage_``.

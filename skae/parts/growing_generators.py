@@ -317,8 +317,8 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         first = torch.randint(
             1, self.n_layers, shape, generator=generator, device=device
         )
-        is_mixed = torch.rand(shape, generator=generator, device=device) < share
-        first = torch.where(is_mixed, first, self.n_layers)
+        drawn = torch.rand(shape, generator=generator, device=device, dtype=w.dtype)
+        first = torch.where(drawn < share, first, self.n_layers)
         is_fine = torch.arange(self.n_layers, device=device) >= first
         return torch.where(is_fine[:, :, None], w.roll(1, 0)[:, None], w[:, None])
 

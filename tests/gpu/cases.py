@@ -72,8 +72,11 @@ def cases(device):
             ),
             X,
         ),
+        # With seed 0 a rectifier is within rounding of zero on some processors.
         "StackedAEClassifier": (
-            skae.StackedAEClassifier((8, 6), pretrain_max_iter=1, **SHORT),
+            skae.StackedAEClassifier(
+                (8, 6), pretrain_max_iter=1, **SHORT | {"random_state": 1}
+            ),
             X,
             FEW,
         ),
