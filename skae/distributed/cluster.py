@@ -64,6 +64,16 @@ def fit_on_cluster(
     check_spreads(estimator)
     check_client(client)
     check_workers(client)
+    # Dask's functions ask for the current client, which may be another one or none.
+    with client.as_current():
+        fitted, warned = _fitted(estimator, X, y, sample_weight, client, deadline)
+    for message, category in warned:
+        warnings.warn(message, category, stacklevel=4)
+    return take_fitted(estimator, fitted)
+
+
+def _fitted(estimator, X, y, sample_weight, client, deadline):
+    """A fitted copy of the estimator, and the warnings of its fit."""
     X = with_known_rows(row_collection(X))
     rows = PlacedRows.of(X, client, deadline)
     clean = None
@@ -76,12 +86,9 @@ def fit_on_cluster(
         "y": None if clean is not None else in_memory(y, client, deadline),
         "sample_weight": in_memory(sample_weight, client, deadline),
     }
-    with _locked(sorted(set(rows.owners)), client, deadline):
+    with _locked(sorted(set(rows.owners)), deadline):
         job = _Job(_as_sent(estimator), rows, clean, others, client, deadline)
-        fitted, warned = job.run()
-    for message, category in warned:
-        warnings.warn(message, category, stacklevel=4)
-    return take_fitted(estimator, fitted)
+        return job.run()
 
 
 def _as_sent(estimator: Any) -> Any:
@@ -91,10 +98,9 @@ def _as_sent(estimator: Any) -> Any:
 
 
 @contextmanager
-def _locked(addresses: list[str], client, deadline: float) -> Iterator[None]:
+def _locked(addresses: list[str], deadline: float) -> Iterator[None]:
     """Workers of which no other fit makes use, for a with block."""
-    with client.as_current():
-        locks = [distributed.Lock(f"skae-fit-{address}") for address in addresses]
+    locks = [distributed.Lock(f"skae-fit-{address}") for address in addresses]
     ends, held = time.monotonic() + deadline, []
     try:
         # In one order for all fits, so that no two of them wait for each other.

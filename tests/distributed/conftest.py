@@ -44,9 +44,16 @@ def in_group(size: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
     return results
 
 
+@pytest.fixture
+def client(_client_of_three):
+    """Of a Dask cluster of three worker processes; current for the test alone."""
+    with _client_of_three.as_current():
+        yield _client_of_three
+
+
 @pytest.fixture(scope="session")
-def client(tmp_path_factory):
-    """Of a Dask cluster of three worker processes of one thread each."""
+def _client_of_three(tmp_path_factory):
+    """Of a cluster whose workers have one thread each."""
     dask = pytest.importorskip("dask")
     distributed = pytest.importorskip("distributed")
     # Workers are forked from a process that has imported torch.
@@ -62,7 +69,7 @@ def client(tmp_path_factory):
             dashboard_address="127.0.0.1:0",
             local_directory=tmp_path_factory.mktemp("workers"),
         ) as cluster,
-        distributed.Client(cluster, timeout=30) as client,
+        distributed.Client(cluster, timeout=30, set_as_default=False) as client,
     ):
         yield client
 
