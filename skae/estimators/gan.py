@@ -78,8 +78,8 @@ default="hinge"
         Twice the weight of the critic's squared slope at the rows (Mescheder et al.
         2018, arXiv 1801.04406); for ``loss="wasserstein_gp"`` the weight of the slope's
         squared distance from one. Slopes are per root mean square over the scaled
-        features. "auto" is 0.03, 0.003 for images that grow, and 0.1 for that loss.
-        Raise it where training is unstable, lower it where samples are blurred.
+        features. "auto" is 0.1 for that loss, else 0.03; of images that grow 0.01,
+        "relativistic" 0.003. Raise it for more variety, lower it for sharper samples.
     minibatch_discrimination : bool, default=False
         Show the critic how similar the rows of a batch are (Salimans et al. 2016, arXiv
         1606.03498): a remedy for mode collapse. Steps of small perceptrons take three

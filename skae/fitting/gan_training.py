@@ -44,7 +44,12 @@ class Recipe:
 
 
 # Equalised weights are of size one, of which a rate is a smaller share.
-_GROWING_PENALTIES = {**dict.fromkeys(_PENALTIES, 0.003), "wasserstein_gp": 0.1}
+_GROWING_PENALTIES = {
+    "non_saturating": 0.01,
+    "hinge": 0.01,
+    "wasserstein_gp": 0.1,
+    "relativistic": 0.003,
+}
 _RECIPES = {
     "dense": Recipe(_PENALTIES),
     "conv": Recipe(_PENALTIES, penalty_interval=4),
