@@ -167,9 +167,9 @@ SECTIONS = [
         "generative_images",
         "Fashion-MNIST padded to 32 x 32: Frechet distance of 5,000 samples in the "
         "features of a small classifier, precision and recall, and the share of the "
-        "rarest of ten classes. Then classifiers of MNIST trained on 20,000 images, real "
-        "or drawn by a GAN by styles. Other work loaded the machine: seconds cannot "
-        "be compared between lines.",
+        "rarest of ten classes. Then classifiers of MNIST, trained on 20,000 images "
+        "that are real or drawn by a GAN by styles. Other work loaded the machine: "
+        "seconds cannot be compared between lines.",
         lambda r: [r[name] for name in ("images", "labels", "styles") if name in r],
     ),
     (
