@@ -17,6 +17,7 @@ import random
 import resource
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import tracemalloc
@@ -66,15 +67,19 @@ class Outcome(NamedTuple):
 
 
 class Watch:
-    """What Python does between `start` and `stop`; there is one for each process."""
+    """What Python does inside `looking`; there is one for each process.
+
+    Threads that ran before, as those of a cluster in the same process, are left out.
+    """
 
     def __init__(self):
         self.seen = None
         self._allowed = ()
+        self._others = frozenset()
         sys.addaudithook(self._hook)
 
     def _hook(self, event, arguments):
-        if self.seen is None:
+        if self.seen is None or threading.get_ident() in self._others:
             return
         if not (event in EVENTS or event.startswith(FAMILIES)):
             return
@@ -86,6 +91,8 @@ class Watch:
 
     @contextmanager
     def looking(self, *allowed: str) -> Iterator[list]:
+        others = {each.ident for each in threading.enumerate()}
+        self._others = others - {threading.get_ident()}
         self.seen, self._allowed = [], allowed
         seen = self.seen
         try:

@@ -7,6 +7,7 @@ attacks below them are made by hand.
 import json
 import pickle
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -78,6 +79,25 @@ def test_the_watch_sees_what_runs(watch, tmp_path):
         pickle.loads(pickle.dumps(np.float64))
     for event in ("open", "exec", "pickle.find_class"):
         assert any(each.startswith(event) for each in seen)
+
+
+def test_the_watch_leaves_out_threads_that_ran_before(watch, tmp_path):
+    begin = threading.Event()
+
+    def opens(path):
+        begin.wait()
+        path.write_bytes(b"")
+
+    before = threading.Thread(target=opens, args=(tmp_path / "before",))
+    before.start()
+    with watch.looking() as seen:
+        during = threading.Thread(target=opens, args=(tmp_path / "during",))
+        during.start()
+        begin.set()
+        before.join()
+        during.join()
+    assert any("during" in each for each in seen)
+    assert not any("before" in each for each in seen)
 
 
 # An attacker's files, with checksums that are right
