@@ -4,7 +4,8 @@ Images: Fashion-MNIST padded to 32 x 32 (under `SKAE_DATA`, or from OpenML). A s
 convolutional classifier of the real images counts the kinds among 5,000 samples and
 gives the features for the Frechet distance to test images, for precision and for recall
 (Kynkaanniemi et al. 2019, arXiv 1904.06991). GANs train for as many whole epochs as a
-pilot fit says that they do in `--seconds`; autoencoders for as long as they want.
+pilot fit says that they do in `--seconds`, or `--epochs`; autoencoders for as long as
+they want. What other runs have saved of other models and seeds stays beside it.
 
 Labels: MNIST padded likewise. A classifier of images that a GAN by styles drew, given
 their labels, is tested on real ones.
@@ -15,13 +16,15 @@ one; precision and recall by truncation; the error of projected test images agai
 of a ConvAE with a code as wide, of which three times are allowed.
 
     python benchmarks/generative_images.py                     # about an hour
-    python benchmarks/generative_images.py --parts images --seconds 120 --seeds 1
+    python benchmarks/generative_images.py --parts images --seconds 120 --seeds 0
+    python benchmarks/generative_images.py --parts images --models style --epochs 7
     python benchmarks/generative_images.py --quick             # a few minutes, no file
 """
 
 import argparse
 import time
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,7 +38,9 @@ from skae.statistics.precision_recall import precision_recall
 
 __all__ = ["image_rows", "label_rows", "style_rows"]
 
-N_SAMPLES, N_COMPARED, PILOT = 5000, 3000, 6400
+N_SAMPLES, N_COMPARED = 5000, 3000
+# Rows and epochs of a pilot fit, beside which what a fit takes once is little.
+PILOT, PILOT_EPOCHS = 6400, 3
 PARTS = ("images", "labels", "styles")
 GANS = {
     "conv": {"architecture": "conv"},
@@ -45,6 +50,7 @@ GANS = {
 }
 MIXING = {"architecture": "style", "style_mixing": 0.5}
 VAES = {"VariationalAE": VariationalAE, "ConditionalVAE": ConditionalVAE}
+TRAINING = "training images"
 
 
 def main():
@@ -54,26 +60,40 @@ def main():
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", default=[*GANS, *VAES])
     parser.add_argument("--seconds", type=float, default=462.0)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--epochs", type=int, help="in place of --seconds")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--quick", action="store_true", help="little data, no file")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    budget = 5.0 if options.quick else options.seconds
-    found = {}
+    budget = Budget(5.0 if options.quick else options.seconds, options.epochs)
+    quick = options.quick
     if "images" in options.parts:
-        seeds = range(1 if options.quick else options.seeds)
-        found["images"] = image_rows(options.models, budget, seeds, options.quick)
-        print_table(f"{N_SAMPLES} generated images", found["images"])
+        seeds = options.seeds[:1] if quick else options.seeds
+        table = image_rows(options.models, budget, seeds, quick)
+        print_table(f"{N_SAMPLES} generated images", table)
     data = padded("mnist")
-    common = data, budget, 0, data.y_train, options.quick
+    common = data, budget, 0, data.y_train, quick
     if "labels" in options.parts:
-        found["labels"] = label_rows(data, timed_gan(*common, **GANS["style"]))
-        print_table("accuracy on real test images", found["labels"])
+        found = label_rows(data, timed_gan(*common, **GANS["style"]))
+        print_table("accuracy on real test images", found)
+        keep("labels", found, quick)
     if "styles" in options.parts:
-        found["styles"] = style_rows(data, timed_gan(*common, **MIXING), options.quick)
-        print_table("what styles do", found["styles"])
-    if not options.quick:
-        save("generative_images", **merge("generative_images", found))
+        found = style_rows(data, timed_gan(*common, **MIXING), quick)
+        print_table("what styles do", found)
+        keep("styles", found, quick)
+
+
+def keep(part, rows, quick):
+    """Save the rows of a part beside those of the others."""
+    if not quick:
+        save("generative_images", **merge("generative_images", {part: rows}))
+
+
+class Budget(NamedTuple):
+    """How long GANs train."""
+
+    seconds: float
+    epochs: int | None = None
 
 
 def padded(name):
@@ -83,37 +103,62 @@ def padded(name):
 
 
 def image_rows(models, budget, seeds, quick=False):
-    """Quality of samples of each model and seed."""
+    """Quality of samples of each model and seed, saved as it comes."""
     data = padded("fashion_mnist")
     judge = classifier(data.train, data.y_train, n_steps=100 if quick else 1500)
-    table = []
-    for name in models:
-        for seed in seeds:
+    real = quality(judge, data.train[:N_SAMPLES], data.test)
+    table = [] if quick else merge("generative_images", {}).get("images", [])
+    for seed in seeds:
+        for name in models:
             start = time.perf_counter()
             if name in GANS:
                 model = timed_gan(data, budget, seed, None, quick, **GANS[name])
             else:
                 model = fitted_vae(data, name, seed, quick)
             line = {"model": name, "seed": seed, "seconds": time.perf_counter() - start}
-            made = model.sample(N_SAMPLES, random_state=1).reshape(N_SAMPLES, -1)
+            made = drawn(model, data.y_train).reshape(N_SAMPLES, -1)
             line |= quality(judge, made.astype(np.float32), data.test)
             line["epochs"] = model.n_iter_
             progress(str(line))
-            table.append(line)
-    real = quality(judge, data.train[:N_SAMPLES], data.test)
-    table.append({**dict.fromkeys(table[0]), "model": "training images", **real})
+            table = in_order([line, *table, reference(line, real)])
+            keep("images", table, quick)
     return table
 
 
+def in_order(table):
+    """The first line of each model and seed, by model; training images come last."""
+    first = {(row["model"], row["seed"]): row for row in reversed(table)}
+    names = [*GANS, *VAES, TRAINING]
+    order = {name: number for number, name in enumerate(names)}
+    return sorted(
+        first.values(), key=lambda row: (order[row["model"]], row["seed"] or 0)
+    )
+
+
+def reference(line, real):
+    """The line of training images."""
+    return {**dict.fromkeys(line), "model": TRAINING, **real}
+
+
+def drawn(model, y):
+    """Samples; of a model of classes, as often as they are."""
+    if isinstance(model, ConditionalVAE):
+        return model.sample(N_SAMPLES, y=y[:N_SAMPLES], random_state=1)
+    return model.sample(N_SAMPLES, random_state=1)
+
+
 def timed_gan(data, budget, seed, y=None, quick=False, **parameters):
-    """A GAN of whole epochs that take so many seconds."""
+    """A GAN of as many whole epochs as the budget allows."""
     options = {"random_state": seed, "device": "cpu", **parameters}
     rows = _images(data.train[: PILOT if quick else None])
     y = None if y is None else y[: len(rows)]
-    pilot = min(PILOT, len(rows) // 2)
-    some = None if y is None else y[:pilot]
-    took, _ = seconds(GAN(max_iter=1, **options).fit, rows[:pilot], some)
-    n_epochs = max(1, round(budget / took * pilot / len(rows)))
+    n_epochs = budget.epochs
+    if n_epochs is None:
+        pilot = min(PILOT, len(rows) // 2)
+        gan = GAN(max_iter=PILOT_EPOCHS, **options)
+        took, _ = seconds(gan.fit, rows[:pilot], None if y is None else y[:pilot])
+        per_epoch = took / PILOT_EPOCHS * len(rows) / pilot
+        n_epochs = max(1, int(budget.seconds / per_epoch))
     return GAN(max_iter=n_epochs, **options).fit(rows, y)
 
 
