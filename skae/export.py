@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from skae.checks.integers import check_integer
 from skae.estimators import estimator_classes
 from skae.exporting.converters import register_converters
 from skae.exporting.onnx_check import check_model, is_tie, rows_to_check
@@ -186,10 +187,7 @@ def _methods(estimator, method) -> tuple[str, ...]:
 def _check_options(dtype, opset) -> None:
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be one of {list(_DTYPES)}; got {dtype!r}.")
-    if isinstance(opset, bool) or not isinstance(opset, int) or opset < OLDEST_OPSET:
-        raise ValueError(
-            f"opset must be an integer of at least {OLDEST_OPSET}; got {opset!r}."
-        )
+    check_integer("opset", opset, least=OLDEST_OPSET)
 
 
 def _check_inputs(functions) -> None:
