@@ -15,7 +15,6 @@ import dataclasses
 import inspect
 import math
 from itertools import zip_longest
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ __all__ = [
     "PlotDisplay",
     "Sequences",
     "check_has",
-    "check_integer",
     "display",
     "form_of",
     "in_shape",
@@ -73,13 +71,6 @@ def check_has(estimator, attribute, what) -> None:
             f"{what} need an estimator with {attribute}; {type(estimator).__name__} "
             "has none."
         )
-
-
-def check_integer(name, value, least=1) -> None:
-    """Raise unless the value is an integer of at least ``least``."""
-    if not isinstance(value, Integral) or value < least:
-        what = "a positive int" if least == 1 else f"an int of at least {least}"
-        raise ValueError(f"{name} must be {what}; got {value!r}.")
 
 
 class Display:
