@@ -21,6 +21,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skae.estimators.parameters import completed
+from skae.rows.extras import importing
 
 __all__ = [
     "Bars",
@@ -53,12 +54,8 @@ def display(cls):
 
 def new_axes(n_rows=1, n_columns=1, *, figsize=None, **options) -> Any:
     """Axes of a new figure, one or an ndarray; options are those of ``subplots``."""
-    try:
+    with importing("plot", "Drawing"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'Drawing needs matplotlib: pip install "skae[plot]"'
-        ) from error
     figure = Figure(figsize=figsize, layout="constrained")
     return figure.subplots(n_rows, n_columns, **options)
 
