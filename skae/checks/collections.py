@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from skae.rows.blocks import check_unique, entry_dtype
+from skae.rows.blocks import check_unique, entry_dtype, listed
 from skae.rows.dask_rows import check_table
 
 __all__ = [
@@ -106,8 +106,7 @@ def _checked_frame(X, name):
     if wrong:
         raise TypeError(
             f"All columns of {name} must be numbers; these are not: "
-            f"{', '.join(wrong[:5])}{', ...' if len(wrong) > 5 else ''}. Encode or "
-            "drop them first."
+            f"{listed(wrong)}. Encode or drop them first."
         )
     _check_size((math.nan, len(X.columns)), name)
     return X

@@ -334,9 +334,7 @@ class RowSource:
     def _gathered(self, numbers: np.ndarray) -> np.ndarray:
         if not len(numbers):
             return self._none()
-        numbers = np.where(numbers < 0, numbers + self.shape[0], numbers)
-        if numbers.min() < 0 or numbers.max() >= self.shape[0]:
-            raise IndexError(f"{self.name} has {self.shape[0]} rows.")
+        numbers = self._from_start(numbers)
         if self._sample is not None:
             sampled, rows = self._sample
             places = np.minimum(np.searchsorted(sampled, numbers), len(sampled) - 1)
@@ -350,6 +348,13 @@ class RowSource:
             first, last = np.searchsorted(in_order, [place.start, place.stop])
             out[order[first:last]] = block[in_order[first:last] - place.start]
         return out
+
+    def _from_start(self, numbers: np.ndarray) -> np.ndarray:
+        """Row numbers, of which negative ones count from the end."""
+        numbers = np.where(numbers < 0, numbers + self.shape[0], numbers)
+        if not np.all((numbers >= 0) & (numbers < self.shape[0])):
+            raise IndexError(f"{self.name} has {self.shape[0]} rows.")
+        return numbers
 
     def _none(self) -> np.ndarray:
         return np.empty((0, self.shape[1]), self.dtype)
