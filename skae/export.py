@@ -13,6 +13,7 @@ import torch
 from scipy import sparse
 
 from skae.checks.integers import check_integer
+from skae.checks.labels import shown
 from skae.estimators import estimator_classes
 from skae.exporting.converters import register_converters
 from skae.exporting.onnx_check import check_model, is_tie, rows_to_check
@@ -300,8 +301,8 @@ def _condition(condition, y) -> torch.Tensor:
     unknown = ~np.isin(y, condition.classes)
     if unknown.any():
         raise ValueError(
-            f"y must be of the classes of the fit, {condition.classes.tolist()}; got "
-            f"{np.unique(y[unknown]).tolist()}."
+            f"y must be of the classes of the fit, {shown(condition.classes)}; got "
+            f"{shown(np.unique(y[unknown]))}."
         )
     numbers = torch.from_numpy(np.searchsorted(condition.classes, y))
     values = condition.labels.values

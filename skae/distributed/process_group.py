@@ -48,9 +48,9 @@ class LostProcessError(RuntimeError):
     """Another process of a fit failed, or is gone."""
 
 
-def served_store(host: str, port: int = 0) -> TCPStore:
+def served_store(host: str) -> TCPStore:
     """The store of a group, served by this process; its port is ``.port``."""
-    return TCPStore(host, port, is_master=True, wait_for_workers=False)
+    return TCPStore(host, 0, is_master=True, wait_for_workers=False)
 
 
 class ProcessGroup(Group):

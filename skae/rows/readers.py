@@ -79,9 +79,9 @@ def _opened(X: Any, name: str) -> RowSource | None:
     return None
 
 
-def as_rows(X: Any, name: str = "X") -> Any:
+def as_rows(X: Any) -> Any:
     """The source of rows that are not in memory, and whatever else as it is."""
-    source = row_source(X, name)
+    source = row_source(X)
     return X if source is None else source
 
 
