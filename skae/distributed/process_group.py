@@ -317,9 +317,7 @@ class ProcessGroup(Group):
 
     def _spread(self, value: T) -> T:
         sent = _packed(value) if self.rank == 0 else None
-        length = torch.tensor(
-            [0 if sent is None else len(sent)], dtype=torch.int64, device="cpu"
-        )
+        length = _number(0 if sent is None else len(sent))
         self._joint(lambda processes: processes.broadcast(length, 0))
         if sent is None:
             sent = torch.empty(int(length), dtype=torch.uint8, device="cpu")
@@ -342,8 +340,7 @@ class ProcessGroup(Group):
         return self.reduce([value], list.__add__)
 
     def any(self, flag: bool) -> bool:
-        number = torch.tensor([float(flag)], dtype=torch.float32, device="cpu")
-        return bool(self.sum(number).item() > 0)
+        return bool(self.sum(_number(flag)).item() > 0)
 
     def together(self, work: Callable[[], T]) -> T:
         try:
@@ -361,16 +358,19 @@ class ProcessGroup(Group):
 
     def _send(self, value: Any, rank: int) -> None:
         sent = _packed(value)
-        length = torch.tensor([len(sent)], dtype=torch.int64, device="cpu")
-        for each in (length, sent):
+        for each in (_number(len(sent)), sent):
             self._joint(lambda processes, each=each: processes.send([each], rank, _TAG))
 
     def _received(self, rank: int) -> Any:
-        length = torch.zeros(1, dtype=torch.int64, device="cpu")
+        length = _number(0)
         self._joint(lambda processes: processes.recv([length], rank, _TAG))
         sent = torch.empty(int(length), dtype=torch.uint8, device="cpu")
         self._joint(lambda processes: processes.recv([sent], rank, _TAG))
         return _unpacked(sent)
+
+
+def _number(value: int) -> Tensor:
+    return torch.tensor([value], dtype=torch.int64, device="cpu")
 
 
 def _packed(value: Any) -> Tensor:

@@ -11,19 +11,9 @@ __all__ = ["importing"]
 
 @contextmanager
 def importing(extra: str, purpose: str) -> Iterator[None]:
-    """A with block whose imports need the packages of an extra.
+    """Say which extra to install where an import in the with block fails.
 
-    Parameters
-    ----------
-    extra : str
-        Its name in ``pip install "skae[name]"``.
-    purpose : str
-        What needs them, a singular noun that begins the message.
-
-    Raises
-    ------
-    ImportError
-        When an import fails; the message says what to install.
+    ``purpose`` is the noun that begins the message.
     """
     try:
         yield
