@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from skae.rows.blocks import check_unique, entry_dtype, listed
+from skae.rows.blocks import check_frame, entry_dtype
 from skae.rows.dask_rows import check_table
 
 __all__ = [
@@ -67,13 +67,16 @@ def row_collection(X, name="X"):
     Raises
     ------
     TypeError
-        For collections that are no table, or one of things that are no numbers.
+        For collections that are no table, and arrays of other things than numbers.
     ValueError
-        For one axis, an unknown width or none, no rows, and columns of one name.
+        For one axis, an unknown width or none, no rows, and columns of a DataFrame that
+        share a name or are not numeric.
     """
     check_table(X, name)
     if is_frame(X):
-        return _checked_frame(X, name)
+        check_frame(X, name)
+        _check_size((math.nan, len(X.columns)), name)
+        return X
     if X.ndim < 2:
         raise ValueError(
             f"{name} must have rows and columns; got a Dask array with "
@@ -93,22 +96,6 @@ def row_collection(X, name="X"):
     _check_size(X.shape, name)
     if any(number > 1 for number in X.numblocks[1:]):
         return X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
-    return X
-
-
-def _checked_frame(X, name):
-    check_unique(X.columns, name)
-    wrong = [
-        f"{column!r} ({dtype})"
-        for column, dtype in zip(X.columns, X.dtypes, strict=True)
-        if getattr(dtype, "kind", "O") not in _NUMBERS
-    ]
-    if wrong:
-        raise TypeError(
-            f"All columns of {name} must be numbers; these are not: "
-            f"{listed(wrong)}. Encode or drop them first."
-        )
-    _check_size((math.nan, len(X.columns)), name)
     return X
 
 
