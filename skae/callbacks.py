@@ -4,11 +4,11 @@ They go into ``callbacks=`` of the estimators, beside those of skorch.
 """
 
 import os
-from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skae.checks.integers import check_integer
 from skae.training.callbacks import Showing
 from skae.training.checkpoint import Checkpoint
 
@@ -100,12 +100,7 @@ class SampleGrid(Showing, BaseEstimator):
             raise ValueError(f"SampleGrid's path must be a path; got {self.path!r}.")
         self._check_path(os.fspath(self.path))
         for name in ("every", "n_samples"):
-            value = getattr(self, name)
-            is_integer = isinstance(value, Integral) and not isinstance(value, bool)
-            if not is_integer or value < 1:
-                raise ValueError(
-                    f"SampleGrid's {name} must be a positive integer; got {value!r}."
-                )
+            check_integer(f"SampleGrid's {name}", getattr(self, name))
         if self.sample_shape is not None and np.ndim(self.sample_shape) != 1:
             raise ValueError(
                 "SampleGrid's sample_shape must be a tuple of int; got "

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from skae.checks.integers import check_integer
+from skae.checks.labels import shown
 from skae.estimators import estimator_classes
 from skae.exporting.converters import register_converters
 from skae.exporting.onnx_check import check_model, is_tie, rows_to_check
@@ -186,10 +188,7 @@ def _methods(estimator, method) -> tuple[str, ...]:
 def _check_options(dtype, opset) -> None:
     if dtype not in _DTYPES:
         raise ValueError(f"dtype must be one of {list(_DTYPES)}; got {dtype!r}.")
-    if isinstance(opset, bool) or not isinstance(opset, int) or opset < OLDEST_OPSET:
-        raise ValueError(
-            f"opset must be an integer of at least {OLDEST_OPSET}; got {opset!r}."
-        )
+    check_integer("opset", opset, least=OLDEST_OPSET)
 
 
 def _check_inputs(functions) -> None:
@@ -302,8 +301,8 @@ def _condition(condition, y) -> torch.Tensor:
     unknown = ~np.isin(y, condition.classes)
     if unknown.any():
         raise ValueError(
-            f"y must be of the classes of the fit, {condition.classes.tolist()}; got "
-            f"{np.unique(y[unknown]).tolist()}."
+            f"y must be of the classes of the fit, {shown(condition.classes)}; got "
+            f"{shown(np.unique(y[unknown]))}."
         )
     numbers = torch.from_numpy(np.searchsorted(condition.classes, y))
     values = condition.labels.values

@@ -11,7 +11,6 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -247,21 +246,24 @@ def _full_name(thing: Any) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
-def _by_name(trusted: Trusted) -> Mapping[str, Any]:
+def _by_name(trusted: Trusted) -> dict[str, Any]:
     """Trusted classes and functions, by the names that they may have in a file."""
     if isinstance(trusted, str) or not isinstance(trusted, Iterable):
         raise TypeError(
             f"trusted must be a list of classes and functions; got {trusted!r}."
         )
-    if isinstance(trusted, Mapping):
-        return MappingProxyType(dict(trusted))
-    classes: dict[str, Any] = {}
-    for thing in trusted:
+    named = dict(trusted) if isinstance(trusted, Mapping) else None
+    things = list(trusted if named is None else named.values())
+    for thing in things:
         if not hasattr(thing, "__qualname__"):
             raise TypeError(
                 "trusted must hold classes and functions themselves, not names or "
                 f"objects; got {thing!r}."
             )
+    if named is not None:
+        return named
+    classes: dict[str, Any] = {}
+    for thing in things:
         classes[_full_name(thing)] = thing
         # A script's own classes have no other module while it runs.
         classes.setdefault(f"__main__.{thing.__qualname__}", thing)

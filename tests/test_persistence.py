@@ -322,7 +322,10 @@ def test_classes_of_users_are_named_until_they_are_trusted(folder):
     ]
 
 
-@pytest.mark.parametrize("trusted", ["Halves", 3, ["saved_estimators.Halves"], [None]])
+@pytest.mark.parametrize(
+    "trusted",
+    ["Halves", 3, ["saved_estimators.Halves"], [None], {"saved_estimators.Halves": 3}],
+)
 def test_trusted_holds_classes(folder, trusted):
     with pytest.raises(TypeError, match="trusted must"):
         skae.load(folder / "user.safetensors", trusted=trusted)

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 
-from skae.rows.blocks import check_unique, entry_dtype
+from skae.rows.blocks import check_frame, entry_dtype
 from skae.rows.dask_rows import check_table
 
 __all__ = [
@@ -67,13 +67,16 @@ def row_collection(X, name="X"):
     Raises
     ------
     TypeError
-        For collections that are no table, or one of things that are no numbers.
+        For collections that are no table, and arrays of other things than numbers.
     ValueError
-        For one axis, an unknown width or none, no rows, and columns of one name.
+        For one axis, an unknown width or none, no rows, and columns of a DataFrame that
+        share a name or are not numeric.
     """
     check_table(X, name)
     if is_frame(X):
-        return _checked_frame(X, name)
+        check_frame(X, name)
+        _check_size((math.nan, len(X.columns)), name)
+        return X
     if X.ndim < 2:
         raise ValueError(
             f"{name} must have rows and columns; got a Dask array with "
@@ -96,23 +99,6 @@ def row_collection(X, name="X"):
     return X
 
 
-def _checked_frame(X, name):
-    check_unique(X.columns, name)
-    wrong = [
-        f"{column!r} ({dtype})"
-        for column, dtype in zip(X.columns, X.dtypes, strict=True)
-        if getattr(dtype, "kind", "O") not in _NUMBERS
-    ]
-    if wrong:
-        raise TypeError(
-            f"All columns of {name} must be numbers; these are not: "
-            f"{', '.join(wrong[:5])}{', ...' if len(wrong) > 5 else ''}. Encode or "
-            "drop them first."
-        )
-    _check_size((math.nan, len(X.columns)), name)
-    return X
-
-
 def _check_size(shape, name):
     if 0 in shape:
         raise ValueError(
@@ -121,7 +107,7 @@ def _check_size(shape, name):
         )
 
 
-def same_rows(y, X, name="y"):
+def same_rows(y, X):
     """The values of y for the rows of a collection X, in blocks like those of X.
 
     Parameters
@@ -142,12 +128,12 @@ def same_rows(y, X, name="y"):
     if is_frame(X):
         if not hasattr(y, "divisions"):
             raise TypeError(
-                f"{name} must be a Dask Series or DataFrame, as X is a Dask DataFrame; "
+                "y must be a Dask Series or DataFrame, as X is a Dask DataFrame; "
                 f"got {type(y).__name__}. Take it from the frame that X comes from."
             )
         if y.npartitions != X.npartitions:
             raise ValueError(
-                f"{name} has {y.npartitions} partitions and X has {X.npartitions}; "
+                f"y has {y.npartitions} partitions and X has {X.npartitions}; "
                 "both must come from the same DataFrame."
             )
         return y
@@ -158,27 +144,27 @@ def same_rows(y, X, name="y"):
     if not isinstance(y, da.Array):
         if unknown:
             raise TypeError(
-                f"The numbers of rows in the blocks of X are unknown, so that {name} "
+                f"The numbers of rows in the blocks of X are unknown, so that y "
                 "must be a Dask array with the same blocks; got "
                 f"{type(y).__name__}. Or call X.compute_chunk_sizes() first."
             )
         y = np.asarray(y)
-        _check_length(len(y), X, name)
+        _check_length(len(y), X)
         y = da.from_array(y, chunks=(rows, *y.shape[1:]))
     if unknown or math.isnan(y.shape[0]):
         if y.numblocks[0] != len(rows):
             raise ValueError(
-                f"{name} has {y.numblocks[0]} blocks and X has {len(rows)}, of "
+                f"y has {y.numblocks[0]} blocks and X has {len(rows)}, of "
                 "unknown length; call compute_chunk_sizes() on both."
             )
         return y
-    _check_length(y.shape[0], X, name)
+    _check_length(y.shape[0], X)
     return y.rechunk({0: rows, **dict.fromkeys(range(1, y.ndim), -1)})
 
 
-def _check_length(n_rows, X, name):
+def _check_length(n_rows, X):
     if n_rows != X.shape[0]:
-        raise ValueError(f"{name} has {n_rows} rows and X has {X.shape[0]}.")
+        raise ValueError(f"y has {n_rows} rows and X has {X.shape[0]}.")
 
 
 def example_rows(X, values=None):

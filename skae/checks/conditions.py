@@ -17,11 +17,9 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
-from skae.checks.labels import array_of, check_no_written_marks, typed
+from skae.checks.labels import array_of, check_no_written_marks, shown, typed
 
 __all__ = ["Classes", "Numbers", "context_of", "encode_conditions", "used_entries"]
-
-_SHOWN = 10
 
 
 def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
@@ -101,11 +99,9 @@ class Classes:
         y = column_or_1d(y, warn=True)
         unknown = ~np.isin(y, self.classes)
         if unknown.any():
-            others = " and others" if self.width > _SHOWN else ""
             raise ValueError(
-                "y must be of the classes of the fit, "
-                f"{self.classes[:_SHOWN].tolist()}{others}; got "
-                f"{np.unique(y[unknown])[:_SHOWN].tolist()}."
+                f"y must be of the classes of the fit, {shown(self.classes)}; got "
+                f"{shown(np.unique(y[unknown]))}."
             )
         hot = np.searchsorted(self.classes, y)[:, None] == np.arange(self.width)
         return hot.astype(np.float32)

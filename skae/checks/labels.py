@@ -22,6 +22,7 @@ __all__ = [
     "class_numbers",
     "classes_of",
     "labels_of",
+    "shown",
     "typed",
     "weights_of_classes",
 ]
@@ -31,6 +32,7 @@ _WRITTEN_MARKS = frozenset({"", "-1", "-1.0", "None", "NaT", "<NA>"})
 # Rows marked by -1 are suspected to be a class where they are at most so many times as
 # many as those of the largest class.
 _LIKE_A_CLASS = 2
+_SHOWN = 10
 
 
 def labels_of(y, classes=None) -> tuple[np.ndarray, np.ndarray]:
@@ -186,20 +188,20 @@ def _of_one_type(y, missing) -> np.ndarray:
     """y as strings, numbers or booleans; where missing they are None or zero."""
     if y.dtype.kind != "O":
         return y
-    known = y[~missing].tolist()
-    n_strings = sum(isinstance(label, str) for label in known)
-    if n_strings == len(known):
+    labels = y[~missing].tolist()
+    n_strings = sum(isinstance(label, str) for label in labels)
+    if n_strings == len(labels):
         return np.where(missing, None, y)
     if n_strings:
-        some = next(label for label in known if not isinstance(label, str))
+        some = next(label for label in labels if not isinstance(label, str))
         raise ValueError(
             "Mix of label input types (string and number): y has strings, and "
-            f"{some!r} of type {type(some).__name__}. Write all labels alike."
+            f"{some!r} of type {type(some).__name__}. Write all labels as one type."
         )
-    numbers = np.asarray(known)
+    numbers = np.asarray(labels)
     if numbers.dtype.kind not in "biuf" or numbers.ndim != 1:
         raise ValueError(
-            f"Unknown label type: y has objects such as {known[0]!r}; labels are "
+            f"Unknown label type: y has objects such as {labels[0]!r}; labels are "
             "strings, whole numbers or booleans."
         )
     filled = np.zeros(len(y), dtype=numbers.dtype)
@@ -215,7 +217,7 @@ def _warn_of_a_class(labels, n_marks) -> None:
     if values[0] < 0 or n_marks <= _LIKE_A_CLASS * counts.max():
         warnings.warn(
             f"y is -1 in {n_marks} rows, which are taken for rows without a label, "
-            f"beside the classes {_shown(values)}. If -1 is a class, give it another "
+            f"beside the classes {shown(values)}. If -1 is a class, give it another "
             "number. If not, None or NaN in its place avoids this warning.",
             UserWarning,
             stacklevel=7,
@@ -287,7 +289,7 @@ def class_numbers(y, missing, classes) -> np.ndarray:
     unexpected = set(y[~missing].tolist()) - set(classes.tolist())
     if unexpected:
         raise ValueError(
-            f"y has the labels {_shown(sorted(unexpected))}, which are not among "
+            f"y has the labels {shown(sorted(unexpected))}, which are not among "
             f"classes={classes.tolist()}. Name all of them in the first call."
         )
     numbers = np.full(len(y), -1)
@@ -295,9 +297,10 @@ def class_numbers(y, missing, classes) -> np.ndarray:
     return numbers
 
 
-def _shown(labels, most: int = 10) -> str:
-    others = " and others" if len(labels) > most else ""
-    return f"{np.asarray(labels)[:most].tolist()}{others}"
+def shown(labels) -> str:
+    """The first ten labels, for messages."""
+    others = " and others" if len(labels) > _SHOWN else ""
+    return f"{np.asarray(labels)[:_SHOWN].tolist()}{others}"
 
 
 def weights_of_classes(class_weight, classes, labels) -> np.ndarray:

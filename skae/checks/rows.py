@@ -15,6 +15,7 @@ from skae.checks.weights import check_balance, training_weights
 from skae.rows.blocks import unmasked
 from skae.rows.chunks import chunks
 from skae.rows.sources import RowSource
+from skae.rows.summary import NEAR, count_grey
 
 __all__ = [
     "check_fitted",
@@ -33,8 +34,6 @@ __all__ = [
     "used_samples",
 ]
 
-# Of an end of [0, 1].
-_NEAR = 0.05
 _FLOATS = [np.float64, np.float32]
 # Squares of float64 entries, and codes in X's dtype, are finite up to these.
 _LARGEST = {np.dtype(np.float64): 1e150, np.dtype(np.float32): 1e35}
@@ -75,14 +74,7 @@ def training_rows(
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one; None where all are equal.
     """
-    options = {"reset": reset, "min_rows": min_rows}
-    source = _rows_of_source(X, allow_nan, estimator=estimator, **options)
-    if source is None:
-        X = _validated(
-            estimator, X, allow_nan, ensure_min_samples=min_rows, reset=reset
-        )
-    else:
-        X = source
+    X = _validated(estimator, X, allow_nan, reset=reset, min_rows=min_rows)
     if not reset:
         _check_distance(estimator, X)
     return used_samples(X, sample_weight, min_rows, balanced=balanced)
@@ -137,12 +129,7 @@ def fitted_rows(estimator, X, *, allow_nan=False):
     is_nameless = "feature_names_in_" not in fitted
     width = fitted.get("n_features_in_")
     if not (is_nameless and _is_valid(X, width, allow_nan, bounded)):
-        options = {"bounded": bounded, "estimator": estimator, "reset": False}
-        source = _rows_of_source(X, allow_nan, **options)
-        if source is None:
-            X = _validated(estimator, X, allow_nan, bounded, reset=False)
-        else:
-            X = source
+        X = _validated(estimator, X, allow_nan, bounded=bounded, reset=False)
     _check_distance(estimator, X)
     return X
 
@@ -178,11 +165,17 @@ def _is_valid(X, width, allow_nan=False, bounded=False) -> bool:
     return bool(largest <= _LARGEST[X.dtype] if bounded else largest < np.inf)
 
 
-def _validated(estimator, X, allow_nan, bounded=True, **options):
+def _validated(estimator, X, allow_nan, *, reset, min_rows=1, bounded=True):
+    """X as a float array, CSR matrix or row source with the estimator's columns."""
+    options = {"reset": reset, "min_rows": min_rows, "bounded": bounded}
+    source = _rows_of_source(X, allow_nan, estimator=estimator, **options)
+    if source is not None:
+        return source
     X = unmasked(X)
+    options = {"reset": reset, "ensure_min_samples": min_rows, **_accepted(allow_nan)}
     # scikit-learn adds all entries up, which the largest ones do not survive.
     with np.errstate(invalid="ignore"), _entries_named(X, "X", allow_nan):
-        X = validate_data(estimator, X, **_accepted(allow_nan), **options)
+        X = validate_data(estimator, X, **options)
     if bounded:
         check_magnitude(X)
     return X
@@ -287,7 +280,7 @@ def fills_unit_interval(X) -> bool:
     """Whether the values lie in [0, 1] and come near both ends, as shares do."""
     low, high = feature_ranges(X)
     low, high = np.fmin.reduce(low), np.fmax.reduce(high)
-    return 0 <= low <= _NEAR and 1 - _NEAR <= high <= 1
+    return 0 <= low <= NEAR and 1 - NEAR <= high <= 1
 
 
 def in_unit_interval(X) -> bool:
@@ -306,7 +299,7 @@ def is_black_and_white(X) -> bool:
     stored = X.data if sparse.issparse(X) else X
     n_entries = X.shape[0] * X.shape[1]
     n_grey = sum(
-        np.count_nonzero((part > _NEAR) & (part < 1 - _NEAR))
+        count_grey(part)
         for part in np.array_split(stored, max(1, stored.size // 4_000_000))
     )
     return 2 * n_grey <= n_entries

@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.utils import _safe_indexing
 
 from skae.checks.collections import check_shaped
-from skae.rows.blocks import is_closed, unmasked
+from skae.rows.blocks import check_open, unmasked
 from skae.rows.readers import flat_rows
 from skae.rows.sources import RowSource
 
@@ -33,8 +33,7 @@ _MOST_BYTES = 2**29
 
 def in_own_shape(X) -> bool:
     """Whether samples have more than one axis, or different lengths."""
-    if is_closed(X):
-        raise ValueError("X is a dataset of a file that has been closed.")
+    check_open(X, "X")
     check_shaped(X)
     if hasattr(X, "shape"):
         return len(X.shape) > 2

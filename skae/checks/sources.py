@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from sklearn.utils.validation import _check_n_features
 
-from skae.rows.blocks import is_closed
+from skae.rows.blocks import check_open
 from skae.rows.readers import row_source
 
 __all__ = ["check_entries", "check_values", "first_refused", "rows_of_source"]
@@ -72,8 +72,7 @@ def check_values(values, name: str) -> None:
     ------
     ValueError
     """
-    if is_closed(values):
-        raise ValueError(f"{name} is a dataset of a file that has been closed.")
+    check_open(values, name)
     if callable(values) or isinstance(values, os.PathLike | Iterator):
         raise ValueError(
             f"{name} must be an array with an entry for each row, in memory or in an "
@@ -149,13 +148,13 @@ def _check_names(estimator, names, reset) -> None:
             f"X does not have valid feature names, but {kind} was fitted with feature "
             "names",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     elif names is not None and fitted is None:
         warnings.warn(
             f"X has feature names, but {kind} was fitted without feature names",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     elif names is not None and list(names) != list(fitted):
         new = [str(n) for n in names if n not in set(fitted)]

@@ -25,9 +25,9 @@ from skae.distributed.placing import (
     in_memory,
     with_known_rows,
 )
-from skae.distributed.process_group import LostProcessError
+from skae.distributed.process_group import STARTS, LostProcessError
 from skae.distributed.ranks import check_spreads, shared_random_state, take_fitted
-from skae.distributed.tasks import STARTS, Task, fit_here, interrupt, serve
+from skae.distributed.tasks import Task, fit_here, interrupt, serve
 
 __all__ = ["fit_on_cluster"]
 
@@ -54,7 +54,7 @@ def fit_on_cluster(
     y, sample_weight : array-like or Dask collection, optional
     client : distributed.Client
     deadline : float
-        Seconds without a sign of life after which a worker counts as lost.
+        Seconds without a heartbeat after which a worker counts as lost.
 
     Returns
     -------

@@ -47,7 +47,7 @@ def fit(
     client : distributed.Client, optional
         Of the cluster; the current one where left out.
     deadline : float, default=30.0
-        Seconds without a sign of life after which a process counts as lost.
+        Seconds without a heartbeat after which a process counts as lost.
 
     Returns
     -------

@@ -13,6 +13,7 @@ import numpy as np
 
 from skae.checks.collections import is_collection, is_frame
 from skae.distributed.process_group import LostProcessError
+from skae.rows.blocks import listed
 from skae.rows.dask_rows import check_known_columns
 
 __all__ = [
@@ -199,9 +200,8 @@ def _raise_busy(client: distributed.Client, deadline: float) -> NoReturn:
         for address, worker in sorted(workers.items())
         if len(running.get(address, ())) >= worker["nthreads"]
     ]
-    more = f" and {len(busy) - 5} more" if len(busy) > 5 else ""
     verb = "has" if len(busy) == 1 else "have"
-    who = f": worker {', '.join(busy[:5])}{more} {verb} no free thread" if busy else ""
+    who = f": worker {listed(busy)} {verb} no free thread" if busy else ""
     raise LostProcessError(
         f"For {deadline:g} s nothing has been done to compute or read the rows{who}. "
         "Fit when other tasks, or another fit, are done, or pass a longer deadline to "

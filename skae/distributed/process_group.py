@@ -1,10 +1,9 @@
 """`ProcessGroup`: several processes as one group, over torch's gloo.
 
-Every process knows within a deadline when another one has failed or is gone: each shows
-signs of life in a store that the first process serves, and says there why it ends. Its
-members are no part of torch's default process group, so that several trainings and the
-user's own use of torch.distributed stay apart. What is computed together is not known
-here.
+Every process knows within a deadline when another one has failed or is gone: each sends
+heartbeats to a store that the first process serves, and writes there why it ends. The
+group is not torch's default process group, so that several trainings and the user's own
+use of torch.distributed stay apart. Nothing here knows what is computed together.
 """
 
 import pickle
@@ -22,16 +21,19 @@ from torch.distributed import PrefixStore, ProcessGroupGloo, TCPStore
 
 from skae.rows.group import Group
 
-__all__ = ["LostProcessError", "ProcessGroup", "served_store"]
+__all__ = ["STARTS", "LostProcessError", "ProcessGroup", "served_store"]
+
+# Deadlines in which all have to arrive: they may have to import torch first.
+STARTS = 4
 
 T = TypeVar("T")
 
-# Signs of life within a deadline, and seconds between two at most.
-_SIGNS = 10
+# Heartbeats within a deadline, and seconds between two at most.
+_HEARTBEATS = 10
 _LONGEST_PAUSE = 1.0
 # Seconds between two looks at the store while others are waited for.
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.1
-# Wait for the reason of a broken connection so many signs of life.
+# How many heartbeats the reason of a broken connection is waited for.
 _GRACE = 3
 _TAG = 0
 # Seconds of an attempt to reach the store. torch asks for the name of an address, which
@@ -46,16 +48,16 @@ class LostProcessError(RuntimeError):
     """Another process of a fit failed, or is gone."""
 
 
-def served_store(host: str, port: int = 0) -> TCPStore:
+def served_store(host: str) -> TCPStore:
     """The store of a group, served by this process; its port is ``.port``."""
-    return TCPStore(host, port, is_master=True, wait_for_workers=False)
+    return TCPStore(host, 0, is_master=True, wait_for_workers=False)
 
 
 class ProcessGroup(Group):
     """A group of several processes.
 
     A context: leaving it ends the group for this process. If that is by an error, the
-    other processes are told and raise too.
+    others raise too, with its message.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class ProcessGroup(Group):
     own_host : str, optional
         Address of this process, for the connections to the others.
     deadline : float, default=30.0
-        Seconds without a sign of life after which a process counts as lost.
+        Seconds without a heartbeat after which a process counts as lost.
     start : float, optional
         Seconds in which all have to arrive; the deadline where left out.
     """
@@ -87,11 +89,11 @@ class ProcessGroup(Group):
         self.rank, self.size = rank, size
         self.deadline = deadline
         self._start = max(deadline, start or 0)
-        self._n_meetings = 0
+        self._n_barriers = 0
         self._names = [f"process {each}" for each in range(size)]
         self._names[rank] = name
         self._place = host, port, own_host
-        self._pause = min(_LONGEST_PAUSE, deadline / _SIGNS)
+        self._pause = min(_LONGEST_PAUSE, deadline / _HEARTBEATS)
         self._begins, self._ending = threading.Event(), threading.Event()
         self._interruption: str | None = None
         self._store: Any = None
@@ -102,20 +104,20 @@ class ProcessGroup(Group):
     def __enter__(self) -> "ProcessGroup":
         host, port, own_host = self._place
         try:
-            self._signs: dict[int, tuple[int, float]] = {}
-            self._life = threading.Thread(
-                target=self._show_life, args=(host, port), daemon=True
+            self._heartbeats: dict[int, tuple[int, float]] = {}
+            self._heart = threading.Thread(
+                target=self._send_heartbeats, args=(host, port), daemon=True
             )
-            self._life.start()
+            self._heart.start()
             self._store = self._connected(host, port)
             self._store.set(f"name/{self.rank}", self._names[self.rank])
-            # Whoever has arrived shows signs of life from then on.
+            # Processes that have arrived send heartbeats from then on.
             self._begins.wait(self._start)
-            self._meet(arriving=True)
+            self._barrier(arriving=True)
             for each in range(self.size):
                 self._names[each] = self._store.get(f"name/{each}").decode()
             self._processes = self._connections(own_host)
-            self._meet()
+            self._barrier()
         except BaseException as error:
             self._leave(error)
             raise
@@ -130,11 +132,11 @@ class ProcessGroup(Group):
 
     def _leave(self, error: BaseException | None) -> None:
         if error is not None:
-            self._tell(error)
+            self._report(error)
         else:
             with suppress(RuntimeError):
                 # The first serves the store until all are done.
-                self._meet(waits=self.rank == 0)
+                self._barrier(waits=self.rank == 0)
         self._ending.set()
         # Closes the connections, at which the others notice.
         self._processes = None
@@ -181,18 +183,18 @@ class ProcessGroup(Group):
             processes.set_timeout(timedelta(seconds=self.deadline))
         return processes
 
-    # Signs of life
+    # Heartbeats and failures
 
-    def _show_life(self, host: str, port: int) -> None:
+    def _send_heartbeats(self, host: str, port: int) -> None:
         with suppress(RuntimeError):
             store, number = self._connected(host, port), 0
-            store.set(f"life/{self.rank}", str(number))
+            store.set(f"heartbeat/{self.rank}", str(number))
             self._begins.set()
             while not self._ending.wait(self._pause):
                 number += 1
-                store.set(f"life/{self.rank}", str(number))
+                store.set(f"heartbeat/{self.rank}", str(number))
 
-    def _tell(self, error: BaseException) -> None:
+    def _report(self, error: BaseException) -> None:
         """Say in the store why this process ends."""
         if self._store is None:
             return
@@ -201,9 +203,9 @@ class ProcessGroup(Group):
             if not isinstance(error, LostProcessError):
                 name = type(error).__name__
                 message = f"{self._names[self.rank]} failed: {name}: {message}"
-            told = pickle.dumps((self.rank, message))
+            failure = pickle.dumps((self.rank, message))
             # The first failure is the reason of all others.
-            self._store.compare_set("failure", "", told.hex())
+            self._store.compare_set("failure", "", failure.hex())
 
     def _failure(self) -> tuple[int, str] | None:
         if not self._store.check(["failure"]):
@@ -216,23 +218,23 @@ class ProcessGroup(Group):
             raise LostProcessError(failure[1])
 
     def _silent(self, seconds: float) -> list[int]:
-        """Processes without a sign of life for so long."""
+        """Processes without a heartbeat for so long."""
         now, silent = time.monotonic(), []
         for rank in range(self.size):
-            key = f"life/{rank}"
+            key = f"heartbeat/{rank}"
             number = 0
             if self._store.check([key]):
                 number = int(self._store.get(key))
-            if rank not in self._signs or self._signs[rank][0] != number:
-                self._signs[rank] = number, now
-            elif rank != self.rank and now - self._signs[rank][1] > seconds:
+            if rank not in self._heartbeats or self._heartbeats[rank][0] != number:
+                self._heartbeats[rank] = number, now
+            elif rank != self.rank and now - self._heartbeats[rank][1] > seconds:
                 silent.append(rank)
         return silent
 
-    def _meet(self, *, arriving: bool = False, waits: bool = True) -> None:
-        """Wait for all, as long as they show signs of life."""
-        self._n_meetings += 1
-        key, begun = f"meeting/{self._n_meetings}", time.monotonic()
+    def _barrier(self, *, arriving: bool = False, waits: bool = True) -> None:
+        """Wait for all, as long as they send heartbeats."""
+        self._n_barriers += 1
+        key, begun = f"barrier/{self._n_barriers}", time.monotonic()
         look, next_check = _SHORTEST_LOOK, begun + self._pause
         try:
             self._store.set(f"{key}/{self.rank}", "")
@@ -247,13 +249,13 @@ class ProcessGroup(Group):
                 if n_here < self.size and now > next_check:
                     next_check = now + self._pause
                     self._check_failure()
-                    self._check_life(key, now - begun, arriving)
+                    self._check_heartbeats(key, now - begun, arriving)
         except LostProcessError:
             raise
         except RuntimeError as error:
             raise self._lost(error) from error
 
-    def _check_life(self, key: str, waited: float, arriving: bool) -> None:
+    def _check_heartbeats(self, key: str, waited: float, arriving: bool) -> None:
         if arriving:
             if waited < self._start:
                 return
@@ -265,7 +267,7 @@ class ProcessGroup(Group):
             what = "did not start within"
         else:
             silent, waited = self._silent(self.deadline), self.deadline
-            what = "gave no sign of life for"
+            what = "sent no heartbeat for"
         if silent:
             names = ", ".join(self._names[rank] for rank in silent)
             raise LostProcessError(
@@ -310,14 +312,12 @@ class ProcessGroup(Group):
         return tensor
 
     def broadcast(self, value: T) -> T:
-        self._meet()
+        self._barrier()
         return self._spread(value)
 
     def _spread(self, value: T) -> T:
         sent = _packed(value) if self.rank == 0 else None
-        length = torch.tensor(
-            [0 if sent is None else len(sent)], dtype=torch.int64, device="cpu"
-        )
+        length = _number(0 if sent is None else len(sent))
         self._joint(lambda processes: processes.broadcast(length, 0))
         if sent is None:
             sent = torch.empty(int(length), dtype=torch.uint8, device="cpu")
@@ -325,7 +325,7 @@ class ProcessGroup(Group):
         return value if self.rank == 0 else _unpacked(sent)
 
     def reduce(self, value: T, merge: Callable[[T, T], T]) -> T:
-        self._meet()
+        self._barrier()
         step = 1
         while step < self.size:
             if self.rank % (2 * step) == step:
@@ -340,8 +340,7 @@ class ProcessGroup(Group):
         return self.reduce([value], list.__add__)
 
     def any(self, flag: bool) -> bool:
-        number = torch.tensor([float(flag)], dtype=torch.float32, device="cpu")
-        return bool(self.sum(number).item() > 0)
+        return bool(self.sum(_number(flag)).item() > 0)
 
     def together(self, work: Callable[[], T]) -> T:
         try:
@@ -352,23 +351,26 @@ class ProcessGroup(Group):
             if failure is not None:
                 with suppress(LostProcessError):
                     # Nobody leaves before all have read it.
-                    self._meet()
+                    self._barrier()
                 # The same in all, with its own traceback where it comes from.
                 raise error if error is not None and rank == self.rank else failure
         return result  # type: ignore[return-value]
 
     def _send(self, value: Any, rank: int) -> None:
         sent = _packed(value)
-        length = torch.tensor([len(sent)], dtype=torch.int64, device="cpu")
-        for each in (length, sent):
+        for each in (_number(len(sent)), sent):
             self._joint(lambda processes, each=each: processes.send([each], rank, _TAG))
 
     def _received(self, rank: int) -> Any:
-        length = torch.zeros(1, dtype=torch.int64, device="cpu")
+        length = _number(0)
         self._joint(lambda processes: processes.recv([length], rank, _TAG))
         sent = torch.empty(int(length), dtype=torch.uint8, device="cpu")
         self._joint(lambda processes: processes.recv([sent], rank, _TAG))
         return _unpacked(sent)
+
+
+def _number(value: int) -> Tensor:
+    return torch.tensor([value], dtype=torch.int64, device="cpu")
 
 
 def _packed(value: Any) -> Tensor:

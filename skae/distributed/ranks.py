@@ -81,14 +81,14 @@ def fit_rank(
     Returns
     -------
     fitted : object
-        In every process its own, all alike; None in all but the first where that
-        fitted alone.
+        In every process its own copy of the same model; None in all but the first
+        where that fitted alone.
     """
     estimator = copy.deepcopy(estimator)
     if group.rank:
         callbacks = without_showing(estimator.callbacks)
         estimator.set_params(verbose=0, callbacks=callbacks)
-    _check_alike(local, group)
+    _check_columns(local, group)
     X: Any = ShardedRows(local, own, n_rows, group)
     if local_y is not None:
         y = ShardedRows(local_y, own, n_rows, group)
@@ -106,7 +106,7 @@ def fit_rank(
     return group.together(fitted)
 
 
-def _check_alike(local: RowSource, group: Group) -> None:
+def _check_columns(local: RowSource, group: Group) -> None:
     names = local.feature_names
     facts = {
         "columns": local.shape[1],
@@ -115,7 +115,7 @@ def _check_alike(local: RowSource, group: Group) -> None:
     }
     apart = difference(group, facts)
     if apart is not None:
-        raise ValueError(f"The parts of X must be alike; {apart}.")
+        raise ValueError(f"The parts of X must have the same columns; {apart}.")
 
 
 def take_fitted(estimator: Any, fitted: Any) -> Any:

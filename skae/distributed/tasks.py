@@ -13,6 +13,7 @@ import numpy as np
 
 from skae.distributed.kept_memory import memory_kept
 from skae.distributed.process_group import (
+    STARTS,
     LostProcessError,
     ProcessGroup,
     served_store,
@@ -20,16 +21,33 @@ from skae.distributed.process_group import (
 from skae.distributed.ranks import fit_rank
 from skae.rows.sharded import JoinedRows
 
-__all__ = ["STARTS", "Task", "fit_here", "interrupt", "serve"]
+__all__ = ["Task", "fit_here", "interrupt", "serve"]
 
-# Deadlines until all tasks have begun, as workers import torch first.
-STARTS = 4
 # By the token of a fit: the store that is served, and the groups of this process.
 _SERVED: dict[str, Any] = {}
 _GROUPS: dict[str, ProcessGroup] = {}
 
 
 class Task(NamedTuple):
+    """What one task has to know.
+
+    Attributes
+    ----------
+    token : str
+        Of the fit.
+    host, port : str, int
+        Of the group's store.
+    rank : int
+    addresses : list of str
+        Of all workers, by rank.
+    n_rows : int
+        Of all workers.
+    stretches : list of (int, int)
+        Where the rows of each block here begin and end among all.
+    deadline : float
+        In seconds.
+    """
+
     token: str
     host: str
     port: int

@@ -19,6 +19,7 @@ import torch
 from scipy import sparse
 
 from skae.distributed.process_group import (
+    STARTS,
     LostProcessError,
     ProcessGroup,
     served_store,
@@ -67,15 +68,15 @@ def fit_in_world(
     spreads : bool
         Whether the rows are spread; else the first fits alone.
     deadline : float
-        Seconds without a sign of life after which a process counts as lost.
+        Seconds without a heartbeat after which a process counts as lost.
     """
     check_spreads(estimator)
     rank, size = int(os.environ["RANK"]), world_size()
     host, port = _place(rank, deadline)
     name = f"process {rank} of {size}"
-    options = {"deadline": deadline, "start": 4 * deadline}
+    options = {"deadline": deadline, "start": STARTS * deadline}
     with ProcessGroup(host, port, rank, size, name=name, **options) as group:
-        own = _alike(estimator, X, y, sample_weight, group)
+        own = _shared_copy(estimator, X, y, sample_weight, group)
         fitted = _fitted(own, X, y, sample_weight, group, spreads)
         return take_fitted(estimator, group.broadcast(fitted))
 
@@ -116,13 +117,13 @@ def _place(rank: int, deadline: float) -> tuple[str, int]:
             host = os.environ["MASTER_ADDR"]
             _SERVED[:] = [served_store(host)]
             world.set(key, f"{host} {_SERVED[0].port}")
-        world.set_timeout(timedelta(seconds=4 * deadline))
+        world.set_timeout(timedelta(seconds=STARTS * deadline))
         host, port = world.get(key).decode().split()
     except RuntimeError as error:
         place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise LostProcessError(
             f"Process {rank} did not find the others at {place} (MASTER_ADDR and "
-            f"MASTER_PORT) within {4 * deadline:g} s. Do all call fit equally "
+            f"MASTER_PORT) within {STARTS * deadline:g} s. Do all call fit equally "
             "often, on a network where they reach one another?"
         ) from error
     return host, int(port)
@@ -132,7 +133,9 @@ def _place(rank: int, deadline: float) -> tuple[str, int]:
 _SERVED: list = []
 
 
-def _alike(estimator: Any, X: Any, y: Any, sample_weight: Any, group: Group) -> Any:
+def _shared_copy(
+    estimator: Any, X: Any, y: Any, sample_weight: Any, group: Group
+) -> Any:
     """The estimator with the first process's seed, where all have the same arguments.
 
     Raises

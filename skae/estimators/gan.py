@@ -9,10 +9,11 @@ from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from skae.checks.integers import check_integer
 from skae.checks.rows import training_rows, unchanged_on_error
 from skae.estimators.exported_gan import ExportedGAN
 from skae.estimators.gan_networks import GROWING, GANNetworks
-from skae.estimators.generative import Augmenting, apart, check_n_samples, seeded
+from skae.estimators.generative import Augmenting, apart, seeded
 from skae.estimators.parameters import (
     AUTO,
     WIDTHS,
@@ -355,7 +356,7 @@ default=None
     def _drawn_noise(self, n_samples, y, random_state):
         """Noise of samples, the generator of noise inputs, and the condition."""
         check_is_fitted(self)
-        check_n_samples(n_samples)
+        check_integer("n_samples", n_samples)
         random = check_random_state(
             self.random_state if random_state is None else random_state
         )
@@ -367,10 +368,8 @@ default=None
 
     def _noise(self, n_samples, generator):
         """Noise of samples, and a generator of noise inputs where there are some."""
-        inputs = None
-        if self.net_.generator.n_noise:
-            # Of its own, so that more samples begin with the same ones.
-            inputs = apart(generator)
+        # Of its own, so that more samples begin with the same ones.
+        inputs = apart(generator) if self.net_.generator.n_noise else None
         shape = n_samples, self.n_components_
         return normal_numbers(shape, generator).numpy(), inputs
 

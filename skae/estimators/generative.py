@@ -4,8 +4,6 @@
 sampled; `Augmenting` draws labelled rows from anything that samples given y.
 """
 
-from numbers import Integral
-
 import numpy as np
 import torch
 from scipy import sparse
@@ -17,6 +15,7 @@ from sklearn.utils.validation import (
 )
 
 from skae.checks.conditions import Classes
+from skae.checks.integers import check_integer
 from skae.checks.labels import typed
 from skae.checks.samples import in_own_shape
 from skae.estimators.parameters import estimator
@@ -27,7 +26,6 @@ __all__ = [
     "Augmenting",
     "Generative",
     "apart",
-    "check_n_samples",
     "path",
     "seeded",
 ]
@@ -64,7 +62,7 @@ class Generative:
 
     def _sample(self, n_samples, random_state, noise, y=None):
         check_is_fitted(self)
-        check_n_samples(n_samples)
+        check_integer("n_samples", n_samples)
         random = self._random(random_state)
         generator = seeded(random)
         condition = self._condition_to_draw(y, n_samples, random)
@@ -94,10 +92,7 @@ class Generative:
 
     def _interpolate(self, a, b, n_steps, method, y=None):
         check_is_fitted(self)
-        if not isinstance(n_steps, Integral) or n_steps < 2:
-            raise ValueError(
-                f"n_steps must be an integer of at least 2; got {n_steps}."
-            )
+        check_integer("n_steps", n_steps, least=2)
         if method not in _METHODS:
             raise ValueError(f"method must be one of {_METHODS}; got {method!r}.")
         ends = [self._rows(self._single(*end)) for end in ((a, "a"), (b, "b"))]
@@ -194,7 +189,7 @@ class Augmenting:
         from.
         """
         check_is_fitted(self)
-        check_n_samples(n_per_class, "n_per_class")
+        check_integer("n_per_class", n_per_class)
         if not isinstance(getattr(self, "_context", None), Classes):
             raise ValueError(
                 f"augment needs a {type(self).__name__} that was fitted with classes "
@@ -220,13 +215,6 @@ class Augmenting:
     def _synthetic(self, X, y, labels, random_state):
         """Samples of these classes, which may be made from the labelled ones."""
         return self.sample(len(labels), y=labels, random_state=random_state)
-
-
-def check_n_samples(n_samples, name="n_samples") -> None:
-    """Raise unless it is a positive integer."""
-    is_integer = isinstance(n_samples, Integral) and not isinstance(n_samples, bool)
-    if not is_integer or n_samples < 1:
-        raise ValueError(f"{name} must be a positive integer; got {n_samples!r}.")
 
 
 def seeded(random_state) -> torch.Generator:

@@ -7,7 +7,7 @@ This file declares the parameters, validates X, fits and scores. Explanations ar
 """
 
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from skae.estimators.outlier_monitoring import Monitoring
 from skae.estimators.outlier_samples import Samples
 from skae.estimators.parameters import (
     AUTO,
+    INTEGER,
     RunParameters,
     at_least,
     choice,
@@ -178,7 +179,7 @@ class AEOutlierDetector(
     contamination: Any = parameter("auto", AUTO, Interval(Real, 0, 0.5, closed="right"))
     max_features: Any = parameter("auto", *_AMOUNT)
     bootstrap: bool = parameter(False, "boolean")
-    n_jobs: Any = parameter(None, Integral, None)
+    n_jobs: Any = parameter(None, INTEGER, None)
     support_fraction: float = parameter(0.6, share("right"))
     false_alarm_rate: float = parameter(0.05, Interval(Real, 0, 0.5, closed="right"))
     hidden_layer_sizes: tuple = parameter((64,), "array-like")

@@ -4,10 +4,9 @@ The detector inherits the method; `skae.outliers.explanation` makes tables of
 contributions.
 """
 
-from numbers import Integral
-
 import numpy as np
 
+from skae.checks.integers import check_integer
 from skae.checks.samples import in_memory, in_own_shape, is_list_of_arrays
 from skae.estimators.parameters import estimator
 from skae.outliers.explanation import (
@@ -74,8 +73,8 @@ class Explaining:
         >>> detector.explain(row, groups=phenols).shape
         (1, 12)
         """
-        if top is not None and (not isinstance(top, Integral) or top < 1):
-            raise ValueError(f"top must be a positive int or None; got {top!r}.")
+        if top is not None:
+            check_integer("top", top)
         if not in_own_shape(X):
             X = as_rows(X)
         samples = in_memory(self._samples(X), "explain")

@@ -4,12 +4,13 @@ The detector inherits them; nothing here knows what judges rows.
 """
 
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
 
+from skae.checks.integers import check_integer
 from skae.checks.rows import unchanged_on_error
 from skae.checks.samples import in_memory
 from skae.estimators.parameters import estimator
@@ -81,8 +82,8 @@ class Monitoring:
         Raises
         ------
         ValueError
-            When not exactly one of ``rate`` and ``per`` is given, or ``per`` without
-            at least one row more.
+            When not exactly one of ``rate`` and ``per`` is passed, a rate is not in
+            (0, 1) or comes with X, or ``per`` is not from 0 to one row less than X has.
 
         Examples
         --------
@@ -103,6 +104,8 @@ class Monitoring:
             )
         check_is_fitted(self)
         if per is None:
+            if X is not None:
+                raise ValueError("X= goes with per=, not with a rate; leave it out.")
             if not isinstance(rate, Real) or not 0 < rate < 1:
                 raise ValueError(f"rate must be a float in (0, 1); got {rate!r}.")
             self.offset_ = stated_threshold(
@@ -112,7 +115,9 @@ class Monitoring:
             if X is None:
                 raise ValueError(f"per={per!r} needs X=, as many rows as it is for.")
             scores = np.sort(self.score_samples(X))
-            rate = _share_of_alerts(per, len(scores))
+            n_rows = len(scores)
+            check_integer(f"per for the {n_rows} rows of X", per, 0, n_rows - 1)
+            rate = per / n_rows
             self.offset_ = float(scores[per])
             n_flagged = int(np.searchsorted(scores, scores[per]))
             if n_flagged < per:
@@ -218,11 +223,3 @@ class Monitoring:
                 UserWarning,
                 stacklevel=5,
             )
-
-
-def _share_of_alerts(per, n_rows) -> float:
-    if not isinstance(per, Integral) or isinstance(per, bool) or not 0 <= per < n_rows:
-        raise ValueError(
-            f"per must be an int from 0 to below the {n_rows} rows of X; got {per!r}."
-        )
-    return per / n_rows

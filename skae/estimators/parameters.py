@@ -30,6 +30,7 @@ from skae.state.registry import register
 
 __all__ = [
     "AUTO",
+    "INTEGER",
     "WIDTHS",
     "DecayParameters",
     "DenseParameters",
@@ -73,6 +74,9 @@ class _Numbers(Interval):
 def at_least(low: int, kind=Integral, *, closed="left") -> Interval:
     """Numbers from ``low`` on, whole ones unless ``kind`` is ``Real``."""
     return _Numbers(kind, low, None, closed=closed)
+
+
+INTEGER = _Numbers(Integral, None, None, closed="neither")
 
 
 def share(closed="neither") -> Interval:

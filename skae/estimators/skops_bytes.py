@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn import feature_selection, metrics, model_selection
 
+from skae.rows.extras import importing
 from skae.state.container import ModelFileError
 from skae.state.registry import check_trusted, registered_class_names
 
@@ -93,13 +94,8 @@ def _known_names() -> set[str]:
 
 
 def _skops():
-    try:
+    with importing("skops", "A file of a pipeline or another scikit-learn object"):
         from skops import io as skops_io
-    except ImportError as error:
-        raise ImportError(
-            "Files of pipelines and other objects of scikit-learn need skops: "
-            'pip install "skae[skops]". Estimators of skae need nothing.'
-        ) from error
     return skops_io
 
 

@@ -7,14 +7,14 @@ they come from.
 
 import hashlib
 from functools import update_wrapper
-from numbers import Integral, Real
+from numbers import Real
 from types import MethodType
 
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from skae.estimators.generative import check_n_samples
+from skae.checks.integers import check_integer
 from skae.estimators.style_arrays import SEVERAL, Styles
 from skae.models.projection import projected
 from skae.rows.isolation import isolated
@@ -149,12 +149,7 @@ default=None
                 "coarse and fine must be as many styles, or one of them a single one; "
                 f"got {n_each[0]} and {n_each[1]}."
             )
-        most = self.net_.generator.n_layers - 1
-        is_integer = isinstance(n_layers, Integral) and not isinstance(n_layers, bool)
-        if not is_integer or not 1 <= n_layers <= most:
-            raise ValueError(
-                f"n_layers must be an integer from 1 to {most}; got {n_layers!r}."
-            )
+        check_integer("n_layers", n_layers, most=self.net_.generator.n_layers - 1)
         coarse, fine = np.broadcast_arrays(coarse, fine)
         mixed = np.concatenate([coarse[:, :n_layers], fine[:, n_layers:]], axis=1)
         return self._restored(self._images_of(mixed), None)
@@ -181,10 +176,7 @@ default=None
             When a or b is no single style of this model, or n_steps is below 2.
         """
         check_is_fitted(self)
-        if not isinstance(n_steps, Integral) or n_steps < 2:
-            raise ValueError(
-                f"n_steps must be an integer of at least 2; got {n_steps!r}."
-            )
+        check_integer("n_steps", n_steps, least=2)
         ends = []
         for style, name in ((a, "a"), (b, "b")):
             shape, width = np.shape(style), self.n_components_
@@ -228,7 +220,7 @@ default=None
             When X has another shape than the training images, or n_steps is no positive
             integer.
         """
-        check_n_samples(n_steps, "n_steps")
+        check_integer("n_steps", n_steps)
         rows = self._rows(X)
         starts = self.styles(_STARTS, random_state=0)
         starts = torch.from_numpy(np.array(starts)).to(self._device)

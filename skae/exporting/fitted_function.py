@@ -36,7 +36,14 @@ class FittedFunction(nn.Module):
     -----
     X : ``(batch, *sample_shape)`` or flat, float32 or float64; y : ``(batch,)`` or
     ``(batch, n_outputs)``. Rows that are not all numbers, or whose y is no class of the
-    fit, come back as NaN.
+    fit, come back as NaN. Results for integers are float64, as the estimator's.
+
+    Raises
+    ------
+    TypeError
+        When X or y is no tensor.
+    ValueError
+        When X has another shape than in training, or y is missing or not taken.
 
     Examples
     --------
@@ -71,6 +78,7 @@ class FittedFunction(nn.Module):
         return self.condition is not None and self.body.requires_context
 
     def forward(self, X: Tensor, y: Tensor | None = None) -> Tensor:
+        _check_tensor(X, "X")
         x = self.input.to_model(X).to(self._dtype)
         shape = X.shape[1:] if self.input is self.output else None
         is_valid = self.input.is_valid(x)
@@ -78,10 +86,12 @@ class FittedFunction(nn.Module):
         if self.condition is None:
             _check_without(y)
         elif y is not None:
+            _check_tensor(y, "y")
             inputs.append(self.condition(y).to(x.dtype))
             has_class = inputs[1].any(1)
             is_valid = has_class if is_valid is None else is_valid & has_class
-        out = self.output.to_user(self.body(*inputs), X.dtype, shape)
+        dtype = X.dtype if X.is_floating_point() else torch.float64
+        out = self.output.to_user(self.body(*inputs), dtype, shape)
         if is_valid is None or not out.is_floating_point():
             return out
         is_valid = is_valid.reshape(-1, *[1] * (out.ndim - 1))
@@ -120,6 +130,14 @@ class Chain(nn.Module):
         for function in self.functions:
             X = function(X)
         return X
+
+
+def _check_tensor(value, name: str) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must be a tensor; got {type(value).__name__}. Pass "
+            f"torch.as_tensor({name}), or call the estimator's method with arrays."
+        )
 
 
 def _check_without(y) -> None:

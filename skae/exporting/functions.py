@@ -35,34 +35,28 @@ def without_training(net: Autoencoder) -> Autoencoder:
     return bare.eval()
 
 
-class Code(nn.Module):
-    """The code of rows; the mean of q(z | x) where codes are random."""
-
+class _OfModel(nn.Module):
     def __init__(self, net: Autoencoder):
         super().__init__()
         self.net = net
+
+
+class Code(_OfModel):
+    """The code of rows; the mean of q(z | x) where codes are random."""
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.net.code(x, context)
 
 
-class Decoded(nn.Module):
+class Decoded(_OfModel):
     """The mean of the likelihood given codes."""
-
-    def __init__(self, net: Autoencoder):
-        super().__init__()
-        self.net = net
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return self.net.likelihood.mean(self.net.decode(z, context))
 
 
-class Reconstruction(nn.Module):
+class Reconstruction(_OfModel):
     """Rows, encoded and decoded; missing entries stay missing."""
-
-    def __init__(self, net: Autoencoder):
-        super().__init__()
-        self.net = net
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         x_hat = self.net.likelihood.mean(self.net.reconstruct(x, context))
@@ -71,21 +65,20 @@ class Reconstruction(nn.Module):
         return x_hat
 
 
-class LogLikelihood(nn.Module):
+class LogLikelihood(_OfModel):
     """Log-likelihood of rows given their codes, in units of these columns."""
 
     columns: Tensor
 
     def __init__(self, net: Autoencoder, columns: Tensor):
-        super().__init__()
-        self.net = net
+        super().__init__(net)
         self.register_buffer("columns", columns)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net.log_likelihood(x, self.columns)
 
 
-class Bound(nn.Module):
+class Bound(_OfModel):
     """Importance-weighted bound of the log-density of rows, with fixed draws.
 
     Parameters
@@ -100,8 +93,7 @@ class Bound(nn.Module):
     change: Tensor
 
     def __init__(self, net: Autoencoder, epsilon: Tensor, columns: Tensor):
-        super().__init__()
-        self.net = net
+        super().__init__(net)
         self.register_buffer("epsilon", epsilon)
         self.register_buffer("change", columns.log().sum())
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from skae.exporting.detection import Detection
 from skae.exporting.ends import Labels
+from skae.rows.extras import importing
 from skae.rows.isolation import isolated
 
 __all__ = [
@@ -102,19 +103,13 @@ def required_packages() -> tuple:
     if version < _OLDEST_TORCH:
         raise ImportError(
             f"Exporting to ONNX needs torch>=2.6; {torch.__version__} is installed. "
-            "pip install -U torch 'skae[onnx]'"
+            'pip install -U torch "skae[onnx]"'
         )
-    try:
-        # Some of what they import adds warning filters.
-        with quiet():
-            import onnx
-            import onnxruntime
-            import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"Exporting to ONNX needs onnx, onnxscript and onnxruntime ({error}): "
-            "pip install 'skae[onnx]'"
-        ) from error
+    # Some of what they import adds warning filters.
+    with importing("onnx", "Exporting to ONNX"), quiet():
+        import onnx
+        import onnxruntime
+        import onnxscript  # noqa: F401
     return onnx, onnxruntime
 
 

@@ -21,6 +21,7 @@ from skae.exporting.onnx_model import (
     describe,
     required_packages,
 )
+from skae.rows.extras import importing
 
 __all__ = ["pipeline_model"]
 
@@ -87,12 +88,8 @@ def pipeline_model(
 
 def _converted(estimator, rows, offered, opset):
     """The graph that skl2onnx makes."""
-    try:
+    with importing("onnx", "Exporting a Pipeline"):
         from skl2onnx import to_onnx
-    except ImportError as error:
-        raise ImportError(
-            "Exporting a Pipeline needs skl2onnx: pip install 'skae[onnx]'"
-        ) from error
     try:
         return to_onnx(
             estimator,

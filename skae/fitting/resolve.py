@@ -12,6 +12,7 @@ from typing import Any
 
 from sklearn.base import clone
 
+from skae.checks.integers import is_integer
 from skae.fitting.defaults import Defaults
 from skae.parts.base import Corruption, Penalty, as_part
 from skae.parts.corruption import CORRUPTIONS, NoCorruption
@@ -138,10 +139,6 @@ def hidden_widths(
     if isinstance(sizes, str):
         return () if activation == "identity" else "auto"
     sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-    if not all(_is_width(size) for size in sizes):
+    if not all(is_integer(size) and size >= 1 for size in sizes):
         raise ValueError(f"{name} must be positive integers, got {sizes!r}.")
     return tuple(int(size) for size in sizes)
-
-
-def _is_width(size) -> bool:
-    return isinstance(size, Integral) and not isinstance(size, bool) and size >= 1

@@ -15,13 +15,13 @@ import dataclasses
 import inspect
 import math
 from itertools import zip_longest
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from skae.estimators.parameters import completed
+from skae.rows.extras import importing
 
 __all__ = [
     "Bars",
@@ -30,7 +30,6 @@ __all__ = [
     "PlotDisplay",
     "Sequences",
     "check_has",
-    "check_integer",
     "display",
     "form_of",
     "in_shape",
@@ -55,12 +54,8 @@ def display(cls):
 
 def new_axes(n_rows=1, n_columns=1, *, figsize=None, **options) -> Any:
     """Axes of a new figure, one or an ndarray; options are those of ``subplots``."""
-    try:
+    with importing("plot", "Drawing"):
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'Drawing needs matplotlib: pip install "skae[plot]"'
-        ) from error
     figure = Figure(figsize=figsize, layout="constrained")
     return figure.subplots(n_rows, n_columns, **options)
 
@@ -73,13 +68,6 @@ def check_has(estimator, attribute, what) -> None:
             f"{what} need an estimator with {attribute}; {type(estimator).__name__} "
             "has none."
         )
-
-
-def check_integer(name, value, least=1) -> None:
-    """Raise unless the value is an integer of at least ``least``."""
-    if not isinstance(value, Integral) or value < least:
-        what = "a positive int" if least == 1 else f"an int of at least {least}"
-        raise ValueError(f"{name} must be {what}; got {value!r}.")
 
 
 class Display:

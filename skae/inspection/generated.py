@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils import _safe_indexing
 
+from skae.checks.integers import check_integer
 from skae.inspection.drawing import (
     GridDisplay,
     check_has,
-    check_integer,
     display,
     in_shape,
 )

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from skae.checks.integers import check_integer
 from skae.inspection.drawing import (
     GridDisplay,
     check_has,
-    check_integer,
     display,
     in_shape,
 )

@@ -7,9 +7,9 @@ from scipy import sparse
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_array, check_is_fitted
 
+from skae.checks.integers import check_integer
 from skae.inspection.drawing import (
     GridDisplay,
-    check_integer,
     display,
     in_shape,
 )

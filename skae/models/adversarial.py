@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skae.models.autoencoder import Autoencoder
-from skae.models.gan import LOSSES, slopes, weighted_mean
+from skae.models.gan import LOSSES, gradient_norms, weighted_mean
 from skae.statistics.energy import energy_distance
 from skae.training.alternating import OptimizerSettings
 from skae.training.held_out import HoldOut
@@ -98,7 +98,7 @@ class AdversarialAutoencoder(Autoencoder):
         prior = self.prior.sample(len(x), code.shape[1], generator).to(code)
         prior.requires_grad_()
         value = self.critic(prior)
-        penalty = 0.5 * _GRADIENT_PENALTY * slopes(value, prior).square()
+        penalty = 0.5 * _GRADIENT_PENALTY * gradient_norms(value, prior).square()
         fake = weighted_mean(_LOSS.fake(self.critic(code)), weight)
         return (_LOSS.real(value) + penalty).mean() + fake
 

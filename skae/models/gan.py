@@ -1,10 +1,10 @@
 """A generator and its critic: the adversarial losses and the module that is trained.
 
 `AlternatingTrainer` optimises `GANModule`. With D the critic, x rows and x' generated
-rows, the critic minimises E[real(D(x))] + E[fake(D(x'))] plus a penalty on its slope,
-the generator E[generated(D(x'))]; losses of pairs take D(x) - D(x'), and the generator
-its negative. Distances between rows are root mean squares over
-features, so that one penalty weight suits all widths.
+rows, the critic minimises E[real(D(x))] + E[fake(D(x'))] plus a gradient penalty, the
+generator E[generated(D(x'))]; losses of pairs take D(x) - D(x') for the critic and its
+negative for the generator. Distances between rows are root mean squares over features,
+so that one penalty weight suits all widths.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ __all__ = [
     "GANModule",
     "Replay",
     "interpolated_penalty",
-    "slopes",
+    "gradient_norms",
     "weighted_mean",
 ]
 
@@ -41,8 +41,8 @@ class AdversarialLoss(NamedTuple):
     generated : callable
         The generator's loss for a generated row.
     interpolated : bool
-        Whether the penalty holds the slope at one between real and generated rows, or
-        at zero at the real rows.
+        Whether the penalty is on gradients whose norm is not one, between real and
+        generated rows, or on gradients at the real rows.
     probability : bool
         Whether the value is the log odds of being real.
     paired : bool
@@ -94,10 +94,10 @@ class GANModule(SteppedModule):
     n_components : int
         Width of z, standard normal.
     gradient_penalty : float
-        Half of it is the weight of the squared slope at the rows (R1, Mescheder et al.
-        2018, arXiv 1801.04406), or all of it that of the slope's squared distance from
-        one between real and generated rows (Gulrajani et al. 2017). With losses of
-        pairs the slope at the generated rows counts as that at the real ones (R2).
+        Half of it is the weight of the squared gradient norm at the rows (R1, Mescheder
+        et al. 2018, arXiv 1801.04406), or all of it that of the norm's squared distance
+        from one between real and generated rows (Gulrajani et al. 2017). With losses of
+        pairs generated rows are penalised like the real ones (R2).
     n_critic_steps : int, default=1
         Updates of the critic in one step.
     replay : Replay, optional
@@ -143,13 +143,13 @@ class GANModule(SteppedModule):
         # A plain value, which files may hold.
         self.growth = (growth or Growth()).plain()
         self.style_mixing = style_mixing
-        # Updates of the critic since the last one with the penalty.
+        # Updates of the critic since the last one with a penalty.
         self.n_since = 0
         self._penalty_weight = 0.0
 
     @property
     def phase(self) -> int:  # type: ignore[override]
-        """Number of the coming step's type: its penalty, and how images grow."""
+        """Which operations the next step runs: its penalty, its level and fading."""
         level, _, is_fading = self.stage
         return self.n_since + self.penalty_interval * (2 * level + is_fading)
 
@@ -237,8 +237,8 @@ class GANModule(SteppedModule):
         """`group_loss` of rows of a batch, with the penalty of `begin_update`."""
         if name == "critic":
             return self._critic_loss(x, weight, context, generator)
-        made = self.generate(len(x), context, generator, mixing=self.style_mixing)
-        value = self.critic(made, context)
+        fake = self.generate(len(x), context, generator, mixing=self.style_mixing)
+        value = self.critic(fake, context)
         if self.loss.paired:
             with torch.no_grad():
                 value_of_x = self.critic(x, context)
@@ -247,31 +247,31 @@ class GANModule(SteppedModule):
 
     def _critic_loss(self, x, weight, context, generator) -> Tensor:
         with torch.no_grad():
-            made = self.generate(len(x), context, generator, mixing=self.style_mixing)
-        fake = made, context, weight
+            fake = self.generate(len(x), context, generator, mixing=self.style_mixing)
+        fake_context, fake_weight = context, weight
         if self.replay is not None:
-            fake = self.replay(*fake, generator)
-        made, made_context, made_weight = fake
+            batch = fake, context, weight
+            fake, fake_context, fake_weight = self.replay(*batch, generator)
         penalty_weight = self._penalty_weight
         at_rows = penalty_weight > 0 and not self.loss.interpolated
         x = x.detach().requires_grad_(at_rows)
-        made = made.requires_grad_(at_rows and self.loss.paired)
-        value, made_value = self.critic(x, context), self.critic(made, made_context)
-        # Of a pair the generated row is the one that belongs to the real one.
-        compared = value - made_value if self.loss.paired else value
+        fake = fake.requires_grad_(at_rows and self.loss.paired)
+        value, fake_value = self.critic(x, context), self.critic(fake, fake_context)
+        # The generated row of a pair has the place of the real one.
+        compared = value - fake_value if self.loss.paired else value
         loss = weighted_mean(self.loss.real(compared), weight)
-        loss = loss + weighted_mean(self.loss.fake(made_value), made_weight)
+        loss = loss + weighted_mean(self.loss.fake(fake_value), fake_weight)
         if penalty_weight == 0:
             return loss
         if at_rows:
-            penalty = 0.5 * slopes(value, x).square()
+            penalty = 0.5 * gradient_norms(value, x).square()
         else:
-            penalty = interpolated_penalty(self.critic, x, made, context, generator)
+            penalty = interpolated_penalty(self.critic, x, fake, context, generator)
         loss = loss + penalty_weight * weighted_mean(penalty, weight)
-        if not made.requires_grad:
+        if not fake.requires_grad:
             return loss
-        penalty = 0.5 * slopes(made_value, made).square()
-        return loss + penalty_weight * weighted_mean(penalty, made_weight)
+        penalty = 0.5 * gradient_norms(fake_value, fake).square()
+        return loss + penalty_weight * weighted_mean(penalty, fake_weight)
 
     def reset(self) -> None:
         """Drop generated rows of earlier steps, which a diverged round may spoil."""
@@ -332,21 +332,21 @@ class Replay:
 
     def __call__(
         self,
-        made: Tensor,
+        fake: Tensor,
         context: Tensor | None,
         weight: Tensor | None,
         generator: Generator | None,
     ) -> tuple:
         """Rows, contexts and weights, some of them earlier ones."""
-        batch = made, context, weight
+        batch = fake, context, weight
         if not self.past:
             self.past = [
                 None if part is None else torch.cat([part] * _REPLAYED_BATCHES)
                 for part in batch
             ]
-        n_old = round(self.share * len(made))
+        n_old = round(self.share * len(fake))
         place = torch.randint(
-            len(self.past[0]), (n_old,), generator=generator, device=made.device
+            len(self.past[0]), (n_old,), generator=generator, device=fake.device
         )
         mixed = []
         for part, past in zip(batch, self.past, strict=True):
@@ -358,22 +358,26 @@ class Replay:
         return tuple(mixed)
 
 
-def slopes(value: Tensor, x: Tensor) -> Tensor:
-    """|d value / d x| of each row, per root mean square over features.
+def gradient_norms(value: Tensor, x: Tensor) -> Tensor:
+    """|d value / d x| of each row, with x in root mean squares over features.
 
     ``value``, one number a row, was computed from ``x``, which requires a gradient.
+
+    Shape
+    -----
+    value, returned: ``(batch,)``; x: ``(batch, n_features)``
     """
     (gradient,) = torch.autograd.grad(value.sum(), x, create_graph=True)
     return (gradient.square().sum(1) * x.shape[1] + 1e-12).sqrt()
 
 
 def interpolated_penalty(
-    critic, x: Tensor, made: Tensor, context: Tensor | None, generator: Generator | None
+    critic, x: Tensor, fake: Tensor, context: Tensor | None, generator: Generator | None
 ) -> Tensor:
-    """(slope - 1)^2 at random points between real and generated rows."""
+    """(gradient norm - 1)^2 at random points between real and generated rows."""
     share = torch.rand(len(x), 1, generator=generator, device=x.device, dtype=x.dtype)
-    between = (share * x + (1 - share) * made).detach().requires_grad_()
-    return (slopes(critic(between, context), between) - 1).square()
+    between = (share * x + (1 - share) * fake).detach().requires_grad_()
+    return (gradient_norms(critic(between, context), between) - 1).square()
 
 
 def weighted_mean(loss: Tensor, weight: Tensor | None) -> Tensor:

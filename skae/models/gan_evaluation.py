@@ -58,11 +58,11 @@ class HeldOutSamples:
         self.tolerance = (1 / n_rows + 1 / self.n_samples) * between
 
     def __call__(self, module: GANModule) -> float:
-        made = fixed_samples(module, self.n_samples, self.context)
-        if not torch.isfinite(made).all():
+        samples = fixed_samples(module, self.n_samples, self.context)
+        if not torch.isfinite(samples).all():
             return float("nan")
-        made = _with_context(made, self.context)
-        return energy_distance(self.rows, made, self.weight, self.sample_weight)
+        joint = _with_context(samples, self.context)
+        return energy_distance(self.rows, joint, self.weight, self.sample_weight)
 
 
 class CollapseCheck(NamedTuple):
@@ -94,14 +94,14 @@ class CollapseCheck(NamedTuple):
             if context is not None:
                 n_repeats = -(-n_samples // n_rows)
                 sample_context = context.repeat(n_repeats, 1)[:n_samples]
-        made = fixed_samples(module, n_samples, sample_context)
-        rows, compared = x[:_MAX_ROWS], made[:n_rows][:_MAX_ROWS]
+        samples = fixed_samples(module, n_samples, sample_context)
+        rows, compared = x[:_MAX_ROWS], samples[:n_rows][:_MAX_ROWS]
         distance = mean_distance(rows, rows)
         spread = mean_distance(compared, compared) / distance if distance > 0 else 1.0
         with torch.no_grad():
-            real, fake = (module.critic(r, context) for r in (x, made[:n_rows]))
+            real, fake = (module.critic(r, context) for r in (x, samples[:n_rows]))
         deviation = torch.cat([real, fake]).std(correction=0)
-        coverage = None if modes is None else modes.coverage(made)
+        coverage = None if modes is None else modes.coverage(samples)
         return cls(spread, float(deviation), coverage)
 
     def messages(self) -> list[str]:
@@ -131,12 +131,12 @@ def fixed_samples(
     """Samples for the same noise in every call."""
     device = next(module.parameters()).device
     generator = torch.Generator(device).manual_seed(_SEED)
-    made = []
+    parts = []
     for start in range(0, n_samples, _MAX_ROWS):
         rows = slice(start, min(n_samples, start + _MAX_ROWS))
-        part = None if context is None else context[rows]
-        made.append(module.generate(rows.stop - start, part, generator))
-    return torch.cat(made)
+        condition = None if context is None else context[rows]
+        parts.append(module.generate(rows.stop - start, condition, generator))
+    return torch.cat(parts)
 
 
 def _with_context(x: Tensor, context: Tensor | None) -> Tensor:

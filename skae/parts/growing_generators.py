@@ -249,8 +249,7 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         widths = [n_components * (2 if n_context else 1)]
         widths += [n_components] * n_mapping_layers
         self.mapping = nn.ModuleList(
-            EqualAffine(n_in, n_out)
-            for n_in, n_out in zip(widths, widths[1:], strict=False)
+            EqualAffine(n_in, n_out) for n_in, n_out in pairwise(widths)
         )
         smallest = channels[0], *sizes[0]
         self.constant = nn.Parameter(torch.zeros(smallest, **SINGLE))

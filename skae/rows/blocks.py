@@ -15,11 +15,12 @@ __all__ = [
     "block_bounds",
     "check_frame",
     "check_numeric",
+    "check_open",
     "check_unique",
     "dense",
     "entry_dtype",
     "frame_dtype",
-    "is_closed",
+    "listed",
     "source_dtype",
     "text_names",
     "two_axes",
@@ -113,10 +114,9 @@ def check_numeric(are_numeric: Iterable[tuple[str, Any, bool]], name: str) -> No
     """
     others = [f"{c!r} ({d})" for c, d, is_numeric in are_numeric if not is_numeric]
     if others:
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
         raise ValueError(
-            f"The columns of {name} must be numeric; these are not: "
-            f"{', '.join(others[:5])}{more}. Leave them out or encode them."
+            f"The columns of {name} must be numeric; these are not: {listed(others)}. "
+            "Leave them out or encode them."
         )
 
 
@@ -125,17 +125,23 @@ def check_unique(columns: Iterable, name: str) -> None:
     counts = Counter(columns)
     several = [f"{c!r} {n} times" for c, n in counts.items() if n > 1]
     if several:
-        more = f" and {len(several) - 5} more" if len(several) > 5 else ""
         raise ValueError(
-            f"The columns of {name} must have unique names; got "
-            f"{', '.join(several[:5])}{more}. Rename or drop them."
+            f"The columns of {name} must have unique names; got {listed(several)}. "
+            "Rename or drop them."
         )
 
 
-def is_closed(X: Any) -> bool:
-    """Whether X is a dataset of a file of h5py that has been closed."""
+def listed(texts: list[str]) -> str:
+    """The first five of some texts, and how many more there are."""
+    more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
+    return f"{', '.join(texts[:5])}{more}"
+
+
+def check_open(X: Any, name: str) -> None:
+    """Raise for a dataset of a file of h5py that has been closed."""
     dataset = getattr(sys.modules.get("h5py"), "Dataset", None)
-    return dataset is not None and isinstance(X, dataset) and not X
+    if dataset is not None and isinstance(X, dataset) and not X:
+        raise ValueError(f"{name} is a dataset of a file that has been closed.")
 
 
 def text_names(columns) -> list[str] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skae.rows.blocks import is_closed
+from skae.rows.blocks import check_open
 from skae.rows.derived import StoredRows, is_mapped
 from skae.rows.readers import row_source
 from skae.rows.sources import RowSource
@@ -165,8 +165,7 @@ def _reference(X: Any) -> tuple[Callable[..., Any], tuple]:
     """A function and its arguments that open X in another process."""
     if is_mapped(X):
         return _memmap_at, _place_of_memmap(X)
-    if is_closed(X):
-        raise ValueError("X is a dataset of a file that has been closed.")
+    check_open(X, "X")
     if hasattr(X, "file") and hasattr(X, "id"):
         return _dataset_at, _place_of_dataset(X)
     return _as_it_is, (X,)

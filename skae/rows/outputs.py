@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from skae.rows.blocks import is_closed
+from skae.rows.blocks import check_open
 from skae.rows.sources import RowSource
 
 __all__ = ["check_out", "fill"]
@@ -35,8 +35,7 @@ def check_out(out: Any, shape: tuple[int, ...], X: Any = None) -> None:
     ValueError
     """
     kind = type(out).__name__
-    if is_closed(out):
-        raise ValueError("out is a dataset of a file that has been closed.")
+    check_open(out, "out")
     is_array = all(hasattr(out, name) for name in ("shape", "dtype", "__setitem__"))
     others = hasattr(out, "dask"), hasattr(out, "iloc"), isinstance(out, Tensor)
     if not is_array or any(others):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from skae.rows.blocks import ChangedSourceError, check_numeric, check_unique
+from skae.rows.extras import importing
 from skae.rows.streams import StreamedRows
 
 __all__ = ["SUFFIXES", "ParquetRows", "dataset_at"]
@@ -235,14 +236,9 @@ def dataset_at(path: Any, name: str) -> Any:
             "and this is neither. Open other files first: with numpy.load(..., "
             "mmap_mode='r'), h5py or zarr."
         )
-    try:
+    with importing("large", "Reading Parquet files"):
         import pyarrow as pa
         from pyarrow import dataset
-    except ImportError as error:
-        raise ImportError(
-            f"Reading Parquet files needs pyarrow: {error}. Run pip install "
-            "'skae[large]'."
-        ) from error
     try:
         by_folder = "hive" if place.is_dir() else None
         found = dataset.dataset(

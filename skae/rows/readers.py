@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skae.rows.blocks import ChangedSourceError, is_closed, two_axes
+from skae.rows.blocks import ChangedSourceError, check_open, two_axes
 from skae.rows.dask_rows import dask_rows, laid_flat
 from skae.rows.derived import is_mapped
 from skae.rows.parquet import SUFFIXES, ParquetRows, dataset_at
@@ -52,8 +52,7 @@ def row_source(X: Any, name: str = "X") -> RowSource | None:
 
 
 def _opened(X: Any, name: str) -> RowSource | None:
-    if is_closed(X):
-        raise ValueError(f"{name} is a dataset of a file that has been closed.")
+    check_open(X, name)
     _check_no_fields(X, name)
     if isinstance(X, np.ndarray):
         return _SlicedRows(X, name) if _is_converted_by_block(X) else None
@@ -80,9 +79,9 @@ def _opened(X: Any, name: str) -> RowSource | None:
     return None
 
 
-def as_rows(X: Any, name: str = "X") -> Any:
+def as_rows(X: Any) -> Any:
     """The source of rows that are not in memory, and whatever else as it is."""
-    source = row_source(X, name)
+    source = row_source(X)
     return X if source is None else source
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from skae.rows.blocks import dense, frame_dtype
+from skae.rows.blocks import dense, frame_dtype, text_names
 from skae.rows.group import Group
 from skae.rows.sources import RowSource
 from skae.rows.summary import Summary, merged, summary_of, total_of
@@ -34,7 +34,6 @@ class JoinedRows(RowSource):
         self._parts = parts
         self._ends = np.cumsum([part.shape[0] for part in parts])
         columns = getattr(parts[0], "columns", None)
-        is_text = columns is not None and all(isinstance(c, str) for c in columns)
         dtypes = [
             each.dtype if columns is None else frame_dtype(each.dtypes)
             for each in parts
@@ -43,7 +42,7 @@ class JoinedRows(RowSource):
             (int(self._ends[-1]), parts[0].shape[1]),
             np.result_type(*dtypes),
             None,
-            columns if is_text else None,
+            text_names(columns),
             name,
         )
 
@@ -168,10 +167,7 @@ class ShardedRows(RowSource):
         return self._gathered(np.arange(rows.start, rows.stop))
 
     def _gathered(self, numbers: np.ndarray) -> np.ndarray:
-        numbers = np.asarray(numbers, dtype=np.int64)
-        numbers = np.where(numbers < 0, numbers + self.shape[0], numbers)
-        if len(numbers) and (numbers.min() < 0 or numbers.max() >= self.shape[0]):
-            raise IndexError(f"{self.name} has {self.shape[0]} rows.")
+        numbers = self._from_start(np.asarray(numbers, dtype=np.int64))
 
         def own() -> np.ndarray:
             out = np.zeros((len(numbers), self.shape[1]), self.dtype)

@@ -94,9 +94,8 @@ class RowSource:
         self._runs = block_bounds(
             n_rows, max(1, row_bytes // _RUN_BLOCKS), self.bounds
         )[0]
-        self.feature_names = None
-        if feature_names is not None:
-            self.feature_names = np.asarray([*feature_names], dtype=object)
+        names = None if feature_names is None else [*feature_names]
+        self.feature_names = None if names is None else np.asarray(names, dtype=object)
         self.weight: np.ndarray | None = None
         self.n_passes = 0
         self._lock = threading.RLock()
@@ -171,9 +170,7 @@ class RowSource:
                 return self._between(start, max(start, stop))
             rows = np.arange(start, stop, step)
         rows = np.asarray(rows)
-        if rows.dtype == bool:
-            rows = np.flatnonzero(rows)
-        return self._gathered(rows)
+        return self._gathered(np.flatnonzero(rows) if rows.dtype == bool else rows)
 
     def read(self, rows: slice) -> np.ndarray:
         """Rows from ``rows.start`` to ``rows.stop``, past what was read last."""
@@ -332,11 +329,9 @@ class RowSource:
             return self._cached[0]
 
     def _gathered(self, numbers: np.ndarray) -> np.ndarray:
+        numbers = self._from_start(numbers)
         if not len(numbers):
             return self._none()
-        numbers = np.where(numbers < 0, numbers + self.shape[0], numbers)
-        if numbers.min() < 0 or numbers.max() >= self.shape[0]:
-            raise IndexError(f"{self.name} has {self.shape[0]} rows.")
         if self._sample is not None:
             sampled, rows = self._sample
             places = np.minimum(np.searchsorted(sampled, numbers), len(sampled) - 1)
@@ -350,6 +345,13 @@ class RowSource:
             first, last = np.searchsorted(in_order, [place.start, place.stop])
             out[order[first:last]] = block[in_order[first:last] - place.start]
         return out
+
+    def _from_start(self, numbers: np.ndarray) -> np.ndarray:
+        """Row numbers, of which negative ones count from the end."""
+        numbers = np.where(numbers < 0, numbers + self.shape[0], numbers)
+        if not np.all((numbers >= 0) & (numbers < self.shape[0])):
+            raise IndexError(f"{self.name} has {self.shape[0]} rows.")
+        return numbers
 
     def _none(self) -> np.ndarray:
         return np.empty((0, self.shape[1]), self.dtype)

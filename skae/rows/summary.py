@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-__all__ = ["Summary", "merged", "summary_of", "total_of"]
+__all__ = ["NEAR", "Summary", "count_grey", "merged", "summary_of", "total_of"]
 
 # Of an end of [0, 1].
-_NEAR = 0.05
+NEAR = 0.05
 # Second moments about a mean that rounding moved by less than this share are exact.
 _ROUNDING = 1e-17
 
@@ -187,6 +187,11 @@ def merged(a: Summary, b: Summary) -> Summary:
     )
 
 
+def count_grey(values: np.ndarray) -> int:
+    """How many values are in (0.05, 0.95)."""
+    return int(np.count_nonzero((values > NEAR) & (values < 1 - NEAR)))
+
+
 def total_of(parts: Iterable[Summary]) -> Summary:
     """The summary of all parts, in their order.
 
@@ -210,7 +215,7 @@ def _largest(low, high) -> float:
 def _n_grey(block, low, high) -> int | None:
     if np.fmin.reduce(low) < 0 or np.fmax.reduce(high) > 1:
         return None
-    return int(np.count_nonzero((block > _NEAR) & (block < 1 - _NEAR)))
+    return count_grey(block)
 
 
 def _centre(centred, start, w, entries, missing) -> np.ndarray:

@@ -1,7 +1,7 @@
 """What an interrupted fit and the fit that continues it must have in common.
 
 Facts are short texts, for messages, with a digest: of parameters, of the weights that
-a fit starts from, of the rows. `skae.training.checkpoint` keeps them in the file.
+a fit starts from, of the rows. `skae.training.checkpoint_file` keeps them in the file.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """`Checkpoint`, which users put among the callbacks, and the header of its file.
 
-What is written, and when, is in `skae.training.recording`.
+What is written, and when, is in `skae.training.recording`; the file is that of
+`skae.training.checkpoint_file`.
 """
 
 import os

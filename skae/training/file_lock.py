@@ -2,7 +2,7 @@
 
 A lock file beside it, which the operating system releases when the process ends, also
 when it is killed. Where a file system has no locks nothing is locked.
-`skae.training.recording` is the only user.
+`skae.training.checkpoint_file` is the only user.
 """
 
 import os

@@ -1,53 +1,35 @@
-"""Checkpoints: what the trainings of a fit have reached, in a file.
+"""Checkpoints: what the trainings of a fit have reached.
 
 A fit is a sequence of trainings, numbered in order; all between them follows from the
 seed and the rows and is done again. `recording_of` opens the file of a `Checkpoint` for
-a fit, and every `Trainer` of the fit writes to the `Recording` what it needs to go on.
-What that is, is up to the trainer.
+a fit, and every `Trainer` of the fit passes to the `Recording` what it needs to go on.
+What that is, is up to the trainer; the file is `skae.training.checkpoint_file`'s.
 """
 
 import math
-import os
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from hashlib import sha256
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
-import sklearn
-import torch
 from sklearn.utils import check_random_state
 
 from skae.rows.group import ALONE, Group
 from skae.rows.sources import RowSource
-from skae.state import container
 from skae.state.plain import from_plain, to_plain
-from skae.state.replacing import delete_drafts
-from skae.state.version import __version__
-from skae.training.agreement import (
-    Facts,
-    differences,
-    digest,
-    facts_of_data,
-    facts_of_parameters,
-)
+from skae.training.agreement import digest, facts_of_data, facts_of_parameters
 from skae.training.checkpoint import (
-    KIND,
-    PLACEHOLDER,
-    WAYS_OUT,
     Checkpoint,
     Joined,
     check_checkpoint,
-    header_of,
     split_callbacks,
 )
-from skae.training.file_lock import FileLock, LockedError
+from skae.training.checkpoint_file import CheckpointFile
 
 __all__ = ["Recording", "recording_of"]
 
@@ -106,12 +88,11 @@ class Recording:
         self._group = group
         self._checkpoint = checkpoint
         self._estimator = estimator
-        self._facts: Facts = facts_of_parameters(estimator)
+        self._facts = facts_of_parameters(estimator)
         if continues:
             start = digest(estimator.net_)
             self._facts["the fitted model that is continued"] = ["a model", start]
-        self._lock: FileLock | None = None
-        self._is_open = False
+        self._file: Any = None
         # Of trainings that are over; from the file, those that are still to be reached.
         self._finished: list[dict] = []
         self._ahead: list[dict] = []
@@ -125,7 +106,7 @@ class Recording:
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
-        if self._lock is None:
+        if self._file is None or not self._file.is_open:
             return
         try:
             is_over = kind is None and not self._is_stopped
@@ -134,7 +115,12 @@ class Recording:
             elif is_over or (kind is FloatingPointError and not self._checkpoint.keep):
                 self._delete()
         finally:
-            self._lock.release()
+            self._file.close()
+
+    @property
+    def path(self) -> Path:
+        """Of the file, once the fit has opened it."""
+        return self._file.path
 
     def _delete(self) -> None:
         try:
@@ -168,15 +154,14 @@ class Recording:
         OSError
             When the file cannot be written.
         """
-        if self._is_open:
+        if self._file is not None:
             return check_random_state(random_state)
         self._facts |= facts_of_data(**data)
         self._facts["device"] = [device, ""]
         names = [name for name, *_ in callbacks]
         self._facts["callbacks"] = [str(names), digest(callbacks)]
-        self.path = self._place()
+        self._file = CheckpointFile(self._checkpoint, self._facts)
         tree = self._group.broadcast(self._group.together(self._opened))
-        self._is_open = True
         self._is_sampled = isinstance(data.get("X"), RowSource)
         if tree is None:
             random_state = check_random_state(random_state)
@@ -197,9 +182,7 @@ class Recording:
         if self._group.rank:
             self._is_stopped = True
             return None
-        self._lock = self._locked()
-        delete_drafts(self.path)
-        return self._read()
+        return self._file.open()
 
     def _report_resumption(self):
         if self._estimator.verbose:
@@ -220,55 +203,6 @@ class Recording:
             random_state = np.random.RandomState()
         random_state.set_state(self._random_state)
         return random_state
-
-    def _place(self) -> Path:
-        digests = [self._facts[name] for name in sorted(self._facts)]
-        name = sha256(repr(digests).encode()).hexdigest()[:16]
-        path = os.fspath(self._checkpoint.path).replace(PLACEHOLDER, name)
-        return Path(path).absolute()
-
-    def _locked(self) -> FileLock:
-        if self.path.is_dir():
-            raise IsADirectoryError(
-                f"Checkpoint(path={str(self.path)!r}) is a folder; name a file."
-            )
-        try:
-            return FileLock(self.path)
-        except LockedError:
-            raise ValueError(
-                f"Checkpoint(path={str(self.path)!r}) belongs to another fit that is "
-                "running. With '{fit}' in the path every fit has a file of its own."
-            ) from None
-        except OSError as error:
-            raise type(error)(
-                f"Checkpoint(path={str(self.path)!r}) cannot be written: {error}."
-            ) from error
-
-    def _read(self) -> dict | None:
-        if not self.path.exists():
-            return None
-        tree, header = header_of(self.path, container.read, with_tree=True)
-        versions = header["versions"]
-        if versions["skae"] != __version__:
-            raise ValueError(
-                f"{self.path} was written by skae {versions['skae']}; this is "
-                f"{__version__}. {WAYS_OUT}"
-            )
-        words = differences(header["facts"], self._facts)
-        if words:
-            raise ValueError(
-                f"{self.path} belongs to another fit: {'; '.join(words)}. {WAYS_OUT}"
-            )
-        others = [n for n, v in _versions().items() if versions.get(n) != v]
-        if others:
-            named = ", ".join(f"{n} {versions.get(n)}" for n in others)
-            warnings.warn(
-                f"{self.path} was written with {named}. The model may differ in digits "
-                "from that of a fit without interruption.",
-                UserWarning,
-                stacklevel=7,
-            )
-        return tree
 
     # The trainings, in order
 
@@ -333,16 +267,5 @@ class Recording:
             "n_processes": self._group.size,
             "is_sampled": self._is_sampled,
         }
-        header = {
-            "kind": KIND,
-            "facts": self._facts,
-            "versions": {"skae": __version__, **_versions()},
-            "outer_seed": self._checkpoint.outer_seed,
-        }
-        container.write(self.path, tree, header)
+        self._file.write(tree)
         self._due = time.monotonic() + self._checkpoint.every
-
-
-def _versions() -> dict[str, str]:
-    packages = {"torch": torch, "numpy": np, "scipy": scipy, "scikit-learn": sklearn}
-    return {name: str(package.__version__) for name, package in packages.items()}

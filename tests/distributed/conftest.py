@@ -21,7 +21,7 @@ def in_group(size: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
     """What work returns or raises in each member of a group, by rank.
 
     Real sockets, and no start of a process. No test waits for the deadline: it is that
-    of users, so that a busy machine has the time to show signs of life.
+    of users, so that a busy machine has the time to send heartbeats.
     """
     store = served_store("127.0.0.1")
     results: list[Any] = [TimeoutError("the test has not ended")] * size

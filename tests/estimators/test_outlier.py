@@ -194,6 +194,8 @@ def test_explanations_of_an_array_are_a_record_array(detector):
     assert (np.diff(table.contribution[:6]) >= 0).all()
     with pytest.raises(ValueError, match="top must be a positive int"):
         detector.explain(FRESH, top=0)
+    with pytest.raises(ValueError, match="top must be a positive int.* got True"):
+        detector.explain(FRESH, top=True)
 
 
 def test_sparse_dense_and_frame_input_give_the_same():

@@ -72,9 +72,10 @@ class TestAlertRate:
             ({"rate": 5}, r"rate must be a float in \(0, 1\)"),
             ({"rate": "0.1"}, r"rate must be a float in \(0, 1\)"),
             ({"per": 3}, "needs X="),
-            ({"per": 0.5, "X": month(9, 0)}, "per must be an int"),
-            ({"per": 9, "X": month(9, 0)}, "below the 9 rows"),
-            ({"per": True, "X": month(9, 0)}, "per must be an int"),
+            ({"rate": 0.1, "X": month(9, 0)}, "X= goes with per="),
+            ({"per": 0.5, "X": month(9, 0)}, "must be an integer from 0 to 8"),
+            ({"per": 9, "X": month(9, 0)}, "per for the 9 rows of X must be"),
+            ({"per": True, "X": month(9, 0)}, "got True"),
         ],
     )
     def test_bad_arguments_are_named(self, detector, arguments, message):

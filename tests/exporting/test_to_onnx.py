@@ -389,7 +389,7 @@ def test_conditions_that_do_not_fit_are_named():
 def test_what_is_missing_is_named(encoder, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "onnxscript", None)
-        with pytest.raises(ImportError, match=r"pip install 'skae\[onnx\]'"):
+        with pytest.raises(ImportError, match=r'pip install "skae\[onnx\]"'):
             to_onnx(encoder)
     monkeypatch.setattr(torch, "__version__", "2.5.1+cpu")
     with pytest.raises(ImportError, match=r"torch>=2.6; 2.5.1\+cpu is installed"):

@@ -487,6 +487,24 @@ def test_methods_that_are_no_modules():
         gan.to_torch()
 
 
+def test_integers_give_results_in_double_precision():
+    rows = (10 * IRIS).astype(int)
+    model = skae.AutoencoderTransformer(2, **SHORT).fit(rows)
+    for method in AUTOENCODER:
+        agree(model, method, rows)
+
+
+@pytest.mark.parametrize("method", ["transform", "score_samples"])
+def test_what_is_no_tensor_is_refused(method):
+    module = skae.ConditionalVAE(2, **SHORT).fit(IRIS, SPECIES).to_torch(method)
+    X, y = tensor(IRIS), tensor(SPECIES)
+    for rows in IRIS, IRIS.tolist():
+        with pytest.raises(TypeError, match=r"X must be a tensor.*as_tensor\(X\)"):
+            module(rows, y)
+    with pytest.raises(TypeError, match="y must be a tensor; got ndarray"):
+        module(X, SPECIES)
+
+
 def test_other_widths_are_refused():
     ae = skae.AutoencoderTransformer(2, **SHORT).fit(IRIS)
     for X in (torch.zeros(3, 1), torch.zeros(3, 5), torch.zeros(4)):

@@ -144,7 +144,7 @@ def test_pairs_that_do_not_match_are_named(fitted):
         draw(fitted, X[:2], X[:3])
     with pytest.raises(ValueError, match=r"a must be one sample .* got shape \(\)"):
         draw(fitted, 3.0, X[0])
-    with pytest.raises(ValueError, match="n_steps must be an int of at least 2"):
+    with pytest.raises(ValueError, match="n_steps must be an integer of at least 2"):
         draw(fitted, X[0], X[1], n_steps=1)
     with pytest.raises(ValueError, match=r"shape \(1, 4\), one for each sample drawn"):
         draw(fitted, X[0], X[1], n_steps=2, axes=new_axes(1, 3))

@@ -97,5 +97,5 @@ def test_what_can_not_be_drawn_is_named(fitted):
         draw(PCA(3).fit(X), X)
     with pytest.raises(ValueError, match=r"PCA are not standard normal.* pass X"):
         draw(PCA(2).fit(X))
-    with pytest.raises(ValueError, match="n_steps must be an int of at least 2"):
+    with pytest.raises(ValueError, match="n_steps must be an integer of at least 2"):
         draw(fitted, n_steps=1)

@@ -170,7 +170,7 @@ def test_fewer_samples_than_requested_are_all_drawn(plain):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_samples": 0}, "n_samples must be a positive int; got 0"),
+        ({"n_samples": 0}, "n_samples must be a positive integer; got 0"),
         ({"sample_shape": (5, 5)}, r"\(5, 5\) means 25 features; X has 12"),
         ({"X_noisy": X[:3]}, "a noisy version of each sample"),
         ({"kind": "sequence", "sample_shape": (1, 3, 4)}, "cannot be drawn"),

@@ -1,4 +1,4 @@
-"""The losses of GANs against formulas, its penalties against written-out slopes."""
+"""The losses of GANs against formulas, its penalties against written-out gradients."""
 
 import math
 
@@ -10,8 +10,8 @@ from skae.models.gan import (
     LOSSES,
     GANModule,
     Replay,
+    gradient_norms,
     interpolated_penalty,
-    slopes,
 )
 from skae.parts.critics import DenseCritic
 from skae.parts.generators import DenseGenerator
@@ -65,10 +65,10 @@ def test_losses_are_their_formulas(name):
         assert part.tolist() == pytest.approx([formula(d) for d in VALUES])
 
 
-def test_slopes_are_those_of_autograd_row_by_row():
+def test_gradient_norms_are_those_of_autograd_row_by_row():
     critic = gan_of().critic
     x = X.clone().requires_grad_()
-    found = slopes(critic(x), x)
+    found = gradient_norms(critic(x), x)
     for row, slope in zip(X, found, strict=True):
         jacobian = torch.autograd.functional.jacobian(lambda r: critic(r[None]), row)
         assert slope.item() == pytest.approx(jacobian.norm().item() * math.sqrt(D))
