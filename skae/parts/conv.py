@@ -5,6 +5,7 @@ mirrors the encoder layer by layer, so every size comes back exactly.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Generator, Tensor, nn
 from skae.parts.activations import ACTIVATIONS
 from skae.parts.base import Architecture, Codec
 from skae.parts.image_correction import ImageCorrection
+from skae.parts.image_windows import images
 from skae.parts.layers import (
     Affine,
     Down,
@@ -22,7 +24,6 @@ from skae.parts.layers import (
     ShiftedUp,
     Up,
     channel_groups,
-    images,
     in_patches,
     joined,
     strided,
@@ -124,10 +125,7 @@ class Conv(Architecture):
                 "of outputs for each pixel."
             )
         codec = ConvCodec(self, n_components, n_outputs, n_context, per_feature)
-        gain = ACTIVATIONS[self.activation].gain
-        for layer in codec.modules():
-            if isinstance(layer, Layer):
-                layer.reset(generator, gain)
+        codec.reset(generator)
         return codec
 
     def unit_groups(self, n_features: int) -> np.ndarray:
@@ -204,6 +202,17 @@ class ConvCodec(Codec):
         """Patches over the borders of those that make the image, of a feature map."""
         if in_patches(windows) and any(window.kernel > 1 for window in windows):
             self.shifted = ShiftedUp(n_in, n_image, windows)
+
+    def reset(self, generator: Generator) -> None:
+        """Draw the weights anew."""
+        gain = ACTIVATIONS[self.activation].gain
+        for layer in self.modules():
+            if isinstance(layer, Layer):
+                layer.reset(generator, gain)
+        if "shifted" in self._modules:
+            # Else pixels of a patch that weigh little keep the largest errors.
+            first: Any = self.down[0]
+            first.orthogonalize()
 
     @property
     def by_code(self) -> bool:

@@ -16,7 +16,8 @@ from sklearn.base import BaseEstimator
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.layers import Affine, Down, Layer, Windows, images, strided
+from skae.parts.image_windows import images
+from skae.parts.layers import Affine, Down, Layer, Windows, strided
 from skae.rows.tensors import SINGLE
 
 __all__ = [

@@ -16,7 +16,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from skae.parts.critics import StridedLayers, affine_layers, layers_of
-from skae.parts.layers import Affine, Layer, Up, channel_groups, images, joined
+from skae.parts.image_windows import images
+from skae.parts.layers import Affine, Layer, Up, channel_groups, joined
 
 __all__ = ["ConvGenerator", "DenseGenerator", "GeneratorNet"]
 

@@ -23,7 +23,8 @@ from skae.parts.equalized import (
     halved,
     rectified,
 )
-from skae.parts.layers import channel_groups, images
+from skae.parts.image_windows import images
+from skae.parts.layers import channel_groups
 from skae.rows.tensors import SINGLE
 
 __all__ = ["Growing", "GrowingCritic", "GrowingCriticNet", "GrowingImages", "Levels"]

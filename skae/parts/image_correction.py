@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from skae.parts.activations import ACTIVATIONS
-from skae.parts.layers import Down, Same, Up, images, strided
+from skae.parts.image_windows import images
+from skae.parts.layers import Down, Same, Up, strided
 
 __all__ = ["ImageCorrection"]
 

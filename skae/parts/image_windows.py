@@ -3,7 +3,8 @@
 `halving` is the convolution that halves sizes and `doubling` the transposed one. On a
 CPU, kernels of convolutions that end in one channel or three take as long as those that
 end in 32, so those are products of matrices here. Each of the two functions is the
-gradient of the other. Layers call them; nothing here knows layers.
+gradient of the other. `images` orders the memory of flat rows as convolutions like it.
+Layers call them; nothing here knows layers.
 """
 
 from typing import Any
@@ -13,9 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from skae.parts.layers import images
-
-__all__ = ["FEW_CHANNELS", "doubling", "halving"]
+__all__ = ["FEW_CHANNELS", "doubling", "halving", "images"]
 
 FEW_CHANNELS = 4
 _KERNEL, _STRIDE, _PADDING = 4, 2, 1
@@ -46,6 +45,14 @@ def doubling(h: Tensor, weight: Tensor) -> Tensor:
     if _is_plain(h):
         return F.conv_transpose2d(h, weight, None, _STRIDE, _PADDING)
     return _Doubling.apply(h, weight)
+
+
+def images(x: Tensor, shape: tuple) -> Tensor:
+    """Flat rows as images that are stored channels last, which convolutions prefer."""
+    n_channels, *sizes = shape
+    if n_channels == 1:
+        return x.reshape(-1, *sizes, 1).permute(0, 3, 1, 2)
+    return x.reshape(-1, *shape).contiguous(memory_format=torch.channels_last)
 
 
 def _is_plain(x: Tensor) -> bool:

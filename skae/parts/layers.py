@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from skae.parts.image_windows import doubling, halving
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.few_rows import FEW_ROWS
 from skae.rows.tensors import SINGLE
@@ -30,7 +31,6 @@ __all__ = [
     "affine",
     "channel_groups",
     "copy_member",
-    "images",
     "in_patches",
     "joined",
     "product",
@@ -178,6 +178,16 @@ class Down(Layer):
         """Values of a sample in the output."""
         return self.weight.shape[0] * math.prod(w.output for w in self.windows)
 
+    @torch.no_grad()
+    def orthogonalize(self) -> None:
+        """Make the filters an orthogonal matrix (Saxe et al. 2014, arXiv 1312.6120).
+
+        Where there are as many as pixels in a window, all of these then weigh the same,
+        and so do all patterns of them. The mean square of the weights is kept.
+        """
+        u, s, v = torch.linalg.svd(self.weight.flatten(1), full_matrices=False)
+        self.weight.copy_((s.square().mean().sqrt() * (u @ v)).view_as(self.weight))
+
     def forward(self, x: Tensor) -> Tensor:
         high, wide = self.windows
         if high.extra or wide.extra:
@@ -188,6 +198,8 @@ class Down(Layer):
             patches = patches.reshape(-1, self.weight[0].numel())
             h = torch.addmm(self.bias, patches, self.weight.flatten(1).mT)
             return h.view(-1, high.output, wide.output, h.shape[1]).permute(0, 3, 1, 2)
+        if self.training and self.weight.shape[1] == 1 and _are_halving(self.windows):
+            return halving(x, self.weight, self.bias)
         stride = [window.stride for window in self.windows]
         padding = [window.padding for window in self.windows]
         return F.conv2d(x, self.weight, self.bias, stride, padding)
@@ -218,6 +230,8 @@ class Up(Layer):
             shape = (high.output, wide.output, n_out, high.kernel, wide.kernel)
             x = patches.view(-1, *shape).permute(0, 3, 1, 4, 2, 5)
             x = x.reshape(h.shape[0], n_out, high.size + high.extra, -1)
+        elif self.training and n_out == 1 and _are_halving(self.windows):
+            x = doubling(h, self.weight) + self.bias
         else:
             stride = [window.stride for window in self.windows]
             padding = [window.padding for window in self.windows]
@@ -265,6 +279,16 @@ def in_patches(windows: Windows) -> bool:
     return all(window.kernel == window.stride for window in windows)
 
 
+def _are_halving(windows: Windows) -> bool:
+    """Whether `halving` has these windows."""
+    return all(
+        (window.kernel, window.stride, window.padding) == (4, 2, 1)
+        and not window.extra
+        and not window.left_over
+        for window in windows
+    )
+
+
 def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """x @ weight + bias, see `product`.
 
@@ -308,14 +332,6 @@ def _is_unsteady(x: Tensor, weight: Tensor) -> bool:
 def joined(x: Tensor, context: Tensor | None) -> Tensor:
     """Rows with their context in columns after their own."""
     return x if context is None else torch.cat([x, context], dim=-1)
-
-
-def images(x: Tensor, shape: tuple) -> Tensor:
-    """Flat rows as images that are stored channels last, which convolutions prefer."""
-    n_channels, *sizes = shape
-    if n_channels == 1:
-        return x.reshape(-1, *sizes, 1).permute(0, 3, 1, 2)
-    return x.reshape(-1, *shape).contiguous(memory_format=torch.channels_last)
 
 
 def channel_groups(shape) -> np.ndarray:

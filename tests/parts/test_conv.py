@@ -207,3 +207,57 @@ def test_feature_maps_have_patches_over_the_borders_of_patches():
     z = torch.randn(2, at_mean.n_components, generator=seeded())
     expected = torch.arange(3.0).repeat_interleave(64).expand(2, -1)
     torch.testing.assert_close(at_mean.decode(z), expected)
+
+
+@pytest.mark.parametrize("n_channels", [6, 70])
+def test_all_pixels_of_a_patch_weigh_the_same_in_feature_maps(n_channels):
+    conv = Conv((3, 8, 8), (n_channels,), n_residual_layers=0)
+    codec = conv.build(192, None, generator=seeded())
+    (down,) = codec.down
+    filters = down.weight.detach().flatten(1)
+    side = min(filters.shape)
+    gram = filters.mT @ filters if side < n_channels else filters @ filters.mT
+    torch.testing.assert_close(gram, gram[0, 0] * torch.eye(side))
+    # As much as that of independent weights of a rectifier, 2 / fan_in.
+    torch.testing.assert_close(
+        filters.square().mean(), torch.tensor(2 / 48), rtol=0.2, atol=0.0
+    )
+
+
+def steps_of(node):
+    """Names of the steps that made a tensor, from its ``grad_fn`` back."""
+    names, nodes = set(), [node]
+    while nodes:
+        node = nodes.pop()
+        names.add(node.name())
+        nodes += [before for before, _ in node.next_functions if before is not None]
+    return names
+
+
+@pytest.mark.parametrize("sizes", [(8, 12), (6, 4)])
+def test_halving_windows_of_one_channel_are_products_in_training(sizes):
+    over = windows(*sizes, 4, 2)
+    down, up = fill(Down(1, 5, over)), fill(Up(5, 1, over), seed=1)
+    x = torch.randn(2, 1, *sizes, generator=seeded(2), requires_grad=True)
+    h = down(x)
+    image = up(h)
+    assert {"_HalvingBackward", "_DoublingBackward"} < steps_of(image.grad_fn)
+    pair = {"stride": 2, "padding": 1}
+    torch.testing.assert_close(h, F.conv2d(x, down.weight, down.bias, **pair))
+    expected = F.conv_transpose2d(h, up.weight, up.bias, **pair)
+    torch.testing.assert_close(image, expected)
+    # Rows of fitted models do not depend on those beside them.
+    image = up.eval()(down.eval()(x))
+    assert not {"_HalvingBackward", "_DoublingBackward"} & steps_of(image.grad_fn)
+
+
+@pytest.mark.parametrize(
+    ("n_image", "height", "kernel", "stride"),
+    [(2, 8, 4, 2), (1, 9, 4, 2), (1, 8, 3, 2)],
+)
+def test_other_windows_are_convolutions(n_image, height, kernel, stride):
+    over = windows(height, 8, kernel, stride)
+    h = Down(n_image, 5, over)(torch.zeros(2, n_image, height, 8))
+    image = Up(5, n_image, over)(h)
+    assert image.shape == (2, n_image, height, 8)
+    assert not {"_HalvingBackward", "_DoublingBackward"} & steps_of(image.grad_fn)
