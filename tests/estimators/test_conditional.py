@@ -54,8 +54,8 @@ def test_one_row_without_y_is_hardly_more_work_than_a_block(digits, monkeypatch)
 
     monkeypatch.setattr(digits.net_, "decode", counted)
     digits.reconstruct(X[:1])
-    # Ten classes and five draws, in a product of at most a thousand rows.
-    assert sum(n_decoded) <= 1024
+    # Of ten classes and five draws; the trial of smaller products is the other half.
+    assert sum(n_decoded) < 1500
     n_decoded.clear()
     digits.score_samples(X[:1])
     assert sum(n_decoded) <= 1024
