@@ -10,7 +10,7 @@ Shape
 to float32 ``(n_samples, width)``. Columns of zeros stand for an unknown condition.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.utils import check_array
@@ -78,16 +78,42 @@ class Classes:
     classes : ndarray of shape (n_classes,)
     shares : ndarray of shape (n_classes,)
         Of the training rows.
+    n_rows : float
+        Training rows, or the sum of their weights; zero where files do not say it.
     """
 
     classes: np.ndarray
     shares: np.ndarray
+    n_rows: float = 0.0
 
     @classmethod
     def of(cls, y, weight=None) -> "Classes":
         classes, numbers = np.unique(column_or_1d(y, warn=True), return_inverse=True)
         counts = np.bincount(numbers, weight)
-        return cls(classes, counts / counts.sum())
+        n_rows = float(counts.sum())
+        return cls(classes, counts / n_rows, n_rows)
+
+    def with_rows(self, y, weight=None) -> "Classes":
+        """The same classes, with the shares of these rows too."""
+        self.encode(y)
+        later = Classes.of(y, weight)
+        n_earlier = self.n_rows or later.n_rows
+        counts = self.shares * n_earlier
+        counts[np.searchsorted(self.classes, later.classes)] += later.shares * (
+            later.n_rows
+        )
+        n_rows = n_earlier + later.n_rows
+        return replace(self, shares=counts / n_rows, n_rows=n_rows)
+
+    def without_rows(self, y) -> np.ndarray:
+        """The classes of y that no training row had."""
+        empty = self.classes[self.shares == 0] if self.n_rows else self.classes[:0]
+        return empty[np.isin(empty, y)]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether y is the same for all training rows."""
+        return self.width == 1
 
     value_shape = ()
 
@@ -138,6 +164,19 @@ class Numbers:
         scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
         scale = np.where(scale > 0, scale, 1.0)
         return cls(mean, scale, values, np.ndim(y) == 1, weight)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether y is the same for all training rows."""
+        return bool((self.values == self.values[0]).all())
+
+    def with_rows(self, y, weight=None) -> "Numbers":
+        """As it is: values are drawn from those of the first rows."""
+        return self
+
+    def without_rows(self, y) -> np.ndarray:
+        """None: numbers lie between those of training rows."""
+        return self.values[:0]
 
     @property
     def value_shape(self) -> tuple:

@@ -248,8 +248,7 @@ default="hinge"
         Raises
         ------
         ValueError
-            When rows or parameters do not fit, or y or ``classes`` has other classes
-            than the first call.
+            When rows or parameters do not fit, or classes are not those of the first.
         KeyboardInterrupt
             After Ctrl-C; the estimator is then as it was before the call.
         """
@@ -292,7 +291,8 @@ default=None
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the shape, dtype and units of the training samples.
+            In the shape and units of the training samples; float32 where those were,
+            else float64.
 
         Raises
         ------

@@ -5,10 +5,12 @@ another, and refuses those that do not fit, before any training.
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 
 from skae.checks.conditions import Classes, context_of, encode_conditions, used_entries
+from skae.checks.labels import typed
 from skae.estimators.architectures import Images, channel_widths
 from skae.fitting.resolve import hidden_widths
 from skae.parts.critics import ConvCritic, DenseCritic
@@ -32,6 +34,10 @@ _OWN = {
     "style_mixing": ("style",),
 }
 _CHANNELS = (32, 64)
+# As many may have one row each, in small tables.
+_FEW_CLASSES = 10
+# Calls between a warning and the user's of `fit`, decorators included.
+_OF_USER = 7
 # Parameters that a model has in common with the one it continues.
 _NETWORK = (
     "n_components",
@@ -124,6 +130,7 @@ class GANNetworks(Images):
             self.__dict__.pop("classes_", None)
             if hasattr(self._context, "classes"):
                 self.classes_ = self._context.classes
+            self._warn_of_conditions(y)
         elif (y is None) != (self._context is None):
             raise ValueError(
                 "A model is continued with y if it was fitted with y, and without if "
@@ -131,7 +138,30 @@ class GANNetworks(Images):
             )
         elif classes is not None:
             self._check_same_classes(classes)
-        return None if y is None else self._condition(y, len(y))
+        condition = None if y is None else self._condition(y, len(y))
+        if condition is not None and fitted is not None:
+            self._context = self._context.with_rows(typed(y), weight)
+        return condition
+
+    def _warn_of_conditions(self, y):
+        """Warn where samples cannot follow y."""
+        if self._context is None:
+            return
+        message, n_rows = None, len(y)
+        n_classes = len(getattr(self, "classes_", ()))
+        if self._context.is_constant:
+            message = (
+                "y is the same for all rows, so that samples do not depend on it. "
+                "Leave y out, or pass rows of other classes too."
+            )
+        elif n_classes > max(n_rows / 2, _FEW_CLASSES):
+            message = (
+                f"y has {n_classes} classes for {n_rows} rows, which are too few to "
+                "learn what classes look like. Whole numbers are classes; for "
+                "quantities pass y + 0.5."
+            )
+        if message is not None:
+            warnings.warn(message, UserWarning, stacklevel=_OF_USER)
 
     def _check_same_classes(self, classes):
         fitted = getattr(self, "classes_", None)
@@ -152,7 +182,7 @@ class GANNetworks(Images):
         shares = np.zeros(every.width)
         places = np.searchsorted(every.classes, self._context.classes)
         shares[places] = self._context.shares
-        return Classes(every.classes, shares)
+        return Classes(every.classes, shares, self._context.n_rows)
 
     def _condition(self, y, n_samples, *, single=False):
         """y in columns, zeros for None; None for a model fitted without y."""
@@ -165,4 +195,13 @@ class GANNetworks(Images):
             return None
         if y is None:
             return np.zeros((n_samples, self._context.width), dtype=np.float32)
-        return encode_conditions(self._context, y, n_samples, single=single)
+        condition = encode_conditions(self._context, y, n_samples, single=single)
+        empty = self._context.without_rows(y) if single else []
+        if len(empty):
+            warnings.warn(
+                f"y has the classes {empty.tolist()}, of which no call of "
+                "partial_fit has had rows: samples of them mean nothing.",
+                UserWarning,
+                stacklevel=4,
+            )
+        return condition

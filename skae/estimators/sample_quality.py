@@ -41,9 +41,7 @@ class SampleQuality:
         """
         rows = self._rows(X)
         n_rows = rows.shape[0]
-        if self._context is None:
-            y = None
-        elif y is None:
+        if y is None and self._context is not None:
             y = self._context.draw(n_rows, check_random_state(self.random_state))
         condition = self._condition(y, n_rows)
         random = check_random_state(self.random_state)

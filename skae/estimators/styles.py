@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from skae.checks.images import check_range, warn_of_units
 from skae.checks.integers import check_integer
 from skae.estimators.style_arrays import SEVERAL, Styles
 from skae.models.projection import projected
@@ -105,7 +106,8 @@ default=None
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the shape, dtype and units of the training samples.
+            In the shape and units of the training samples; float32 where those were,
+            else float64.
 
         Raises
         ------
@@ -134,7 +136,8 @@ default=None
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the shape, dtype and units of the training samples.
+            In the shape and units of the training samples; float32 where those were,
+            else float64.
 
         Raises
         ------
@@ -168,7 +171,8 @@ default=None
         Returns
         -------
         X : ndarray of shape (n_steps, n_features)
-            In the shape, dtype and units of the training samples.
+            In the shape and units of the training samples; float32 where those were,
+            else float64.
 
         Raises
         ------
@@ -204,7 +208,8 @@ default=None
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Images like the training ones.
+            Images like the training ones, in their units: where those were uint8 or
+            filled [0, 1], values within that range.
         n_steps : int, default=200
 
         Returns
@@ -212,16 +217,27 @@ default=None
         W : ndarray of shape (n_samples, n_layers, n_components_)
             For `from_styles`, `mix` and `interpolate`.
         images : ndarray of shape (n_samples, n_features)
-            In X's shape.
+            In X's shape; float32 where the training images were, else float64.
 
         Raises
         ------
         ValueError
-            When X has another shape than the training images, or n_steps is no positive
-            integer.
+            When X has another shape or range than the training images, or n_steps is no
+            positive integer.
+
+        Warns
+        -----
+        UserWarning
+            When values of X are many times larger or smaller than those of training
+            images without a range.
         """
         check_integer("n_steps", n_steps)
         rows = self._rows(X)
+        is_bytes = getattr(X, "dtype", None) == np.uint8
+        if self._sample_range is not None:
+            check_range(rows, self._sample_range, is_bytes=is_bytes)
+        else:
+            warn_of_units(rows, self.mean_, self.units_.scale)
         starts = self.styles(_STARTS, random_state=0)
         starts = torch.from_numpy(np.array(starts)).to(self._device)
         net, shape = self.net_.generator, (net_layers(self), self.n_components_)

@@ -162,6 +162,7 @@ class TrainedEstimator(
         dtype=None,
         out=None,
         draws=False,
+        n_rows=None,
     ):
         """Apply a function of scaled rows, and of their conditions, to chunks of X.
 
@@ -181,6 +182,8 @@ class TrainedEstimator(
             Where the result goes.
         draws : bool, default=False
             Whether the function draws random numbers, which follow the batch's shape.
+        n_rows : int, optional
+            Rows of every call of the function, by default `product_rows`.
         """
         own = self.units_.center, self.units_.scale
         center, scale = own if units is None else units
@@ -202,7 +205,7 @@ class TrainedEstimator(
             return torch.from_numpy(scaled).to(model.dtype)
 
         owner = function if isinstance(function, Module) else self.net_
-        n_rows = product_rows(
+        n_rows = n_rows or product_rows(
             model.device, partial(widest, self.net_, X.shape[1], width)
         )
         return map_rows(

@@ -40,6 +40,7 @@ from skae.parts.dense import Dense
 from skae.parts.likelihoods import LearnedGaussian
 from skae.parts.priors import StandardNormal
 from skae.parts.random_numbers import normal_numbers
+from skae.rows.devices import product_rows
 from skae.statistics.code_density import CodeDensity
 
 __all__ = ["Variational", "VariationalAE", "check_mean_only"]
@@ -52,6 +53,8 @@ _HIDDEN = (256,)
 # Variance of a unit's mean over rows (Burda et al. 2015, section 5).
 _ACTIVE = 0.01
 _MOST_ENCODED_ROWS = 10_000
+# Rows that the processor decodes in one product, and the fewest that it encodes.
+_DECODED_ROWS, _FEWEST_ROWS = 1024, 16
 
 
 @estimator
@@ -235,7 +238,20 @@ default="relu"
             bounds = importance_weighted_bound(self.net_, x, epsilon, *condition)
             return bounds.cpu().double()[:, None] - change
 
-        bounds = self._map_rows(rows, bound, 1, condition, dtype=np.float64, draws=True)
+        n_rows = None
+        if self._device.type == "cpu":
+            # Each row is decoded once a draw; products of whole ones fit the cache.
+            n_rows = 2 ** (_DECODED_ROWS // len(epsilon)).bit_length() // 2
+            n_rows = min(max(n_rows, _FEWEST_ROWS), product_rows(self._device))
+        bounds = self._map_rows(
+            rows,
+            bound,
+            1,
+            condition,
+            dtype=np.float64,
+            draws=True,
+            n_rows=n_rows,
+        )
         return bounds[:, 0]
 
     def _bound_draws(self):

@@ -25,7 +25,7 @@ from skae.fitting.fit import (
     joined,
     value_or_default,
 )
-from skae.fitting.gan_training import GANTrainer, recipe_of, training_of
+from skae.fitting.gan_training import GANTrainer, apportioned, recipe_of, training_of
 from skae.fitting.pca_start import units_of
 from skae.models.gan import GANModule, Replay
 from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples, fixed_samples
@@ -304,7 +304,7 @@ class GANFit(BaseFit):
 
     def _split(self):
         """Training row numbers and the judge of the others."""
-        index, out = self._shuffled()
+        index, out = apportioned(*self._shuffled(), self.context)
         if out is None:
             return index, None
         weight, context = (self._part(v, out) for v in (self.weight, self.context))

@@ -6,12 +6,13 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from skae.fitting.defaults import GANDefaults, defaults_for_gan
 from skae.training.alternating import AlternatingTrainer
 
-__all__ = ["GANTrainer", "Recipe", "recipe_of", "training_of"]
+__all__ = ["GANTrainer", "Recipe", "apportioned", "recipe_of", "training_of"]
 
 _PENALTIES = {
     "non_saturating": 0.03,
@@ -72,6 +73,28 @@ def training_of(architecture: str, n_samples: int) -> GANDefaults:
         return defaults_for_gan(n_samples, is_conv=True)
     n_steps = min(6000, max(60, n_samples // 2))
     return GANDefaults(64, n_steps, 15, recipe_of(architecture).lr)
+
+
+def apportioned(index, out, context):
+    """Numbers of training and of held-out rows, such that every class is trained on.
+
+    Rows of classes that are all held out are trained on, unless there are no others.
+
+    Parameters
+    ----------
+    index : ndarray of int or AllBut
+        Sources stay as they are.
+    out : ndarray of int or None
+    context : ndarray of shape (n_samples, n_context) or None
+        Columns of classes, or others.
+    """
+    if out is None or context is None or not isinstance(index, np.ndarray):
+        return index, out
+    is_missing = ~(context[index] != 0).any(axis=0)
+    is_needed = (context[out][:, is_missing] != 0).any(axis=1)
+    if is_needed.all():
+        return index, out
+    return np.concatenate([index, out[is_needed]]), out[~is_needed]
 
 
 class GANTrainer(AlternatingTrainer):

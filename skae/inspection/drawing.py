@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 _EACH = "one for each sample drawn"
+# Inches of a small line of text with its distance.
+_HEAD = 0.23
 
 
 def display(cls):
@@ -143,18 +145,32 @@ class GridDisplay(Display):
     kind = "bar"
     feature_names = None
 
-    # Decoded images overshoot a little: all of black and white would turn grey.
-    def _form(self, samples, percentiles=(5, 99.5)):
+    def _form(self, samples, percentiles=None):
         """The `Images` on a scale that suits these samples, `Sequences` or `Bars`."""
         if self.kind != "image":
             bars = self.kind == "bar"
             return Bars(self.feature_names) if bars else Sequences()
+        if percentiles is None:
+            # Decoded images overshoot a little: all of black and white would turn grey.
+            # Dark colours are no background, and would change their hue.
+            percentiles = 5 if np.shape(samples)[-3] == 1 else 0.5, 99.5
         low, high = np.nanpercentile(samples, percentiles)
         if high > low:
             return Images(low, high)
         return Images(np.nanmin(samples), np.nanmax(samples))
 
-    def _draw(self, form, samples, shape, axes, *, behind=(), needed=None, of=_EACH):
+    def _draw(
+        self,
+        form,
+        samples,
+        shape,
+        axes,
+        *,
+        behind=(),
+        needed=None,
+        of=_EACH,
+        n_heads=0,
+    ):
         """Draw samples row by row; set ``axes_`` and ``figure_``, return the axes.
 
         Parameters
@@ -170,10 +186,14 @@ class GridDisplay(Display):
             How many axes suffice, in any shape; exactly ``shape`` where left out.
         of : str
             What the axes stand for, in words.
+        n_heads : int, default=0
+            Rows that have a line of text above them.
         """
         if axes is None:
             width, height = form.panel
-            size = width * shape[1] + 0.4, height * shape[0] + form.margin
+            # Text takes no height from what stands below it.
+            heads = _HEAD * n_heads + form.margin
+            size = width * shape[1] + 0.4, height * shape[0] + heads
             share = form.shares_scale
             axes = new_axes(
                 *shape, figsize=size, squeeze=False, sharex=share, sharey=share
@@ -291,8 +311,16 @@ class Bars:
 
     def draw(self, ax, row, behind=None):
         """Draw one row, with dashes where the bars of another one end."""
+        # A patch for each bar would take most of the time of a picture.
+        from matplotlib.collections import PolyCollection
+
         places = np.arange(len(row))
-        ax.bar(places, row)
+        left, right, zero = places - 0.4, places + 0.4, np.zeros(len(row))
+        corners = [(left, zero), (left, row), (right, row), (right, zero)]
+        bars = PolyCollection(np.moveaxis(np.array(corners), 2, 0))
+        bars.sticky_edges.y.append(0)
+        ax.add_collection(bars)
+        ax.autoscale_view()
         if behind is not None:
             width = 60 * self.panel[0] / len(row)
             ax.plot(places, behind, "_", color="black", markersize=width)

@@ -112,8 +112,9 @@ class SampleDisplay(GridDisplay):
         check_integer("n_columns", n_columns)
         form = self._form(self.samples)
         shape = math.ceil(n_samples / n_columns), n_columns
-        axes = self._draw(form, self.samples, shape, axes, needed=n_samples)
         y = [] if self.y is None else np.asarray(self.y)
+        heads = {"needed": n_samples, "n_heads": shape[0] if len(y) else 0}
+        axes = self._draw(form, self.samples, shape, axes, **heads)
         for ax, value in zip(axes.flat, y, strict=False):
             ax.set_title(str(value), fontsize="small")
         for ax in axes.flat[n_samples:]:
@@ -221,7 +222,7 @@ class InterpolationDisplay(GridDisplay):
         ends = np.expand_dims(self.starts, 1), np.expand_dims(self.ends, 1)
         strips = np.concatenate([ends[0], steps, ends[1]], axis=1)
         form, shape = self._form(steps), strips.shape[:2]
-        axes = self._draw(form, np.concatenate(strips), shape, axes)
+        axes = self._draw(form, np.concatenate(strips), shape, axes, n_heads=1)
         for ax, name in zip(axes[0, [0, -1]], ("from", "to"), strict=True):
             ax.set_title(name, fontsize="small")
         return self

@@ -215,7 +215,8 @@ class TruncationDisplay(GridDisplay):
         """Draw the strips."""
         samples = np.asarray(self.samples)
         form = self._form(samples)
-        axes = self._draw(form, np.concatenate(samples), samples.shape[:2], axes)
+        cells, shape = np.concatenate(samples), samples.shape[:2]
+        axes = self._draw(form, cells, shape, axes, n_heads=1)
         _head(axes[0], "truncation", [f"{each:g}" for each in self.truncations])
         y = [] if self.y is None else self.y
         for ax, value in zip(axes[:, 0], y, strict=False):
@@ -300,7 +301,8 @@ class GrowthDisplay(GridDisplay):
         """Draw the stages."""
         samples = np.asarray(self.samples)
         form = self._form(samples[:, -1])
-        axes = self._draw(form, np.concatenate(samples), samples.shape[:2], axes)
+        cells, shape = np.concatenate(samples), samples.shape[:2]
+        axes = self._draw(form, cells, shape, axes, n_heads=1)
         _head(axes[0], "epoch", [f"{each:.3g}" for each in self.epochs])
         return self
 

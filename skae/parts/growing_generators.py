@@ -337,7 +337,7 @@ class StyleGeneratorNet(GrowingGeneratorNet):
         noise = self.texture[None] if noise is None else noise
         parts = noise.split(self.places, 1)
         w = w[:, None].expand(-1, self.n_layers, -1) if w.ndim == 2 else w
-        h = self.constant.expand(len(w), -1, -1, -1)
+        h = self.constant.expand(w.shape[0], -1, -1, -1)
         # Which convolutions prefer.
         image = h = h.contiguous(memory_format=torch.channels_last)
         for level in range(self.level + 1):

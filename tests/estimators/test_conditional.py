@@ -54,10 +54,11 @@ def test_one_row_without_y_is_hardly_more_work_than_a_block(digits, monkeypatch)
 
     monkeypatch.setattr(digits.net_, "decode", counted)
     digits.reconstruct(X[:1])
-    assert sum(n_decoded) < 3000
+    # Of ten classes and five draws; the trial of smaller products is the other half.
+    assert sum(n_decoded) < 1500
     n_decoded.clear()
     digits.score_samples(X[:1])
-    assert sum(n_decoded) < 20_000
+    assert sum(n_decoded) <= 1024
 
 
 def test_few_rows_are_scored_as_many_are(digits):

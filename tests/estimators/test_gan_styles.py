@@ -231,6 +231,14 @@ class TestStyles:
         alone, _ = fitted.project(images[3:4], n_steps=5)
         np.testing.assert_allclose(alone, together[3:4], rtol=1e-3, atol=1e-3)
 
+    def test_projected_images_are_in_the_units_of_the_training(self, fitted, images):
+        with pytest.raises(ValueError, match=r"X ranges from 0 to 255, but .* 0 to 1"):
+            fitted.project(np.uint8(255 * images[:2]))
+        free = gan(max_iter=1).fit(4 * images - 2)
+        with pytest.warns(UserWarning, match="X ranges from 0 to 255") as caught:
+            free.project(255 * images[:2], n_steps=1)
+        assert {each.filename for each in caught} == {__file__}
+
     def test_a_longer_projection_is_nearer(self, fitted, images):
         errors = [
             np.square(fitted.project(images[:10], n_steps=n)[1] - images[:10]).mean()

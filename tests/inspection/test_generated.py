@@ -22,8 +22,13 @@ def fitted():
     return AdversarialAE(max_iter=2, random_state=0).fit(X)
 
 
+def bar_heights(ax):
+    (bars,) = ax.collections
+    return [path.vertices[1, 1] for path in bars.get_paths()]
+
+
 def heights(axes):
-    return np.array([[bar.get_height() for bar in ax.patches] for ax in axes])
+    return np.array([bar_heights(ax) for ax in axes])
 
 
 def test_the_grid_shows_what_the_estimator_samples(fitted):

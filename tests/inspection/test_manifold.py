@@ -61,10 +61,15 @@ def test_coloured_images_keep_their_channels():
     assert display.axes_[0].images[0].get_array().shape == (4, 4, 3)
 
 
+def bar_heights(ax):
+    (bars,) = ax.collections
+    return [path.vertices[1, 1] for path in bars.get_paths()]
+
+
 def test_bars_have_a_panel_each_the_highest_code_on_top(fitted):
     display = draw(fitted, n_steps=2)
     assert display.axes_.shape == (2, 2)
-    heights = [bar.get_height() for bar in display.axes_[0, 1].patches]
+    heights = bar_heights(display.axes_[0, 1])
     np.testing.assert_allclose(heights, display.samples[1, 1])
     labels = [ax.get_ylabel() for ax in display.axes_[:, 0]]
     assert float(labels[0]) > float(labels[1])
