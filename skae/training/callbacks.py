@@ -1,6 +1,7 @@
 """skorch's callbacks, as far as the training loop can notify them."""
 
 import inspect
+import traceback
 from collections import Counter
 from typing import Any
 
@@ -8,6 +9,7 @@ import skorch.callbacks
 from skorch import NeuralNet
 from skorch.callbacks import (
     Callback,
+    EarlyStopping,
     EpochTimer,
     LoadInitState,
     LRScheduler,
@@ -30,6 +32,7 @@ __all__ = [
     "influential_callbacks",
     "callback_states",
     "check_callbacks",
+    "is_early_stopping",
     "is_print_log",
     "load_callbacks",
     "named_callbacks",
@@ -190,6 +193,12 @@ def watch_batches(callbacks) -> bool:
 def is_print_log(entry) -> bool:
     callback = entry[1] if isinstance(entry, tuple) else entry
     return isinstance(callback, PrintLog) or callback is PrintLog
+
+
+def is_early_stopping(error: KeyboardInterrupt) -> bool:
+    """Whether skorch's EarlyStopping raised it, as it does to stop; else Ctrl-C did."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code is EarlyStopping.on_epoch_end.__code__
 
 
 class ProgressBar(Callback):
