@@ -41,8 +41,8 @@ DENSE_PARAMETERS = ("hidden_layer_sizes", "activation", "tied_weights")
 _BYTES = 0, 255
 # Pixels of a side of what is an image rather than a few.
 _PHOTO = 16
-# Of grey, colour and colour images with transparency.
-_CHANNELS = (1, 3, 4)
+# Of grey and colour images, the second and the last with transparency.
+_CHANNELS = (1, 2, 3, 4)
 
 
 @estimator
@@ -104,22 +104,23 @@ class Images(SampleShape):
             )
 
     def _check_photograph(self, n_images):
-        """Raise for one photograph that would be taken for many images."""
+        """Raise for one photograph that would be taken for many grey images."""
         shape = self._input_shape
-        is_grey = self.sample_shape is None and len(shape or ()) == 2
-        if not is_grey or self._value_range is None:
+        if self.sample_shape is not None or len(shape or ()) != 2:
             return
         sizes = n_images, *shape
-        for where, n_channels, *pixels in (
-            ("last", shape[1], n_images, shape[0]),
-            ("first", n_images, *shape),
+        for where, way_out, n_channels, *pixels in (
+            ("last", "np.moveaxis(X, -1, 0)[None]", shape[1], n_images, shape[0]),
+            ("first", "X[None]", n_images, *shape),
         ):
-            if n_channels in _CHANNELS[1:] and min(pixels) >= _PHOTO:
+            if n_channels in _CHANNELS[2:] and min(pixels) >= _PHOTO:
                 raise ValueError(
-                    f"X of shape {sizes} and dtype uint8 looks like one image with its "
-                    f"channels {where}; X holds images, at least two, of shape "
-                    "(n_samples, n_channels, height, width). Where these are grey "
-                    f"images, say so with sample_shape=(1, {shape[0]}, {shape[1]})."
+                    f"X of shape {sizes} looks like one image with its channels "
+                    f"{where}; X holds images, at least two, of shape (n_samples, "
+                    f"n_channels, height, width), which {way_out} is one of. Where "
+                    f"these are {n_images} grey images of {shape[0]} x {shape[1]} "
+                    "pixels, pass X[:, None] in place of X, or set "
+                    f"sample_shape=(1, {shape[0]}, {shape[1]})."
                 )
 
     def _full_shape(self, shape):
@@ -152,7 +153,7 @@ class Images(SampleShape):
     def _check_channels_first(self):
         """Raise for images whose last axis is their channels, by the look of it.
 
-        One, three or four channels at the end of two axes of much the same, larger
+        One to four channels at the end of two axes of much the same, larger
         size: ``(8, 4, 4)`` has eight channels, ``(8, 8, 4)`` four.
         """
         shape = self._input_shape
