@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import HasMethods
 from torch import nn
 
 from skae.checks.rows import feature_ranges
+from skae.checks.value_ranges import BYTES, are_bytes
 from skae.estimators.parameters import (
     DenseParameters,
     at_least,
@@ -37,8 +38,6 @@ __all__ = [
 
 DENSE_PARAMETERS = ("hidden_layer_sizes", "activation", "tied_weights")
 
-# Of pixels stored in bytes.
-_BYTES = 0, 255
 # Pixels of a side of what is an image rather than a few.
 _PHOTO = 16
 # Of grey and colour images, the second and the last with transparency.
@@ -54,8 +53,9 @@ class Images(SampleShape):
     sample_shape : tuple (n_channels, height, width), default=None
         Shape of images that come as flat rows, which else are images of one line.
         Images may also come as arrays (n_samples, height, width) or
-        (n_samples, n_channels, height, width). Of pixels of dtype uint8 what comes
-        back, and what scores judge, lies in [0, 255].
+        (n_samples, n_channels, height, width). Of pixels of dtype uint8, and of whole
+        numbers from near 0 to near 255, what comes back, and what scores judge, lies in
+        [0, 255].
     channels : int or tuple of int, default=(64,)
         Channels of the strided layers, from the image to the code; the decoder mirrors
         them.
@@ -74,8 +74,8 @@ class Images(SampleShape):
     def _flattened(self, X, *, reset, name="X"):
         rows = super()._flattened(X, reset=reset, name=name)
         if reset:
-            is_bytes = getattr(X, "dtype", None) == np.uint8
-            self._value_range = _BYTES if is_bytes else None
+            is_of_bytes = getattr(X, "dtype", None) == np.uint8
+            self._value_range = BYTES if is_of_bytes else None
             self._check_photograph(rows.shape[0] if self._input_shape else 0)
             self._check_channels_first()
         return rows
@@ -89,12 +89,19 @@ class Images(SampleShape):
     def _in_range(self, rows):
         return rows if self._value_range is None else rows.clip(*self._value_range)
 
-    def _check_images(self, X):
-        """Raise for images that nothing can be learned from.
+    def _note_range(self, X):
+        """Set the range of validated training rows, which an earlier fit may have."""
+        if self._value_range is None and self._has_images and are_bytes(X):
+            self._value_range = BYTES
 
-        Flat rows of unknown shape may be anything.
-        """
-        if self._input_shape is None and self.sample_shape is None:
+    @property
+    def _has_images(self):
+        """Whether rows are images; flat rows of unknown shape may be anything."""
+        return self._input_shape is not None or self.sample_shape is not None
+
+    def _check_images(self, X):
+        """Raise for images that nothing can be learned from."""
+        if not self._has_images:
             return
         low, high = feature_ranges(X)
         if X.shape[0] > 1 and np.array_equal(low, high):

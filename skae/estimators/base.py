@@ -171,6 +171,8 @@ default="gaussian"
         if clean is not None and sample_weight is not None:
             clean = clean[_check_sample_weight(sample_weight, clean) > 0]
         context = self._context_of(y, n_samples, sample_weight, reset=reset)
+        if reset:
+            self._note_range(rows if clean is None else clean)
         parts = self._parts(rows if clean is None else clean)
         return self._fit_class(self, rows, weight, parts, clean, context, recording)
 
@@ -185,6 +187,9 @@ default="gaussian"
     def _context_of(self, y, n_samples, sample_weight, *, reset):
         """Condition of rows of positive weight, ``(n_rows, n_context)``, or None."""
         return None
+
+    def _note_range(self, X):
+        """Set the range that values keep to, where rows say one."""
 
     def _parts(self, X) -> Parts:
         """What the parameters say of a model of rows X, or where they contradict."""

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 
 from skae.checks.conditions import Classes, context_of, encode_conditions, used_entries
+from skae.checks.value_ranges import SHARES, fills
 from skae.estimators.architectures import Images, channel_widths
 from skae.fitting.resolve import hidden_widths
 from skae.parts.critics import ConvCritic, DenseCritic
@@ -96,6 +97,18 @@ class GANNetworks(Images):
     def _network(self) -> dict:
         """Parameters of the networks, which a continued fit may not change."""
         return {name: getattr(self, name) for name in _NETWORK}
+
+    def _note_range(self, X):
+        super()._note_range(X)
+        if fills(X, SHARES):
+            self._value_range = SHARES
+
+    def _begin(self, X, fitted):
+        """Note the range of validated rows, or check that a model can be continued."""
+        if fitted is None:
+            self._note_range(X)
+        else:
+            self._check_same_network()
 
     def _check_same_network(self):
         for name, fitted in self.network_.items():

@@ -15,6 +15,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from skae.checks.integers import check_integer
+from skae.checks.value_ranges import SHARES
 from skae.estimators.style_arrays import SEVERAL, Styles
 from skae.models.projection import projected
 from skae.rows.isolation import isolated
@@ -254,7 +255,9 @@ default=None
     @property
     def _sample_range(self):
         """Smallest and largest value of samples; None for any."""
-        return (0, 1) if self.net_.generator.is_confined else self._value_range
+        # Files of earlier versions do not say it of shares.
+        is_of_shares = self.net_.generator.is_confined and self._value_range is None
+        return SHARES if is_of_shares else self._value_range
 
     def _finished(self, rows):
         """Generated rows in X's range and dtype."""

@@ -139,9 +139,9 @@ default="relu"
         )
 
     def _auto(self):
-        is_image = self.sample_shape is not None or self._input_shape is not None
-        is_set = self.hidden_layer_sizes != _HIDDEN
-        if not is_image or is_set or min(self._resolved_shape()[1:]) < _SMALLEST_IMAGE:
+        if not self._has_images or self.hidden_layer_sizes != _HIDDEN:
+            return self._dense()
+        if min(self._resolved_shape()[1:]) < _SMALLEST_IMAGE:
             return self._dense()
         return self._conv()
 
@@ -165,7 +165,7 @@ default="relu"
 
     def _after(self, fitting):
         super()._after(fitting)
-        if self.sample_shape is not None or self._input_shape is not None:
+        if self._has_images:
             self.sample_shape_ = self._resolved_shape()
         self._bound_seed = seeded(self.random_state).initial_seed()
         self.__dict__.pop("noise_variance_", None)
