@@ -34,6 +34,7 @@ __all__ = [
     "Images",
     "architecture_of",
     "channel_widths",
+    "check_own_parameters",
 ]
 
 DENSE_PARAMETERS = ("hidden_layer_sizes", "activation", "tied_weights")
@@ -297,6 +298,32 @@ def channel_widths(channels) -> tuple[int, ...]:
     if not widths:
         raise ValueError("channels must be at least one positive integer; got none.")
     return widths
+
+
+def check_own_parameters(estimator, architecture, own) -> None:
+    """Raise where parameters of other architectures are set.
+
+    Parameters
+    ----------
+    estimator : estimator
+    architecture : str, (encoder, decoder) or architecture part
+        The estimator's, resolved from "auto".
+    own : mapping of str to tuple of str
+        The architectures that parameters are for.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(estimator)}
+    stated = repr(estimator.architecture)
+    if stated == "'auto'":
+        stated += f", which is {architecture!r} here"
+    for name, architectures in own.items():
+        value = getattr(estimator, name)
+        is_own = isinstance(architecture, str) and architecture in architectures
+        if not is_own and not np.array_equal(value, defaults[name]):
+            raise ValueError(
+                f"{name}={value!r} is for architecture="
+                f"{' or '.join(map(repr, architectures))}; this "
+                f"{type(estimator).__name__} has architecture={stated}. Leave it out."
+            )
 
 
 def _without_ones(shape) -> tuple[int, ...]:

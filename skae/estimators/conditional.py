@@ -7,7 +7,13 @@ from scipy.sparse import issparse
 from scipy.special import logsumexp
 from sklearn.utils.metadata_routing import UNUSED
 
-from skae.checks.conditions import Classes, context_of, encode_conditions, used_entries
+from skae.checks.conditions import (
+    Classes,
+    context_of,
+    encode_conditions,
+    used_entries,
+    warn_of_minus_one,
+)
 from skae.estimators.generative import Augmenting
 from skae.estimators.parameters import choice, estimator, parameter
 from skae.estimators.variational import Variational, check_mean_only
@@ -257,6 +263,7 @@ default=None
         y, weight = used_entries(y, n_samples, sample_weight)
         if reset:
             self._context = context_of(y, self.context, weight)
+            warn_of_minus_one(self._context, stacklevel=10)
         return encode_conditions(self._context, y, len(y))
 
     def _after(self, fitting):
