@@ -188,9 +188,6 @@ default="gaussian"
         """Condition of rows of positive weight, ``(n_rows, n_context)``, or None."""
         return None
 
-    def _note_range(self, X):
-        """Set the range that values keep to, where rows say one."""
-
     def _parts(self, X) -> Parts:
         """What the parameters say of a model of rows X, or where they contradict."""
         raise NotImplementedError
@@ -221,6 +218,11 @@ default="gaussian"
         self.net_.likelihood.check(lambda: feature_ranges(X))
         self.net_.likelihood.check_rows(X)
         return X
+
+    @property
+    def _takes_noise(self):
+        """Whether noise may take rows out of the range of the likelihood."""
+        return not self.net_.corruption.is_identity
 
     def transform(self, X, out=None):
         """Encode rows.
@@ -287,7 +289,7 @@ default="gaussian"
         X_hat : ndarray of shape (n_samples, n_features)
             In X's units and dtype. With ``out``, that.
         """
-        rows = self._rows(X)
+        rows = self._rows(X) if self._takes_noise else self._judged_rows(X)
         if out is not None:
             return self._into(out, rows, self._reconstructed, self.n_features_in_)
         return self._restored(self._reconstructed(rows), X)

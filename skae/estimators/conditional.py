@@ -171,7 +171,7 @@ default="relu"
             None takes the likeliest class of each row, by five draws of the bound of
             `score_samples`.
         """
-        rows = self._rows(X)
+        rows = self._judged_rows(X)
         if out is not None:
             check_out(out, (rows.shape[0], self.n_features_in_), rows)
         condition = self._condition_or_likeliest(y, rows)

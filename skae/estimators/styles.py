@@ -295,6 +295,7 @@ default=None
             raise ValueError(
                 f"{name} must be styles of this model, of shape (n_samples, {width}) "
                 f"or (n_samples, {n_layers}, {width}); got shape {shape}."
+                + (f" Write {name}[None] for a single one." * (shape == (width,)))
             )
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise ValueError(f"{name} must hold finite numbers.")

@@ -79,9 +79,22 @@ def check_callbacks(callbacks) -> None:
             raise ValueError(
                 f"callbacks must be a list of skorch callbacks; got {entry!r} in it."
             )
+        if isinstance(callback, type):
+            _check_makes_itself(callback)
         reason = _reason_against(callback, kind)
         if reason is not None:
             raise ValueError(f"{reason[0]} cannot be used: {reason[1]}.")
+
+
+def _check_makes_itself(kind: type) -> None:
+    """Raise for a class that needs arguments, in place of which it stands alone."""
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        raise ValueError(
+            f"callbacks has the class {kind.__name__}, which cannot be made without "
+            f"arguments ({error}); pass {kind.__name__}(...) in its place."
+        ) from None
 
 
 def _reason_against(callback, kind: type) -> tuple[str, str] | None:
