@@ -52,7 +52,8 @@ SECTIONS = [
         "Held-out squared error over that of PCA with k components; `worse` counts "
         "fits worse by more than .001, `kept` is the "
         "share of the learned part that held-out rows confirmed, 0 where the result "
-        "is PCA.",
+        "is PCA. The figures of ConvAE and VariationalAE are of earlier networks for "
+        "images; the section on photographs has ConvAE as it is.",
         lambda r: [r["summary"], _without(r["fits"], "seed")],
     ),
     (

@@ -4,6 +4,7 @@ They go into ``callbacks=`` of the estimators, beside those of skorch.
 """
 
 import os
+import re
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -69,8 +70,8 @@ class SampleGrid(Showing, BaseEstimator):
         self._check()
         if "pictures" not in vars(net):
             raise ValueError(
-                "SampleGrid shows samples of a GAN in training; this estimator draws "
-                "none."
+                "SampleGrid draws in the training of a GAN only; samples of other "
+                "estimators are drawn after the fit, by skae.inspection.SampleDisplay."
             )
         from skae.inspection.drawing import in_shape
 
@@ -111,6 +112,12 @@ class SampleGrid(Showing, BaseEstimator):
         from skae.inspection.drawing import new_axes
 
         name = f"SampleGrid's path={path!r}"
+        others = re.findall(r"\{[^{}]*\}", path.replace(_PLACEHOLDER, ""))
+        if others:
+            raise ValueError(
+                f"{name} has {others[0]}; the only placeholder is {_PLACEHOLDER}, "
+                "which takes no format, as epochs may be fractions."
+            )
         if os.path.isdir(path):
             raise ValueError(f"{name} is a folder; it must be a file in one.")
         if not os.path.isdir(os.path.dirname(os.path.abspath(path))):

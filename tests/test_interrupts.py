@@ -2,6 +2,7 @@
 
 import itertools
 import runpy
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 import skae
+from skae.callbacks import SampleGrid
+from skae.inspection import SampleDisplay
 from skae.outliers import ensemble_training
 
 ESTIMATORS = runpy.run_path(str(Path(__file__).with_name("test_settings.py")))[
@@ -18,7 +21,8 @@ ESTIMATORS = runpy.run_path(str(Path(__file__).with_name("test_settings.py")))[
 ]
 TRAINED = [name for name in ESTIMATORS if name != "AEOutlierDetector"]
 STREAMING = [name for name in TRAINED if hasattr(ESTIMATORS[name], "partial_fit")]
-PHASES = ["on_train_begin", "on_epoch_begin", "on_batch_end", "on_train_end"]
+PHASES = ["on_train_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end"]
+PHASES += ["on_train_end"]
 X = np.random.default_rng(0).normal(size=(120, 16))
 
 
@@ -67,6 +71,24 @@ def test_an_interrupt_in_training_leaves_the_best_so_far(name, phase):
     assert np.isfinite(results(model)).all()
 
 
+def test_a_signal_while_a_picture_is_drawn_ends_the_training(tmp_path, monkeypatch):
+    images = np.random.default_rng(0).random((40, 4, 4))
+    grid = SampleGrid(tmp_path / "samples.png", n_samples=4)
+    draw = SampleDisplay.plot
+
+    def interrupted(self, *args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+        return draw(self, *args, **kwargs)
+
+    monkeypatch.setattr(SampleDisplay, "plot", interrupted)
+    model = brief("GAN", architecture="conv", callbacks=[grid])
+    with pytest.warns(ConvergenceWarning, match="Training was interrupted after"):
+        model.fit(images)
+    assert model.interrupted_
+    assert model.stop_reason_ == "interrupted"
+    assert len(model.epochs_) == 1
+
+
 @pytest.mark.parametrize("name", ["AutoencoderTransformer", "GAN"])
 def test_an_interrupt_at_the_end_loses_no_training(name):
     whole = brief(name).fit(X)
@@ -76,12 +98,13 @@ def test_an_interrupt_at_the_end_loses_no_training(name):
     np.testing.assert_array_equal(results(model), results(whole))
 
 
-@pytest.mark.filterwarnings("ignore:Training was interrupted after 0 epochs")
+@pytest.mark.parametrize("phase", ["on_batch_end", "on_epoch_end"])
+@pytest.mark.filterwarnings("ignore:Training was interrupted after")
 @pytest.mark.parametrize("name", STREAMING)
-def test_an_interrupted_chunk_leaves_no_trace(name):
+def test_an_interrupted_chunk_leaves_no_trace(name, phase):
     model = brief(name)
     classes = {"classes": [1, 2]} if is_classifier(model) else {}
-    interrupted = brief(name, callbacks=[Interrupt("on_batch_end")])
+    interrupted = brief(name, callbacks=[Interrupt(phase)])
     with pytest.raises(KeyboardInterrupt, match="partial_fit was interrupted"):
         interrupted.partial_fit(X[:60], labels(model)[:60], **classes)
     assert not hasattr(interrupted, "net_")
@@ -92,7 +115,7 @@ def test_an_interrupted_chunk_leaves_no_trace(name):
         interrupted.set_params(callbacks=None)
         if number == 1:
             before = results(interrupted)
-            interrupted.set_params(callbacks=[Interrupt("on_batch_end")])
+            interrupted.set_params(callbacks=[Interrupt(phase)])
             with pytest.raises(KeyboardInterrupt, match="partial_fit"):
                 interrupted.partial_fit(X[chunk], y)
             np.testing.assert_array_equal(results(interrupted), before)

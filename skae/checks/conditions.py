@@ -10,6 +10,7 @@ Shape
 to float32 ``(n_samples, width)``. Columns of zeros stand for an unknown condition.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,14 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from skae.checks.labels import array_of, check_no_written_marks, shown, typed
 
-__all__ = ["Classes", "Numbers", "context_of", "encode_conditions", "used_entries"]
+__all__ = [
+    "Classes",
+    "Numbers",
+    "context_of",
+    "encode_conditions",
+    "used_entries",
+    "warn_of_minus_one",
+]
 
 
 def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
@@ -35,6 +43,22 @@ def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
         is_flat = y.ndim == 1 or y.shape[1] == 1
         kind = "classes" if discrete and is_flat else "numbers"
     return (Classes if kind == "classes" else Numbers).of(y, weight)
+
+
+def warn_of_minus_one(context, stacklevel: int = 7) -> None:
+    """Warn where -1 is one of several classes, as it marks unlabelled rows elsewhere.
+
+    Two classes may well be -1 and 1.
+    """
+    classes = context.classes if isinstance(context, Classes) else np.zeros(0)
+    if len(classes) > 2 and classes.dtype.kind in "if" and -1 in classes:
+        warnings.warn(
+            f"y has the classes {shown(classes)}, of which -1 is learned like the "
+            "others: it marks no rows without a label here. Leave those out, as in "
+            "fit(X[y != -1], y[y != -1]), or give the class another number.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def encode_conditions(context, y, n_samples, *, single=False) -> np.ndarray:

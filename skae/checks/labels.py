@@ -22,6 +22,7 @@ __all__ = [
     "class_numbers",
     "classes_of",
     "labels_of",
+    "named_classes",
     "shown",
     "typed",
     "weights_of_classes",
@@ -264,11 +265,7 @@ def check_classes(classes, fitted: np.ndarray | None) -> np.ndarray:
         raise ValueError("The first call of partial_fit needs classes.")
     if classes is None:
         return fitted
-    if _are_missing(array_of(classes).ravel()).any():
-        raise ValueError(
-            "classes must not contain NaN or None, which mark rows without a label."
-        )
-    classes = np.unique(typed(classes))
+    classes = named_classes(classes)
     if fitted is not None and not np.array_equal(classes, fitted):
         raise ValueError(
             f"classes={classes.tolist()} differs from those of the first call, "
@@ -282,6 +279,15 @@ def check_classes(classes, fitted: np.ndarray | None) -> np.ndarray:
             f"{classes.tolist()}."
         )
     return classes
+
+
+def named_classes(classes) -> np.ndarray:
+    """The argument ``classes``, sorted."""
+    if _are_missing(array_of(classes).ravel()).any():
+        raise ValueError(
+            "classes must not contain NaN or None, which mark rows without a label."
+        )
+    return np.unique(typed(classes))
 
 
 def class_numbers(y, missing, classes) -> np.ndarray:

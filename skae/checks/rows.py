@@ -15,7 +15,7 @@ from skae.checks.weights import check_balance, training_weights
 from skae.rows.blocks import unmasked
 from skae.rows.chunks import chunks
 from skae.rows.sources import RowSource
-from skae.rows.summary import NEAR, count_grey
+from skae.rows.summary import count_grey
 
 __all__ = [
     "check_fitted",
@@ -23,7 +23,6 @@ __all__ = [
     "check_padding",
     "code_rows",
     "feature_ranges",
-    "fills_unit_interval",
     "fitted_rows",
     "in_unit_interval",
     "is_black_and_white",
@@ -274,13 +273,6 @@ def _check_distance(estimator, X) -> None:
             f"mean; column {column}, fitted in units of {unit:g}, is {farthest:g} of "
             "them away. Fit to rows that include such values, or clip X."
         )
-
-
-def fills_unit_interval(X) -> bool:
-    """Whether the values lie in [0, 1] and come near both ends, as shares do."""
-    low, high = feature_ranges(X)
-    low, high = np.fmin.reduce(low), np.fmax.reduce(high)
-    return 0 <= low <= NEAR and 1 - NEAR <= high <= 1
 
 
 def in_unit_interval(X) -> bool:

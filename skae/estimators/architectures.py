@@ -14,6 +14,7 @@ from sklearn.utils._param_validation import HasMethods
 from torch import nn
 
 from skae.checks.rows import feature_ranges
+from skae.checks.value_ranges import BYTES, are_bytes
 from skae.estimators.parameters import (
     DenseParameters,
     at_least,
@@ -33,16 +34,15 @@ __all__ = [
     "Images",
     "architecture_of",
     "channel_widths",
+    "check_own_parameters",
 ]
 
 DENSE_PARAMETERS = ("hidden_layer_sizes", "activation", "tied_weights")
 
-# Of pixels stored in bytes.
-_BYTES = 0, 255
 # Pixels of a side of what is an image rather than a few.
 _PHOTO = 16
-# Of grey, colour and colour images with transparency.
-_CHANNELS = (1, 3, 4)
+# Of grey and colour images, the second and the last with transparency.
+_CHANNELS = (1, 2, 3, 4)
 
 
 @estimator
@@ -54,8 +54,9 @@ class Images(SampleShape):
     sample_shape : tuple (n_channels, height, width), default=None
         Shape of images that come as flat rows, which else are images of one line.
         Images may also come as arrays (n_samples, height, width) or
-        (n_samples, n_channels, height, width). Of pixels of dtype uint8 what comes
-        back, and what scores judge, lies in [0, 255].
+        (n_samples, n_channels, height, width). Of pixels of dtype uint8, and of whole
+        numbers from near 0 to near 255, what comes back, and what scores judge, lies in
+        [0, 255].
     channels : int or tuple of int, default=(64,)
         Channels of the strided layers, from the image to the code; the decoder mirrors
         them.
@@ -74,8 +75,8 @@ class Images(SampleShape):
     def _flattened(self, X, *, reset, name="X"):
         rows = super()._flattened(X, reset=reset, name=name)
         if reset:
-            is_bytes = getattr(X, "dtype", None) == np.uint8
-            self._value_range = _BYTES if is_bytes else None
+            is_of_bytes = getattr(X, "dtype", None) == np.uint8
+            self._value_range = BYTES if is_of_bytes else None
             self._check_photograph(rows.shape[0] if self._input_shape else 0)
             self._check_channels_first()
         return rows
@@ -89,12 +90,19 @@ class Images(SampleShape):
     def _in_range(self, rows):
         return rows if self._value_range is None else rows.clip(*self._value_range)
 
-    def _check_images(self, X):
-        """Raise for images that nothing can be learned from.
+    def _note_range(self, X):
+        """Set the range of validated training rows, which an earlier fit may have."""
+        if self._value_range is None and self._has_images and are_bytes(X):
+            self._value_range = BYTES
 
-        Flat rows of unknown shape may be anything.
-        """
-        if self._input_shape is None and self.sample_shape is None:
+    @property
+    def _has_images(self):
+        """Whether rows are images; flat rows of unknown shape may be anything."""
+        return self._input_shape is not None or self.sample_shape is not None
+
+    def _check_images(self, X):
+        """Raise for images that nothing can be learned from."""
+        if not self._has_images:
             return
         low, high = feature_ranges(X)
         if X.shape[0] > 1 and np.array_equal(low, high):
@@ -104,22 +112,23 @@ class Images(SampleShape):
             )
 
     def _check_photograph(self, n_images):
-        """Raise for one photograph that would be taken for many images."""
+        """Raise for one photograph that would be taken for many grey images."""
         shape = self._input_shape
-        is_grey = self.sample_shape is None and len(shape or ()) == 2
-        if not is_grey or self._value_range is None:
+        if self.sample_shape is not None or len(shape or ()) != 2:
             return
         sizes = n_images, *shape
-        for where, n_channels, *pixels in (
-            ("last", shape[1], n_images, shape[0]),
-            ("first", n_images, *shape),
+        for where, way_out, n_channels, *pixels in (
+            ("last", "np.moveaxis(X, -1, 0)[None]", shape[1], n_images, shape[0]),
+            ("first", "X[None]", n_images, *shape),
         ):
-            if n_channels in _CHANNELS[1:] and min(pixels) >= _PHOTO:
+            if n_channels in _CHANNELS[2:] and min(pixels) >= _PHOTO:
                 raise ValueError(
-                    f"X of shape {sizes} and dtype uint8 looks like one image with its "
-                    f"channels {where}; X holds images, at least two, of shape "
-                    "(n_samples, n_channels, height, width). Where these are grey "
-                    f"images, say so with sample_shape=(1, {shape[0]}, {shape[1]})."
+                    f"X of shape {sizes} looks like one image with its channels "
+                    f"{where}; X holds images, at least two, of shape (n_samples, "
+                    f"n_channels, height, width), which {way_out} is one of. Where "
+                    f"these are {n_images} grey images of {shape[0]} x {shape[1]} "
+                    "pixels, pass X[:, None] in place of X, or set "
+                    f"sample_shape=(1, {shape[0]}, {shape[1]})."
                 )
 
     def _full_shape(self, shape):
@@ -152,7 +161,7 @@ class Images(SampleShape):
     def _check_channels_first(self):
         """Raise for images whose last axis is their channels, by the look of it.
 
-        One, three or four channels at the end of two axes of much the same, larger
+        One to four channels at the end of two axes of much the same, larger
         size: ``(8, 4, 4)`` has eight channels, ``(8, 8, 4)`` four.
         """
         shape = self._input_shape
@@ -289,6 +298,32 @@ def channel_widths(channels) -> tuple[int, ...]:
     if not widths:
         raise ValueError("channels must be at least one positive integer; got none.")
     return widths
+
+
+def check_own_parameters(estimator, architecture, own) -> None:
+    """Raise where parameters of other architectures are set.
+
+    Parameters
+    ----------
+    estimator : estimator
+    architecture : str, (encoder, decoder) or architecture part
+        The estimator's, resolved from "auto".
+    own : mapping of str to tuple of str
+        The architectures that parameters are for.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(estimator)}
+    stated = repr(estimator.architecture)
+    if stated == "'auto'":
+        stated += f", which is {architecture!r} here"
+    for name, architectures in own.items():
+        value = getattr(estimator, name)
+        is_own = isinstance(architecture, str) and architecture in architectures
+        if not is_own and not np.array_equal(value, defaults[name]):
+            raise ValueError(
+                f"{name}={value!r} is for architecture="
+                f"{' or '.join(map(repr, architectures))}; this "
+                f"{type(estimator).__name__} has architecture={stated}. Leave it out."
+            )
 
 
 def _without_ones(shape) -> tuple[int, ...]:

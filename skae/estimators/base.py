@@ -171,6 +171,8 @@ default="gaussian"
         if clean is not None and sample_weight is not None:
             clean = clean[_check_sample_weight(sample_weight, clean) > 0]
         context = self._context_of(y, n_samples, sample_weight, reset=reset)
+        if reset:
+            self._note_range(rows if clean is None else clean)
         parts = self._parts(rows if clean is None else clean)
         return self._fit_class(self, rows, weight, parts, clean, context, recording)
 
@@ -216,6 +218,11 @@ default="gaussian"
         self.net_.likelihood.check(lambda: feature_ranges(X))
         self.net_.likelihood.check_rows(X)
         return X
+
+    @property
+    def _takes_noise(self):
+        """Whether noise may take rows out of the range of the likelihood."""
+        return not self.net_.corruption.is_identity
 
     def transform(self, X, out=None):
         """Encode rows.
@@ -282,7 +289,7 @@ default="gaussian"
         X_hat : ndarray of shape (n_samples, n_features)
             In X's units and dtype. With ``out``, that.
         """
-        rows = self._rows(X)
+        rows = self._rows(X) if self._takes_noise else self._judged_rows(X)
         if out is not None:
             return self._into(out, rows, self._reconstructed, self.n_features_in_)
         return self._restored(self._reconstructed(rows), X)

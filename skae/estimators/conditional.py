@@ -7,7 +7,13 @@ from scipy.sparse import issparse
 from scipy.special import logsumexp
 from sklearn.utils.metadata_routing import UNUSED
 
-from skae.checks.conditions import Classes, context_of, encode_conditions, used_entries
+from skae.checks.conditions import (
+    Classes,
+    context_of,
+    encode_conditions,
+    used_entries,
+    warn_of_minus_one,
+)
 from skae.estimators.generative import Augmenting
 from skae.estimators.parameters import choice, estimator, parameter
 from skae.estimators.variational import Variational, check_mean_only
@@ -166,7 +172,7 @@ default="relu"
             None takes the likeliest class of each row, by five draws of the bound of
             `score_samples`.
         """
-        rows = self._rows(X)
+        rows = self._judged_rows(X)
         if out is not None:
             check_out(out, (rows.shape[0], self.n_features_in_), rows)
         condition = self._condition_or_likeliest(y, rows)
@@ -258,6 +264,7 @@ default=None
         y, weight = used_entries(y, n_samples, sample_weight)
         if reset:
             self._context = context_of(y, self.context, weight)
+            warn_of_minus_one(self._context, stacklevel=10)
         return encode_conditions(self._context, y, len(y))
 
     def _after(self, fitting):

@@ -127,7 +127,13 @@ default="auto"
     def _starts_as_pca(self):
         if self.init == "auto":
             return self.n_components is not None and not self._denoises
-        return self.init == "pca" and self.n_components is not None
+        if self.init == "pca" and self.n_components is None:
+            raise ValueError(
+                "init='pca' needs n_components, the width of the code; without it the "
+                "code is a feature map, which PCA does not have. Set n_components, or "
+                "leave out init."
+            )
+        return self.init == "pca"
 
     def _likelihood(self, X):
         if isinstance(self.likelihood, str) and self.likelihood == "auto":

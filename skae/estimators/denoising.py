@@ -106,6 +106,11 @@ default=None
         """
         return self.reconstruct(X, out)
 
+    @property
+    def _takes_noise(self):
+        # Noisy rows of pairs may have any range.
+        return getattr(self, "_has_pairs", True) or super()._takes_noise
+
     def _targets(self, y, shape):
         if y is None or _is_labels(y):
             return None

@@ -210,8 +210,7 @@ default="hinge"
                 self, rows, sample_weight, reset=fitted is None
             )
             context = self._context_for(y, n_samples, sample_weight, fitted)
-            if fitted is not None:
-                self._check_same_network()
+            self._begin(rows, fitted)
             options = {"recording": own, "value_range": self._value_range}
             fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             if self.features is not None:
@@ -264,8 +263,7 @@ default="hinge"
                 min_rows=2 if fitted is None else 1,
             )
             context = self._context_for(y, n_samples, sample_weight, fitted, classes)
-            if fitted is not None:
-                self._check_same_network()
+            self._begin(rows, fitted)
             options = {"value_range": self._value_range}
             fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             with fitting.computing():

@@ -4,14 +4,24 @@
 another, and refuses those that do not fit, before any training.
 """
 
-import dataclasses
 import warnings
 
 import numpy as np
 
-from skae.checks.conditions import Classes, context_of, encode_conditions, used_entries
-from skae.checks.labels import typed
-from skae.estimators.architectures import Images, channel_widths
+from skae.checks.conditions import (
+    Classes,
+    context_of,
+    encode_conditions,
+    used_entries,
+    warn_of_minus_one,
+)
+from skae.checks.labels import named_classes, typed
+from skae.checks.value_ranges import SHARES, fills
+from skae.estimators.architectures import (
+    Images,
+    channel_widths,
+    check_own_parameters,
+)
 from skae.fitting.resolve import hidden_widths
 from skae.parts.critics import ConvCritic, DenseCritic
 from skae.parts.generators import ConvGenerator, DenseGenerator
@@ -56,7 +66,7 @@ class GANNetworks(Images):
     def _parts(self):
         """Hyperparameters of generator and critic."""
         minibatch = self.minibatch_discrimination
-        self._check_own_parameters()
+        check_own_parameters(self, self.architecture, _OWN)
         if self.architecture == "dense":
             sizes = hidden_widths(self.hidden_layer_sizes, "relu")
             return DenseGenerator(sizes), DenseCritic(sizes, minibatch)
@@ -86,22 +96,21 @@ class GANNetworks(Images):
         # Sizes are checked where levels are made.
         return parts if parts[0].levels else parts
 
-    def _check_own_parameters(self) -> None:
-        """Raise where parameters of other architectures are set."""
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name, architectures in _OWN.items():
-            value = getattr(self, name)
-            is_set = not np.array_equal(value, defaults[name])
-            if is_set and self.architecture not in architectures:
-                raise ValueError(
-                    f"{name}={value!r} is for architecture="
-                    f"{' or '.join(map(repr, architectures))}; this GAN has "
-                    f"architecture={self.architecture!r}. Leave it out."
-                )
-
     def _network(self) -> dict:
         """Parameters of the networks, which a continued fit may not change."""
         return {name: getattr(self, name) for name in _NETWORK}
+
+    def _note_range(self, X):
+        super()._note_range(X)
+        if fills(X, SHARES):
+            self._value_range = SHARES
+
+    def _begin(self, X, fitted):
+        """Note the range of validated rows, or check that a model can be continued."""
+        if fitted is None:
+            self._note_range(X)
+        else:
+            self._check_same_network()
 
     def _check_same_network(self):
         for name, fitted in self.network_.items():
@@ -127,6 +136,8 @@ class GANNetworks(Images):
             self._context = None if y is None else context_of(y, weight=weight)
             if classes is not None:
                 self._context = self._with_classes(classes, y)
+            else:
+                warn_of_minus_one(self._context)
             self.__dict__.pop("classes_", None)
             if hasattr(self._context, "classes"):
                 self.classes_ = self._context.classes
@@ -177,7 +188,7 @@ class GANNetworks(Images):
         if not isinstance(self._context, Classes):
             what = "numbers" if y is not None else "none"
             raise ValueError(f"classes are for y that holds classes; got {what}.")
-        every = Classes.of(classes)
+        every = Classes.of(named_classes(classes))
         every.encode(y)
         shares = np.zeros(every.width)
         places = np.searchsorted(every.classes, self._context.classes)

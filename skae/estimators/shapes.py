@@ -36,6 +36,8 @@ class Shaped:
     def _flattened(self, X, *, reset, name="X"):
         is_flat = len(shape_of(X, name)) <= 2
         source = None if is_flat else flat_rows(X, name)
+        if not reset and name == "X":
+            self._check_several(shape_of(X))
         X = X if is_flat or source is not None else np.asarray(unmasked(X))
         shape = None if is_flat else tuple(X.shape[1:])
         if reset:
@@ -63,6 +65,20 @@ class Shaped:
                 f"{name} of shape {X.shape} holds no samples, or empty ones."
             )
         return X.reshape(len(X), -1) if source is None else source
+
+    def _check_several(self, shape) -> None:
+        """Raise for one sample in its own shape, where an array of them is needed."""
+        fitted = self._input_shape or getattr(self, "sample_shape_", None)
+        if fitted is None or len(shape) < 2:
+            return
+        own = self._full_shape(fitted)
+        # A row of images of one line has their shape too.
+        is_rows = len(shape) == 2 and shape[1] == math.prod(own)
+        if self._full_shape(shape) == own and not is_rows:
+            raise ValueError(
+                f"X of shape {tuple(shape)} is one sample; pass an array of samples, "
+                "X[None] for this one."
+            )
 
     def _restored(self, rows, X):
         shape = self._input_shape if X is None else shape_of(X)[1:]

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skae.checks.images import check_range, warn_of_units
 from skae.checks.integers import check_integer
+from skae.checks.value_ranges import SHARES
 from skae.estimators.style_arrays import SEVERAL, Styles
 from skae.models.projection import projected
 from skae.rows.isolation import isolated
@@ -270,7 +271,9 @@ default=None
     @property
     def _sample_range(self):
         """Smallest and largest value of samples; None for any."""
-        return (0, 1) if self.net_.generator.is_confined else self._value_range
+        # Files of earlier versions do not say it of shares.
+        is_of_shares = self.net_.generator.is_confined and self._value_range is None
+        return SHARES if is_of_shares else self._value_range
 
     def _finished(self, rows):
         """Generated rows in X's range and dtype."""
@@ -308,6 +311,7 @@ default=None
             raise ValueError(
                 f"{name} must be styles of this model, of shape (n_samples, {width}) "
                 f"or (n_samples, {n_layers}, {width}); got shape {shape}."
+                + (f" Write {name}[None] for a single one." * (shape == (width,)))
             )
         if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise ValueError(f"{name} must hold finite numbers.")

@@ -128,6 +128,9 @@ class TrainedEstimator(
     # Smallest and largest value of what comes back; None for any.
     _value_range = None
 
+    def _note_range(self, X):
+        """Set the range that values keep to, where training rows say one."""
+
     def _flattened(self, X, *, reset, name="X"):
         """Samples as flat rows; X is not validated yet."""
         return X

@@ -13,7 +13,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import _check_sample_weight
 
-from skae.estimators.architectures import Images, architecture_of, channel_widths
+from skae.estimators.architectures import (
+    Images,
+    architecture_of,
+    channel_widths,
+    check_own_parameters,
+)
 from skae.estimators.base import BaseAutoencoder
 from skae.estimators.generative import Generative, seeded
 from skae.estimators.parameters import (
@@ -50,6 +55,12 @@ _KERNEL = 4
 # Smaller images have hardly a patch beside another.
 _SMALLEST_IMAGE = 8
 _HIDDEN = (256,)
+# Parameters of some architectures only.
+_OWN = {
+    "hidden_layer_sizes": ("dense",),
+    "channels": ("conv",),
+    "activation": ("dense", "conv"),
+}
 # Variance of a unit's mean over rows (Burda et al. 2015, section 5).
 _ACTIVE = 0.01
 _MOST_ENCODED_ROWS = 10_000
@@ -121,9 +132,13 @@ default="relu"
 
     def _parts(self, X, init="random", hidden_context=0.0) -> Parts:
         self._check_images(X)
+        architecture = self.architecture
+        if isinstance(architecture, str) and architecture == "auto":
+            architecture = self._suitable()
+        check_own_parameters(self, architecture, _OWN)
         architecture = architecture_of(
-            self.architecture,
-            {"auto": self._auto, "dense": self._dense, "conv": self._conv},
+            architecture,
+            {"dense": self._dense, "conv": self._conv},
             self._input_shape,
             self.n_features_in_,
         )
@@ -141,12 +156,12 @@ default="relu"
             hidden_context=hidden_context,
         )
 
-    def _auto(self):
-        is_image = self.sample_shape is not None or self._input_shape is not None
-        is_set = self.hidden_layer_sizes != _HIDDEN
-        if not is_image or is_set or min(self._resolved_shape()[1:]) < _SMALLEST_IMAGE:
-            return self._dense()
-        return self._conv()
+    def _suitable(self):
+        """The architecture that "auto" stands for."""
+        if not self._has_images or self.hidden_layer_sizes != _HIDDEN:
+            return "dense"
+        is_small = min(self._resolved_shape()[1:]) < _SMALLEST_IMAGE
+        return "dense" if is_small else "conv"
 
     def _dense(self):
         hidden = hidden_widths(self.hidden_layer_sizes, self.activation)
@@ -168,7 +183,7 @@ default="relu"
 
     def _after(self, fitting):
         super()._after(fitting)
-        if self.sample_shape is not None or self._input_shape is not None:
+        if self._has_images:
             self.sample_shape_ = self._resolved_shape()
         self._bound_seed = seeded(self.random_state).initial_seed()
         self.__dict__.pop("noise_variance_", None)

@@ -17,7 +17,8 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from skae.checks.rows import feature_ranges, fills_unit_interval, in_unit_interval
+from skae.checks.rows import feature_ranges
+from skae.checks.value_ranges import SHARES, check_within, fills
 from skae.fitting.fit import (
     BaseFit,
     finished_rounds,
@@ -214,13 +215,8 @@ class GANFit(BaseFit):
             )
 
     def _check_bounds(self, module: GANModule) -> None:
-        if module.generator.is_confined and not in_unit_interval(self.X):
-            low, high = feature_ranges(self.X)
-            raise ValueError(
-                "X must lie in [0, 1], as it did in the fit that is to be continued: "
-                f"samples are confined to it. X ranges from {np.min(low):g} to "
-                f"{np.max(high):g}. Use a new estimator, or fit with warm_start=False."
-            )
+        if module.generator.is_confined:
+            check_within(self.X, self.value_range or SHARES)
 
     # Before training
 
@@ -236,9 +232,10 @@ class GANFit(BaseFit):
         generator = self.generator_part.build(
             self.n_features, self.n_components, **options
         )
-        if fills_unit_interval(self.X):
-            low = as_double(-self.units.center / self.units.scale)
-            span = (1 / self.units.columns).float()
+        if self.value_range is not None and fills(self.X, self.value_range):
+            least, most = self.value_range
+            low = as_double((least - self.units.center) / self.units.scale)
+            span = ((most - least) / self.units.columns).float()
             generator.confine(low.float(), span, torch.zeros_like(span))
         return generator, self.critic_part.build(self.n_features, **options)
 

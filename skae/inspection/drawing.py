@@ -65,11 +65,15 @@ def new_axes(n_rows=1, n_columns=1, *, figsize=None, **options) -> Any:
 def check_has(estimator, attribute, what) -> None:
     """Raise unless the estimator is fitted and has this method or attribute."""
     check_is_fitted(estimator)
-    if not hasattr(estimator, attribute):
+    try:
+        getattr(estimator, attribute)
+    except AttributeError as error:
+        # A class that has it says what its estimators need for it.
+        is_of_class = hasattr(type(estimator), attribute)
+        reason = str(error) if is_of_class else f"{type(estimator).__name__} has none."
         raise ValueError(
-            f"{what} need an estimator with {attribute}; {type(estimator).__name__} "
-            "has none."
-        )
+            f"{what} need an estimator with {attribute}; {reason}"
+        ) from None
 
 
 class Display:

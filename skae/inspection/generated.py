@@ -246,8 +246,13 @@ def _singles(estimator, X, name):
 def _single_styles(estimator, W, name):
     """Styles as a list of arrays of one; `GAN.interpolate` checks them."""
     W = np.asanyarray(W)
+    shape = W.shape
     if W.ndim == 1 or (W.ndim == 2 and getattr(W, "of_layers", False)):
         W = W[None]
-    if not W.ndim or not len(W):
-        raise ValueError(f"{name} must be a style, or several; got shape {W.shape}.")
+    width = estimator.n_components_
+    if not W.size or W.shape[-1] != width or W.ndim > 3:
+        raise ValueError(
+            f"{name} must be a style of {width} numbers, or several, from styles or "
+            f"project; got shape {shape}."
+        )
     return [W[place : place + 1] for place in range(len(W))]

@@ -197,9 +197,15 @@ class TruncationDisplay(GridDisplay):
         state = np.random.RandomState() if state is None else check_random_state(state)
         seed = int(state.randint(2**31 - 1))
         options = {"random_state": seed} | ({} if y is None else {"y": y})
+        truncations = np.asarray(truncations)
+        if truncations.ndim != 1 or not len(truncations):
+            raise ValueError(
+                "truncations must be one or more numbers in [0, 1], such as (0.5, 1); "
+                f"got {truncations.tolist()!r}."
+            )
         columns = [
             estimator.sample(n_samples, truncation=each, **options)
-            for each in truncations
+            for each in truncations.tolist()
         ]
         samples = np.concatenate(columns)
         samples, kind = in_shape(estimator, samples, sample_shape, kind)
@@ -289,7 +295,13 @@ class GrowthDisplay(GridDisplay):
                 "Samples in training need a SampleGrid in the estimator's callbacks, "
                 "which has recorded its fit."
             )
-        kept = np.stack(grids[0]["samples_"], axis=1)[:n_samples]
+        kept = np.stack(grids[0]["samples_"], axis=1)
+        if n_samples > len(kept):
+            raise ValueError(
+                f"n_samples={n_samples} is more than the {len(kept)} samples that the "
+                "SampleGrid kept; its n_samples says how many."
+            )
+        kept = kept[:n_samples]
         n_stages = min(n_stages, kept.shape[1])
         stages = np.linspace(0, kept.shape[1] - 1, n_stages).round().astype(int)
         kept, epochs = kept[:, stages], np.asarray(grids[0]["epochs_"])[stages]

@@ -1,6 +1,7 @@
 """skorch's callbacks, as far as the training loop can notify them."""
 
 import inspect
+import traceback
 from collections import Counter
 from typing import Any
 
@@ -8,6 +9,7 @@ import skorch.callbacks
 from skorch import NeuralNet
 from skorch.callbacks import (
     Callback,
+    EarlyStopping,
     EpochTimer,
     LoadInitState,
     LRScheduler,
@@ -30,6 +32,7 @@ __all__ = [
     "influential_callbacks",
     "callback_states",
     "check_callbacks",
+    "is_early_stopping",
     "is_print_log",
     "load_callbacks",
     "named_callbacks",
@@ -76,9 +79,22 @@ def check_callbacks(callbacks) -> None:
             raise ValueError(
                 f"callbacks must be a list of skorch callbacks; got {entry!r} in it."
             )
+        if isinstance(callback, type):
+            _check_makes_itself(callback)
         reason = _reason_against(callback, kind)
         if reason is not None:
             raise ValueError(f"{reason[0]} cannot be used: {reason[1]}.")
+
+
+def _check_makes_itself(kind: type) -> None:
+    """Raise for a class that needs arguments, in place of which it stands alone."""
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        raise ValueError(
+            f"callbacks has the class {kind.__name__}, which cannot be made without "
+            f"arguments ({error}); pass {kind.__name__}(...) in its place."
+        ) from None
 
 
 def _reason_against(callback, kind: type) -> tuple[str, str] | None:
@@ -190,6 +206,12 @@ def watch_batches(callbacks) -> bool:
 def is_print_log(entry) -> bool:
     callback = entry[1] if isinstance(entry, tuple) else entry
     return isinstance(callback, PrintLog) or callback is PrintLog
+
+
+def is_early_stopping(error: KeyboardInterrupt) -> bool:
+    """Whether skorch's EarlyStopping raised it, as it does to stop; else Ctrl-C did."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_code is EarlyStopping.on_epoch_end.__code__
 
 
 class ProgressBar(Callback):

@@ -20,6 +20,7 @@ from skae.training.batch_norms import BatchNorms
 from skae.training.callbacks import (
     ProgressBar,
     influential_callbacks,
+    is_early_stopping,
     is_print_log,
     watch_batches,
 )
@@ -40,9 +41,8 @@ __all__ = ["Trainer"]
 _BACK_OFF = 0.1
 _RETRIES = 3
 # Of skorch's net, which moves modules itself: that would leave the flat buffers.
-_UNUSED: dict = dict.fromkeys(("criterion", "train_split", "device")) | {
-    "batch_size": 1
-}
+_UNUSED: dict = dict.fromkeys(("criterion", "train_split", "device"))
+_UNUSED["batch_size"] = 1
 
 
 class Trainer(Resumable, NeuralNet):
@@ -284,8 +284,9 @@ class Trainer(Resumable, NeuralNet):
                 is_finite = self._judge(number)
                 try:
                     self.notify("on_epoch_end", **datasets)
-                except KeyboardInterrupt:
-                    # That is how skorch's EarlyStopping stops.
+                except KeyboardInterrupt as error:
+                    if not is_early_stopping(error):
+                        raise
                     self.stop_training = True
             if influential_callbacks(self.callbacks):
                 # They may have changed anything in the module.

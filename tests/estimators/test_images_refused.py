@@ -23,26 +23,36 @@ def fit(estimator, X):
     estimator.fit(X, y)
 
 
+@pytest.mark.parametrize("n_channels", [2, 3])
 @pytest.mark.parametrize("estimator", IMAGE_ESTIMATORS, ids=repr)
-def test_images_with_their_channels_last_are_refused(estimator):
-    X = np.random.default_rng(0).random((9, 16, 16, 3))
+def test_images_with_their_channels_last_are_refused(estimator, n_channels):
+    X = np.random.default_rng(0).random((9, 16, 16, n_channels))
     with pytest.raises(ValueError, match="channels last; channels come first"):
         fit(estimator, X)
 
 
 @pytest.mark.parametrize("estimator", IMAGE_ESTIMATORS, ids=repr)
-@pytest.mark.parametrize("shape", [(3, 16, 24), (16, 24, 3)])
-def test_one_colour_photograph_is_refused(estimator, shape):
-    X = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(3, 16, 24), (16, 24, 3), (20, 24, 4)])
+def test_one_colour_photograph_is_refused(estimator, shape, dtype):
+    X = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
     where = "first" if shape[0] == 3 else "last"
     with pytest.raises(ValueError, match=f"one image with its channels {where}"):
         fit(estimator, X)
 
 
-def test_three_grey_images_are_taken_where_the_shape_is_given():
-    X = np.random.default_rng(0).integers(0, 256, (3, 16, 24), dtype=np.uint8)
-    vae = VariationalAE(2, sample_shape=(1, 16, 24), max_iter=1, random_state=0)
+@pytest.mark.parametrize("shape", [(3, 16, 24), (16, 24, 3)])
+def test_grey_images_of_such_shapes_are_taken_as_the_message_says(shape):
+    X = np.random.default_rng(0).random(shape)
+    vae = VariationalAE(2, sample_shape=(1, *shape[1:]), max_iter=1, random_state=0)
     assert vae.fit(X).reconstruct(X).shape == X.shape
+    gan = GAN(max_iter=1, random_state=0).fit(X[:, None])
+    assert gan.sample(2).shape == (2, 1, *shape[1:])
+
+
+def test_few_small_images_are_no_photograph():
+    X = np.random.default_rng(0).random((3, 8, 8))
+    assert VariationalAE(2, max_iter=1).fit(X).sample_shape_ == (1, 8, 8)
 
 
 @pytest.mark.parametrize("estimator", IMAGE_ESTIMATORS, ids=repr)
