@@ -169,7 +169,10 @@ def test_great_circle_keeps_the_distance_from_zero():
 @pytest.mark.parametrize("architecture", ["dense", "conv"])
 def test_images_come_back_as_images(architecture):
     images = DIGITS.images[:200] / 16
-    model = small(architecture=architecture, likelihood="bernoulli").fit(images)
+    widths = {"hidden_layer_sizes": (256,)} if architecture == "conv" else {}
+    model = small(architecture=architecture, **widths, likelihood="bernoulli").fit(
+        images
+    )
     assert model.sample(3).shape == (3, 8, 8)
     assert model.interpolate(images[0], images[1], 4).shape == (4, 8, 8)
     assert model.sample_shape_ == (1, 8, 8)
