@@ -307,14 +307,11 @@ def check_own_parameters(estimator, architecture, own) -> None:
     ----------
     estimator : estimator
     architecture : str, (encoder, decoder) or architecture part
-        The estimator's, resolved from "auto".
+        The estimator's.
     own : mapping of str to tuple of str
         The architectures that parameters are for.
     """
     defaults = {field.name: field.default for field in dataclasses.fields(estimator)}
-    stated = repr(estimator.architecture)
-    if stated == "'auto'":
-        stated += f", which is {architecture!r} here"
     for name, architectures in own.items():
         value = getattr(estimator, name)
         is_own = isinstance(architecture, str) and architecture in architectures
@@ -322,7 +319,8 @@ def check_own_parameters(estimator, architecture, own) -> None:
             raise ValueError(
                 f"{name}={value!r} is for architecture="
                 f"{' or '.join(map(repr, architectures))}; this "
-                f"{type(estimator).__name__} has architecture={stated}. Leave it out."
+                f"{type(estimator).__name__} has architecture={architecture!r}. "
+                "Leave it out."
             )
 
 

@@ -74,7 +74,8 @@ class Shaped:
         own = self._full_shape(fitted)
         # A row of images of one line has their shape too.
         is_rows = len(shape) == 2 and shape[1] == math.prod(own)
-        if self._full_shape(shape) == own and not is_rows:
+        is_array = is_rows or self._full_shape(shape[1:]) == own
+        if self._full_shape(shape) == own and not is_array:
             raise ValueError(
                 f"X of shape {tuple(shape)} is one sample; pass an array of samples, "
                 "X[None] for this one."

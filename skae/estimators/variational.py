@@ -135,7 +135,8 @@ default="relu"
         architecture = self.architecture
         if isinstance(architecture, str) and architecture == "auto":
             architecture = self._suitable()
-        check_own_parameters(self, architecture, _OWN)
+        else:
+            check_own_parameters(self, architecture, _OWN)
         architecture = architecture_of(
             architecture,
             {"dense": self._dense, "conv": self._conv},

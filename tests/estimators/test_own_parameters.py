@@ -22,10 +22,6 @@ PAIR = nn.Linear(64, 4), nn.Linear(2, 64)
         ),
         ({"architecture": "dense", "channels": 8}, "channels=8 is for .*'conv'"),
         (
-            {"channels": 8, "hidden_layer_sizes": (8,)},
-            "channels=8 .* architecture='auto', which is 'dense' here",
-        ),
-        (
             {"architecture": Dense((8,)), "hidden_layer_sizes": (4,)},
             r"hidden_layer_sizes=.* has architecture=Dense\(",
         ),
@@ -38,11 +34,6 @@ def test_variational_autoencoders_refuse_those_of_others(
 ):
     with pytest.raises(ValueError, match=message):
         Estimator(2, **parameters).fit(IMAGES, Y)
-
-
-def test_channels_are_refused_for_tables():
-    with pytest.raises(ValueError, match="channels=8 is for architecture='conv'"):
-        VariationalAE(2, channels=8).fit(IMAGES.reshape(20, -1))
 
 
 def test_feature_maps_do_not_start_as_pca():

@@ -169,7 +169,10 @@ def test_great_circle_keeps_the_distance_from_zero():
 @pytest.mark.parametrize("architecture", ["dense", "conv"])
 def test_images_come_back_as_images(architecture):
     images = DIGITS.images[:200] / 16
-    model = small(architecture=architecture, likelihood="bernoulli").fit(images)
+    widths = {"hidden_layer_sizes": (256,)} if architecture == "conv" else {}
+    model = small(architecture=architecture, **widths, likelihood="bernoulli").fit(
+        images
+    )
     assert model.sample(3).shape == (3, 8, 8)
     assert model.interpolate(images[0], images[1], 4).shape == (4, 8, 8)
     assert model.sample_shape_ == (1, 8, 8)
@@ -235,7 +238,7 @@ def test_bad_input_is_refused_by_name():
 @pytest.mark.parametrize(
     "change",
     [
-        {"architecture": "conv"},
+        {"architecture": "conv", "hidden_layer_sizes": (256,)},
         {"likelihood": "bernoulli"},
         {"noise_variance": "per_feature"},
         {"hidden_layer_sizes": (8,)},
@@ -290,7 +293,8 @@ def test_constant_rows_are_drawn_as_they_are(value):
 )
 def test_images_get_convolutions(shape, parameters, expected):
     X = np.random.default_rng(0).random((20, *shape))
-    model = VariationalAE(2, max_iter=1, channels=4, **parameters).fit(X)
+    channels = {"channels": 4} if "architecture" not in parameters else {}
+    model = VariationalAE(2, max_iter=1, **channels, **parameters).fit(X)
     assert (model.net_.codec.code_shape is not None) == expected
     assert model.sample(3).shape == (3, *shape)
 
