@@ -92,7 +92,7 @@ def test_parameters_are_checked_before_training(images, parameters, message):
 def test_models_that_draw_no_samples_are_refused(tmp_path):
     grid = SampleGrid(tmp_path / "samples.png")
     X = load_iris().data
-    with pytest.raises(ValueError, match="samples of a GAN"):
+    with pytest.raises(ValueError, match="in the training of a GAN only"):
         AutoencoderTransformer(2, init="random", callbacks=[grid]).fit(X)
 
 
@@ -149,7 +149,7 @@ class TestDisplays:
             (StyleMixingDisplay, {"n_layers": 1}),
             (TruncationDisplay, {}),
         ):
-            with pytest.raises(ValueError, match="GAN has none"):
+            with pytest.raises(ValueError, match="is for architecture='style'"):
                 display.from_estimator(gan, **options)
         with pytest.raises(ValueError, match="need a SampleGrid"):
             GrowthDisplay.from_estimator(gan)
@@ -172,7 +172,7 @@ def test_strips_lead_from_style_to_style(styled, images):
     for start in (W[0], layered[0]):
         one = InterpolationDisplay.from_estimator(styled, start, layered[1], n_steps=2)
         assert one.axes_.shape == (1, 4)
-    with pytest.raises(ValueError, match="a must be a style, or several"):
+    with pytest.raises(ValueError, match="a must be a style of 64 numbers, or several"):
         InterpolationDisplay.from_estimator(styled, W[:0], W[:0])
-    with pytest.raises(ValueError, match="b must be styles of this model"):
+    with pytest.raises(ValueError, match="b must be a style of 64 numbers, or several"):
         InterpolationDisplay.from_estimator(styled, W[0], np.zeros((1, 5)))

@@ -264,11 +264,9 @@ default="gaussian"
             x = likelihood.draw(raw, generator) if generator else likelihood.mean(raw)
             return self.units_.to_x(x)
 
-        units, width = (0.0, self.code_scale_), self.n_features_in_
-        draws = generator is not None
-        out = self._map_rows(
-            Z, decode, width, condition, units=units, dtype=dtype, draws=draws
-        )
+        options = {"units": (0.0, self.code_scale_), "dtype": dtype}
+        options["draws"] = generator is not None
+        out = self._map_rows(Z, decode, self.n_features_in_, condition, **options)
         return self._restored(out, None)
 
     def _codes(self, Z):
@@ -289,6 +287,7 @@ default="gaussian"
         X_hat : ndarray of shape (n_samples, n_features)
             In X's units and dtype. With ``out``, that.
         """
+        check_fitted(self)
         rows = self._rows(X) if self._takes_noise else self._judged_rows(X)
         if out is not None:
             return self._into(out, rows, self._reconstructed, self.n_features_in_)

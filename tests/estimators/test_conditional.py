@@ -226,7 +226,7 @@ def test_numbers_lead_from_one_end_to_the_other():
 
 def test_images_and_convolutions():
     images = X.reshape(-1, 8, 8)[:200]
-    model = small(architecture="conv").fit(images, Y[:200])
+    model = small(architecture="conv", hidden_layer_sizes=(256,)).fit(images, Y[:200])
     assert model.sample(3, y=1).shape == (3, 8, 8)
     assert model.augment(images, Y[:200], 2)[0].shape == (220, 8, 8)
 

@@ -18,6 +18,9 @@ from skae.fitting import autoencoder_fit, image_start
 from skae.parts.corruption import GaussianNoise
 from skae.parts.likelihoods import Bernoulli, Gaussian
 
+# Added to pixels: they are no bytes any more, and nearly the same.
+OFF = 1e-3
+
 
 @pytest.fixture(scope="module")
 def digits():
@@ -204,28 +207,28 @@ class TestPhotographs:
         rebuilt = ae.reconstruct(train)
         assert rebuilt.min() >= 0
         assert rebuilt.max() <= 255
-        free = small(n_components=3).fit(train.astype(float))
+        free = small(n_components=3).fit(train + OFF)
         assert free.inverse_transform(Z + 20 * (Z - Z.mean(0))).max() > 255
 
     @pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
     def test_all_methods_judge_bytes_by_what_comes_back(self, bright, likelihood):
         ae = small(n_components=3, likelihood=likelihood).fit(bright)
-        free = small(n_components=3, likelihood=likelihood).fit(bright.astype(float))
-        rebuilt, beyond = ae.reconstruct(bright), free.reconstruct(bright)
+        free = small(n_components=3, likelihood=likelihood).fit(bright + OFF)
+        rebuilt, beyond = ae.reconstruct(bright), free.reconstruct(bright + OFF) - OFF
         # Values outside do occur.
         assert beyond.min() < -1
         assert beyond.max() > 256
-        np.testing.assert_allclose(rebuilt, beyond.clip(0, 255), atol=1e-3)
+        np.testing.assert_allclose(rebuilt, beyond.clip(0, 255), atol=5e-3)
         X = bright.reshape(len(bright), -1).astype(float)
         error = np.square(rebuilt.reshape(X.shape) - X).sum(1)
         spread = np.square(X - X.mean(0)).sum()
         assert ae.score(bright) == pytest.approx(1 - error.sum() / spread, rel=1e-5)
-        assert ae.score(bright) > free.score(bright) + 1e-3
+        assert ae.score(bright) > free.score(bright + OFF) + 1e-3
         if likelihood == "gaussian":
             np.testing.assert_allclose(ae.score_samples(bright), -error / 2, rtol=1e-4)
         else:
-            gain = ae.score_samples(bright) - free.score_samples(bright)
-            assert gain.min() >= 0
+            gain = ae.score_samples(bright) - free.score_samples(bright + OFF)
+            assert gain.min() >= -1e-2
             assert gain.mean() > 0.1
         pairs = bright.reshape(len(bright), -1)
         assert ae.score(bright, bright) == pytest.approx(ae.score(pairs), rel=1e-6)
