@@ -169,8 +169,12 @@ SECTIONS = [
         "Fashion-MNIST padded to 32 x 32: Frechet distance of 5,000 samples in the "
         "features of a small classifier, precision and recall, and the share of the "
         "rarest of ten classes. Then classifiers of MNIST, trained on 20,000 images "
-        "that are real or drawn by a GAN by styles. Other work loaded the machine: "
-        "seconds cannot be compared between lines.",
+        "that are real or drawn by a GAN by styles, whose penalty came in one of 16 "
+        "updates (one of four now; with style_mixing=0.5 it is 92.1%). Then that GAN "
+        "with style_mixing=0.5 on MNIST: the class of mixed images, correlations of "
+        "their contrast with that of both parents, truncation, and the error of "
+        "projected test images. Other work loaded the machine: seconds cannot be "
+        "compared between lines; an idle one takes about 70 for an epoch by styles.",
         lambda r: [r[name] for name in ("images", "labels", "styles") if name in r],
     ),
     (
