@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from skae.checks.rows import feature_ranges
+from skae.checks.value_ranges import extremes
 
 __all__ = ["check_range", "warn_of_units"]
 
@@ -25,7 +25,7 @@ def check_range(rows, value_range: tuple[float, float], *, is_bytes=False) -> No
 
     Floats of up to five are in no range of bytes, unless all are zero.
     """
-    low, high = _extremes(rows)
+    low, high = extremes(rows)
     smallest, largest = value_range
     margin = _OVERSHOOT * (largest - smallest)
     is_outside = low < smallest - margin or high > largest + margin
@@ -48,7 +48,7 @@ def warn_of_units(rows, mean: np.ndarray, scale) -> None:
     scale : float or ndarray of shape (n_features,)
         Their deviation from it.
     """
-    low, high = _extremes(rows)
+    low, high = extremes(rows)
     center = float(np.mean(mean))
     deviation = float(np.sqrt(np.mean(np.square(scale)) + np.var(mean)))
     size, typical = max(abs(low), abs(high)), abs(center) + deviation
@@ -61,8 +61,3 @@ def warn_of_units(rows, mean: np.ndarray, scale) -> None:
             UserWarning,
             stacklevel=4,
         )
-
-
-def _extremes(rows) -> tuple[float, float]:
-    low, high = feature_ranges(rows)
-    return float(np.fmin.reduce(low)), float(np.fmax.reduce(high))

@@ -12,7 +12,7 @@ from skae.rows.chunks import chunks
 from skae.rows.sources import RowSource
 from skae.rows.summary import NEAR
 
-__all__ = ["BYTES", "SHARES", "are_bytes", "check_within", "fills"]
+__all__ = ["BYTES", "SHARES", "are_bytes", "check_within", "extremes", "fills"]
 
 BYTES = 0, 255
 SHARES = 0, 1
@@ -20,7 +20,7 @@ SHARES = 0, 1
 
 def fills(X, value_range: tuple[float, float]) -> bool:
     """Whether the values lie in the range and come near both ends."""
-    low, high = _ends(X)
+    low, high = extremes(X)
     smallest, largest = value_range
     near = NEAR * (largest - smallest)
     return smallest <= low <= smallest + near and largest - near <= high <= largest
@@ -28,7 +28,7 @@ def fills(X, value_range: tuple[float, float]) -> bool:
 
 def check_within(X, value_range: tuple[float, float]) -> None:
     """Raise where rows leave the range of the fit that is to be continued."""
-    low, high = _ends(X)
+    low, high = extremes(X)
     smallest, largest = value_range
     if low < smallest or high > largest:
         raise ValueError(
@@ -53,6 +53,7 @@ def are_bytes(X) -> bool:
     )
 
 
-def _ends(X):
+def extremes(X) -> tuple[float, float]:
+    """Smallest and largest value of all rows."""
     low, high = feature_ranges(X)
-    return np.fmin.reduce(low), np.fmax.reduce(high)
+    return float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
