@@ -49,8 +49,12 @@ def on_workers(client, blocks, workers):
     """A Dask array of these blocks, on these workers in turn."""
     addresses = sorted(client.scheduler_info()["workers"])
     placed = [
-        client.scatter(
-            block, workers=[addresses[workers[number % len(workers)]]], hash=False
+        # Dask never moves the task to another worker, however busy this one is.
+        client.submit(
+            np.array,
+            block,
+            workers=[addresses[workers[number % len(workers)]]],
+            pure=False,
         )
         for number, block in enumerate(blocks)
     ]
@@ -243,9 +247,9 @@ def busy(client, tmp_path):
 
 def test_busy_workers_are_named_after_the_deadline(client, busy):
     addresses = sorted(client.scheduler_info()["workers"])
+    busy(addresses[1:])
     rows = on_workers(client, [X[:900], X[900:]], [0, 1])
     labels = on_workers(client, [X[:900, 0], X[900:, 0]], [2])
-    busy(addresses[1:])
     options = {"client": client, "deadline": 0.6}
     with pytest.raises(LostProcessError, match=f"{addresses[1]}, .* no free"):
         skae.distributed.fit(AutoencoderTransformer(3, **BRIEF), rows, **options)
