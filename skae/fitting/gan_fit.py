@@ -363,7 +363,9 @@ class GANFit(BaseFit):
         for network in (module.generator, module.critic):
             network.load_level()
         if len(self.checked):
-            module.critic.set_reference(self.rows[self.checked[:_REFERENCE_ROWS]])
+            index = self.checked[:_REFERENCE_ROWS]
+            context = self._part(self.context, index)
+            module.critic.set_reference(self.rows[index], context)
         return {
             "net_": module,
             "units_": self.units,

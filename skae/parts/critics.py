@@ -27,6 +27,7 @@ __all__ = [
     "Critic",
     "DenseCritic",
     "MinibatchDiscrimination",
+    "in_groups",
 ]
 
 LEAK = 0.2
@@ -202,15 +203,15 @@ class Critic(nn.Module):
         return [layer.weight for layer in layers_of(self)]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        features = self.features(x)
+        features = self.features(x, context)
         h = features if self.minibatch is None else self.minibatch(features)
         value = self.head(h).squeeze(-1)
         if context is None or self.projection is None:
             return value
         return value + (self.projection(context) * features).sum(-1)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Phi, of shape ``(batch, n_hidden)``."""
+    def features(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Phi, of shape ``(batch, n_hidden)``; here without the context."""
         h = x if self.shape is None else images(x, self.shape)
         for layer in self.layers:
             h = h.flatten(1) if isinstance(layer, Affine) else h
@@ -218,10 +219,10 @@ class Critic(nn.Module):
         return h
 
     @torch.no_grad()
-    def set_reference(self, x: Tensor) -> None:
+    def set_reference(self, x: Tensor, context: Tensor | None = None) -> None:
         """Keep rows that others are compared with outside training."""
         if self.minibatch is not None:
-            self.minibatch.set_reference(self.features(x))
+            self.minibatch.set_reference(self.features(x, context))
 
 
 class MinibatchDiscrimination(nn.Module):
@@ -289,13 +290,17 @@ def _similarity(m: Tensor, others: Tensor) -> Tensor:
     return torch.exp(-torch.stack(parts).sum(0))
 
 
+def in_groups(values: Tensor) -> list[Tensor]:
+    """Rows that are compared: ``(n_groups, n_rows, ...)``, and a smaller group."""
+    whole = len(values) // GROUP * GROUP
+    groups = [values[:whole].unflatten(0, (-1, GROUP))] if whole else []
+    return groups + ([values[None, whole:]] if whole < len(values) else [])
+
+
 def _similarity_in_groups(m: Tensor) -> Tensor:
     """Mean similarity of each row to the others of its group."""
-    whole = len(m) // GROUP * GROUP
-    groups = [m[:whole].unflatten(0, (-1, GROUP))] if whole else []
-    groups += [m[None, whole:]] if whole < len(m) else []
     near = [
         (_similarity(group, group).sum(-1) - 1) / max(1, group.shape[1] - 1)
-        for group in groups
+        for group in in_groups(m)
     ]
     return torch.cat([part.flatten(0, 1) for part in near])

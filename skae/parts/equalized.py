@@ -13,7 +13,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from skae.parts.critics import GROUP, LEAK
+from skae.parts.critics import LEAK, in_groups
 from skae.parts.image_windows import FEW_CHANNELS, doubling, halving
 from skae.parts.layers import Layer, affine
 from skae.parts.random_numbers import normal_numbers
@@ -184,47 +184,77 @@ class ModulatedConv(nn.Module):
 
 
 class MinibatchDeviation(nn.Module):
-    """One more channel: how much the rows of a batch differ.
+    """One more channel: how much the rows of a batch differ. With a condition, two.
 
     The standard deviation of each value over the rows, averaged over values (Karras et
-    al. 2018, section 3), in groups of at most 32 rows. Outside training it is that of
+    al. 2018, section 3), in groups of at most 32 rows. The second channel has that
+    around the mean of rows of like conditions: within classes, whose differences hide
+    in the first whether images of one class vary. Outside training both are those of
     the rows of `set_reference`, so that no row depends on its batch.
 
     Shape
     -----
-    ``(batch, n_channels, height, width)`` to ``(batch, n_channels + 1, ...)``
+    h : ``(batch, n_channels, height, width)``; context : ``(batch, n_context)``;
+    returned ``(batch, n_channels + 1 or 2, height, width)``
+
+    Parameters
+    ----------
+    is_conditional : bool, default=False
+        Whether there is a second channel.
     """
 
     reference: Tensor
 
-    def __init__(self):
+    def __init__(self, is_conditional: bool = False):
         super().__init__()
-        self.register_buffer("reference", torch.ones((), **SINGLE))
+        self.is_conditional = is_conditional
+        self.register_buffer("reference", torch.ones(1 + is_conditional, **SINGLE))
 
-    def forward(self, h: Tensor) -> Tensor:
-        if self.training:
-            whole = len(h) // GROUP * GROUP
-            groups = [h[:whole].unflatten(0, (-1, GROUP))] if whole else []
-            groups += [h[None, whole:]] if whole < len(h) else []
-            parts = [
-                _deviation(group).repeat_interleave(group.shape[1]) for group in groups
-            ]
-            value = torch.cat(parts)[:, None, None, None]
-        else:
-            value = self.reference
-        h = torch.cat([h, value.expand_as(h[:, :1])], dim=1)
+    def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        values = self._in_groups(h, context) if self.training else self.reference
+        values = values.reshape(-1, 1 + self.is_conditional, 1, 1)
+        h = torch.cat([h, values.expand(len(h), -1, *h.shape[2:])], dim=1)
         return h.contiguous(memory_format=torch.channels_last)
 
+    def _in_groups(self, h: Tensor, context: Tensor | None) -> Tensor:
+        """The values of each row."""
+        if context is None:
+            context = h.new_zeros(len(h), 1)
+        pairs = zip(in_groups(h), in_groups(context), strict=True)
+        parts = [
+            self._values(group, alike).repeat_interleave(group.shape[1], dim=0)
+            for group, alike in pairs
+        ]
+        return torch.cat(parts)
+
+    def _values(self, groups: Tensor, contexts: Tensor) -> Tensor:
+        """Of each group, ``(n_groups, n_rows, ...)``, its one or two values."""
+        means = [groups.mean(1, keepdim=True)]
+        if self.is_conditional:
+            means.append(_means_of_like(groups, contexts))
+        return torch.stack([_deviation(groups - mean) for mean in means], dim=-1)
+
     @torch.no_grad()
-    def set_reference(self, h: Tensor) -> None:
-        """Keep the deviation of these rows."""
-        self.reference.copy_(_deviation(h[None])[0])
+    def set_reference(self, h: Tensor, context: Tensor | None = None) -> None:
+        """Keep the mean deviations of these rows."""
+        self.reference.copy_(self._in_groups(h, context).mean(0))
 
 
-def _deviation(groups: Tensor) -> Tensor:
-    """Of each group, ``(n_groups, n_rows, ...)``, one number."""
-    difference = groups - groups.mean(1, keepdim=True)
-    deviation = (difference.square().mean(1) + _TINY).sqrt()
+def _means_of_like(groups: Tensor, contexts: Tensor) -> Tensor:
+    """For each row the mean of rows of like context: of its class, or of near numbers.
+
+    Rows at distance d weigh exp(-16 d^2), which is zero for those of other classes.
+    """
+    squares = contexts.square().sum(-1)
+    apart = squares[:, :, None] + squares[:, None] - 2 * contexts @ contexts.mT
+    weight = torch.exp(-16 * apart.clamp(min=0))
+    weight = weight / weight.sum(-1, keepdim=True)
+    return (weight @ groups.flatten(2)).view_as(groups)
+
+
+def _deviation(differences: Tensor) -> Tensor:
+    """Root mean square over the rows of each group, averaged over values."""
+    deviation = (differences.square().mean(1) + _TINY).sqrt()
     return deviation.flatten(1).mean(1)
 
 

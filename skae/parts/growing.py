@@ -237,8 +237,9 @@ class GrowingCriticNet(Growing, Critic):
             EqualConv(larger[0], n, size, "half")
             for (n, size), larger in pairwise(pairs)
         )
-        self.deviation = MinibatchDeviation()
-        self.smallest = EqualConv(channels[0] + 1, channels[0], sizes[0])
+        self.deviation = MinibatchDeviation(n_context > 0)
+        n_in = channels[0] + len(self.deviation.reference)
+        self.smallest = EqualConv(n_in, channels[0], sizes[0])
         self.hidden = EqualAffine(channels[0] * math.prod(sizes[0]), n_hidden)
         self.head = EqualAffine(self.head.weight.shape[0], 1)
         if n_context:
@@ -249,8 +250,8 @@ class GrowingCriticNet(Growing, Critic):
     def row_group(self) -> int:
         return GROUP
 
-    def features(self, x: Tensor) -> Tensor:
-        h = self.deviation(self.maps(x))
+    def features(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        h = self.deviation(self.maps(x), context)
         h = rectified(self.smallest(h))
         return rectified(self.hidden(h.flatten(1)))
 
@@ -271,6 +272,6 @@ class GrowingCriticNet(Growing, Critic):
         return h
 
     @torch.no_grad()
-    def set_reference(self, x: Tensor) -> None:
-        self.deviation.set_reference(self.maps(x))
-        super().set_reference(x)
+    def set_reference(self, x: Tensor, context: Tensor | None = None) -> None:
+        self.deviation.set_reference(self.maps(x), context)
+        super().set_reference(x, context)

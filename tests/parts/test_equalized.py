@@ -130,6 +130,41 @@ class TestDeviation:
             expected = expected.expand(len(h[rows]), 3, 3)
             torch.testing.assert_close(found[rows, 2], expected, rtol=1e-6, atol=1e-6)
 
+    def test_within_classes_it_is_around_the_mean_of_each(self):
+        layer, h = MinibatchDeviation(is_conditional=True).double(), numbers(6, 2, 3, 3)
+        classes = torch.tensor([0, 1, 1, 0, 1, 2])
+        found = layer(h, torch.eye(3, dtype=h.dtype)[classes])
+        torch.testing.assert_close(found[:, :3], MinibatchDeviation()(h))
+        apart = h - torch.stack([h[classes == own].mean(0) for own in classes])
+        expected = apart.square().mean(0).sqrt().mean().expand(6, 3, 3)
+        torch.testing.assert_close(found[:, 3], expected, rtol=1e-4, atol=1e-4)
+
+    def test_a_class_that_does_not_vary_is_seen_among_others(self):
+        layer = MinibatchDeviation(is_conditional=True).double()
+        classes = torch.arange(32) % 4
+        varying = numbers(32, 2, 3, 3) + 5 * classes.reshape(-1, 1, 1, 1)
+        constant = varying[classes]
+        context = torch.eye(4, dtype=varying.dtype)[classes]
+        all_rows, within = (layer(varying, context) / layer(constant, context))[
+            0, 2:, 0, 0
+        ]
+        assert all_rows < 1.1
+        assert within > 100
+
+    def test_rows_of_near_numbers_are_alike(self):
+        layer = MinibatchDeviation(is_conditional=True).double()
+        pair = numbers(2, 2, 3, 3)
+        h = torch.cat([pair, pair + 50])
+        place = torch.tensor([[0.0], [0.01], [2.0], [2.01]], dtype=h.dtype)
+        expected = pair.std(0, correction=0).mean().item()
+        assert layer(h, place)[0, 3, 0, 0].item() == pytest.approx(expected, rel=1e-2)
+
+    def test_rows_without_a_condition_are_alike(self):
+        layer, h = MinibatchDeviation(is_conditional=True).double(), numbers(6, 2, 3, 3)
+        for context in (None, torch.zeros(6, 3, dtype=h.dtype)):
+            found = layer(h, context)
+            torch.testing.assert_close(found[:, 2], found[:, 3])
+
     def test_outside_training_it_is_that_of_the_reference(self):
         layer, h = MinibatchDeviation().double(), numbers(7, 2, 3, 3)
         layer.set_reference(h)
