@@ -7,6 +7,7 @@ Code lines are those that hold a token of code: no docstrings, comments and blan
 """
 
 import ast
+import functools
 import io
 import sys
 import tokenize
@@ -46,6 +47,7 @@ def long_functions(path: Path) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if size > LONG}
 
 
+@functools.cache
 def _code(text: str) -> set[int]:
     """Numbers of the lines that hold code."""
     code: set[int] = set()

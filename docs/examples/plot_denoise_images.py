@@ -5,6 +5,7 @@ Denoise images
 
 :class:`~skae.ConvAE` learns to remove noise from clean images that it corrupts itself;
 a :class:`~skae.inspection.ReconstructionDisplay` shows what is left.
+A longer ``max_iter`` leaves less; so does the default.
 """
 
 import numpy as np
@@ -19,7 +20,8 @@ train, test = images[:500], images[1400:]
 noisy = np.clip(test + np.random.default_rng(0).normal(0, 0.2, test.shape), 0, 1)
 
 noise = GaussianNoise(0.2, relative=False, clip=(0, 1))
-ae = ConvAE(kernel_size=2, stride=2, noise=noise, random_state=0).fit(train)
+ae = ConvAE(kernel_size=2, stride=2, noise=noise, max_iter=20, random_state=0)
+ae.fit(train)
 clean = ae.denoise(noisy)
 print(
     f"squared error: {np.mean((noisy - test) ** 2):.4f} noisy, "

@@ -279,7 +279,10 @@ class ProcessGroup(Group):
         """What to raise where torch says that a connection broke."""
         try:
             self._silent(0)
-            time.sleep(_GRACE * self._pause)
+            ends = time.monotonic() + _GRACE * self._pause
+            while time.monotonic() < ends:
+                self._check_failure()
+                time.sleep(_LONGEST_LOOK)
             self._check_failure()
             silent = self._silent(_GRACE * self._pause / 2)
         except LostProcessError as lost:

@@ -79,8 +79,8 @@ default="relu"
     >>> from sklearn.datasets import load_digits
     >>> from skae import ConditionalVAE
     >>> X, y = load_digits(return_X_y=True)
-    >>> cvae = ConditionalVAE(likelihood="bernoulli", random_state=0).fit(X / 16, y)
-    >>> cvae.sample(3, y=7).shape
+    >>> cvae = ConditionalVAE(likelihood="bernoulli", max_iter=10, random_state=0)
+    >>> cvae.fit(X / 16, y).sample(3, y=7).shape
     (3, 64)
     >>> more, labels = cvae.augment(X / 16, y, n_per_class=100)
     >>> more.shape

@@ -70,8 +70,8 @@ default="auto"
     >>> from sklearn.datasets import load_digits
     >>> from skae import ConvAE
     >>> images = load_digits().images
-    >>> ae = ConvAE(kernel_size=2, stride=2, noise="gaussian", random_state=0)
-    >>> ae.fit(images[:1500]).denoise(images[1500:]).shape
+    >>> ae = ConvAE(kernel_size=2, stride=2, noise="gaussian", max_iter=5)
+    >>> ae.set_params(random_state=0).fit(images[:1500]).denoise(images[1500:]).shape
     (297, 8, 8)
     """
 

@@ -321,8 +321,8 @@ class VariationalAE(PCAStart, Variational):
     >>> from sklearn.datasets import load_digits
     >>> from skae import VariationalAE
     >>> X = load_digits().data / 16
-    >>> vae = VariationalAE(likelihood="bernoulli", random_state=0).fit(X)
-    >>> vae.sample(5).shape
+    >>> vae = VariationalAE(likelihood="bernoulli", max_iter=10, random_state=0)
+    >>> vae.fit(X).sample(5).shape
     (5, 64)
     >>> mean, std = vae.transform(X, return_std=True)
     >>> std.shape

@@ -193,15 +193,14 @@ class GridDisplay(Display):
         n_heads : int, default=0
             Rows that have a line of text above them.
         """
+        is_shared = False
         if axes is None:
             width, height = form.panel
             # Text takes no height from what stands below it.
             heads = _HEAD * n_heads + form.margin
             size = width * shape[1] + 0.4, height * shape[0] + heads
-            share = form.shares_scale
-            axes = new_axes(
-                *shape, figsize=size, squeeze=False, sharex=share, sharey=share
-            )
+            axes = new_axes(*shape, figsize=size, squeeze=False)
+            is_shared = form.shares_scale
         axes = np.asarray(axes)
         if needed is None and axes.size == math.prod(shape):
             axes = axes.reshape(shape)
@@ -213,7 +212,23 @@ class GridDisplay(Display):
         pairs = zip_longest(samples, behind)
         for ax, (sample, other) in zip(axes.flat, pairs, strict=False):
             form.draw(ax, sample, other)
+        if is_shared:
+            _share_scale(axes)
         return axes
+
+
+def _share_scale(axes):
+    """Give axes that are drawn one scale, and numbers at the outer ones only.
+
+    Axes that share one from the start would all be scaled anew with each sample.
+    """
+    first, *others = axes.flat
+    for ax in others:
+        ax.sharex(first)
+        ax.sharey(first)
+    for ax in axes.flat:
+        ax.label_outer()
+    first.autoscale_view()
 
 
 def in_shape(estimator, samples, sample_shape, kind):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from skae.distributed import process_group
 from skae.distributed.process_group import LostProcessError, ProcessGroup, served_store
 from skae.rows.group import ALONE
 
@@ -71,6 +72,18 @@ def test_an_interruption_ends_all(in_group):
     for error in in_group(2, interrupt):
         assert isinstance(error, LostProcessError)
         assert "stopped by its client" in str(error)
+
+
+def test_a_reason_that_is_there_is_not_waited_for(in_group, monkeypatch):
+    monkeypatch.setattr(process_group, "_GRACE", 1000)
+
+    def fail(group):
+        if group.rank == 1:
+            raise OSError("the disk is full")
+        while True:
+            group.sum(torch.ones(1))
+
+    assert "the disk is full" in str(in_group(2, fail)[0])
 
 
 def test_a_member_that_does_not_come_is_named_after_the_deadline():

@@ -12,11 +12,13 @@ from sklearn.preprocessing import StandardScaler
 
 from skae import GAN, AutoencoderTransformer, ConvAE, DenoisingAE, RecurrentAE
 from skae.inspection import ReconstructionDisplay
-from skae.inspection.drawing import new_axes
+from skae.inspection.drawing import Bars, new_axes
 
 pytest.importorskip("matplotlib")
 
 X = np.random.default_rng(0).normal(5.0, 2.0, size=(60, 12))
+# Many entries in few rows: axes take more time than bars.
+WIDE = np.random.default_rng(1).normal(5.0, 2.0, size=(60, 150))
 draw = ReconstructionDisplay.from_estimator
 
 
@@ -60,16 +62,44 @@ def test_sample_shape_makes_images_of_rows(denoising, sample_shape):
     assert limits == {(X[:4].min(), X[:4].max())}
 
 
-def test_corrupted_rows_have_the_noise_of_training_in_the_units_of_x(denoising):
-    display = draw(denoising, X, n_samples=60, random_state=0)
+def test_panels_have_one_scale_and_numbers_at_the_outer_ones(plain):
+    axes = draw(plain, X, n_samples=3).axes_
+    limits = {(*ax.get_xlim(), *ax.get_ylim()) for ax in axes.flat}
+    ((left, right, bottom, top),) = limits
+    drawn = np.array([X[:3], plain.reconstruct(X[:3])])
+    assert (left, right) == pytest.approx((-0.99, 11.99))
+    assert (bottom, top) == (0, pytest.approx(1.05 * drawn.max()))
+    numbered = [[ax.yaxis.get_tick_params()["labelleft"] for ax in r] for r in axes]
+    assert numbered == [[True, False, False]] * 2
+    axes[0, 0].set_ylim(0, 1)
+    assert axes[1, 2].get_ylim() == (0, 1)
+
+
+def test_no_panel_is_scaled_anew_for_each_sample(plain, monkeypatch):
+    drawn_on = []
+    monkeypatch.setattr(
+        Bars, "draw", lambda _, ax, *samples: drawn_on.append(count(ax))
+    )
+
+    def count(ax):
+        shared = ax.get_shared_x_axes(), ax.get_shared_y_axes()
+        return [len(group.get_siblings(ax)) for group in shared]
+
+    draw(plain, X, n_samples=3)
+    assert drawn_on == [[1, 1]] * 6
+
+
+def test_corrupted_rows_have_the_noise_of_training_in_the_units_of_x():
+    ae = DenoisingAE(6, noise_level=0.5, max_iter=1, random_state=0).fit(WIDE)
+    display = draw(ae, WIDE, n_samples=5, random_state=0)
     noise = display.corrupted - display.original
-    np.testing.assert_allclose(noise.std() / X.std(), 0.5, rtol=0.1)
+    np.testing.assert_allclose(noise.std() / WIDE.std(), 0.5, rtol=0.1)
     assert abs(noise.mean()) < 0.2
 
 
 def test_masked_entries_are_zero_in_the_units_of_x():
     ae = DenoisingAE(6, noise="masking", noise_level=0.5, max_iter=1, random_state=0)
-    display = draw(ae.fit(X), X, n_samples=60, random_state=0)
+    display = draw(ae.fit(WIDE), WIDE, n_samples=5, random_state=0)
     kept = np.isclose(display.corrupted, display.original, rtol=1e-5)
     np.testing.assert_allclose(display.corrupted[~kept], 0, atol=1e-5)
     np.testing.assert_allclose(kept.mean(), 0.5, atol=0.1)
