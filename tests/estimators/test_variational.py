@@ -40,7 +40,7 @@ def test_linear_model_reaches_the_likelihood_of_probabilistic_pca(X, n_component
         hidden_layer_sizes=(),
         activation="identity",
         early_stopping=False,
-        max_iter=max(1, 600 * 128 // len(X)),
+        max_iter=1000 * 128 // len(X),
         random_state=0,
     ).fit(X)
     pca = PCA(n_components).fit(X)
