@@ -129,15 +129,15 @@ def test_tune_threshold_separates_what_can_be_separated(detector, convention):
 
 
 def test_tune_threshold_trades_precision_against_recall(detector):
-    rows = np.r_[FRESH, OUTLIERS]
-    y = np.r_[np.zeros(400, int), np.ones(40, int)]
+    rows = np.r_[FRESH[:100], OUTLIERS]
+    y = np.r_[np.zeros(100, int), np.ones(40, int)]
     tuned = pickle.loads(pickle.dumps(detector))
 
     def flagged(scoring):
         return tuned.tune_threshold(rows, y, scoring).predict(rows) == -1
 
     for name in ("balanced_accuracy", make_scorer(precision_score, zero_division=0)):
-        assert 0 < flagged(name).sum() < 440
+        assert 0 < flagged(name).sum() < 140
     assert recall_score(y, flagged("recall")) == 1
     by_hand = flagged(lambda model, X, y: -abs(model.predict(X).sum() - 60))
     assert by_hand.sum() == 60
@@ -494,7 +494,7 @@ class TestTunedThresholds:
         detector, X, is_outlier = labelled
         before = detector.offset_
         with pytest.raises(ValueError, match=message):
-            detector.tune_threshold(X, is_outlier, scoring)
+            detector.tune_threshold(X[::5], is_outlier[::5], scoring)
         assert detector.offset_ == before
 
 

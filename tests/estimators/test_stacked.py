@@ -41,10 +41,15 @@ def small(**parameters):
     return StackedAEClassifier((12, 6), **{**FAST, **parameters})
 
 
+@pytest.fixture
+def all_folds():
+    """For tests of the judgement whether neighbours share their class."""
+
+
 @pytest.fixture(autouse=True)
 def few_folds(request, monkeypatch):
-    """Whether neighbours share their class is judged in few folds, for speed."""
-    if request.cls is not TestLearning:
+    """In other tests that judgement, which takes longest, is short."""
+    if "all_folds" not in request.fixturenames:
         monkeypatch.setattr(label_graph, "_FOLDS", 2)
 
 
@@ -500,6 +505,7 @@ class TestTransduction:
 
 
 class TestLearning:
+    @pytest.mark.usefixtures("all_folds")
     def test_unlabelled_rows_help(self):
         X, y = load_digits(return_X_y=True)
         rng = np.random.default_rng(0)
@@ -523,8 +529,8 @@ class TestLearning:
         X, y = load_digits(return_X_y=True)
         X = X / 16
         train, test = slice(0, 600), slice(600, None)
-        mine = StackedAEClassifier((64, 32), pretrain_max_iter=20, random_state=0)
-        mine.fit(X[train], y[train])
+        mine = StackedAEClassifier((64, 32), pretrain_max_iter=20, max_iter=40)
+        mine.set_params(random_state=0).fit(X[train], y[train])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             theirs = MLPClassifier((64, 32), random_state=0).fit(X[train], y[train])
@@ -570,6 +576,7 @@ class TestLearning:
         two = clone(model).fit(X[order], seen[order]).predict_proba(X)
         np.testing.assert_allclose(one, two, atol=0.02)
 
+    @pytest.mark.usefixtures("all_folds")
     def test_labels_alone_are_learned_where_neighbours_mislead(self):
         rng = np.random.default_rng(0)
         X, y = rng.normal(size=(400, 10)), np.arange(400) % 10 == 0
