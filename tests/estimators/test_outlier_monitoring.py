@@ -233,8 +233,7 @@ class TestDrift:
         scores, features = [], []
         for seed in range(12):
             rng = np.random.default_rng(seed)
-            detector = AEOutlierDetector(3, max_iter=10, random_state=seed)
-            detector.fit(draw(rng, 500))
+            detector = AEOutlierDetector(random_state=seed).fit(draw(rng, 500))
             for size in (30, 300):
                 drift = detector.drift(draw(rng, size))
                 scores.append(drift.p_value)
@@ -247,8 +246,9 @@ class TestDrift:
         p = []
         for seed in range(40):
             rng = np.random.default_rng(seed)
-            detector = AEOutlierDetector(3, max_iter=10, random_state=seed)
-            detector.fit(rng.normal(size=(25, 3)))
+            detector = AEOutlierDetector(random_state=seed).fit(
+                rng.normal(size=(25, 3))
+            )
             p.append(detector.drift(rng.normal(size=(200, 3))).p_value)
         assert np.mean(np.array(p) < 0.05) < 0.15
 
