@@ -312,7 +312,7 @@ class TestInterrupts:
 
         def fit():
             callbacks = [Checkpoint(path), Kill]
-            return small(n_components=24, max_iter=4, callbacks=callbacks).fit(train)
+            return small(n_components=24, max_iter=10, callbacks=callbacks).fit(train)
 
         train = patches[0]
         with pytest.raises(RuntimeError, match="killed"):

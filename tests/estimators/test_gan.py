@@ -55,7 +55,7 @@ class TestSamples:
     @pytest.mark.parametrize("loss", ["non_saturating", "hinge", "wasserstein_gp"])
     def test_they_are_spread_like_the_rows(self, rings, loss):
         X, _ = rings
-        gan = GAN(loss=loss, max_iter=60, n_modes=4, **SMALL).fit(X)
+        gan = GAN(loss=loss, max_iter=120, n_modes=4, **SMALL).fit(X)
         made = gan.sample(1200)
         assert gan.mode_coverage_ == gan.mode_coverage_curve_[-1] == 1
         assert len(gan.mode_coverage_curve_) == len(gan.epochs_)
