@@ -15,6 +15,20 @@ __all__ = ["best_threshold"]
 
 _CANDIDATES = 500
 
+# scikit-learn's scorers that follow from the numbers of flagged outliers, of flagged
+# inliers, of all outliers and of all inliers: for all thresholds at once.
+_FROM_COUNTS = {
+    "f1": lambda hits, false, outliers, inliers: 2 * hits / (hits + false + outliers),
+    "precision": lambda hits, false, *_: hits / np.maximum(hits + false, 1),
+    "recall": lambda hits, false, outliers, _: hits / outliers,
+    "accuracy": lambda hits, false, outliers, inliers: (
+        (hits + inliers - false) / (outliers + inliers)
+    ),
+    "balanced_accuracy": lambda hits, false, outliers, inliers: (
+        (hits * inliers + (inliers - false) * outliers) / (2 * outliers * inliers)
+    ),
+}
+
 
 def best_threshold(scores, X, y, scoring) -> float:
     """The threshold below which rows are best called outliers; of ties, the highest.
@@ -24,10 +38,17 @@ def best_threshold(scores, X, y, scoring) -> float:
     """
     check_consistent_length(scores, y)
     outlier = _outlier_labels(y)
-    labeller = _Labeller(scores)
-    scorer = check_scoring(labeller, scoring=scoring)
     candidates = _candidates(scores, outlier)
-    values = np.array([_score_at(scorer, labeller, t, X, outlier) for t in candidates])
+    if isinstance(scoring, str) and scoring in _FROM_COUNTS:
+        hits, n_outliers = _counts(scores[outlier == 1], candidates)
+        false, n_inliers = _counts(scores[outlier == 0], candidates)
+        values = _FROM_COUNTS[scoring](hits, false, n_outliers, n_inliers)
+    else:
+        labeller = _Labeller(scores)
+        scorer = check_scoring(labeller, scoring=scoring)
+        values = np.array(
+            [_score_at(scorer, labeller, t, X, outlier) for t in candidates]
+        )
     if len(np.unique(values[np.isfinite(values)])) < 2:
         raise ValueError(
             f"scoring={scoring!r} is {values[0]:.3g} whatever the threshold. Use one "
@@ -57,6 +78,11 @@ def _some(thresholds):
     """At most 500 of them, evenly."""
     n_kept = min(len(thresholds), _CANDIDATES)
     return thresholds[np.linspace(0, len(thresholds) - 1, n_kept).round().astype(int)]
+
+
+def _counts(scores, thresholds):
+    """How many scores are below each threshold, and how many there are."""
+    return np.searchsorted(np.sort(scores), thresholds), len(scores)
 
 
 class _Labeller(ClassifierMixin, BaseEstimator):

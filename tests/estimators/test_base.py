@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.exceptions import NotFittedError
@@ -30,9 +31,14 @@ def fitted(X):
     return AutoencoderTransformer(2, random_state=0).fit(X)
 
 
+def quick():
+    """A short training, which learns most of what a long one does."""
+    return AutoencoderTransformer(2, max_iter=40, random_state=0)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_dtype_is_kept(X, dtype):
-    model = AutoencoderTransformer(2, random_state=0).fit(X.astype(dtype))
+    model = quick().fit(X.astype(dtype))
     codes = model.transform(X.astype(dtype))
     assert codes.dtype == dtype
     assert model.inverse_transform(codes).dtype == dtype
@@ -41,14 +47,14 @@ def test_dtype_is_kept(X, dtype):
 
 def test_integers_and_booleans_are_numbers():
     X = np.random.default_rng(0).integers(0, 2, size=(60, 4))
-    of_int = AutoencoderTransformer(2, random_state=0).fit_transform(X)
-    of_bool = AutoencoderTransformer(2, random_state=0).fit_transform(X.astype(bool))
+    of_int = quick().fit_transform(X)
+    of_bool = quick().fit_transform(X.astype(bool))
     np.testing.assert_array_equal(of_int, of_bool)
 
 
 def test_frames_go_in_and_come_out(X):
     frame = pd.DataFrame(X, columns=list("abcde"), index=range(5, 125))
-    model = AutoencoderTransformer(2, random_state=0).set_output(transform="pandas")
+    model = quick().set_output(transform="pandas")
     codes = model.fit_transform(frame)
     assert list(codes) == ["autoencodertransformer0", "autoencodertransformer1"]
     assert list(codes.index) == list(frame.index)
@@ -83,8 +89,8 @@ def test_scores_follow_from_the_reconstruction(X, fitted):
 def test_memory_map_gives_the_same_as_the_array(X, tmp_path):
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
-    of_map = AutoencoderTransformer(2, random_state=0).fit(mapped).transform(mapped)
-    of_array = AutoencoderTransformer(2, random_state=0).fit_transform(X)
+    of_map = quick().fit(mapped).transform(mapped)
+    of_array = quick().fit_transform(X)
     np.testing.assert_array_equal(of_map, of_array)
 
 
@@ -125,9 +131,9 @@ def test_constant_columns_stay_constant(X):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 def test_scale_of_the_units_changes_nothing(X, scale, dtype):
-    plain = AutoencoderTransformer(2, random_state=0).fit(X.astype(dtype))
+    plain = quick().fit(X.astype(dtype))
     scaled = (X * scale).astype(dtype)
-    model = AutoencoderTransformer(2, random_state=0).fit(scaled)
+    model = quick().fit(scaled)
     assert np.isfinite(model.reconstruct(scaled)).all()
     assert model.score(scaled) == pytest.approx(plain.score(X.astype(dtype)), abs=0.02)
 
@@ -183,7 +189,7 @@ def test_grid_search_does_not_depend_on_n_jobs():
     X, y = X[:240], y[:240]
     pipeline = make_pipeline(
         StandardScaler(),
-        AutoencoderTransformer(random_state=0),
+        AutoencoderTransformer(max_iter=5, random_state=0),
         LogisticRegression(max_iter=200),
     )
     grid = {"autoencodertransformer__n_components": [2, 4]}
@@ -219,12 +225,10 @@ def test_bits_do_not_depend_on_the_number_of_threads():
 
 def test_two_fits_in_two_threads_are_the_same_as_alone(X):
     threads = torch.get_num_threads()
-    alone = AutoencoderTransformer(2, random_state=0).fit_transform(X)
+    ae = AutoencoderTransformer(2, max_iter=60, random_state=0)
+    alone = ae.fit_transform(X)
     with ThreadPoolExecutor(2) as pool:
-        fits = [
-            pool.submit(AutoencoderTransformer(2, random_state=0).fit_transform, X)
-            for _ in range(4)
-        ]
+        fits = [pool.submit(clone(ae).fit_transform, X) for _ in range(4)]
         for fit in fits:
             np.testing.assert_array_equal(fit.result(), alone)
     assert torch.get_num_threads() == threads

@@ -14,6 +14,7 @@ from skae import AEOutlierDetector, ConditionalVAE, VariationalAE
 
 X, Y = load_digits(return_X_y=True)
 X = X / 16
+LONG = {"max_iter": 60, "random_state": 0}
 
 
 def small(**parameters):
@@ -23,7 +24,7 @@ def small(**parameters):
 
 @pytest.fixture(scope="module")
 def digits():
-    return ConditionalVAE(likelihood="bernoulli", random_state=0).fit(X, Y)
+    return ConditionalVAE(likelihood="bernoulli", **LONG).fit(X, Y)
 
 
 def test_synthetic_rows_train_a_classifier_of_real_ones(digits):
@@ -155,7 +156,7 @@ def test_numbers_are_a_context_too():
     level = random.uniform(-1, 1, size=1000)
     rows = np.column_stack([level, -level, np.ones(1000)])
     rows = rows + 0.1 * random.normal(size=rows.shape)
-    model = ConditionalVAE(1, random_state=0).fit(rows, level)
+    model = ConditionalVAE(1, max_iter=100, random_state=0).fit(rows, level)
     for asked in (-0.5, 0.8):
         drawn = model.sample(500, y=asked).mean(axis=0)
         np.testing.assert_allclose(drawn, [asked, -asked, 1], atol=0.15)
@@ -185,7 +186,7 @@ def test_interpolation_stays_in_the_class(digits):
 
 
 def test_interpolation_arrives_in_the_class_of_the_other_end(digits):
-    vae = VariationalAE(likelihood="bernoulli", random_state=0).fit(X)
+    vae = VariationalAE(likelihood="bernoulli", **LONG).fit(X)
     pairs = [np.flatnonzero(Y == a)[:2].tolist() for a in range(10)]
     errors = {"conditional": [], "plain": []}
     for (a, _), (_, b) in zip(pairs, pairs[1:] + pairs[:1], strict=True):

@@ -45,8 +45,8 @@ def test_it_removes_the_noise_that_it_learned_to_remove(digits):
     X = digits[0]
     train, test = X[:1400], X[1400:]
     Y = noisy(test, 0.5)
-    ae = DenoisingAE(64, noise_level=0.5, random_state=0).fit(train)
-    plain = DenoisingAE(64, noise=None, random_state=0).fit(train)
+    ae = DenoisingAE(64, noise_level=0.5, max_iter=30, random_state=0).fit(train)
+    plain = DenoisingAE(64, noise=None, max_iter=30, random_state=0).fit(train)
     left, without = (np.mean((m.denoise(Y) - test) ** 2) for m in (ae, plain))
     assert left < 0.8 * np.mean((Y - test) ** 2)
     assert left < 0.9 * without

@@ -48,7 +48,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def conditional(rings):
-    return GAN(max_iter=150, **SMALL).fit(*rings)
+    return GAN(max_iter=80, **SMALL).fit(*rings)
 
 
 class TestSamples:

@@ -11,12 +11,19 @@ from scipy import sparse, stats
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
-from sklearn.metrics import make_scorer, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    get_scorer,
+    make_scorer,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skae import AEOutlierDetector, AutoencoderTransformer, VariationalAE
+from skae.outliers.threshold_tuning import best_threshold
 from skae.rows import chunks as batches
 
 RNG = np.random.default_rng(0)
@@ -122,18 +129,34 @@ def test_tune_threshold_separates_what_can_be_separated(detector, convention):
 
 
 def test_tune_threshold_trades_precision_against_recall(detector):
-    rows = np.r_[FRESH, OUTLIERS]
-    y = np.r_[np.zeros(400, int), np.ones(40, int)]
+    rows = np.r_[FRESH[:100], OUTLIERS]
+    y = np.r_[np.zeros(100, int), np.ones(40, int)]
     tuned = pickle.loads(pickle.dumps(detector))
 
     def flagged(scoring):
         return tuned.tune_threshold(rows, y, scoring).predict(rows) == -1
 
     for name in ("balanced_accuracy", make_scorer(precision_score, zero_division=0)):
-        assert 0 < flagged(name).sum() < 440
+        assert 0 < flagged(name).sum() < 140
     assert recall_score(y, flagged("recall")) == 1
     by_hand = flagged(lambda model, X, y: -abs(model.predict(X).sum() - 60))
     assert by_hand.sum() == 60
+
+
+@pytest.mark.parametrize(
+    "name", ["f1", "precision", "recall", "accuracy", "balanced_accuracy"]
+)
+def test_thresholds_by_counts_are_those_of_the_scorer(name):
+    random = np.random.default_rng(0)
+    for n_samples in (3, 40, 900):
+        y = np.r_[0, 1, random.random(n_samples - 2) < 0.2].astype(int)
+        # Of one digit, so that many are equal.
+        scores = random.normal(size=n_samples).round(1) - y
+        chosen = [
+            best_threshold(scores, scores[:, None], y, scoring)
+            for scoring in (name, get_scorer(name))
+        ]
+        assert chosen[0] == chosen[1]
 
 
 def test_tune_threshold_names_what_it_needs(detector):
@@ -471,7 +494,7 @@ class TestTunedThresholds:
         detector, X, is_outlier = labelled
         before = detector.offset_
         with pytest.raises(ValueError, match=message):
-            detector.tune_threshold(X, is_outlier, scoring)
+            detector.tune_threshold(X[::5], is_outlier[::5], scoring)
         assert detector.offset_ == before
 
 
@@ -532,7 +555,7 @@ def test_a_single_member_flags_at_the_stated_rate():
     assert abs(np.mean(flagged) - 0.05) < 0.02
 
 
-@pytest.mark.parametrize("n", [33, 50, 60])
+@pytest.mark.parametrize("n", [33, 60])
 def test_bootstrap_samples_of_few_rows_keep_p_values_valid(n):
     p = []
     for seed in range(30):
@@ -665,7 +688,8 @@ class TestStatedRate:
             fitted = AEOutlierDetector(random_state=seed).fit(rows(r, 800))
             fresh = rows(r, 3000)
             outlying = fitted.predict(fresh) == -1
-            np.testing.assert_array_equal(outlying, fitted.p_values(fresh) <= 0.05)
+            p = fitted.p_values(fresh[:300])
+            np.testing.assert_array_equal(outlying[:300], p <= 0.05)
             flagged.append(outlying.mean())
             assert fitted.n_left_out_ <= 0.015 * 800
         # The standard error of the mean is 0.0035; what is left out adds up to 0.015.
@@ -746,25 +770,26 @@ class TestSameRow:
         "tensor": lambda rows: torch.tensor(rows, dtype=torch.float32),
     }
 
-    @pytest.mark.parametrize("form", FORMS)
     @pytest.mark.parametrize("offset", [0.0, 1e3])
     @pytest.mark.parametrize("options", [{}, {"max_features": 3}, {"bootstrap": True}])
-    def test_the_same_rows_are_flagged(self, form, offset, options):
+    def test_the_same_rows_are_flagged(self, offset, options):
         rows = offset + X
         fitted = AEOutlierDetector(max_iter=3, random_state=0, **options).fit(rows)
         expected = fitted.score_samples(rows)
-        again = self.FORMS[form](rows)
-        # The absolute difference jumps where another code becomes the nearest.
-        assert np.mean(np.abs(fitted.score_samples(again) - expected) > 0.05) < 0.02
         flagged = (fitted.predict(rows) == -1).sum()
-        assert abs((fitted.predict(again) == -1).sum() - flagged) <= 1
+        for form, converted in self.FORMS.items():
+            again = converted(rows)
+            # The absolute difference jumps where another code becomes the nearest.
+            is_other = np.abs(fitted.score_samples(again) - expected) > 0.05
+            assert np.mean(is_other) < 0.02, form
+            assert abs((fitted.predict(again) == -1).sum() - flagged) <= 1, form
 
     def test_row_by_row_behind_a_projection(self):
         rows = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
         steps = StandardScaler(), PCA(8), AEOutlierDetector(random_state=0)
         pipeline = make_pipeline(*steps).fit(rows)
-        one_by_one = [pipeline.predict(row[None])[0] for row in rows]
-        np.testing.assert_array_equal(one_by_one, pipeline.predict(rows))
+        one_by_one = [pipeline.predict(row[None])[0] for row in rows[:80]]
+        np.testing.assert_array_equal(one_by_one, pipeline.predict(rows)[:80])
 
     def test_pickled_and_grown_detectors_recognise_them_too(self):
         grown = AEOutlierDetector(4, warm_start=True, random_state=0).fit(X)

@@ -1,5 +1,6 @@
 """`AEOutlierDetector` with an autoencoder as judge, of samples in their own shape."""
 
+import functools
 import pickle
 
 import numpy as np
@@ -47,15 +48,21 @@ FORMS = {
 each_form = pytest.mark.parametrize("form", FORMS)
 
 
-def fitted_to(form, **parameters):
+@functools.cache
+def state_of(form):
     estimator, X = FORMS[form]
-    detector = AEOutlierDetector(estimator=estimator, random_state=0, **parameters)
-    return detector.fit(X), X
+    return pickle.dumps(AEOutlierDetector(estimator=estimator, random_state=0).fit(X))
+
+
+def fitted_to(form):
+    """A detector for a test of its own, fitted to the samples, and these."""
+    return pickle.loads(state_of(form)), FORMS[form][1]
 
 
 @each_form
 def test_samples_are_judged_in_their_own_shape(form):
-    detector, X = fitted_to(form)
+    estimator, X = FORMS[form]
+    detector = AEOutlierDetector(estimator=estimator, random_state=0).fit(X)
     inner = detector.estimator_
     scores = detector.score_samples(X)
     np.testing.assert_array_equal(scores, inner.score_samples(X))

@@ -179,7 +179,7 @@ class TestLargeSources:
 
     def test_rows_that_come_in_order_only(self):
         X, _ = table()
-        options = {"random_state": 0, "max_iter": 8}
+        options = {"random_state": 0, "max_iter": 3}
         array = AutoencoderTransformer(3, **options).fit(X)
         rows = lambda: iter(np.array_split(X, 13))  # noqa: E731
         factory = AutoencoderTransformer(3, **options).fit(rows)

@@ -31,6 +31,7 @@ from skae.fitting.classifier_stage import sample
 from skae.fitting.pca_start import Units
 from skae.fitting.pretraining import codes_of, layers_of
 from skae.rows.chunks import Rows
+from skae.statistics import label_graph
 from skae.statistics.neighbours import NeighbourLabels
 
 FAST = {"pretrain_max_iter": 2, "max_iter": 2, "random_state": 0, "device": "cpu"}
@@ -38,6 +39,18 @@ FAST = {"pretrain_max_iter": 2, "max_iter": 2, "random_state": 0, "device": "cpu
 
 def small(**parameters):
     return StackedAEClassifier((12, 6), **{**FAST, **parameters})
+
+
+@pytest.fixture
+def all_folds():
+    """For tests of the judgement whether neighbours share their class."""
+
+
+@pytest.fixture(autouse=True)
+def few_folds(request, monkeypatch):
+    """In other tests that judgement, which takes longest, is short."""
+    if "all_folds" not in request.fixturenames:
+        monkeypatch.setattr(label_graph, "_FOLDS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -492,6 +505,7 @@ class TestTransduction:
 
 
 class TestLearning:
+    @pytest.mark.usefixtures("all_folds")
     def test_unlabelled_rows_help(self):
         X, y = load_digits(return_X_y=True)
         rng = np.random.default_rng(0)
@@ -500,7 +514,7 @@ class TestLearning:
         seen = np.full(1200, -1)
         for c in range(10):
             seen[np.flatnonzero(y[:1200] == c)[:5]] = c
-        semi = StackedAEClassifier((64, 32), random_state=0, max_iter=60)
+        semi = StackedAEClassifier((64, 32), random_state=0, max_iter=30)
         semi.fit(X[:1200], seen)
         alone = clone(semi).set_params(semi_supervised=False, pretrain=False)
         alone.set_params(max_iter=None).fit(X[:1200], seen)
@@ -514,8 +528,9 @@ class TestLearning:
     def test_with_all_labels_it_is_no_worse_than_a_perceptron(self):
         X, y = load_digits(return_X_y=True)
         X = X / 16
-        train, test = slice(0, 1200), slice(1200, None)
-        mine = StackedAEClassifier((64, 32), random_state=0).fit(X[train], y[train])
+        train, test = slice(0, 600), slice(600, None)
+        mine = StackedAEClassifier((64, 32), pretrain_max_iter=20, max_iter=40)
+        mine.set_params(random_state=0).fit(X[train], y[train])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             theirs = MLPClassifier((64, 32), random_state=0).fit(X[train], y[train])
@@ -561,6 +576,7 @@ class TestLearning:
         two = clone(model).fit(X[order], seen[order]).predict_proba(X)
         np.testing.assert_allclose(one, two, atol=0.02)
 
+    @pytest.mark.usefixtures("all_folds")
     def test_labels_alone_are_learned_where_neighbours_mislead(self):
         rng = np.random.default_rng(0)
         X, y = rng.normal(size=(400, 10)), np.arange(400) % 10 == 0

@@ -7,6 +7,7 @@ from scipy import sparse
 from sklearn.datasets import load_digits
 
 from skae.rows.chunks import Rows
+from skae.statistics import label_graph
 from skae.statistics.neighbours import NeighbourLabels
 
 DEVICE = torch.device("cpu")
@@ -32,6 +33,13 @@ def test_digits_know_their_neighbours(digits):
     assert (found == y).mean() > 0.9
 
 
+@pytest.fixture
+def few_folds(monkeypatch):
+    """The judgement is short, where the graph alone is tested."""
+    monkeypatch.setattr(label_graph, "_FOLDS", 2)
+
+
+@pytest.mark.usefixtures("few_folds")
 def test_sparse_rows_have_the_same_neighbours(digits):
     X, y = digits
     dense = NeighbourLabels(X[:, :40], partly(y, 100), 10, 0)
@@ -42,6 +50,7 @@ def test_sparse_rows_have_the_same_neighbours(digits):
     )
 
 
+@pytest.mark.usefixtures("few_folds")
 def test_rows_without_negative_values_are_compared_by_direction(digits):
     X, y = digits
     brightness = np.random.default_rng(0).uniform(0.5, 2, len(X))[:, None]
