@@ -119,7 +119,7 @@ def in_fresh_process(arguments):
         env={**os.environ, "PYTHONPATH": home},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -209,9 +209,17 @@ class _Job:
     # Ends
 
     def _end_others(self, futures: list) -> None:
-        """Wait until all tasks have noticed that one has failed."""
+        """Wait until all tasks have noticed that one has failed.
+
+        Not for those of workers that are gone: their rows may take long to be computed
+        again, or wait for these very workers.
+        """
         ends = time.monotonic() + self.deadline
-        while time.monotonic() < ends and any(f.status == "pending" for f in futures):
+        while time.monotonic() < ends:
+            alive = self.client.scheduler_info(n_workers=-1)["workers"]
+            each = zip(self.addresses, futures, strict=True)
+            if not any(f.status == "pending" and a in alive for a, f in each):
+                break
             with suppress(*_UNDECIDED):
                 distributed.wait(futures, timeout=_LOOK)
 

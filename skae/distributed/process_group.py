@@ -33,7 +33,7 @@ _HEARTBEATS = 10
 _LONGEST_PAUSE = 1.0
 # Seconds between two looks at the store while others are waited for.
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.1
-# How many heartbeats the reason of a broken connection is waited for.
+# How many heartbeats the reason of a broken connection is waited for at most.
 _GRACE = 3
 _TAG = 0
 # Seconds of an attempt to reach the store. torch asks for the name of an address, which
@@ -280,10 +280,11 @@ class ProcessGroup(Group):
         try:
             self._silent(0)
             ends = time.monotonic() + _GRACE * self._pause
-            while time.monotonic() < ends:
+            while True:
                 self._check_failure()
-                time.sleep(_LONGEST_LOOK)
-            self._check_failure()
+                if time.monotonic() >= ends:
+                    break
+                time.sleep(min(_LONGEST_LOOK, self._pause))
             silent = self._silent(_GRACE * self._pause / 2)
         except LostProcessError as lost:
             return lost

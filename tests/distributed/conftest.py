@@ -2,14 +2,17 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from skae.distributed.process_group import ProcessGroup, served_store
 
-_LONGEST = 60.0
+# Seconds that only a test that fails waits for.
+_LONGEST = 300.0
 
 
 @pytest.fixture(name="in_group", scope="session")
@@ -47,6 +50,8 @@ def in_group(size: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
 @pytest.fixture
 def client(_client_of_three):
     """Of a Dask cluster of three worker processes; current for the test alone."""
+    # One may have died in an earlier test, and another takes its place.
+    _client_of_three.wait_for_workers(3, timeout=_LONGEST)
     with _client_of_three.as_current():
         yield _client_of_three
 
@@ -57,11 +62,15 @@ def _client_of_three(tmp_path_factory):
     dask = pytest.importorskip("dask")
     distributed = pytest.importorskip("distributed")
     # Workers are forked from a process that has imported torch.
-    forking = {"distributed.worker.multiprocessing-method": "forkserver"}
-    with dask.config.set(forking):
+    options = {
+        "distributed.worker.multiprocessing-method": "forkserver",
+        "distributed.comm.timeouts.connect": _LONGEST,
+        "distributed.comm.timeouts.tcp": _LONGEST,
+    }
+    with dask.config.set(options):
         distributed.utils.get_mp_context().set_forkserver_preload(["skae.distributed"])
     with (
-        dask.config.set(forking),
+        dask.config.set(options),
         distributed.LocalCluster(
             n_workers=3,
             threads_per_worker=1,
@@ -69,7 +78,7 @@ def _client_of_three(tmp_path_factory):
             dashboard_address="127.0.0.1:0",
             local_directory=tmp_path_factory.mktemp("workers"),
         ) as cluster,
-        distributed.Client(cluster, timeout=30, set_as_default=False) as client,
+        distributed.Client(cluster, timeout=_LONGEST, set_as_default=False) as client,
     ):
         yield client
 
@@ -79,10 +88,57 @@ def in_time():
     """No test may wait for ever."""
 
     def over(*_):
-        raise TimeoutError("the test did not end")
+        # No TimeoutError, which what waits in steps would take for one of its own.
+        pytest.fail("the test did not end")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.alarm(90)
+    signal.alarm(int(_LONGEST))
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
+
+
+class Clock:
+    """The clock of a module: each reading is later by a step of seconds."""
+
+    step = 0.0
+    _ahead = 0.0
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self) -> float:
+        self._ahead += self.step
+        return time.monotonic() + self._ahead
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Of the client's side of fits on a cluster, so that deadlines pass at once.
+
+    They can be long then: a busy machine has the time that real work takes.
+    """
+    pytest.importorskip("distributed")
+    from skae.distributed import cluster, placing
+
+    clock = Clock()
+    for module in (cluster, placing):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(placing, "_LOOK", 0.05)
+
+    @contextmanager
+    def steps_from(module, name, step):
+        """From the call of this function on, and until the block ends."""
+        function = getattr(module, name)
+
+        def hurried(*args, **kwargs):
+            clock.step = step
+            return function(*args, **kwargs)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(module, name, hurried)
+            try:
+                yield
+            finally:
+                clock.step = 0.0
+
+    clock.steps_from = steps_from
+    return clock

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 import time
-import uuid
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,8 @@ from skorch.callbacks import Callback
 import skae.distributed
 from skae import AEOutlierDetector, AutoencoderTransformer, DenoisingAE
 from skae.callbacks import Checkpoint
-from skae.distributed import LostProcessError
+from skae.distributed import LostProcessError, placing
+from skae.distributed import cluster as cluster_fits
 from skae.distributed.placing import PlacedRows
 from skae.persistence import load, save
 from skae.state import container
@@ -24,6 +24,8 @@ da = pytest.importorskip("dask.array")
 dd = pytest.importorskip("dask.dataframe")
 
 N_ROWS, WIDTH = 2000, 8
+# A deadline in seconds, longer than any test may take.
+LONG = 600.0
 BRIEF = {"random_state": 0, "max_iter": 2}
 pytestmark = [
     pytest.mark.usefixtures("in_time"),
@@ -63,6 +65,12 @@ def on_workers(client, blocks, workers):
         for future, block in zip(placed, blocks, strict=True)
     ]
     return da.concatenate(parts)
+
+
+def wait_until(is_true):
+    """Of what another process does, which tells of it by a file."""
+    while not is_true():
+        time.sleep(0.02)
 
 
 def test_rows_of_unknown_number_are_fitted(client):
@@ -196,14 +204,17 @@ def test_rows_that_are_gone_are_an_error(client):
         AutoencoderTransformer(3, **BRIEF).fit(collection)
 
 
-def test_a_second_fit_on_the_same_workers_waits_or_says_so(client):
+def test_a_second_fit_on_the_same_workers_waits_or_says_so(client, clock):
     collection = on_workers(client, [X[:900], X[900:]], [0, 1])
     address = sorted(client.scheduler_info()["workers"])[0]
     lock = distributed.Lock(f"skae-fit-{address}")
-    assert lock.acquire(timeout=5)
-    options = {"client": client, "deadline": 0.5}
+    assert lock.acquire(timeout=LONG)
+    options = {"client": client, "deadline": LONG}
     try:
-        with pytest.raises(LostProcessError, match="Another fit has been running"):
+        with (
+            clock.steps_from(cluster_fits, "_locked", 2 * LONG),
+            pytest.raises(LostProcessError, match="Another fit has been running"),
+        ):
             skae.distributed.fit(AutoencoderTransformer(3), collection, **options)
     finally:
         lock.release()
@@ -211,13 +222,13 @@ def test_a_second_fit_on_the_same_workers_waits_or_says_so(client):
 
     def fit():
         estimator = AutoencoderTransformer(3, **BRIEF)
-        results.append(skae.distributed.fit(estimator, collection, client=client))
+        results.append(skae.distributed.fit(estimator, collection, **options))
 
     both = [threading.Thread(target=fit) for _ in range(2)]
     for each in both:
         each.start()
     for each in both:
-        each.join(60)
+        each.join(LONG)
     codes = [estimator.transform(X) for estimator in results]
     np.testing.assert_array_equal(*codes)
 
@@ -229,15 +240,13 @@ def busy(client, tmp_path):
 
     def occupy(begun):
         begun.touch()
-        while not ends.exists():
-            time.sleep(0.02)
+        wait_until(ends.exists)
 
     def busy(workers):
         for number, address in enumerate(workers):
             begun = tmp_path / f"begun{number}"
             tasks.append(client.submit(occupy, begun, workers=[address]))
-            while not begun.exists():
-                time.sleep(0.02)
+            wait_until(begun.exists)
 
     tasks = []
     yield busy
@@ -245,59 +254,89 @@ def busy(client, tmp_path):
     distributed.wait(tasks)
 
 
-def test_busy_workers_are_named_after_the_deadline(client, busy):
+def test_busy_workers_are_named_after_the_deadline(client, busy, clock):
     addresses = sorted(client.scheduler_info()["workers"])
     busy(addresses[1:])
     rows = on_workers(client, [X[:900], X[900:]], [0, 1])
     labels = on_workers(client, [X[:900, 0], X[900:, 0]], [2])
-    options = {"client": client, "deadline": 0.6}
-    with pytest.raises(LostProcessError, match=f"{addresses[1]}, .* no free"):
+    options = {"client": client, "deadline": LONG}
+    with (
+        clock.steps_from(placing, "_wait", 0.6 * LONG),
+        pytest.raises(LostProcessError, match=f"{addresses[1]}, .* no free"),
+    ):
         skae.distributed.fit(AutoencoderTransformer(3, **BRIEF), rows, **options)
     alone = on_workers(client, [X], [0])
-    with pytest.raises(LostProcessError, match=f"{addresses[2]} have no free thread"):
+    with (
+        clock.steps_from(cluster_fits, "in_memory", 0.6 * LONG),
+        pytest.raises(LostProcessError, match=f"{addresses[2]} have no free thread"),
+    ):
         skae.distributed.fit(
             AutoencoderTransformer(3, **BRIEF), alone, sample_weight=labels, **options
         )
 
 
-def test_blocks_that_take_longer_than_the_deadline_are_waited_for(client):
+def test_blocks_that_take_longer_than_the_deadline_are_waited_for(
+    client, clock, tmp_path, monkeypatch
+):
+    begun, ends, looks = tmp_path / "begun", tmp_path / "ends", []
+    is_worked_on = placing._is_worked_on
+
     def slow(block):
-        time.sleep(1.5)
+        begun.touch()
+        wait_until(ends.exists)
         return block
 
-    rows = da.from_array(X, chunks=(N_ROWS, WIDTH)).map_blocks(slow, dtype=X.dtype)
-    placed = PlacedRows.of(rows, client, deadline=0.5)
+    def looked(*args):
+        looks.append(is_worked_on(*args))
+        if len(looks) == 3:
+            clock.step = 0.0
+            ends.touch()
+        return looks[-1]
+
+    rows = da.from_array(X, chunks=(N_ROWS, WIDTH))
+    rows = client.persist(rows.map_blocks(slow, meta=X[:0]))
+    wait_until(begun.exists)
+    monkeypatch.setattr(placing, "_is_worked_on", looked)
+    with clock.steps_from(placing, "_wait", 0.6 * LONG):
+        placed = PlacedRows.of(rows, client, deadline=LONG)
+    assert looks[:3] == [True] * 3
     assert placed.starts.tolist() == [0, N_ROWS]
 
 
 def test_a_worker_that_dies_is_named_and_the_next_fit_goes_on(client, tmp_path):
-    collection = da.from_array(X, chunks=(400, WIDTH))
-    path = tmp_path / f"{uuid.uuid4().hex}.checkpoint"
+    path, pause = tmp_path / "fit.checkpoint", tmp_path / "pause"
+
+    class Pauses(Callback):
+        def __init__(self, path):
+            self.path = path
+
+        def on_epoch_end(self, net, **kwargs):
+            while len(net.history) == 3 and os.path.exists(self.path):
+                time.sleep(0.02)
+
+    pause.touch()
+    callbacks = [Checkpoint(path, every=0), Pauses(str(pause))]
     estimator = AutoencoderTransformer(
-        3,
-        random_state=0,
-        max_iter=80,
-        n_iter_no_change=np.inf,
-        callbacks=[Checkpoint(path, every=0.2)],
+        3, random_state=0, max_iter=5, callbacks=callbacks
     )
     pids = client.run(os.getpid)
     victim = sorted(pids)[-1]
 
     def kill():
-        while len(rounds_in(path)) < 2:
-            time.sleep(0.05)
+        wait_until(lambda: len(rounds_in(path)) >= 2)
         os.kill(pids[victim], signal.SIGKILL)
+        pause.unlink()
 
     killing = threading.Thread(target=kill, daemon=True)
     killing.start()
-    begun = time.monotonic()
-    with pytest.raises(LostProcessError, match=victim):
-        estimator.fit(collection)
-    killing.join(30)
-    assert time.monotonic() - begun < 60
+    # These rows cannot be computed again without the worker.
+    rows = on_workers(client, [X[:400], X[400:900], X[900:]], [0, 1, 2])
+    with pytest.raises(LostProcessError, match=f"Worker {victim} was lost"):
+        skae.distributed.fit(estimator, rows, client=client, deadline=LONG)
+    killing.join()
     assert not hasattr(estimator, "net_")
     reached = rounds_in(path)
-    estimator.fit(collection)
+    estimator.fit(da.from_array(X, chunks=(400, WIDTH)))
     np.testing.assert_array_equal(estimator.loss_curve_[: len(reached)], reached)
     assert len(estimator.loss_curve_) > len(reached)
     assert not path.exists()

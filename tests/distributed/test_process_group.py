@@ -1,7 +1,10 @@
 """Sums, gatherings and errors of groups."""
 
+from datetime import timedelta
+
 import pytest
 import torch
+from torch.distributed import TCPStore
 
 from skae.distributed import process_group
 from skae.distributed.process_group import LostProcessError, ProcessGroup, served_store
@@ -48,7 +51,10 @@ def test_an_error_in_joint_work_is_raised_in_all(in_group):
     assert [type(error) for error in errors] == [ZeroDivisionError] * 3
 
 
-def test_an_error_elsewhere_ends_the_others_with_its_words(in_group):
+def test_an_error_elsewhere_ends_the_others_with_its_words(in_group, monkeypatch):
+    # Its words are there at once: nobody waits for them to the end.
+    monkeypatch.setattr(process_group, "_GRACE", 1000)
+
     def fail(group):
         if group.rank == 1:
             raise OSError("the disk is full")
@@ -86,7 +92,12 @@ def test_a_reason_that_is_there_is_not_waited_for(in_group, monkeypatch):
     assert "the disk is full" in str(in_group(2, fail)[0])
 
 
-def test_a_member_that_does_not_come_is_named_after_the_deadline():
+def test_a_member_that_does_not_come_is_named_after_the_deadline(monkeypatch):
+    def connected(self, host, port):
+        # The machine may be too busy to reach the store within the deadline.
+        return TCPStore(host, port, is_master=False, timeout=timedelta(seconds=60))
+
+    monkeypatch.setattr(ProcessGroup, "_connected", connected)
     store = served_store("127.0.0.1")
     group = ProcessGroup("127.0.0.1", store.port, 0, 2, name="first", deadline=0.5)
     with pytest.raises(LostProcessError, match="process 1 of the fit did not start"):

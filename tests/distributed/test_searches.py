@@ -27,7 +27,7 @@ def test_searches_choose_as_on_one_process(client):
     grid = {"n_components": [2, 4]}
     estimator = skae.AutoencoderTransformer(**BRIEF)
     search = GridSearchCV(estimator, grid, cv=2)
-    with parallel_backend("dask", client=client, wait_for_workers_timeout=30):
+    with parallel_backend("dask", client=client, wait_for_workers_timeout=300):
         spread = GridSearchCV(estimator, grid, cv=2).fit(X)
         scores = cross_val_score(estimator, X, cv=2)
     search.fit(X)
@@ -46,7 +46,7 @@ def test_searches_on_collections_choose_as_on_arrays(client):
     estimator = skae.AutoencoderTransformer(**BRIEF)
     search = GridSearchCV(estimator, {"n_components": [2, 4]}, cv=3)
     # More fits than threads: all wait for blocks, which the same threads compute.
-    with parallel_backend("dask", client=client, wait_for_workers_timeout=30):
+    with parallel_backend("dask", client=client, wait_for_workers_timeout=300):
         search.fit(rows)
     scores = search.cv_results_["mean_test_score"]
     search.fit(X)
@@ -59,7 +59,7 @@ def test_a_task_may_fit_on_the_cluster_that_it_runs_on(client):
 
     def fit(rows):
         estimator = skae.AutoencoderTransformer(2, **BRIEF)
-        options = {"client": distributed.get_client(), "deadline": 5}
+        options = {"client": distributed.get_client(), "deadline": 120}
         return skae.distributed.fit(estimator, rows, **options).n_features_in_
 
     # The worker has one thread, which is the task's until that waits.
@@ -74,7 +74,7 @@ def test_workers_give_the_bits_of_this_process(client):
     np.testing.assert_array_equal(lazy.compute(), detector.p_values(X))
     codes = skae.DenoisingAE(3, **BRIEF).fit(X).set_output(transform="pandas")
     frame = codes.transform(rows)
-    np.testing.assert_array_equal(client.compute(frame).result(60), codes.transform(X))
+    np.testing.assert_array_equal(client.compute(frame).result(300), codes.transform(X))
 
 
 def test_errors_of_workers_name_the_row(client):
@@ -82,4 +82,4 @@ def test_errors_of_workers_name_the_row(client):
     rows[200, 5] = np.nan
     lazy = skae.DenoisingAE(3, **BRIEF).fit(X).score_samples(da.from_array(rows, 70))
     with pytest.raises(ValueError, match="In row 200 of X: Input X contains NaN"):
-        client.compute(lazy).result(60)
+        client.compute(lazy).result(300)

@@ -82,12 +82,12 @@ class TestWhatItCan:
         def other():
             with full_precision(CUDA):
                 entered.set()
-                leave.wait(10)
+                leave.wait(120)
 
         thread = threading.Thread(target=other)
         with full_precision(CUDA):
             thread.start()
-            entered.wait(10)
+            assert entered.wait(120)
         assert not fast()
         leave.set()
         thread.join()

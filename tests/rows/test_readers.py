@@ -156,10 +156,10 @@ class TestEverySource:
         for rows, block in source.blocks(range(source.n_blocks)):
             here.send(None)
             found[0, rows] = block
-            assert here.poll(20), "the fork has stopped"
+            assert here.poll(120), "the fork has stopped"
             rows, block = here.recv()
             found[1, rows] = block
-        process.join(20)
+        process.join(120)
         assert process.exitcode == 0
         np.testing.assert_array_equal(found, [X, X])
 
