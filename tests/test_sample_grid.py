@@ -112,6 +112,17 @@ class TestDisplays:
             "coarse",
         ]
 
+    def test_the_table_takes_lists_and_the_layers_of_one_image(self, styled, images):
+        W = styled.styles(3)
+        table = StyleMixingDisplay.from_estimator(styled, W, W[:2], n_layers=1)
+        as_lists = StyleMixingDisplay.from_estimator(
+            styled, W.tolist(), list(W[:2]), n_layers=1
+        )
+        np.testing.assert_array_equal(as_lists.mixed, table.mixed)
+        layers = styled.project(images[:1], n_steps=1)[0][0]
+        one = StyleMixingDisplay.from_estimator(styled, layers, W, n_layers=1)
+        assert one.axes_.shape == (2, 4)
+
     @pytest.mark.parametrize("styles", [{"coarse": 0}, {"fine": 2.5}])
     def test_styles_are_counted(self, styled, styles):
         (name,) = styles

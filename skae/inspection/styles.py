@@ -16,6 +16,7 @@ from skae.inspection.drawing import (
     display,
     in_shape,
 )
+from skae.inspection.generated import single_styles
 
 __all__ = ["GrowthDisplay", "StyleMixingDisplay", "TruncationDisplay"]
 
@@ -97,7 +98,10 @@ class StyleMixingDisplay(GridDisplay):
             coarse = drawn[: sizes[0]]
         if sizes[1]:
             fine = drawn[sizes[0] :]
-        mixed = [estimator.mix(style[None], fine, n_layers) for style in coarse]
+        styles = single_styles(estimator, coarse, "coarse")
+        coarse = np.concatenate(styles)
+        fine = np.concatenate(single_styles(estimator, fine, "fine"))
+        mixed = [estimator.mix(style, fine, n_layers) for style in styles]
         parts = estimator.from_styles(coarse), estimator.from_styles(fine), *mixed
         samples, kind = in_shape(estimator, np.concatenate(parts), sample_shape, kind)
         n_rows, n_columns = len(coarse), len(fine)
