@@ -163,9 +163,9 @@ default="gaussian"
         """A fit of validated rows."""
         rows = as_rows(self._flattened(X, reset=reset))
         n_samples = _num_samples(rows)
-        options = {"reset": reset, "min_rows": min_rows, "balanced": False}
+        options = {"allow_nan": self._allows_nan, "balanced": False, "like": X}
         rows, weight = training_rows(
-            self, rows, sample_weight, allow_nan=self._allows_nan, **options
+            self, rows, sample_weight, reset=reset, min_rows=min_rows, **options
         )
         clean = self._targets(y, (n_samples, rows.shape[1]))
         if clean is not None and sample_weight is not None:
