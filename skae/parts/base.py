@@ -68,8 +68,11 @@ class Likelihood(Rowwise, BaseEstimator):
         outputs.
     has_slope : bool
         Whether ``slope`` is written out, for the hand-written gradient.
+    name : str or None
+        What users call it, as in ``likelihood="gaussian"``; None for parts of theirs.
     """
 
+    name: str | None = None
     is_centred = True
     is_least_squares = False
     starts_as_pca = True

@@ -46,6 +46,7 @@ class Gaussian(Likelihood):
     tensor([2.5000])
     """
 
+    name = "gaussian"
     is_rowwise = True
     is_least_squares = True
     has_slope = True
@@ -94,6 +95,7 @@ class Bernoulli(Likelihood):
     tensor([1.3863])
     """
 
+    name = "bernoulli"
     is_rowwise = True
     is_centred = False
     has_slope = True
@@ -179,6 +181,7 @@ class BoundGaussian(nn.Module, EntryLikelihood):
     Its ``nll`` has all constants.
     """
 
+    name = "gaussian"
     is_rowwise = True
     has_slope = True
 
@@ -241,6 +244,7 @@ _OF_ENTRIES = [
     "link_slope",
     "mean",
     "n_outputs",
+    "name",
     "network",
     "noise_std",
     "within",
