@@ -74,6 +74,27 @@ def test_models_of_classes_and_flat_rows_are_drawn_too(tmp_path):
     assert grid.samples_[0].shape == (3, 1, 2, 2)
 
 
+def test_classes_stand_above_their_samples(tmp_path, monkeypatch):
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])
+    titles = []
+
+    def write(figure, path):
+        titles.append([ax.get_title() for ax in figure.axes])
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", write)
+    options = {"hidden_layer_sizes": 8, "max_iter": 1, "random_state": 0}
+    grid = SampleGrid(tmp_path / "rows.png", n_samples=6)
+    for target in (names[y], y + 0.5, None):
+        GAN(callbacks=[grid], **options).fit(X, target)
+    of_classes, of_numbers, of_none = ([t for t in each if t] for each in titles)
+    assert len(of_classes) == 6
+    assert set(of_classes) <= set(names)
+    assert len(set(of_classes)) > 1
+    assert not of_numbers
+    assert not of_none
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -94,6 +115,11 @@ def test_models_that_draw_no_samples_are_refused(tmp_path):
     X = load_iris().data
     with pytest.raises(ValueError, match="in the training of a GAN only"):
         AutoencoderTransformer(2, init="random", callbacks=[grid]).fit(X)
+
+
+def _seed_of(random_state):
+    """The seed of a strip's samples."""
+    return int(np.random.RandomState(random_state).randint(2**31 - 1))
 
 
 class TestDisplays:
@@ -143,6 +169,22 @@ class TestDisplays:
         display.y = ["a", "b", "c"]
         display.plot()
         assert [ax.get_ylabel() for ax in display.axes_[:, 0]] == display.y
+
+    def test_strips_of_a_model_with_classes_are_named(self, images):
+        names = np.array(["even", "odd"])[load_digits().target[:60] % 2]
+        gan = GAN(architecture="style", max_iter=1, early_stopping=False, **BRIEF)
+        gan.fit(images, names)
+        for options, expected in (
+            ({}, ["even", "odd", "even"]),
+            ({"y": "odd"}, ["odd"] * 3),
+            ({"y": ["odd", "even", "odd"]}, ["odd", "even", "odd"]),
+        ):
+            display = TruncationDisplay.from_estimator(
+                gan, 3, truncations=(0.5, 1), random_state=4, **options
+            )
+            assert [ax.get_ylabel() for ax in display.axes_[:, 0]] == expected
+            made = gan.sample(3, y=expected, random_state=_seed_of(4))
+            np.testing.assert_array_equal(display.samples[:, 1, 0], made)
 
     def test_growth_is_what_a_callback_has_kept(self, images, tmp_path):
         grid = SampleGrid(tmp_path / "samples.png", n_samples=4)

@@ -105,6 +105,11 @@ class GANNetworks(Images):
         if fills(X, SHARES):
             self._value_range = SHARES
 
+    def _of_samples(self) -> dict:
+        """What a fit needs to know of samples."""
+        classes = getattr(self, "classes_", None)
+        return {"value_range": self._value_range, "classes": classes}
+
     def _begin(self, X, fitted):
         """Note the range of validated rows, or check that a model can be continued."""
         if fitted is None:
