@@ -342,6 +342,7 @@ default=None
 
     def _synthetic(self, X, y, labels, random_state):
         random = self._random(random_state)
+        self._judged_rows(X)
         codes = self.transform(X, y)
         first, second = (_rows_of(y, labels, random) for _ in range(2))
         share = random.uniform(0, 0.5, size=(len(labels), 1))
