@@ -6,7 +6,6 @@ the row. Sources that fit are loaded and come back as arrays.
 """
 
 import os
-import warnings
 from collections.abc import Iterator
 from functools import partial
 
@@ -16,6 +15,7 @@ from sklearn.utils.validation import _check_n_features
 from skae.checks.places import first_refused, place_of
 from skae.rows.blocks import check_open
 from skae.rows.readers import row_source
+from skae.rows.user_line import warn_user
 
 __all__ = ["check_entries", "check_values", "rows_of_source"]
 
@@ -135,18 +135,12 @@ def _check_names(estimator, names, reset) -> None:
         elif fitted is not None:
             del estimator.feature_names_in_
     elif names is None and fitted is not None:
-        warnings.warn(
+        warn_user(
             f"X does not have valid feature names, but {kind} was fitted with feature "
-            "names",
-            UserWarning,
-            stacklevel=7,
+            "names"
         )
     elif names is not None and fitted is None:
-        warnings.warn(
-            f"X has feature names, but {kind} was fitted without feature names",
-            UserWarning,
-            stacklevel=7,
-        )
+        warn_user(f"X has feature names, but {kind} was fitted without feature names")
     elif names is not None and list(names) != list(fitted):
         new = [str(n) for n in names if n not in set(fitted)]
         lost = [str(n) for n in fitted if n not in set(names)]

@@ -267,7 +267,7 @@ default=None
         y, weight = used_entries(y, n_samples, sample_weight)
         if reset:
             self._context = context_of(y, self.context, weight)
-            warn_of_minus_one(self._context, stacklevel=10)
+            warn_of_minus_one(self._context)
         condition = encode_conditions(self._context, y, len(y))
         if not reset:
             self._context = self._context.with_rows(typed(y), weight)

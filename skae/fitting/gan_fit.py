@@ -6,7 +6,6 @@ a dictionary, which the estimator takes over only when all went well.
 
 import copy
 import math
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +32,7 @@ from skae.parts.dense import Dense
 from skae.rows.chunks import Rows
 from skae.rows.sources import RowSource
 from skae.rows.tensors import as_double, permutation
+from skae.rows.user_line import warn_user
 from skae.statistics.column_units import column_units
 from skae.statistics.energy import Modes
 from skae.statistics.pca import moments
@@ -114,7 +114,7 @@ class GANFit(BaseFit):
         attributes = self._attributes(module)
         check = self._collapse_check(module, modes)
         for message in check.messages():
-            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=4)
+            warn_user(f"{message} {_REMEDIES}", ConvergenceWarning)
         curves = self._curves(trainer, fitted)
         return {**attributes, **curves, "mode_coverage_": check.coverage}
 
