@@ -4,8 +4,8 @@ All floors call `warn_user`, whatever decorators and estimators of scikit-learn 
 between.
 """
 
+import inspect
 import os
-import sys
 import warnings
 
 import sklearn
@@ -19,7 +19,7 @@ _INSIDE = _PACKAGE + os.sep, _SKLEARN + os.sep
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn, as from the innermost call that is neither skae's nor scikit-learn's."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_code.co_filename.startswith(_INSIDE) and frame.f_back is not None:
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, category, stacklevel=level)
