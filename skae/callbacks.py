@@ -24,6 +24,8 @@ _PLACEHOLDER = "{epoch}"
 class SampleGrid(Showing, BaseEstimator):
     """A picture of samples of a `GAN` in training, for the same noise each time.
 
+    Of a model with classes in y, each sample has its class above it.
+
     Parameters
     ----------
     path : str or path-like
@@ -94,7 +96,8 @@ class SampleGrid(Showing, BaseEstimator):
         self.epochs_.append(epoch)
         self.samples_.append(samples)
         path = os.fspath(self.path).replace(_PLACEHOLDER, f"{round(epoch, 2):g}")
-        SampleDisplay(samples=samples, kind=kind).plot().figure_.savefig(path)
+        y = net.pictures.y(self.n_samples)
+        SampleDisplay(samples=samples, kind=kind, y=y).plot().figure_.savefig(path)
 
     def _check(self):
         if not isinstance(self.path, str | os.PathLike) or not os.fspath(self.path):

@@ -74,6 +74,27 @@ def test_models_of_classes_and_flat_rows_are_drawn_too(tmp_path):
     assert grid.samples_[0].shape == (3, 1, 2, 2)
 
 
+def test_classes_stand_above_their_samples(tmp_path, monkeypatch):
+    X, y = load_iris(return_X_y=True)
+    names = np.array(["setosa", "versicolor", "virginica"])
+    titles = []
+
+    def write(figure, path):
+        titles.append([ax.get_title() for ax in figure.axes])
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", write)
+    options = {"hidden_layer_sizes": 8, "max_iter": 1, "random_state": 0}
+    grid = SampleGrid(tmp_path / "rows.png", n_samples=6)
+    for target in (names[y], y + 0.5, None):
+        GAN(callbacks=[grid], **options).fit(X, target)
+    of_classes, of_numbers, of_none = ([t for t in each if t] for each in titles)
+    assert len(of_classes) == 6
+    assert set(of_classes) <= set(names)
+    assert len(set(of_classes)) > 1
+    assert not of_numbers
+    assert not of_none
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -96,6 +117,11 @@ def test_models_that_draw_no_samples_are_refused(tmp_path):
         AutoencoderTransformer(2, init="random", callbacks=[grid]).fit(X)
 
 
+def _seed_of(random_state):
+    """The seed of a strip's samples."""
+    return int(np.random.RandomState(random_state).randint(2**31 - 1))
+
+
 class TestDisplays:
     def test_the_table_holds_mixed_styles(self, styled):
         display = StyleMixingDisplay.from_estimator(styled, 2, 3, n_layers=1)
@@ -111,6 +137,17 @@ class TestDisplays:
             "fine",
             "coarse",
         ]
+
+    def test_the_table_takes_lists_and_the_layers_of_one_image(self, styled, images):
+        W = styled.styles(3)
+        table = StyleMixingDisplay.from_estimator(styled, W, W[:2], n_layers=1)
+        as_lists = StyleMixingDisplay.from_estimator(
+            styled, W.tolist(), list(W[:2]), n_layers=1
+        )
+        np.testing.assert_array_equal(as_lists.mixed, table.mixed)
+        layers = styled.project(images[:1], n_steps=1)[0][0]
+        one = StyleMixingDisplay.from_estimator(styled, layers, W, n_layers=1)
+        assert one.axes_.shape == (2, 4)
 
     @pytest.mark.parametrize("styles", [{"coarse": 0}, {"fine": 2.5}])
     def test_styles_are_counted(self, styled, styles):
@@ -132,6 +169,22 @@ class TestDisplays:
         display.y = ["a", "b", "c"]
         display.plot()
         assert [ax.get_ylabel() for ax in display.axes_[:, 0]] == display.y
+
+    def test_strips_of_a_model_with_classes_are_named(self, images):
+        names = np.array(["even", "odd"])[load_digits().target[:60] % 2]
+        gan = GAN(architecture="style", max_iter=1, early_stopping=False, **BRIEF)
+        gan.fit(images, names)
+        for options, expected in (
+            ({}, ["even", "odd", "even"]),
+            ({"y": "odd"}, ["odd"] * 3),
+            ({"y": ["odd", "even", "odd"]}, ["odd", "even", "odd"]),
+        ):
+            display = TruncationDisplay.from_estimator(
+                gan, 3, truncations=(0.5, 1), random_state=4, **options
+            )
+            assert [ax.get_ylabel() for ax in display.axes_[:, 0]] == expected
+            made = gan.sample(3, y=expected, random_state=_seed_of(4))
+            np.testing.assert_array_equal(display.samples[:, 1, 0], made)
 
     def test_growth_is_what_a_callback_has_kept(self, images, tmp_path):
         grid = SampleGrid(tmp_path / "samples.png", n_samples=4)

@@ -10,7 +10,6 @@ Shape
 to float32 ``(n_samples, width)``. Columns of zeros stand for an unknown condition.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from skae.checks.labels import array_of, check_no_written_marks, shown, typed
+from skae.rows.user_line import warn_user
 
 __all__ = [
     "Classes",
@@ -45,19 +45,17 @@ def context_of(y, kind="auto", weight=None) -> "Classes | Numbers":
     return (Classes if kind == "classes" else Numbers).of(y, weight)
 
 
-def warn_of_minus_one(context, stacklevel: int = 7) -> None:
+def warn_of_minus_one(context) -> None:
     """Warn where -1 is one of several classes, as it marks unlabelled rows elsewhere.
 
     Two classes may well be -1 and 1.
     """
     classes = context.classes if isinstance(context, Classes) else np.zeros(0)
     if len(classes) > 2 and classes.dtype.kind in "if" and -1 in classes:
-        warnings.warn(
+        warn_user(
             f"y has the classes {shown(classes)}, of which -1 is learned like the "
             "others: it marks no rows without a label here. Leave those out, as in "
-            "fit(X[y != -1], y[y != -1]), or give the class another number.",
-            UserWarning,
-            stacklevel=stacklevel,
+            "fit(X[y != -1], y[y != -1]), or give the class another number."
         )
 
 

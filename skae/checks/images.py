@@ -4,11 +4,10 @@ What is found by gradient descent is nearest in any units, so that nothing else 
 show that they are wrong. Rows are flat images, validated already.
 """
 
-import warnings
-
 import numpy as np
 
 from skae.checks.value_ranges import extremes
+from skae.rows.user_line import warn_user
 
 __all__ = ["check_range", "warn_of_units"]
 
@@ -54,10 +53,8 @@ def warn_of_units(rows, mean: np.ndarray, scale) -> None:
     size, typical = max(abs(low), abs(high)), abs(center) + deviation
     distance = max(high - center, center - low)
     if distance > _FAR * deviation or 0 < size < typical / _FAR:
-        warnings.warn(
+        warn_user(
             f"X ranges from {low:.4g} to {high:.4g}, but the pixels of the training "
             f"images have the mean {center:.4g} and the deviation {deviation:.4g}. "
-            "Bring X to their units.",
-            UserWarning,
-            stacklevel=4,
+            "Bring X to their units."
         )

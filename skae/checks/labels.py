@@ -5,7 +5,6 @@
 classes and class weights. Nothing here depends on X.
 """
 
-import warnings
 from numbers import Real
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
 from skae.checks.sources import check_values
+from skae.rows.user_line import warn_user
 
 __all__ = [
     "array_of",
@@ -216,12 +216,10 @@ def _warn_of_a_class(labels, n_marks) -> None:
         return
     values, counts = np.unique(labels, return_counts=True)
     if values[0] < 0 or n_marks <= _LIKE_A_CLASS * counts.max():
-        warnings.warn(
+        warn_user(
             f"y is -1 in {n_marks} rows, which are taken for rows without a label, "
             f"beside the classes {shown(values)}. If -1 is a class, give it another "
-            "number. If not, None or NaN in its place avoids this warning.",
-            UserWarning,
-            stacklevel=7,
+            "number. If not, None or NaN in its place avoids this warning."
         )
 
 
@@ -249,12 +247,10 @@ def classes_of(labels, n_samples: int) -> np.ndarray:
     check_classification_targets(labels.tolist() if is_object else labels)
     classes = np.unique(labels)
     if len(classes) == 1 and len(labels) < n_samples:
-        warnings.warn(
+        warn_user(
             f"The labels name one class, {classes.tolist()}, which will be predicted "
             "for every row; all others are marked as unlabelled (-1, None or NaN). "
-            "Label rows of another class.",
-            UserWarning,
-            stacklevel=7,
+            "Label rows of another class."
         )
     return classes
 

@@ -10,7 +10,8 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from skae.checks.collections import check_shaped
-from skae.checks.sources import first_refused, rows_of_source
+from skae.checks.places import entries_named
+from skae.checks.sources import rows_of_source
 from skae.checks.weights import check_balance, training_weights
 from skae.rows.blocks import unmasked
 from skae.rows.chunks import chunks
@@ -49,6 +50,7 @@ def training_rows(
     allow_nan=False,
     min_rows=2,
     balanced=True,
+    like=None,
 ):
     """X and its weights for a fit.
 
@@ -65,6 +67,8 @@ def training_rows(
         Of positive weight.
     balanced : bool, default=True
         Whether a row that has practically all the weight is refused.
+    like : object, optional
+        The samples that X are the flat rows of, in which errors name entries.
 
     Returns
     -------
@@ -73,7 +77,8 @@ def training_rows(
     weight : ndarray of shape (n_samples,) or None
         Positive, of mean one; None where all are equal.
     """
-    X = _validated(estimator, X, allow_nan, reset=reset, min_rows=min_rows)
+    options = {"reset": reset, "min_rows": min_rows, "like": like}
+    X = _validated(estimator, X, allow_nan, **options)
     if not reset:
         _check_distance(estimator, X)
     return used_samples(X, sample_weight, min_rows, balanced=balanced)
@@ -119,8 +124,11 @@ def check_fitted(estimator) -> None:
         check_is_fitted(estimator)
 
 
-def fitted_rows(estimator, X, *, allow_nan=False):
-    """X for a fitted estimator, as float array, CSR matrix or row source."""
+def fitted_rows(estimator, X, *, allow_nan=False, like=None):
+    """X for a fitted estimator, as float array, CSR matrix or row source.
+
+    ``like`` is as of `training_rows`.
+    """
     check_fitted(estimator)
     fitted = vars(estimator)
     # Ensembles take any magnitude.
@@ -128,7 +136,8 @@ def fitted_rows(estimator, X, *, allow_nan=False):
     is_nameless = "feature_names_in_" not in fitted
     width = fitted.get("n_features_in_")
     if not (is_nameless and _is_valid(X, width, allow_nan, bounded)):
-        X = _validated(estimator, X, allow_nan, bounded=bounded, reset=False)
+        options = {"bounded": bounded, "reset": False, "like": like}
+        X = _validated(estimator, X, allow_nan, **options)
     _check_distance(estimator, X)
     return X
 
@@ -164,16 +173,16 @@ def _is_valid(X, width, allow_nan=False, bounded=False) -> bool:
     return bool(largest <= _LARGEST[X.dtype] if bounded else largest < np.inf)
 
 
-def _validated(estimator, X, allow_nan, *, reset, min_rows=1, bounded=True):
+def _validated(estimator, X, allow_nan, *, reset, min_rows=1, bounded=True, like=None):
     """X as a float array, CSR matrix or row source with the estimator's columns."""
-    options = {"reset": reset, "min_rows": min_rows, "bounded": bounded}
+    options = {"reset": reset, "min_rows": min_rows, "bounded": bounded, "like": like}
     source = _rows_of_source(X, allow_nan, estimator=estimator, **options)
     if source is not None:
         return source
     X = unmasked(X)
     options = {"reset": reset, "ensure_min_samples": min_rows, **_accepted(allow_nan)}
     # scikit-learn adds all entries up, which the largest ones do not survive.
-    with np.errstate(invalid="ignore"), _entries_named(X, "X", allow_nan):
+    with np.errstate(invalid="ignore"), entries_named(X, like=like):
         X = validate_data(estimator, X, **options)
     if bounded:
         check_magnitude(X)
@@ -185,42 +194,20 @@ def _rows_of_source(X, allow_nan, *, bounded=True, **options):
     return rows_of_source(X, allow_nan=allow_nan, largest=largest, **options)
 
 
-@contextmanager
-def _entries_named(X, name, allow_nan) -> Iterator[None]:
-    """Say where the first entry is that a check in the block refuses."""
-    try:
-        yield
-    except ValueError as error:
-        text = str(error)
-        if "contains NaN" in text or "contains infinity" in text:
-            error.args = (text + _first_refused(X, name, allow_nan),)
-        raise
-
-
-def _first_refused(X, name, allow_nan) -> str:
-    try:
-        X = X if isinstance(X, np.ndarray) else np.asarray(X)
-        for rows in chunks(*X.shape):
-            block = np.asarray(X[rows], dtype=np.float64)
-            place = first_refused(block, rows.start, name, allow_nan)
-            if place is not None:
-                return f"\nThe first one: {place.partition(': ')[2]}"
-    except (TypeError, ValueError):
-        pass
-    return ""
-
-
 def _accepted(allow_nan) -> dict:
     finite = "allow-nan" if allow_nan else True
     return {"accept_sparse": "csr", "dtype": _FLOATS, "ensure_all_finite": finite}
 
 
-def target_rows(y, shape, *, allow_nan=False):
-    """Clean rows that are the targets of noisy rows of this shape."""
-    source = _rows_of_source(y, allow_nan, name="y")
+def target_rows(y, shape, *, allow_nan=False, like=None):
+    """Clean rows that are the targets of noisy rows of this shape.
+
+    ``like`` is as of `training_rows`.
+    """
+    source = _rows_of_source(y, allow_nan, name="y", like=like)
     if source is None:
         y = unmasked(y)
-        with np.errstate(invalid="ignore"), _entries_named(y, "y", allow_nan):
+        with np.errstate(invalid="ignore"), entries_named(y, "y", like):
             y = check_array(y, input_name="y", **_accepted(allow_nan))
     else:
         y = source

@@ -6,17 +6,18 @@ the row. Sources that fit are loaded and come back as arrays.
 """
 
 import os
-import warnings
 from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 from sklearn.utils.validation import _check_n_features
 
+from skae.checks.places import first_refused, place_of
 from skae.rows.blocks import check_open
 from skae.rows.readers import row_source
+from skae.rows.user_line import warn_user
 
-__all__ = ["check_entries", "check_values", "first_refused", "rows_of_source"]
+__all__ = ["check_entries", "check_values", "rows_of_source"]
 
 
 def rows_of_source(X, *, estimator=None, reset=True, min_rows=1, name="X", **entries):
@@ -87,6 +88,7 @@ def check_entries(
     name: str = "X",
     allow_nan: bool = False,
     largest: dict | None = None,
+    like=None,
 ) -> None:
     """Raise for entries that are not finite, or too large, with their row and column.
 
@@ -99,6 +101,8 @@ def check_entries(
     allow_nan : bool, default=False
     largest : dict of dtype to float, optional
         The largest magnitudes.
+    like : object, optional
+        What the rows were made of, as of `place_of`.
     """
     if not block.size:
         return
@@ -110,28 +114,15 @@ def check_entries(
         top = max(np.fmax.reduce(block, axis=None), -np.fmin.reduce(block, axis=None))
         if np.isnan(top) or top <= bound:
             return
-    place = first_refused(block, first, name, allow_nan)
+    place = first_refused(block, first, name, allow_nan, like)
     if place is not None:
         raise ValueError(f"Input {name} contains {place}")
     row, column = np.argwhere(np.abs(block) > bound)[0]
     raise ValueError(
         f"The entries of {name}, of dtype {block.dtype}, must not exceed {bound:g} in "
-        f"magnitude; {name}[{first + row}, {column}] is {block[row, column]:g}. Scale "
-        f"{name}, with StandardScaler for example."
+        f"magnitude; {place_of(first + row, column, name, like)} is "
+        f"{block[row, column]:g}. Scale {name}, with StandardScaler for example."
     )
-
-
-def first_refused(
-    block: np.ndarray, first: int, name: str, allow_nan: bool
-) -> str | None:
-    """What the first entry is that is not finite, and where; None without any."""
-    is_refused = np.isinf(block) if allow_nan else ~np.isfinite(block)
-    if not is_refused.any():
-        return None
-    row, column = divmod(int(is_refused.argmax()), block.shape[1])
-    is_nan = np.isnan(block[row, column])
-    kind = "NaN" if is_nan else f"infinity or a value too large for {block.dtype!r}"
-    return f"{kind}: {name}[{first + row}, {column}] is {block[row, column]}."
 
 
 def _check_names(estimator, names, reset) -> None:
@@ -144,18 +135,12 @@ def _check_names(estimator, names, reset) -> None:
         elif fitted is not None:
             del estimator.feature_names_in_
     elif names is None and fitted is not None:
-        warnings.warn(
+        warn_user(
             f"X does not have valid feature names, but {kind} was fitted with feature "
-            "names",
-            UserWarning,
-            stacklevel=7,
+            "names"
         )
     elif names is not None and fitted is None:
-        warnings.warn(
-            f"X has feature names, but {kind} was fitted without feature names",
-            UserWarning,
-            stacklevel=7,
-        )
+        warn_user(f"X has feature names, but {kind} was fitted without feature names")
     elif names is not None and list(names) != list(fitted):
         new = [str(n) for n in names if n not in set(fitted)]
         lost = [str(n) for n in fitted if n not in set(names)]

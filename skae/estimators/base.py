@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from skae.checks.rows import (
     check_fitted,
     check_padding,
     code_rows,
-    feature_ranges,
     training_rows,
     unchanged_on_error,
 )
@@ -24,18 +22,17 @@ from skae.checks.weights import training_weights
 from skae.distributed import fits_on_cluster
 from skae.estimators.corrupting import Corrupting
 from skae.estimators.exported_autoencoder import ExportedAutoencoder
+from skae.estimators.judging import Judging
 from skae.estimators.parameters import (
     DecayParameters,
     at_least,
-    choice,
     estimator,
     parameter,
 )
 from skae.fitting.autoencoder_fit import Fit
 from skae.fitting.callbacks import with_callbacks
-from skae.fitting.resolve import Parts, part_of
-from skae.parts.base import Likelihood, are_rowwise
-from skae.parts.likelihoods import LIKELIHOODS
+from skae.fitting.resolve import Parts
+from skae.parts.base import are_rowwise
 from skae.rows.devices import place_of_doubles
 from skae.rows.group import group_of
 from skae.rows.isolation import isolated
@@ -59,6 +56,7 @@ class BaseAutoencoder(
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     Corrupting,
+    Judging,
     ExportedAutoencoder,
     DecayParameters,
 ):
@@ -68,10 +66,6 @@ class BaseAutoencoder(
     ----------
     n_components : int, default=100
         Width of the code; may exceed n_features.
-    likelihood : {"gaussian", "bernoulli", "student_t"} or likelihood part, \
-default="gaussian"
-        Distribution of a row given its reconstruction: squared error, cross-entropy for
-        targets in [0, 1], or Student's t, which outliers move little.
 
     Attributes
     ----------
@@ -87,9 +81,6 @@ default="gaussian"
     """
 
     n_components: Any = parameter(100, at_least(1), positional=True)
-    likelihood: Any = parameter(
-        "gaussian", choice(*LIKELIHOODS), HasMethods(["nll", "mean"])
-    )
 
     spreads_rows = True
 
@@ -163,9 +154,9 @@ default="gaussian"
         """A fit of validated rows."""
         rows = as_rows(self._flattened(X, reset=reset))
         n_samples = _num_samples(rows)
-        options = {"reset": reset, "min_rows": min_rows, "balanced": False}
+        options = {"allow_nan": self._allows_nan, "balanced": False, "like": X}
         rows, weight = training_rows(
-            self, rows, sample_weight, allow_nan=self._allows_nan, **options
+            self, rows, sample_weight, reset=reset, min_rows=min_rows, **options
         )
         clean = self._targets(y, (n_samples, rows.shape[1]))
         if clean is not None and sample_weight is not None:
@@ -203,21 +194,11 @@ default="gaussian"
             **others,
         )
 
-    def _likelihood(self, X) -> Likelihood:
-        return part_of(self.likelihood, Likelihood, LIKELIHOODS)
-
     def _take_over(self, fitted):
         """Replace what an earlier fit left behind."""
         for name in _PCA_ATTRIBUTES:
             self.__dict__.pop(name, None)
         self.__dict__.update(fitted)
-
-    def _judged_rows(self, X):
-        """X for the fitted estimator, within the range of the likelihood."""
-        X = self._rows(X)
-        self.net_.likelihood.check(lambda: feature_ranges(X))
-        self.net_.likelihood.check_rows(X)
-        return X
 
     @property
     def _takes_noise(self):

@@ -14,6 +14,7 @@ from skae.checks.conditions import (
     used_entries,
     warn_of_minus_one,
 )
+from skae.checks.labels import typed
 from skae.estimators.generative import Augmenting
 from skae.estimators.parameters import choice, estimator, parameter
 from skae.estimators.variational import Variational, check_mean_only
@@ -108,9 +109,11 @@ default="relu"
         Parameters
         ----------
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The first call has to have all classes, and sets the units of numbers. The
-            density of the codes of a class is that of the last call with enough rows of
-            it, some ten for each entry of the code, and the prior before that.
+            The first call has to have all classes, which later ones weigh as often as
+            all calls had them, and sets the units of numbers and those that ``sample``
+            draws. The density of the codes of a class is that of the last call with
+            enough rows of it, some ten for each entry of the code, and the prior before
+            that.
         """
         return super().partial_fit(X, y, sample_weight)
 
@@ -264,8 +267,11 @@ default=None
         y, weight = used_entries(y, n_samples, sample_weight)
         if reset:
             self._context = context_of(y, self.context, weight)
-            warn_of_minus_one(self._context, stacklevel=10)
-        return encode_conditions(self._context, y, len(y))
+            warn_of_minus_one(self._context)
+        condition = encode_conditions(self._context, y, len(y))
+        if not reset:
+            self._context = self._context.with_rows(typed(y), weight)
+        return condition
 
     def _after(self, fitting):
         self.__dict__.pop("classes_", None)
@@ -342,6 +348,7 @@ default=None
 
     def _synthetic(self, X, y, labels, random_state):
         random = self._random(random_state)
+        self._judged_rows(X)
         codes = self.transform(X, y)
         first, second = (_rows_of(y, labels, random) for _ in range(2))
         share = random.uniform(0, 0.5, size=(len(labels), 1))

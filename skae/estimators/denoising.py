@@ -120,8 +120,8 @@ default=None
             raise ValueError(
                 f"The columns of y, {list(names)}, must be those of X, {list(fitted)}."
             )
-        y = self._flattened(y, reset=False, name="y")
-        return target_rows(y, shape, allow_nan=self._allows_nan)
+        rows = self._flattened(y, reset=False, name="y")
+        return target_rows(rows, shape, allow_nan=self._allows_nan, like=y)
 
 
 @estimator

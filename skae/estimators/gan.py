@@ -207,11 +207,11 @@ default="hinge"
             rows = as_rows(self._flattened(X, reset=fitted is None))
             n_samples = _num_samples(rows)
             rows, weight = training_rows(
-                self, rows, sample_weight, reset=fitted is None
+                self, rows, sample_weight, reset=fitted is None, like=X
             )
             context = self._context_for(y, n_samples, sample_weight, fitted)
             self._begin(rows, fitted)
-            options = {"recording": own, "value_range": self._value_range}
+            options = {"recording": own, **self._of_samples()}
             fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             if self.features is not None:
                 self._features_of(rows[:2])
@@ -255,16 +255,13 @@ default="hinge"
         with unchanged_on_error(self):
             rows = as_rows(self._flattened(X, reset=fitted is None))
             n_samples = _num_samples(rows)
+            options = {"min_rows": 2 if fitted is None else 1, "like": X}
             rows, weight = training_rows(
-                self,
-                rows,
-                sample_weight,
-                reset=fitted is None,
-                min_rows=2 if fitted is None else 1,
+                self, rows, sample_weight, reset=fitted is None, **options
             )
             context = self._context_for(y, n_samples, sample_weight, fitted, classes)
             self._begin(rows, fitted)
-            options = {"value_range": self._value_range}
+            options = self._of_samples()
             fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             with fitting.computing():
                 attributes = fitting.continue_epoch(fitted)

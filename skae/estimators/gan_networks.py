@@ -4,8 +4,6 @@
 another, and refuses those that do not fit, before any training.
 """
 
-import warnings
-
 import numpy as np
 
 from skae.checks.conditions import (
@@ -27,6 +25,7 @@ from skae.parts.critics import ConvCritic, DenseCritic
 from skae.parts.generators import ConvGenerator, DenseGenerator
 from skae.parts.growing import GrowingCritic
 from skae.parts.growing_generators import ProgressiveGenerator, StyleGenerator
+from skae.rows.user_line import warn_user
 
 __all__ = ["GROWING", "GANNetworks"]
 
@@ -46,8 +45,6 @@ _OWN = {
 _CHANNELS = (32, 64)
 # As many may have one row each, in small tables.
 _FEW_CLASSES = 10
-# Calls between a warning and the user's of `fit`, decorators included.
-_OF_USER = 7
 # Parameters that a model has in common with the one it continues.
 _NETWORK = (
     "n_components",
@@ -104,6 +101,11 @@ class GANNetworks(Images):
         super()._note_range(X)
         if fills(X, SHARES):
             self._value_range = SHARES
+
+    def _of_samples(self) -> dict:
+        """What a fit needs to know of samples."""
+        classes = getattr(self, "classes_", None)
+        return {"value_range": self._value_range, "classes": classes}
 
     def _begin(self, X, fitted):
         """Note the range of validated rows, or check that a model can be continued."""
@@ -172,7 +174,7 @@ class GANNetworks(Images):
                 "quantities pass y + 0.5."
             )
         if message is not None:
-            warnings.warn(message, UserWarning, stacklevel=_OF_USER)
+            warn_user(message)
 
     def _check_same_classes(self, classes):
         fitted = getattr(self, "classes_", None)
@@ -209,10 +211,8 @@ class GANNetworks(Images):
         condition = encode_conditions(self._context, y, n_samples, single=single)
         empty = self._context.without_rows(y) if single else []
         if len(empty):
-            warnings.warn(
+            warn_user(
                 f"y has the classes {empty.tolist()}, of which no call of "
-                "partial_fit has had rows: samples of them mean nothing.",
-                UserWarning,
-                stacklevel=4,
+                "partial_fit has had rows: samples of them mean nothing."
             )
         return condition

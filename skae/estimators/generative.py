@@ -15,6 +15,7 @@ from sklearn.utils.validation import (
 )
 
 from skae.checks.conditions import Classes
+from skae.checks.images import check_range
 from skae.checks.integers import check_integer
 from skae.checks.labels import typed
 from skae.checks.samples import in_own_shape
@@ -77,7 +78,7 @@ class Generative:
         Parameters
         ----------
         a, b : array-like of shape (n_features,) or (1, n_features)
-            Single samples.
+            Single samples, in the units of the training ones.
         n_steps : int, default=10
             Samples on the way, the reconstructions of both ends included; at least 2.
         method : {"spherical", "linear"}, default="spherical"
@@ -88,6 +89,12 @@ class Generative:
         -------
         X : ndarray of shape (n_steps, n_features)
             In the shape of the training samples.
+
+        Raises
+        ------
+        ValueError
+            When a or b is no single sample, has values that the likelihood does not
+            have, or another range than the training images; when n_steps is below 2.
         """
         return self._interpolate(a, b, n_steps, method)
 
@@ -96,7 +103,7 @@ class Generative:
         check_integer("n_steps", n_steps, least=2)
         if method not in _METHODS:
             raise ValueError(f"method must be one of {_METHODS}; got {method!r}.")
-        ends = [self._rows(self._single(*end)) for end in ((a, "a"), (b, "b"))]
+        ends = [self._end(a, "a"), self._end(b, "b")]
         conditions = self._conditions_of_ends(y, ends)
         Z = path(
             *(
@@ -120,6 +127,19 @@ class Generative:
     def _conditions_of_ends(self, y, ends):
         """Condition of each of two rows; without y the likeliest of each."""
         return [None for _ in ends]
+
+    def _end(self, sample, name):
+        """A validated row in the units of the training rows."""
+        sample = self._single(sample, name)
+        try:
+            row = self._judged_rows(sample)
+            if self._value_range is not None:
+                is_bytes = getattr(sample, "dtype", None) == np.uint8
+                check_range(row, self._value_range, is_bytes=is_bytes)
+        except ValueError as error:
+            error.add_note(f"X is {name} of interpolate.")
+            raise
+        return row
 
     def _single(self, sample, name):
         """A sample as an array of one."""

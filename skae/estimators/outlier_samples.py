@@ -5,6 +5,7 @@ of a table are validated here; samples in a shape of their own, images and seque
 to the autoencoder as they are.
 """
 
+from skae.checks.places import entries_named
 from skae.checks.rows import check_fitted, fitted_rows, training_rows, used_samples
 from skae.checks.samples import in_own_shape, is_list_of_arrays, loaded
 from skae.outliers.drift import Reference
@@ -80,9 +81,11 @@ class Samples:
             names = None
             vars(self).pop("feature_names_in_", None)
         try:
-            self._scorer, self._calibration = fit_estimator(
-                self.estimator, X, weight, self.random_state, names, adjust
-            )
+            # The autoencoder sees some of the samples at a time.
+            with entries_named(X):
+                self._scorer, self._calibration = fit_estimator(
+                    self.estimator, X, weight, self.random_state, names, adjust
+                )
         except (TypeError, ValueError) as error:
             if own_shape:
                 error.add_note(

@@ -6,7 +6,6 @@ file, may name. The tree itself is made in `skae.state.plain`.
 """
 
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -54,6 +53,7 @@ from skae.parts import (
     targets,
 )
 from skae.parts.base import COMPLETED
+from skae.rows.user_line import warn_user
 from skae.state.container import FORMAT, ModelFileError, check_format
 from skae.state.plain import deep_copy, from_plain, to_plain
 from skae.state.reading import check_attributes
@@ -238,11 +238,9 @@ def refused(what: object) -> Iterator[None]:
 def warn_of_newer(version: object, what: object) -> None:
     """Warn where a later version of skae wrote what is read."""
     if _numbers(version) > _numbers(__version__):
-        warnings.warn(
+        warn_user(
             f"{what} comes from skae {str(version)[:30]}, which is newer than the "
-            f"installed {__version__}. Results may differ; update skae.",
-            UserWarning,
-            stacklevel=4,
+            f"installed {__version__}. Results may differ; update skae."
         )
 
 

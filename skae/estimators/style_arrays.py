@@ -1,14 +1,15 @@
 """`Styles`: arrays of styles that carry the model they come from.
 
 `GAN.styles` and `GAN.project` make them, and methods that take styles read their marks.
-Whatever is computed from them has their marks too. Nothing here knows of networks.
+Whatever is computed from them has their marks too, and so do lists of them, which
+`as_styles` makes arrays of. Nothing here knows of networks.
 """
 
 from numbers import Integral
 
 import numpy as np
 
-__all__ = ["SEVERAL", "Styles"]
+__all__ = ["SEVERAL", "Styles", "as_styles"]
 
 # The model of what comes from several ones.
 SEVERAL = "several"
@@ -45,9 +46,18 @@ class Styles(np.ndarray):
             chosen.of_layers = False
         return chosen
 
+    def __setitem__(self, index, value):
+        super().__setitem__(index, value)
+        _marked(self, [self, *_styles_in(value)])
+
     def __array_function__(self, func, types, args, kwargs):
         result = super().__array_function__(func, types, args, kwargs)
-        return _marked(result, _styles_in((args, tuple(kwargs.values()))))
+        styles = _styles_in((args, tuple(kwargs.values())))
+        if result is None and args:
+            # It has written into its first argument, as np.copyto does.
+            _marked(args[0], styles)
+            return None
+        return _marked(result, styles)
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
         if out is not None:
@@ -65,6 +75,12 @@ class Styles(np.ndarray):
     def __setstate__(self, stored):
         state, self.model, self.of_layers = stored
         super().__setstate__(state)
+
+
+def as_styles(W):
+    """W as an array, with the marks of the styles that it is a list or tuple of."""
+    styles = _styles_in(W)
+    return _marked(np.asanyarray(W), styles) if styles else np.asarray(W)
 
 
 def _plain(value):

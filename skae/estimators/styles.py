@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skae.checks.images import check_range, warn_of_units
 from skae.checks.integers import check_integer
 from skae.checks.value_ranges import SHARES
-from skae.estimators.style_arrays import SEVERAL, Styles
+from skae.estimators.style_arrays import SEVERAL, Styles, as_styles
 from skae.models.projection import projected
 from skae.rows.isolation import isolated
 
@@ -101,8 +101,9 @@ default=None
 (n_samples, n_layers, n_components_)
             Of this model; with one style for each layer, from the smallest images on.
             Of what `project` returns, ``W[0]`` are the styles of one image. What is
-            computed from styles, pickles included, belongs to their model;
-            ``np.save`` keeps the numbers only.
+            computed from styles, and lists and pickles of them, belong to their model.
+            ``np.array``, ``tolist`` and ``np.save`` keep the numbers only, which no
+            check can tell from those of another model.
 
         Returns
         -------
@@ -129,7 +130,8 @@ default=None
         Parameters
         ----------
         coarse, fine : array-like of styles
-            As of `from_styles`; as many of both, or one of either for all.
+            As of `from_styles`, with the same checks; as many of both, or one of
+            either for all.
         n_layers : int
             Layers, from the smallest images on, that follow ``coarse``: at least 1 and
             fewer than there are. Images of 32 x 32 have 4, of 4, 8, 16 and 32 pixels.
@@ -165,7 +167,7 @@ default=None
         Parameters
         ----------
         a, b : array-like of shape (n_components_,) or (n_layers, n_components_)
-            Single styles, or arrays of one.
+            Single styles, or arrays of one, with the checks of `from_styles`.
         n_steps : int, default=10
             Images on the way, those of both ends included; at least 2.
 
@@ -184,11 +186,12 @@ default=None
         check_integer("n_steps", n_steps, least=2)
         ends = []
         for style, name in ((a, "a"), (b, "b")):
-            shape, width = np.shape(style), self.n_components_
+            style = as_styles(style)
+            shape, width = style.shape, self.n_components_
             # Marked ones say themselves whether they are one image's layers.
             is_of_layers = shape == (net_layers(self), width)
             if shape == (width,) or (is_of_layers and not isinstance(style, Styles)):
-                style = np.asanyarray(style)[None]
+                style = style[None]
             end = self._layered(style, name)
             if len(end) != 1:
                 raise ValueError(f"{name} must be a single style; got {len(end)}.")
@@ -300,8 +303,8 @@ default=None
         """Validated styles, one for each layer."""
         check_is_fitted(self)
         width, n_layers = self.n_components_, net_layers(self)
-        model = getattr(W, "model", None)
-        array = np.asarray(W)
+        W = as_styles(W)
+        model, array = getattr(W, "model", None), np.asarray(W)
         if array.ndim == 2 and getattr(W, "of_layers", False):
             # One image of layered styles.
             array = array[None]

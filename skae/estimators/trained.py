@@ -143,7 +143,7 @@ class TrainedEstimator(
         """X for the fitted estimator, as float array or CSR matrix of rows."""
         check_fitted(self)
         rows = self._flattened(X, reset=False)
-        return fitted_rows(self, rows, allow_nan=self._allows_nan)
+        return fitted_rows(self, rows, allow_nan=self._allows_nan, like=X)
 
     @property
     def _runs_on_threads(self) -> bool:

@@ -5,7 +5,6 @@ a dictionary; the estimator takes it over only when all went well.
 """
 
 import copy
-import warnings
 from dataclasses import replace
 from functools import partial, reduce
 from types import SimpleNamespace
@@ -21,6 +20,7 @@ from skae.fitting.initial_model import FEWEST_ROWS, InitialModel, InitialModelFi
 from skae.fitting.pca_start import NEGLIGIBLE, anchor_of, units_of
 from skae.fitting.steps_apart import schedule_of_group
 from skae.parts.dense import Dense, DenseCodec
+from skae.rows.user_line import warn_user
 from skae.statistics.linear_autoencoder import fit_linear, rotated
 from skae.statistics.pca import PCAResult, moments
 from skae.training.block_batches import AllBut, batches_of
@@ -170,11 +170,10 @@ class Fit(InitialModelFit):
         )
         n_iter = len(losses)
         if n_iter >= limit:
-            warnings.warn(
+            warn_user(
                 f"The linear autoencoder did not converge in max_iter={limit} "
                 "iterations. Raise max_iter.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
         return {
             **self._linear_attributes(*rotated(encoder, decoder, result)),

@@ -6,7 +6,6 @@ attributes; a stage itself is `StageTraining`'s.
 
 import copy
 import math
-import warnings
 from functools import cached_property
 
 import numpy as np
@@ -39,6 +38,7 @@ from skae.parts.layers import widest
 from skae.rows.chunks import Rows
 from skae.rows.devices import product_rows
 from skae.rows.tensors import as_double
+from skae.rows.user_line import warn_user
 from skae.statistics.pca import moments
 from skae.training.trainer import Trainer
 
@@ -389,10 +389,9 @@ class StackedFit(BaseFit):
 
     def _finished(self, stack) -> dict:
         if self.interrupted is not None:
-            warnings.warn(
+            warn_user(
                 f"Training was interrupted in {self.interrupted}; the weights reached "
                 "until then are kept.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
         return self.attributes(stack)

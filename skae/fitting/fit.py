@@ -5,7 +5,6 @@ Subclasses of `BaseFit` add what is trained and the fitted attributes.
 
 import math
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,6 +19,7 @@ from skae.rows.devices import full_precision, memory_for, resolve_device
 from skae.rows.group import group_of
 from skae.rows.sources import RowSource, sampled_rows
 from skae.rows.tensors import permutation
+from skae.rows.user_line import warn_user
 from skae.training.block_batches import AllBut
 from skae.training.callbacks import check_callbacks, influential_callbacks
 from skae.training.schedule import Schedule
@@ -236,7 +236,7 @@ class BaseFit:
                 kept_untrained=untrained and not self.is_anchored and not is_continued,
             )
         if advice is not None:
-            warnings.warn(advice, ConvergenceWarning, stacklevel=6)
+            warn_user(advice, ConvergenceWarning)
 
     def _tensor(self, values, dtype=torch.float32):
         if values is None:

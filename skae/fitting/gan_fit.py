@@ -6,11 +6,7 @@ a dictionary, which the estimator takes over only when all went well.
 
 import copy
 import math
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,15 +22,17 @@ from skae.fitting.fit import (
     joined,
     value_or_default,
 )
+from skae.fitting.gan_pictures import Pictures
 from skae.fitting.gan_training import GANTrainer, apportioned, recipe_of, training_of
 from skae.fitting.pca_start import units_of
 from skae.models.gan import GANModule, Replay
-from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples, fixed_samples
+from skae.models.gan_evaluation import CollapseCheck, HeldOutSamples
 from skae.models.growth import Growth
 from skae.parts.dense import Dense
 from skae.rows.chunks import Rows
 from skae.rows.sources import RowSource
 from skae.rows.tensors import as_double, permutation
+from skae.rows.user_line import warn_user
 from skae.statistics.column_units import column_units
 from skae.statistics.energy import Modes
 from skae.statistics.pca import moments
@@ -55,24 +53,6 @@ _REMEDIES = (
 )
 
 
-class Pictures(NamedTuple):
-    """Samples of a model in training, for callbacks.
-
-    Attributes
-    ----------
-    draw : callable
-        Maps a number of samples to an array of them.
-    shape : tuple of int
-        Of a sample.
-    epochs_before : float
-        Of the model, in earlier calls.
-    """
-
-    draw: Callable[[int], np.ndarray]
-    shape: tuple[int, ...]
-    epochs_before: float
-
-
 class GANFit(BaseFit):
     """A fit of a `GAN` to validated rows.
 
@@ -89,6 +69,8 @@ class GANFit(BaseFit):
     recording : Recording, optional
     value_range : (float, float), optional
         Of samples.
+    classes : ndarray of shape (n_classes,), optional
+        What the columns of a context of classes stand for.
     """
 
     def __init__(
@@ -100,8 +82,9 @@ class GANFit(BaseFit):
         parts,
         recording=None,
         value_range=None,
+        classes=None,
     ):
-        self.value_range = value_range
+        self.value_range, self.classes = value_range, classes
         self.generator_part, self.critic_part = parts
         self.recipe = recipe_of(estimator.architecture)
         self.defaults = training_of(estimator.architecture, X.shape[0])
@@ -131,7 +114,7 @@ class GANFit(BaseFit):
         attributes = self._attributes(module)
         check = self._collapse_check(module, modes)
         for message in check.messages():
-            warnings.warn(f"{message} {_REMEDIES}", ConvergenceWarning, stacklevel=4)
+            warn_user(f"{message} {_REMEDIES}", ConvergenceWarning)
         curves = self._curves(trainer, fitted)
         return {**attributes, **curves, "mode_coverage_": check.coverage}
 
@@ -332,21 +315,20 @@ class GANFit(BaseFit):
             callbacks=self.estimator.callbacks,
             verbose=self.estimator.verbose,
         )
-        shape = self.generator_part.sample_shape or (self.n_features,)
         trainer.pictures = Pictures(
-            partial(self._pictures, module), shape, self.epochs_before
+            module,
+            self._shown_context,
+            self.classes,
+            self.units,
+            self.value_range,
+            self.generator_part.sample_shape or (self.n_features,),
+            self.epochs_before,
         )
         return trainer
 
-    def _pictures(self, module: GANModule, n_samples: int) -> np.ndarray:
-        """Samples of the module for the same noise each time, in X's units."""
-        index = np.resize(self.checked, n_samples)
-        made = fixed_samples(module, n_samples, self._part(self.context, index))
-        rows = self.units.to_x(made.cpu()).numpy()
-        if self.value_range is not None:
-            rows = rows.clip(*self.value_range)
-        shape = self.generator_part.sample_shape
-        return rows if shape is None else rows.reshape(n_samples, *shape)
+    def _shown_context(self, n_samples: int):
+        """The condition of the first of the checked rows, again and again."""
+        return self._part(self.context, np.resize(self.checked, n_samples))
 
     def _part(self, values, index):
         return None if values is None else self._tensor(values[index])

@@ -193,7 +193,7 @@ def anchor_of(
         as_double(scale).float(),
         center,
         likelihood.link(center),
-        likelihood.link_slope(center),
+        likelihood.link_derivative(center),
         as_double(shrinkage).float(),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils import _safe_indexing
 
 from skae.checks.integers import check_integer
+from skae.estimators.style_arrays import as_styles
 from skae.inspection.drawing import (
     GridDisplay,
     check_has,
@@ -15,7 +16,7 @@ from skae.inspection.drawing import (
     in_shape,
 )
 
-__all__ = ["InterpolationDisplay", "SampleDisplay"]
+__all__ = ["InterpolationDisplay", "SampleDisplay", "single_styles"]
 
 
 @display
@@ -192,7 +193,7 @@ class InterpolationDisplay(GridDisplay):
         check_integer("n_steps", n_steps, least=2)
         singles = _singles
         if hasattr(estimator, "from_styles"):
-            singles = _single_styles
+            singles = single_styles
         starts, ends = singles(estimator, a, "a"), singles(estimator, b, "b")
         if len(starts) != len(ends):
             raise ValueError(
@@ -203,7 +204,7 @@ class InterpolationDisplay(GridDisplay):
             estimator.interpolate(start, end, n_steps, **options)
             for start, end in zip(starts, ends, strict=True)
         ]
-        if singles is _single_styles:
+        if singles is single_styles:
             starts, ends = (map(estimator.from_styles, each) for each in (starts, ends))
         samples = np.concatenate([*starts, *ends, *steps])
         samples, kind = in_shape(estimator, samples, sample_shape, kind)
@@ -243,9 +244,9 @@ def _singles(estimator, X, name):
     return [_safe_indexing(X, [place]) for place in range(len(X))]
 
 
-def _single_styles(estimator, W, name):
-    """Styles as a list of arrays of one; `GAN.interpolate` checks them."""
-    W = np.asanyarray(W)
+def single_styles(estimator, W, name):
+    """Styles as a list of arrays of one, which methods of the estimator check."""
+    W = as_styles(W)
     shape = W.shape
     if W.ndim == 1 or (W.ndim == 2 and getattr(W, "of_layers", False)):
         W = W[None]

@@ -16,6 +16,7 @@ from skae.inspection.drawing import (
     display,
     in_shape,
 )
+from skae.inspection.generated import single_styles
 
 __all__ = ["GrowthDisplay", "StyleMixingDisplay", "TruncationDisplay"]
 
@@ -97,7 +98,10 @@ class StyleMixingDisplay(GridDisplay):
             coarse = drawn[: sizes[0]]
         if sizes[1]:
             fine = drawn[sizes[0] :]
-        mixed = [estimator.mix(style[None], fine, n_layers) for style in coarse]
+        styles = single_styles(estimator, coarse, "coarse")
+        coarse = np.concatenate(styles)
+        fine = np.concatenate(single_styles(estimator, fine, "fine"))
+        mixed = [estimator.mix(style, fine, n_layers) for style in styles]
         parts = estimator.from_styles(coarse), estimator.from_styles(fine), *mixed
         samples, kind = in_shape(estimator, np.concatenate(parts), sample_shape, kind)
         n_rows, n_columns = len(coarse), len(fine)
@@ -185,7 +189,8 @@ class TruncationDisplay(GridDisplay):
         truncations : sequence of float, default=(0, 0.25, 0.5, 0.75, 1)
             In [0, 1], one for each column.
         y : scalar or array-like of shape (n_samples,), optional
-            Condition of the samples, for a model fitted with y.
+            Condition of the samples, for a model fitted with y. None takes the classes
+            in turn, of a model fitted with classes.
         random_state : int, RandomState or None, default=None
             Decides the samples; None is the estimator's own.
 
@@ -196,6 +201,8 @@ class TruncationDisplay(GridDisplay):
         # The same samples for every column.
         state = np.random.RandomState() if state is None else check_random_state(state)
         seed = int(state.randint(2**31 - 1))
+        if y is None and hasattr(estimator, "classes_"):
+            y = np.resize(estimator.classes_, n_samples)
         options = {"random_state": seed} | ({} if y is None else {"y": y})
         truncations = np.asarray(truncations)
         if truncations.ndim != 1 or not len(truncations):
@@ -214,7 +221,7 @@ class TruncationDisplay(GridDisplay):
             samples=samples.swapaxes(0, 1),
             truncations=truncations,
             kind=kind,
-            y=None if np.ndim(y) == 0 else y,
+            y=None if y is None else _of_each(y, n_samples),
         ).plot(axes)
 
     def plot(self, axes=None):
@@ -317,6 +324,14 @@ class GrowthDisplay(GridDisplay):
         axes = self._draw(form, cells, shape, axes, n_heads=1)
         _head(axes[0], "epoch", [f"{each:.3g}" for each in self.epochs])
         return self
+
+
+def _of_each(y, n_samples) -> list:
+    """The condition of each sample, where a single value may stand for all."""
+    y = np.asarray(y)
+    if y.ndim and len(y) == n_samples:
+        return list(y)
+    return [y[0] if y.ndim and len(y) == 1 else y] * n_samples
 
 
 def _head(axes, what, values) -> None:

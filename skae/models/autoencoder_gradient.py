@@ -4,7 +4,7 @@ For dense codecs with a canonical or Gaussian likelihood, no penalty and a code 
 given or drawn from a Gaussian, the backward pass is a handful of batched products into
 preallocated gradients, three times faster than autograd for small batches. Codecs with
 members train all of them in the same calls. `Autoencoder` offers it to the trainer
-where its parts say that they have slopes.
+where its parts say that they have gradients.
 """
 
 from typing import Any
@@ -24,8 +24,8 @@ def supports(model) -> bool:
     return (
         model.codec.dense_layers() is not None
         and (not model.codec.is_anchored or model.codec.encoder_path.requires_grad)
-        and model.likelihood.has_slope
-        and model.prior.has_slope
+        and model.likelihood.has_gradient
+        and model.prior.has_gradient
         and not model.penalties
     )
 
@@ -58,7 +58,7 @@ class ExplicitGradient:
         *,
         scales: bool | None = None,
     ):
-        slopes = {p: p.grad for p in model.parameters() if p.grad is not None}
+        gradients = {p: p.grad for p in model.parameters() if p.grad is not None}
         # Of the batch, where the terms of a shard are taken.
         self._share = 1.0
         self._terms: list[Term] | None = None
@@ -74,37 +74,37 @@ class ExplicitGradient:
         self.n_members = codec.members or 1
         self.encoder = _leading(codec.encoder_weights, codec.encoder_biases)
         self.decoder = _leading(*zip(*codec.decoder_layers(), strict=True))
-        grads = [slopes[p] for p in codec.encoder_weights]
-        biases = [slopes[p] for p in codec.encoder_biases]
+        grads = [gradients[p] for p in codec.encoder_weights]
+        biases = [gradients[p] for p in codec.encoder_biases]
         self.encoder_grads = _leading(grads, biases)
         if codec.tied:
             grads = [g.mT for g in reversed(grads)]
         else:
-            grads = [slopes[p] for p in codec.decoder_weights]
-        biases = [slopes[p] for p in codec.decoder_biases]
+            grads = [gradients[p] for p in codec.decoder_weights]
+        biases = [gradients[p] for p in codec.decoder_biases]
         self.decoder_grads = _leading(grads, biases)
         if self.anchored is not None:
-            self._take_path(self.anchored, slopes)
+            self._take_path(self.anchored, gradients)
         learned = self.likelihood.learned_parameters()
-        self.likelihood_grads = [slopes.get(p) for p in learned]
+        self.likelihood_grads = [gradients.get(p) for p in learned]
         # One is the usual case for rows that are scaled already.
         scale = (self.anchored or codec).input_scale
         scales = bool((scale != 1).any()) if scales is None else scales
         self.scale = scale if scales else None
 
-    def _take_path(self, anchored, slopes):
+    def _take_path(self, anchored, gradients):
         """The linear path and its gradients."""
         self.sigma = _lead(anchored.scale, 1)
         self.nu = _lead(anchored.raw_center, 1)
         scale = anchored.output_scale
         self.output_scale = None if bool((scale == 1).all()) else scale
         self.path_in = _lead(anchored.encoder_path)
-        self.path_in_grad = _lead(slopes[anchored.encoder_path])
+        self.path_in_grad = _lead(gradients[anchored.encoder_path])
         self.path_out = _lead(anchored.decoder_axes())
         self.path_out_grad = (
             self.path_in_grad.mT
             if anchored.tied
-            else _lead(slopes[anchored.decoder_path])
+            else _lead(gradients[anchored.decoder_path])
         )
 
     def terms_of(self, share: float, *batch) -> tuple[Tensor, list[Term]]:
@@ -154,16 +154,16 @@ class ExplicitGradient:
             raw = raw if self.output_scale is None else raw.mul_(self.output_scale)
             raw += self.nu
 
-        loss, delta = self.likelihood.nll_and_slope(raw, x)
+        loss, delta = self.likelihood.nll_and_gradient(raw, x)
         if self.prior.is_drawn:
             kl_weight = self.model.kl_weight()
             loss += kl_weight * self.prior.divergence(h)
         n_rows = x.shape[-2] / self._share
         share = 1 / n_rows if weight is None else (weight / n_rows).unsqueeze(-1)
-        slopes = self.likelihood.parameter_slopes(delta, share)
-        for grad, slope in zip(self.likelihood_grads, slopes, strict=True):
+        gradients = self.likelihood.parameter_gradients(delta, share)
+        for grad, gradient in zip(self.likelihood_grads, gradients, strict=True):
             if grad is not None:
-                self._add(grad, slope)
+                self._add(grad, gradient)
         delta *= share
         loss = (loss.unsqueeze(-1) * share).sum()
         if anchored is not None and self.output_scale is not None:
@@ -180,7 +180,7 @@ class ExplicitGradient:
             delta_code.addcmul_(torch.bmm(delta, self.path_out.mT), self.sigma)
         if self.prior.is_drawn:
             drawn = torch.cat([delta_code, 0.5 * delta_code * spread], -1)
-            delta_code = drawn + kl_weight * share * self.prior.divergence_slope(h)
+            delta_code = drawn + kl_weight * share * self.prior.divergence_gradient(h)
         if anchored is not None:
             moved = delta_code[..., : self.sigma.shape[-1]] / self.sigma
             self._add_product(self.path_in_grad, seen, moved, int(anchored.tied))
@@ -231,11 +231,11 @@ class ExplicitGradient:
         else:
             self._terms.append(Term(grad, x, delta))
 
-    def _add(self, grad: Tensor, slope: Tensor):
+    def _add(self, grad: Tensor, gradient: Tensor):
         if self._terms is None:
-            grad.copy_(slope)
+            grad.copy_(gradient)
         else:
-            self._terms.append(Term(grad, None, slope))
+            self._terms.append(Term(grad, None, gradient))
 
     def _bounded(self, x):
         return x if self.anchored is None else self.anchored.bounded(x)

@@ -64,16 +64,19 @@ class Likelihood(Rowwise, BaseEstimator):
     is_least_squares : bool
         Whether ``nll`` is half the squared error and nothing else, as PCA minimises.
     starts_as_pca : bool
-        Whether ``link`` and ``link_slope`` carry a linear reconstruction to raw
+        Whether ``link`` and ``link_derivative`` carry a linear reconstruction to raw
         outputs.
-    has_slope : bool
-        Whether ``slope`` is written out, for the hand-written gradient.
+    has_gradient : bool
+        Whether ``gradient`` is written out, for the hand-written gradient.
+    name : str or None
+        What users call it, as in ``likelihood="gaussian"``; None for parts of theirs.
     """
 
+    name: str | None = None
     is_centred = True
     is_least_squares = False
     starts_as_pca = True
-    has_slope = False
+    has_gradient = False
 
     def n_outputs(self, n_features: int) -> int:
         """Raw outputs for rows of n_features."""
@@ -110,7 +113,7 @@ class Likelihood(Rowwise, BaseEstimator):
         """The raw output with this mean."""
         return mean
 
-    def link_slope(self, mean: Tensor) -> Tensor:
+    def link_derivative(self, mean: Tensor) -> Tensor:
         """d raw / d mean."""
         return torch.ones_like(mean)
 
@@ -145,20 +148,22 @@ class Likelihood(Rowwise, BaseEstimator):
         """Standard deviation of the noise, of each column or of all, if it has one."""
         return None
 
-    def slope(self, raw: Tensor, x: Tensor) -> Tensor:
+    def gradient(self, raw: Tensor, x: Tensor) -> Tensor:
         """d nll / d raw, of raw's shape; may overwrite raw."""
         raise NotImplementedError
 
-    def nll_and_slope(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def nll_and_gradient(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Both at once; may overwrite raw."""
-        return self.nll(raw, x), self.slope(raw, x)
+        return self.nll(raw, x), self.gradient(raw, x)
 
     def learned_parameters(self) -> list[Tensor]:
-        """Its parameters, of which ``parameter_slopes`` gives the slopes."""
+        """Its parameters, of which ``parameter_gradients`` gives the gradients."""
         return []
 
-    def parameter_slopes(self, slope: Tensor, share: Tensor | float) -> list[Tensor]:
-        """Slopes of the sum of share * nll over rows, for each of its parameters."""
+    def parameter_gradients(
+        self, gradient: Tensor, share: Tensor | float
+    ) -> list[Tensor]:
+        """Gradients of the sum of share * nll over rows, for each of its parameters."""
         return []
 
     def network(self) -> dict:
@@ -185,13 +190,13 @@ class Prior(Rowwise, BaseEstimator):
         Whether the code may be in any units; a distribution has its own.
     is_drawn : bool
         Whether the code is mu + sigma epsilon of a Gaussian posterior.
-    has_slope : bool
+    has_gradient : bool
         Whether the hand-written gradient covers ``draw`` and ``divergence``.
     """
 
     keeps_units = False
     is_drawn = False
-    has_slope = False
+    has_gradient = False
 
     def n_outputs(self, n_components: int) -> int:
         """Encoder outputs for a code. Those of the location come first."""

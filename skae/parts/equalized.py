@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from skae.parts.critics import LEAK, in_groups
 from skae.parts.image_windows import FEW_CHANNELS, doubling, halving
-from skae.parts.layers import Layer, affine
+from skae.parts.layers import Affine, Layer, affine
 from skae.parts.random_numbers import normal_numbers
 from skae.rows.tensors import SINGLE
 
@@ -58,12 +58,8 @@ class EqualLayer(Layer):
         return self.weight * self.scale
 
 
-class EqualAffine(EqualLayer):
+class EqualAffine(Affine, EqualLayer):
     """Fully connected, ``(batch, n_in)`` to ``(batch, n_out)``."""
-
-    def __init__(self, n_in: int, n_out: int, *, bias: bool = True):
-        super().__init__((n_in, n_out), n_out, n_in)
-        self.bias.requires_grad_(bias)  # It stays zero without.
 
     def forward(self, x: Tensor) -> Tensor:
         return affine(x, self.scaled, self.bias)

@@ -69,13 +69,13 @@ class _Halving(Function):
         return F.conv2d(image, weight, bias, _STRIDE, _PADDING)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         image, weight = ctx.saved_tensors
         of_image, of_weight, of_bias = ctx.needs_input_grad
         return (
-            doubling(slope, weight) if of_image else None,
-            _weight_slope(image, slope, weight) if of_weight else None,
-            slope.sum((0, 2, 3)) if of_bias else None,
+            doubling(gradient, weight) if of_image else None,
+            _weight_gradient(image, gradient, weight) if of_weight else None,
+            gradient.sum((0, 2, 3)) if of_bias else None,
         )
 
 
@@ -90,19 +90,19 @@ class _Doubling(Function):
         return F.fold(windows.mT, sizes, _KERNEL, padding=_PADDING, stride=_STRIDE)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         h, weight = ctx.saved_tensors
         of_maps, of_weight = ctx.needs_input_grad
         return (
-            halving(slope, weight) if of_maps else None,
-            _weight_slope(slope, h, weight) if of_weight else None,
+            halving(gradient, weight) if of_maps else None,
+            _weight_gradient(gradient, h, weight) if of_weight else None,
         )
 
 
-def _weight_slope(image: Tensor, h: Tensor, weight: Tensor) -> Tensor:
+def _weight_gradient(image: Tensor, h: Tensor, weight: Tensor) -> Tensor:
     """Of the sum of ``halving(image, weight) * h``, with respect to the weights."""
     pair = [_STRIDE] * 2, [_PADDING] * 2, [1, 1]
-    slopes = torch.ops.aten.convolution_backward(
+    gradients = torch.ops.aten.convolution_backward(
         h, image, weight, None, *pair, False, [0, 0], 1, [False, True, False]
     )
-    return slopes[1]
+    return gradients[1]

@@ -46,9 +46,10 @@ class Gaussian(Likelihood):
     tensor([2.5000])
     """
 
+    name = "gaussian"
     is_rowwise = True
     is_least_squares = True
-    has_slope = True
+    has_gradient = True
 
     def nll(self, raw: Tensor, x: Tensor) -> Tensor:
         """Half the squared error of each row, without the constant d/2 log(2 pi)."""
@@ -65,12 +66,12 @@ class Gaussian(Likelihood):
         """The mean with noise of unit variance."""
         return raw + normal(raw, generator)
 
-    def slope(self, raw: Tensor, x: Tensor) -> Tensor:
+    def gradient(self, raw: Tensor, x: Tensor) -> Tensor:
         """raw - x, in place."""
         return raw.sub_(x)
 
-    def nll_and_slope(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The error is both the slope and what is squared."""
+    def nll_and_gradient(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The error is both the gradient and what is squared."""
         error = raw.sub_(x)
         return 0.5 * torch.linalg.vecdot(error, error), error
 
@@ -94,9 +95,10 @@ class Bernoulli(Likelihood):
     tensor([1.3863])
     """
 
+    name = "bernoulli"
     is_rowwise = True
     is_centred = False
-    has_slope = True
+    has_gradient = True
     # Pixels that are constant in training would get infinite logits.
     _margin = 0.01
 
@@ -111,7 +113,7 @@ class Bernoulli(Likelihood):
         """Zeros and ones."""
         return (uniform(raw, generator) < self.mean(raw)).to(raw)
 
-    def slope(self, raw: Tensor, x: Tensor) -> Tensor:
+    def gradient(self, raw: Tensor, x: Tensor) -> Tensor:
         """The probability minus x, in place."""
         return raw.sigmoid_().sub_(x)
 
@@ -130,7 +132,7 @@ class Bernoulli(Likelihood):
         """The logit of the mean, kept within +-log(99)."""
         return torch.logit(mean, eps=self._margin)
 
-    def link_slope(self, mean: Tensor) -> Tensor:
+    def link_derivative(self, mean: Tensor) -> Tensor:
         """d logit / d mean = 1 / (mean (1 - mean)), likewise bounded."""
         mean = mean.clamp(self._margin, 1 - self._margin)
         return 1 / (mean * (1 - mean))
@@ -156,7 +158,7 @@ class LearnedGaussian(Gaussian):
 
     is_rowwise = True
     is_least_squares = False
-    has_slope = False
+    has_gradient = False
 
     def __init__(self, variance="shared"):
         self.variance = variance
@@ -179,8 +181,9 @@ class BoundGaussian(nn.Module, EntryLikelihood):
     Its ``nll`` has all constants.
     """
 
+    name = "gaussian"
     is_rowwise = True
-    has_slope = True
+    has_gradient = True
 
     def __init__(self, n_variances: int):
         super().__init__()
@@ -193,7 +196,7 @@ class BoundGaussian(nn.Module, EntryLikelihood):
         std = self.noise_std()
         return 0.5 * ((raw - x) / std) ** 2 + (std.log() + 0.5 * _LOG_2_PI)
 
-    def nll_and_slope(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    def nll_and_gradient(self, raw: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The error in standard deviations gives both, in raw's memory."""
         std = self.noise_std()
         error = raw.sub_(x).div_(std)
@@ -201,20 +204,22 @@ class BoundGaussian(nn.Module, EntryLikelihood):
         nll = 0.5 * torch.linalg.vecdot(error, error) + constant
         return nll, error.div_(std)
 
-    def slope(self, raw: Tensor, x: Tensor) -> Tensor:
+    def gradient(self, raw: Tensor, x: Tensor) -> Tensor:
         return (raw - x) / self.noise_std() ** 2
 
     def learned_parameters(self) -> list[Tensor]:
         return [self.log_std]
 
-    def parameter_slopes(self, slope: Tensor, share: Tensor | float) -> list[Tensor]:
+    def parameter_gradients(
+        self, gradient: Tensor, share: Tensor | float
+    ) -> list[Tensor]:
         # d nll / d log std of an entry is 1 - ((raw - x) / std)^2.
         std = self.noise_std()
         if len(self.log_std) == 1:
-            squares = torch.linalg.vecdot(slope, slope).unsqueeze(-1)
-            total = ((slope.shape[-1] - std**2 * squares) * share).sum().reshape(1)
+            squares = torch.linalg.vecdot(gradient, gradient).unsqueeze(-1)
+            total = ((gradient.shape[-1] - std**2 * squares) * share).sum().reshape(1)
         else:
-            entry = (1 - (slope * std) ** 2) * share
+            entry = (1 - (gradient * std) ** 2) * share
             total = entry.flatten(0, -2).sum(0)
         return [total * (self.log_std >= math.log(_FLOOR))]
 
@@ -238,9 +243,10 @@ _OF_ENTRIES = [
     "is_least_squares",
     "is_rowwise",
     "link",
-    "link_slope",
+    "link_derivative",
     "mean",
     "n_outputs",
+    "name",
     "network",
     "noise_std",
     "within",

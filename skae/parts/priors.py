@@ -30,7 +30,7 @@ class NoPrior(Deterministic):
 
     is_rowwise = True
     keeps_units = True
-    has_slope = True
+    has_gradient = True
 
 
 class StandardNormal(Prior):
@@ -60,7 +60,7 @@ class StandardNormal(Prior):
 
     is_rowwise = True
     is_drawn = True
-    has_slope = True
+    has_gradient = True
 
     def __init__(self, beta=1.0):
         self.beta = beta
@@ -99,7 +99,7 @@ class StandardNormal(Prior):
         mu, log_var = h.chunk(2, -1)
         return self.beta * 0.5 * (mu**2 + log_var.exp() - 1 - log_var).sum(-1)
 
-    def divergence_slope(self, h: Tensor) -> Tensor:
+    def divergence_gradient(self, h: Tensor) -> Tensor:
         """d divergence / d h, of h's shape."""
         mu, log_var = h.chunk(2, -1)
         return torch.cat([mu, 0.5 * (log_var.exp() - 1)], -1).mul_(self.beta)

@@ -24,6 +24,7 @@ class StudentT(EntryLikelihood):
         Degrees of freedom, positive; the fewer, the less an outlier weighs.
     """
 
+    name = "student_t"
     is_rowwise = True
 
     def __init__(self, df=4.0):

@@ -5,7 +5,6 @@ values here; `skae.training.recording` makes it.
 """
 
 import os
-import warnings
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import scipy
 import sklearn
 import torch
 
+from skae.rows.user_line import warn_user
 from skae.state import container
 from skae.state.replacing import delete_drafts
 from skae.state.version import __version__
@@ -79,11 +79,9 @@ class CheckpointFile:
         others = [n for n, v in _versions().items() if written.get(n) != v]
         if others:
             named = ", ".join(f"{n} {written.get(n)}" for n in others)
-            warnings.warn(
+            warn_user(
                 f"{self.path} was written with {named}. The model may differ in digits "
-                "from that of a fit without interruption.",
-                UserWarning,
-                stacklevel=7,
+                "from that of a fit without interruption."
             )
         return tree
 

@@ -111,7 +111,7 @@ class FlatParameters:
         turned = zip(tensors, parameters, strict=True)
         return [t.mT if self._by_columns[id(p)] else t for t, p in turned]
 
-    def slopes_in(self, buffer: Tensor) -> dict[nn.Parameter, Tensor]:
+    def gradients_in(self, buffer: Tensor) -> dict[nn.Parameter, Tensor]:
         """Views of a tensor of ``data``'s shape, as gradients lie in ``grad``."""
         views = {}
         for parameter in self.parameters:
@@ -132,13 +132,13 @@ class FlatParameters:
         """
         grad = self.grad if group is None else group.grad
         parameters = self.parameters if group is None else group.parameters
-        slope = torch.ones_like(loss)
+        ones = torch.ones_like(loss)
         if self.data.device.type == "cpu":
             # In C++ throughout; elsewhere each parameter would cost a launch.
             grad.zero_()
-            loss.backward(slope, inputs=None if group is None else parameters)
+            loss.backward(ones, inputs=None if group is None else parameters)
             return
-        gradients = torch.autograd.grad(loss, parameters, slope, materialize_grads=True)
+        gradients = torch.autograd.grad(loss, parameters, ones, materialize_grads=True)
         parts = [part.reshape(-1) for part in self._in_memory(gradients, parameters)]
         torch.cat(parts, out=grad)
 

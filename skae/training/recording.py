@@ -21,6 +21,7 @@ from sklearn.utils import check_random_state
 
 from skae.rows.group import ALONE, Group
 from skae.rows.sources import RowSource
+from skae.rows.user_line import warn_user
 from skae.state.plain import from_plain, to_plain
 from skae.training.agreement import digest, facts_of_data, facts_of_parameters
 from skae.training.checkpoint import (
@@ -189,11 +190,9 @@ class Recording:
             name = type(self._estimator).__name__
             print(f"{name}: resumed from {self.path}", file=sys.stderr)
         if getattr(self._estimator, "_skl_callbacks", None):
-            warnings.warn(
+            warn_user(
                 "scikit-learn's callbacks are notified of the rounds after the one "
-                f"that {self.path} has reached; what they recorded before is lost.",
-                UserWarning,
-                stacklevel=7,
+                f"that {self.path} has reached; what they recorded before is lost."
             )
 
     def _restored(self, random_state) -> np.random.RandomState:

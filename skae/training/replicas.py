@@ -68,8 +68,8 @@ class Replica:
         """
         leaves = [self._leaves[parameter] for parameter in parameters]
         trained = [leaf for leaf in leaves if leaf.requires_grad]
-        slopes = torch.autograd.grad(
+        gradients = torch.autograd.grad(
             loss, trained, torch.ones_like(loss), allow_unused=True
         )
-        found = dict(zip(map(id, trained), slopes, strict=True))
+        found = dict(zip(map(id, trained), gradients, strict=True))
         return [found.get(id(leaf)) for leaf in leaves]

@@ -1,12 +1,13 @@
 """How long and how fast to train, and when to stop."""
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sklearn.exceptions import ConvergenceWarning
+
+from skae.rows.user_line import warn_user
 
 __all__ = ["Patience", "Schedule", "StopTraining", "UpdateNumbers", "report_lost"]
 
@@ -114,11 +115,10 @@ def report_lost(n_finite: int, lr: float) -> None:
             "learning_rate_init or less uneven sample_weight, or check the corruption "
             "and penalty."
         )
-    warnings.warn(
+    warn_user(
         "The training loss became infinite or NaN; training went on from the best "
         "weights with a lower learning rate. Consider a smaller learning_rate_init.",
         ConvergenceWarning,
-        stacklevel=5,
     )
 
 

@@ -61,7 +61,7 @@ class Shard:
     generator : torch.Generator
     grad : Tensor of shape (n_parameters,)
         For a gradient of autograd.
-    slopes : dict of Parameter to Tensor
+    gradients : dict of Parameter to Tensor
         Views of it.
     """
 
@@ -75,8 +75,8 @@ class Shard:
         return torch.zeros_like(self._flat.grad)
 
     @cached_property
-    def slopes(self) -> dict[nn.Parameter, Tensor]:
-        return self._flat.slopes_in(self.grad)
+    def gradients(self) -> dict[nn.Parameter, Tensor]:
+        return self._flat.gradients_in(self.grad)
 
     def replica_of(self, module: nn.Module) -> Any:
         """A module of this shard's own, in step with the one that is trained."""
@@ -90,11 +90,11 @@ class Shard:
         assert self._replica is not None
         gradients = self._replica.gradients(loss, parameters)
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            slope = self.slopes[parameter]
+            own = self.gradients[parameter]
             if gradient is None:
-                slope.zero_()
+                own.zero_()
             else:
-                slope.copy_(gradient)
+                own.copy_(gradient)
 
     def forget(self) -> None:
         """Make the replica anew: the module may have become another."""

@@ -292,3 +292,29 @@ def test_failed_fit_leaves_the_earlier_one(digits):
     with pytest.raises(ValueError, match="within"):
         digits.fit(X * 3, Y)
     np.testing.assert_array_equal(digits.sample(3), before)
+
+
+def test_classes_count_as_often_as_all_chunks_had_them():
+    rng = np.random.default_rng(0)
+    X = rng.random((120, 3))
+    first, later = np.arange(20) % 2, np.zeros(100, dtype=int)
+    model = ConditionalVAE(
+        2, random_state=0, hidden_layer_sizes=4, code_density="prior"
+    )
+    model.partial_fit(X[:20], first)
+    before = model.score_samples(X)
+    bounds = np.stack([model.score_samples(X, np.full(120, y)) for y in (0, 1)])
+    np.testing.assert_allclose(before, np.logaddexp(*bounds) - np.log(2))
+    weight = np.r_[np.full(90, 2.0), np.zeros(10)]
+    model.partial_fit(X[20:], later, weight)
+    # 10 rows of each, then 90 of weight two.
+    bounds = np.stack([model.score_samples(X, np.full(120, y)) for y in (0, 1)])
+    shares = np.array([[190], [10]]) / 200
+    np.testing.assert_allclose(
+        model.score_samples(X), np.logaddexp(*(bounds + np.log(shares)))
+    )
+    with pytest.raises(ValueError, match="y must be of the classes of the fit"):
+        model.partial_fit(X[:20], first + 1)
+    np.testing.assert_allclose(
+        model.score_samples(X), np.logaddexp(*(bounds + np.log(shares)))
+    )

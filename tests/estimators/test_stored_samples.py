@@ -124,7 +124,7 @@ def test_sequences(tmp_path):
 def test_errors_name_the_image(tmp_path):
     X = images(np.float32)
     X[70, 1, 2] = np.nan
-    with pytest.raises(ValueError, match=r"contains NaN: X\[70, 10\] is nan"):
+    with pytest.raises(ValueError, match=r"contains NaN: X\[70, 1, 2\] is nan"):
         ConvAE(2, **BRIEF).fit(hdf5(tmp_path, X))
 
 

@@ -120,3 +120,44 @@ def test_as_many_plain_styles_as_layers_are_several(gan, layered):
     rows = np.array(layered[0])
     assert len(gan.interpolate(rows, W[0], 3)) == 3
     assert len(gan.from_styles(rows)) == 2
+
+
+@pytest.mark.parametrize("how", ["rows", "tuple"])
+def test_lists_of_styles_belong_to_their_model(gan, foreign, layered, how):
+    W, make = gan.styles(2), {"rows": list, "tuple": tuple}[how]
+    np.testing.assert_array_equal(gan.from_styles(make(W)), gan.from_styles(W))
+    both = gan.from_styles(make(layered))
+    np.testing.assert_array_equal(both, gan.from_styles(layered))
+    for call in (
+        lambda W: gan.from_styles(W),
+        lambda W: gan.mix(W, gan.styles(), 1),
+        lambda W: gan.mix(gan.styles(), W, 1),
+        lambda W: gan.interpolate(W[:1], gan.styles()),
+    ):
+        with pytest.raises(ValueError, match="holds styles of another model"):
+            call(make(foreign))
+    with pytest.raises(ValueError, match="W mixes styles of several models"):
+        gan.from_styles(make([W[0], foreign[0]]))
+
+
+def test_styles_of_another_model_that_are_written_into_an_array_are_found(gan, foreign):
+    W = gan.styles(2)
+    W[0] = gan.styles(random_state=5)[0]
+    W[1] = 0
+    assert len(gan.from_styles(W)) == 2
+    W[1] = foreign[1]
+    with pytest.raises(ValueError, match="W mixes styles of several models"):
+        gan.from_styles(W)
+    W = gan.styles(2)
+    W += foreign[:2]
+    with pytest.raises(ValueError, match="W mixes styles of several models"):
+        gan.from_styles(W)
+    W = gan.styles(2)
+    np.copyto(W, foreign[:2])
+    with pytest.raises(ValueError, match="W mixes styles of several models"):
+        gan.from_styles(W)
+
+
+def test_numbers_alone_say_nothing_of_a_model(gan, foreign):
+    assert len(gan.from_styles(foreign.tolist())) == len(foreign)
+    assert len(gan.from_styles(np.array(foreign))) == len(foreign)

@@ -19,7 +19,7 @@ from skae.training.flat_parameters import FlatParameters
 
 N, D, K = 9, 5, 3
 
-WITH_SLOPES = [name for name, part in LIKELIHOODS.items() if part.has_slope]
+WITH_SLOPES = [name for name, part in LIKELIHOODS.items() if part.has_gradient]
 
 
 def normal(*shape, seed=0):
@@ -251,11 +251,11 @@ class Halving(NoCorruption):
 
 
 class Proper(Gaussian):
-    has_slope = False
+    has_gradient = False
 
 
 class Shifted(NoPrior):
-    has_slope = False
+    has_gradient = False
 
     def draw(self, h, generator):
         return h + 1

@@ -21,8 +21,8 @@ from skae.parts.likelihoods import (
 )
 
 each_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
-with_slope = pytest.mark.parametrize(
-    "name", [name for name, part in LIKELIHOODS.items() if part.has_slope]
+with_gradient = pytest.mark.parametrize(
+    "name", [name for name, part in LIKELIHOODS.items() if part.has_gradient]
 )
 
 
@@ -71,15 +71,15 @@ def test_nll_of_members_is_that_of_each_member(name):
     torch.testing.assert_close(likelihood.nll(raw, x[0]), expected)
 
 
-@with_slope
+@with_gradient
 def test_gradient_by_the_raw_output_is_mean_minus_x(name):
     likelihood = LIKELIHOODS[name]()
     raw, x = rows(6, 4)
     raw.requires_grad_()
     (gradient,) = torch.autograd.grad(likelihood.nll(raw, x).sum(), raw)
     torch.testing.assert_close(gradient, likelihood.mean(raw.detach()) - x)
-    assert likelihood.has_slope
-    torch.testing.assert_close(likelihood.slope(raw.detach().clone(), x), gradient)
+    assert likelihood.has_gradient
+    torch.testing.assert_close(likelihood.gradient(raw.detach().clone(), x), gradient)
 
 
 @each_likelihood
@@ -91,17 +91,17 @@ def test_link_inverts_the_mean(name):
 
 
 @each_likelihood
-def test_link_slope_is_the_derivative_of_the_link(name):
+def test_link_derivative_is_the_derivative_of_the_link(name):
     likelihood = LIKELIHOODS[name]()
     mean = torch.linspace(0.05, 0.95, 9, dtype=torch.float64, requires_grad=True)
     (expected,) = torch.autograd.grad(likelihood.link(mean).sum(), mean)
-    torch.testing.assert_close(likelihood.link_slope(mean.detach()), expected)
+    torch.testing.assert_close(likelihood.link_derivative(mean.detach()), expected)
 
 
 def test_bernoulli_link_is_finite_for_constant_pixels():
     mean = torch.tensor([0.0, 1.0])
     assert Bernoulli().link(mean).abs().max() <= math.log(99) + 1e-4
-    assert Bernoulli().link_slope(mean).isfinite().all()
+    assert Bernoulli().link_derivative(mean).isfinite().all()
 
 
 @each_likelihood
@@ -186,7 +186,7 @@ def test_entries_of_several_outputs_are_judged_one_by_one():
 
 
 def test_masked_likelihoods_have_no_explicit_gradient():
-    assert not Masked(Gaussian()).has_slope
+    assert not Masked(Gaussian()).has_gradient
 
 
 @pytest.mark.parametrize("variance", ["shared", "per_feature", 0.25])

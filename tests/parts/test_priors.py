@@ -27,11 +27,11 @@ def test_divergence_is_that_of_torch_distributions(beta):
     torch.testing.assert_close(found, beta * expected)
 
 
-def test_slope_of_the_divergence_is_autograds():
+def test_gradient_of_the_divergence_is_autograds():
     h = outputs(5).requires_grad_()
     prior = StandardNormal(2.0)
     (expected,) = torch.autograd.grad(prior.divergence(h).sum(), h)
-    torch.testing.assert_close(prior.divergence_slope(h.detach()), expected)
+    torch.testing.assert_close(prior.divergence_gradient(h.detach()), expected)
 
 
 def test_draws_have_the_moments_of_the_posterior():

@@ -1,0 +1,55 @@
+"""How autoencoders judge reconstructions: the parameter ``likelihood`` and its part.
+
+`Judging` is a base of `BaseAutoencoder` alone and needs the methods of
+`TrainedEstimator`.
+"""
+
+from typing import Any
+
+from sklearn.utils._param_validation import HasMethods
+
+from skae.checks.rows import feature_ranges
+from skae.estimators.parameters import choice, estimator, parameter
+from skae.fitting.resolve import part_of
+from skae.parts.base import Likelihood
+from skae.parts.likelihoods import LIKELIHOODS
+
+__all__ = ["Judging"]
+
+
+@estimator
+class Judging:
+    """The likelihood.
+
+    Parameters
+    ----------
+    likelihood : {"gaussian", "bernoulli", "student_t"} or likelihood part, \
+default="gaussian"
+        Distribution of a row given its reconstruction: squared error, cross-entropy for
+        targets in [0, 1], or Student's t, which outliers move little.
+
+    Attributes
+    ----------
+    likelihood_ : str or likelihood part
+        The likelihood of the model: its name, as where "auto" chose it, or the fitted
+        part of a likelihood of your own.
+    """
+
+    likelihood: Any = parameter(
+        "gaussian", choice(*LIKELIHOODS), HasMethods(["nll", "mean"])
+    )
+
+    @property
+    def likelihood_(self):
+        part = self.net_.likelihood
+        return part if part.name is None else part.name
+
+    def _likelihood(self, X) -> Likelihood:
+        return part_of(self.likelihood, Likelihood, LIKELIHOODS)
+
+    def _judged_rows(self, X):
+        """X for the fitted estimator, within the range of the likelihood."""
+        X = self._rows(X)
+        self.net_.likelihood.check(lambda: feature_ranges(X))
+        self.net_.likelihood.check_rows(X)
+        return X
