@@ -18,6 +18,8 @@ X, Y = DIGITS.data[:100] / 16, DIGITS.target[:100] % 3
 IMAGES = X.reshape(-1, 8, 8)
 FEW = np.where(np.arange(len(Y)) < 40, Y, -1)
 SHORT = {"max_iter": 1, "random_state": 0}
+# Some epochs, for ensembles.
+BRIEF = {"max_iter": 3, "random_state": 0}
 
 
 def cases(device):
@@ -58,14 +60,14 @@ def cases(device):
             X,
         ),
         "features": (
-            skae.AEOutlierDetector(n_estimators=4, max_features=0.5, random_state=0),
+            skae.AEOutlierDetector(n_estimators=4, max_features=0.5, **BRIEF),
             X,
         ),
         "novelty": (
-            skae.AEOutlierDetector(n_estimators=4, novelty=True, random_state=0),
+            skae.AEOutlierDetector(n_estimators=4, novelty=True, **BRIEF),
             X,
         ),
-        "few rows": (skae.AEOutlierDetector(n_estimators=4, random_state=0), X[:25]),
+        "few rows": (skae.AEOutlierDetector(n_estimators=4, **BRIEF), X[:25]),
         "reconstruction": (
             skae.AEOutlierDetector(
                 estimator=skae.VariationalAE(3, device=device, **SHORT), random_state=0

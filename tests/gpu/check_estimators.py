@@ -103,7 +103,7 @@ def test_a_warm_start_goes_on_from_members_on_the_device():
     results = []
     for device in ("cpu", NAME):
         detector = skae.AEOutlierDetector(
-            n_estimators=4, warm_start=True, random_state=0, device=device
+            n_estimators=4, max_iter=3, warm_start=True, random_state=0, device=device
         ).fit(X)
         members = detector.estimators_
         detector.set_params(n_estimators=6).fit(X)

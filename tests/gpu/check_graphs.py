@@ -41,13 +41,13 @@ MODELS = {
         X,
     ),
     "ConvAE": (skae.ConvAE(3, channels=(2,), batch_size=32, max_iter=5), IMAGES[:120]),
-    "GAN": (skae.GAN(3, replay=0.5, batch_size=32, max_iter=8), X[:80]),
+    "GAN": (skae.GAN(3, replay=0.5, batch_size=32, max_iter=6), X[:80]),
     "convolutional GAN": (
         skae.GAN(3, architecture="conv", channels=(2,), batch_size=16, max_iter=8),
         IMAGES[:64],
     ),
     "AdversarialAE": (
-        skae.AdversarialAE(2, prior="mixture", batch_size=32, max_iter=8),
+        skae.AdversarialAE(2, prior="mixture", batch_size=32, max_iter=6),
         X[:80],
     ),
     "StackedAEClassifier": (
