@@ -86,6 +86,7 @@ def results(name):
     y = np.arange(60) % 3
     estimator = clone(CASES[name]).set_params(max_iter=2, random_state=0)
     if is_classifier(estimator):
+        estimator.set_params(pretrain_max_iter=2)
         estimator.fit(X, np.where(np.arange(60) < 30, y, -1))
         return [estimator.predict_proba(X), estimator.transform(X)]
     labels = (y,) if isinstance(estimator, skae.ConditionalVAE) else ()
