@@ -17,8 +17,8 @@ __all__ = ["CollapseCheck", "HeldOutSamples", "fixed_samples"]
 _MIN_SAMPLES = 200
 _SAMPLES_PER_MODE = 50
 _MAX_ROWS = 1000
-# Samples draw near the mean at first, to 0.2 of the rows' distances, and vary again after
-# some hundred steps: only less than that is a collapse.
+# Samples draw near the mean at first, to 0.2 of the rows' distances, and vary again
+# after some hundred steps: only less than that is a collapse.
 _MIN_SPREAD = 0.1
 _MIN_DEVIATION = 1e-6
 _SEED = 0
