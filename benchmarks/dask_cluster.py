@@ -102,7 +102,9 @@ class Cluster:
     def rows(self, path, n_rows, n_holders):
         from dask.distributed import wait
 
-        addresses = sorted(self.client.scheduler_info()["workers"])[:n_holders]
+        from skae.distributed.placing import workers_of
+
+        addresses = sorted(workers_of(self.client))[:n_holders]
         X = blocks_of(path, n_rows)
         X = self.client.persist(X, workers=addresses, allow_other_workers=False)
         wait(X, timeout=300)

@@ -24,6 +24,7 @@ from skae.distributed.placing import (
     has_rows_like,
     in_memory,
     with_known_rows,
+    workers_of,
 )
 from skae.distributed.process_group import STARTS, LostProcessError
 from skae.distributed.ranks import check_spreads, shared_random_state, take_fitted
@@ -216,7 +217,7 @@ class _Job:
         """
         ends = time.monotonic() + self.deadline
         while time.monotonic() < ends:
-            alive = self.client.scheduler_info(n_workers=-1)["workers"]
+            alive = workers_of(self.client)
             each = zip(self.addresses, futures, strict=True)
             if not any(f.status == "pending" and a in alive for a, f in each):
                 break
@@ -225,7 +226,7 @@ class _Job:
 
     def _interrupt(self, message: str) -> None:
         with suppress(Exception):
-            alive = self.client.scheduler_info(n_workers=-1)["workers"]
+            alive = workers_of(self.client)
             workers = [a for a in self.addresses if a in alive]
             self.client.run(interrupt, self.token, message, workers=workers)
 
@@ -243,7 +244,7 @@ class _Job:
         for error in failures.values():
             if not isinstance(error, lost):
                 raise error  # type: ignore[misc]
-        alive = self.client.scheduler_info(n_workers=-1)["workers"]
+        alive = workers_of(self.client)
         gone = [a for a in self.addresses if a not in alive]
         if gone:
             raise LostProcessError(

@@ -23,6 +23,7 @@ __all__ = [
     "has_rows_like",
     "in_memory",
     "with_known_rows",
+    "workers_of",
 ]
 
 # Seconds between two looks at the futures.
@@ -139,8 +140,20 @@ def in_memory(values: Any, client: distributed.Client, deadline: float) -> Any:
     return future.result()
 
 
+def workers_of(client: distributed.Client) -> dict[str, Any]:
+    """What the scheduler knows of each worker, by address.
+
+    `Client.scheduler_info` says at times that there are none: a periodic call of the
+    client, which asks for none, may overwrite the answer.
+    """
+    try:
+        return client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    except OSError:
+        return {}
+
+
 def check_workers(client: distributed.Client) -> None:
-    if not client.scheduler_info(n_workers=-1)["workers"]:
+    if not workers_of(client):
         raise LostProcessError(
             f"The cluster of {client} has no workers. Add some, with cluster.scale(2) "
             "for example, and wait for them: client.wait_for_workers(1)."
@@ -179,7 +192,7 @@ def _is_worked_on(futures: list, client: distributed.Client, deadline: float) ->
         return True
     return any(
         worker["metrics"].get("transfer", {}).get("incoming_count")
-        for worker in client.scheduler_info(n_workers=-1)["workers"].values()
+        for worker in workers_of(client).values()
     )
 
 
@@ -191,7 +204,7 @@ def _running(client: distributed.Client, deadline: float, keys: list | None) -> 
 
 
 def _raise_busy(client: distributed.Client, deadline: float) -> NoReturn:
-    workers = client.scheduler_info(n_workers=-1)["workers"]
+    workers = workers_of(client)
     running: dict = {}
     with suppress(TimeoutError, distributed.TimeoutError):
         running = _running(client, deadline, None)

@@ -15,7 +15,7 @@ from skae import AEOutlierDetector, AutoencoderTransformer, DenoisingAE
 from skae.callbacks import Checkpoint
 from skae.distributed import LostProcessError, placing
 from skae.distributed import cluster as cluster_fits
-from skae.distributed.placing import PlacedRows
+from skae.distributed.placing import PlacedRows, workers_of
 from skae.persistence import load, save
 from skae.state import container
 
@@ -49,7 +49,7 @@ X = curved()
 
 def on_workers(client, blocks, workers):
     """A Dask array of these blocks, on these workers in turn."""
-    addresses = sorted(client.scheduler_info()["workers"])
+    addresses = sorted(workers_of(client))
     placed = [
         # Dask never moves the task to another worker, however busy this one is.
         client.submit(
@@ -206,7 +206,7 @@ def test_rows_that_are_gone_are_an_error(client):
 
 def test_a_second_fit_on_the_same_workers_waits_or_says_so(client, clock):
     collection = on_workers(client, [X[:900], X[900:]], [0, 1])
-    address = sorted(client.scheduler_info()["workers"])[0]
+    address = sorted(workers_of(client))[0]
     lock = distributed.Lock(f"skae-fit-{address}")
     assert lock.acquire(timeout=LONG)
     options = {"client": client, "deadline": LONG}
@@ -255,7 +255,7 @@ def busy(client, tmp_path):
 
 
 def test_busy_workers_are_named_after_the_deadline(client, busy, clock):
-    addresses = sorted(client.scheduler_info()["workers"])
+    addresses = sorted(workers_of(client))
     busy(addresses[1:])
     rows = on_workers(client, [X[:900], X[900:]], [0, 1])
     labels = on_workers(client, [X[:900, 0], X[900:, 0]], [2])
@@ -368,6 +368,15 @@ def test_blocks_narrower_than_the_collection_says_are_refused(client):
     narrow = rows.map_blocks(lambda block: block[:, :4], dtype=X.dtype)
     with pytest.raises(ValueError, match="8 columns by its meta, but block 0"):
         AutoencoderTransformer(2, **BRIEF).fit(narrow)
+
+
+def test_what_the_client_last_heard_of_workers_does_not_count(client, monkeypatch):
+    # As its periodic call leaves it, at times just before it is asked.
+    none = {"workers": {}}
+    monkeypatch.setattr(client, "scheduler_info", lambda **options: none)
+    rows = da.from_array(X, chunks=(900, WIDTH))
+    AutoencoderTransformer(3, **BRIEF).fit(rows)
+    assert len(workers_of(client)) == 3
 
 
 def test_clients_of_no_use_are_refused_at_once(client):

@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
 import skae.distributed
+from skae.distributed.placing import workers_of
 
 distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
@@ -54,7 +55,7 @@ def test_searches_on_collections_choose_as_on_arrays(client):
 
 
 def test_a_task_may_fit_on_the_cluster_that_it_runs_on(client):
-    place = {"workers": sorted(client.scheduler_info()["workers"])[:1]}
+    place = {"workers": sorted(workers_of(client))[:1]}
     rows = client.persist(da.from_array(X, chunks=(60, 64)), **place)
 
     def fit(rows):
