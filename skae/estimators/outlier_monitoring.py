@@ -8,7 +8,7 @@ from numbers import Real
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skae.checks.integers import check_integer
 from skae.checks.rows import unchanged_on_error
@@ -168,9 +168,9 @@ class Monitoring:
     def _test_of_scores(self, samples):
         """Kolmogorov-Smirnov statistic and p-value of scores against training rows'."""
         reference = self._reference
-        before = reference.scores_beside(self._scores)
-        now = self._scores(samples)
-        return two_sample_test(before, now, reference.weight, _PERMUTATIONS)
+        in_bag = reference.in_bag_of_new(_num_samples(samples))
+        now = self._scores(samples, in_bag)
+        return two_sample_test(reference.scores, now, reference.weight, _PERMUTATIONS)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def refresh(self, X, sample_weight=None):
