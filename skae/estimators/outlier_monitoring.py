@@ -136,14 +136,17 @@ class Monitoring:
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            New rows, a batch of some dozens or more. An ``estimator`` scores rows that
-            it was fitted to higher than new ones; do not pass those.
+            New rows, a batch of some dozens or more. Do not pass rows of the fit where
+            rows repeat, as in tables of few values, or to an ``estimator``: those are
+            scored higher than new ones.
 
         Returns
         -------
         drift : Drift
             With ``statistic`` and ``p_value`` of a two-sample Kolmogorov-Smirnov test
-            of the scores of X against those of at most 1,024 calibration rows, and
+            of the scores of X against those of at most 1,024 calibration rows, all by
+            members that did not train on the row, as many for each of X as for a
+            calibration row, and
             ``features``, a table of the same test for each feature, the most changed
             first, with p-values adjusted for the number of features. While
             nothing changes, 5% of the batches have a ``p_value`` below 0.05, and at

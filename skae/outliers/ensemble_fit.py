@@ -133,8 +133,8 @@ def fit_ensemble(
     novelty : bool, default=False
         Whether the rows are clean: they are neighbours, and all of those calibrate.
     adjust : callable, optional
-        ``adjust(scores, row_numbers, in_bag)`` returns the scores of the calibration, which
-        may be lower.
+        ``adjust(scores, row_numbers, in_bag)`` returns the scores of the calibration,
+        which may be lower; ``in_bag`` tells which members did not judge a row.
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
     random = np.random.default_rng([seed, n_earlier])
