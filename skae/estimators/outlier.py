@@ -264,12 +264,15 @@ class AEOutlierDetector(
         """
         return self._scores(self._samples(X))
 
-    def _scores(self, samples):
+    def _scores(self, samples, in_bag=None):
         if isinstance(samples, RowSource):
             # All that is done with a block, while it is here.
             parts = [self._scores(block) for _, block in samples.blocks()]
             return np.concatenate(parts)
-        scores = self._scorer.scores(samples, self.n_jobs)
+        if in_bag is None:
+            scores = self._scorer.scores(samples, self.n_jobs)
+        else:
+            scores = self._scorer.scores_without(samples, in_bag, self.n_jobs)
         if self._missing is not None:
             scores -= self._missing.totals(samples)
         return scores

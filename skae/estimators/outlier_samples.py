@@ -64,11 +64,11 @@ class Samples:
                 )
             penalty = MissingPenalty.of(X, weight)
 
-        def adjust(scores, numbers):
+        def adjust(scores, numbers, in_bag=None):
             if penalty is not None:
                 self._missing = penalty.in_units_of(scores)
                 scores = scores - self._missing.totals(X[numbers], training=True)
-            self._reference = Reference.of(X, numbers, scores, weight)
+            self._reference = Reference.of(X, numbers, scores, weight, in_bag)
             return scores
 
         return adjust

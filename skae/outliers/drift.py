@@ -22,8 +22,6 @@ _ROWS, _ENTRIES = (64, 1024), 2**18
 # Values that differ by less, relative to themselves, are the same value in another
 # precision.
 _SAME = 2e-6
-# Rows that occur as often are common.
-_COMMON = 8
 # Different values up to which permutations are quick.
 _LEVELS = 500
 
@@ -62,15 +60,18 @@ class Reference:
     scores : ndarray of shape (n_rows,)
         As of new rows: by members that did not train on them.
     weight : ndarray of shape (n_rows,)
+    in_bag : bool ndarray of shape (n_rows, n_members) or None
+        Members of an ensemble that did not judge them.
     """
 
     numbers: np.ndarray
     rows: np.ndarray
     scores: np.ndarray
     weight: np.ndarray
+    in_bag: np.ndarray | None = None
 
     @classmethod
-    def of(cls, X, numbers, scores, weight=None) -> "Reference":
+    def of(cls, X, numbers, scores, weight=None, in_bag=None) -> "Reference":
         """At most 1,024 of the calibration rows, fewer of wide ones.
 
         Parameters
@@ -81,6 +82,7 @@ class Reference:
             Of calibration rows.
         scores : ndarray of shape (n_calibration,)
         weight : ndarray of shape (n_samples,), optional
+        in_bag : bool ndarray of shape (n_calibration, n_members), optional
         """
         width = entries_of(samples_at(X, [0])).rows.shape[1]
         n_kept = min(len(numbers), int(np.clip(_ENTRIES // max(width, 1), *_ROWS)))
@@ -88,7 +90,8 @@ class Reference:
         kept.sort()
         numbers, scores = numbers[kept], scores[kept]
         weight = np.ones(n_kept) if weight is None else weight[numbers]
-        return cls(numbers, _flat_rows(X, numbers), scores, weight)
+        in_bag = None if in_bag is None else in_bag[kept]
+        return cls(numbers, _flat_rows(X, numbers), scores, weight, in_bag)
 
     def is_of(self, X) -> bool:
         """Whether X has the same rows at the same places."""
@@ -97,20 +100,18 @@ class Reference:
         rows = _flat_rows(X, self.numbers)
         return np.array_equal(rows, self.rows, equal_nan=True)
 
-    def scores_beside(self, score) -> np.ndarray:
-        """Scores to be compared with those that ``score`` gives new rows.
+    def in_bag_of_new(self, n_rows: int) -> np.ndarray | None:
+        """Members that are not to judge new rows, so that their scores compare.
 
-        Of rows that occur several times new rows have copies, whose score is the one
-        that counts: members that did not train on a row differ from row to row.
+        A calibration row is judged by some of the members. Fewer of them spread scores
+        more, and each has levels of its own where rows take few values. So new rows
+        are judged by those that judged calibration rows drawn by chance.
         """
-        _, place, count = np.unique(
-            self.rows, axis=0, return_inverse=True, return_counts=True, equal_nan=True
-        )
-        common = count[place.ravel()] >= _COMMON
-        scores = self.scores.copy()
-        if common.any():
-            scores[common] = score(self.rows[common])
-        return scores
+        if self.in_bag is None:
+            return None
+        share = self.weight / self.weight.sum()
+        drawn = np.random.default_rng(1).choice(len(share), n_rows, p=share)
+        return self.in_bag[drawn]
 
     def changes(self, X, samples):
         """The table of `Drift`, of new samples.

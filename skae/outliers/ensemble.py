@@ -132,7 +132,9 @@ class Ensemble:
         share = errors / errors.norm(dim=0).clamp_min(1e-30)
         return (parts * share.unsqueeze(2)).sum(0)
 
-    def errors(self, x: Tensor, in_bag: Tensor | None = None) -> Tensor:
+    def errors(
+        self, x: Tensor, in_bag: Tensor | None = None, n_copies: int = 0
+    ) -> Tensor:
         """The error of every row, shape ``(batch,)``: the sum of its contributions.
 
         The root of the sum of two squares, the autoencoders' error and the codebooks',
@@ -142,10 +144,12 @@ class Ensemble:
         ----------
         x : Tensor of shape (batch, n_features)
         in_bag : bool Tensor of shape (members, batch), optional
-            The members that trained on a row, where the rows are training rows that
-            stand for new ones: they do not judge it, whether they recognise it or not.
+            The members that do not judge a row, whether they recognise it or not.
+        n_copies : int, default=0
+            1 where the rows are training rows that stand for new ones, and are copies
+            of themselves.
         """
-        signature, n_copies = signatures(x), 0 if in_bag is None else 1
+        signature = signatures(x)
         found = [group.errors(x, signature, n_copies) for group in self._groups]
         error = torch.cat([of_group for of_group, _ in found], dim=1)
         recognised = torch.cat([of_group for _, of_group in found])

@@ -133,8 +133,8 @@ def fit_ensemble(
     novelty : bool, default=False
         Whether the rows are clean: they are neighbours, and all of those calibrate.
     adjust : callable, optional
-        ``adjust(scores, row_numbers)`` returns the scores of the calibration, which
-        may be lower.
+        ``adjust(scores, row_numbers, in_bag)`` returns the scores of the calibration,
+        which may be lower; ``in_bag`` tells which members did not judge a row.
     """
     n_earlier = 0 if earlier is None else len(earlier.members)
     random = np.random.default_rng([seed, n_earlier])
@@ -173,10 +173,15 @@ def fit_ensemble(
         return FittedEnsemble(scorer, calibration, n_iter)
     scorer = EnsembleScorer(units, members)
     n_wanted = 0 if rate is None else math.ceil(_ROWS_BELOW / rate)
-    rows, scores = _out_of_bag_scores(scorer, rows_drawn, in_bag, n_wanted, n_jobs)
-    new, of_new = _new_scores(scorer, X, drawn, n_wanted - len(rows), random, n_jobs)
-    rows, scores = np.r_[drawn[rows], new], np.r_[scores, of_new]
-    counted = scores if adjust is None else adjust(scores, rows)
+    judged, scores = _out_of_bag_scores(scorer, rows_drawn, in_bag, n_wanted, n_jobs)
+    n_missing = n_wanted - len(judged)
+    new, of_new = _new_scores(scorer, X, drawn, n_missing, random, n_jobs)
+    rows, scores = np.r_[drawn[judged], new], np.r_[scores, of_new]
+    if adjust is None:
+        counted = scores
+    else:
+        of_new = np.zeros((len(new), len(members)), dtype=bool)
+        counted = adjust(scores, rows, np.r_[in_bag[judged], of_new])
     weight = None if weight is None else weight[rows]
     calibration = Calibration.robust(counted, weight, screened=scores)
     return FittedEnsemble(scorer, calibration, n_iter)

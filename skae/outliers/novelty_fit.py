@@ -60,7 +60,7 @@ def fit_neighbours(
     scorer = EnsembleScorer(units, list(members), neighbours)
     kept, x, in_bag = _judged(kept, x, in_bag[kept])
     scores = scorer.model_scores(x, in_bag, n_jobs)
-    counted = scores if adjust is None else adjust(scores, kept)
+    counted = scores if adjust is None else adjust(scores, kept, in_bag)
     return scorer, Calibration(counted, None if weight is None else weight[kept])
 
 

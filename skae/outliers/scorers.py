@@ -12,17 +12,20 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from skae.outliers.ensemble import Ensemble, Member
 from skae.outliers.neighbours import Neighbours
 from skae.outliers.robust_units import RobustUnits
-from skae.rows.chunks import map_rows
+from skae.rows.chunks import chunks, map_rows
 from skae.rows.devices import product_rows
 
 __all__ = ["EnsembleScorer"]
 
 # Of so few features more rows at a time pay: operations cost more than their entries.
 _NARROW = 32
+# So many standard deviations more rows are recognised where training rows come back.
+_DEVIATIONS = 4
 # How much the errors of autoencoders and codebooks count, the latter a bit more;
 # a typical row's error is two.
 _WEIGHTS = 1.31, 1.51
@@ -66,20 +69,57 @@ class EnsembleScorer:
 
         return -self._map(X, errors, 1, n_jobs)[:, 0]
 
-    def errors(self, x: torch.Tensor, in_bag=None) -> torch.Tensor:
+    def errors(self, x: torch.Tensor, in_bag=None, n_copies=0) -> torch.Tensor:
         """Minus the scores of rows in robust units, ``(batch, n_features)``.
 
-        With ``in_bag``, bool Tensor of shape (n_members, batch), those of training rows
-        that stand for new ones.
+        The members of ``in_bag``, bool Tensor of shape (n_members, batch), do not judge
+        a row. Training rows that stand for new ones have one copy, themselves.
         """
-        error = self.ensemble.errors(x, in_bag)
+        error = self.ensemble.errors(x, in_bag, n_copies)
         if self.neighbours is not None:
-            # A training row that stands for a new one plays the part of its copy.
-            part = self._of_neighbours(x, 0 if in_bag is None else 1).sum(1)
-            error = error + part
+            error = error + self._of_neighbours(x, n_copies).sum(1)
         return error
 
-    def model_scores(self, x, in_bag, n_jobs=None) -> np.ndarray:
+    def scores_without(self, X, in_bag, n_jobs=None) -> np.ndarray:
+        """Scores of new rows by some of the members.
+
+        Parameters
+        ----------
+        X : {ndarray, CSR matrix} of shape (n_rows, n_features)
+        in_bag : bool ndarray of shape (n_rows, n_members)
+            The members that do not judge a row.
+        n_jobs : int, optional
+        """
+        some_known = self._come_back(X)
+        parts = [np.empty(0)]
+        for some, x in self._blocks(X):
+            barred = in_bag[some]
+            if some_known:
+                # They are judged by the members that did not train on them.
+                barred = barred & ~self.in_bag(x).any(axis=1, keepdims=True)
+            parts.append(self.model_scores(x, barred, n_jobs, n_copies=0))
+        return np.concatenate(parts)
+
+    def _come_back(self, X) -> bool:
+        """Whether more rows are recognised than new ones would be by chance.
+
+        A new row equals a training row without copies about as often as training rows
+        have one copy (Good 1953).
+        """
+        n_known = sum(self.in_bag(x).any(axis=1).sum() for _, x in self._blocks(X))
+        copies = torch.cat([member.n_copies for member in self.members])
+        n_once = float((copies == 1).float().mean()) * X.shape[0]
+        n_rows = sum(len(member.codes) for member in self.members[:2])
+        noise = (n_once * (1 + 2 * X.shape[0] / n_rows)) ** 0.5
+        return n_known > n_once + _DEVIATIONS * noise
+
+    def _blocks(self, X):
+        """Slices of the rows, and those rows in robust units."""
+        for some in chunks(*X.shape):
+            rows = X[some].toarray() if sparse.issparse(X) else X[some]
+            yield some, self.units.to_model(rows).to(self.device)
+
+    def model_scores(self, x, in_bag, n_jobs=None, n_copies=1) -> np.ndarray:
         """Scores of rows in robust units by the members that did not train on them.
 
         Parameters
@@ -87,12 +127,15 @@ class EnsembleScorer:
         x : Tensor of shape (n_rows, n_features)
         in_bag : bool ndarray of shape (n_rows, n_members)
         n_jobs : int, optional
+        n_copies : int, default=1
+            0 for rows that are not training rows.
         """
         width = x.shape[1]
 
         def score(rows):
             part, barred = rows[:, :width], rows[:, width:].mT > 0
-            return -self.errors(part.contiguous(), barred).unsqueeze(1)
+            errors = self.errors(part.contiguous(), barred, n_copies)
+            return -errors.unsqueeze(1)
 
         rows = np.concatenate([x.cpu().numpy(), in_bag], axis=1, dtype=np.float32)
         out = np.empty((len(rows), 1))

@@ -242,6 +242,30 @@ class TestDrift:
         assert np.sum(np.array(scores) < 0.05) < 6
         assert np.sum(np.array(features) < 0.05) < 6
 
+    @pytest.mark.parametrize(
+        ("n_estimators", "shares"), [(3, [0.7, 0.3]), (2, [0.1, 0.2, 0.35, 0.25, 0.1])]
+    )
+    def test_few_members_alarm_rarely_where_rows_repeat(self, n_estimators, shares):
+        p, moved = [], []
+        for seed in range(24):
+            rng = np.random.default_rng(seed)
+            rows, fresh = 1.0 * rng.choice(len(shares), size=(2, 400, 6), p=shares)
+            detector = AEOutlierDetector(n_estimators, random_state=seed, n_jobs=1)
+            p.append(detector.fit(rows).drift(fresh).p_value)
+            far = rng.random(400) < 0.3
+            fresh[far, :3] = len(shares) - 1
+            moved.append(detector.drift(fresh).p_value)
+        # Five or more of 24 happen by chance in 0.6% of the cases.
+        assert np.sum(np.array(p) < 0.05) < 5
+        assert np.median(moved) < 1e-3
+
+    @pytest.mark.parametrize("n_estimators", [2, 3])
+    def test_training_rows_that_come_back_are_no_drift(self, n_estimators):
+        rows = np.round(np.random.default_rng(0).normal(size=(500, 4)), 1)
+        detector = AEOutlierDetector(n_estimators, random_state=0).fit(rows)
+        for same in (rows[:250], rows[:250].astype(np.float32)):
+            assert detector.drift(same).p_value > 0.05
+
     def test_few_calibration_rows(self):
         p = []
         for seed in range(40):

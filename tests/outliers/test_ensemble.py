@@ -368,7 +368,7 @@ class TestRecognition:
         members, in_bag = trained(x, n_members=6)
         judges = ~(in_bag[0] | in_bag[9])
         assert judges.any()
-        error = Ensemble(members).errors(x[:1], torch.from_numpy(in_bag[:1].T))
+        error = Ensemble(members).errors(x[:1], torch.from_numpy(in_bag[:1].T), 1)
         by_them = [m for m, judge in zip(members, judges, strict=True) if judge]
         torch.testing.assert_close(error, errors(by_them, x[:1]).sum(1))
 
