@@ -149,7 +149,7 @@ class Monitoring:
             calibration row, and
             ``features``, a table of the same test for each feature, the most changed
             first, with p-values adjusted for the number of features. While
-            nothing changes, about 5% of the batches have a ``p_value`` below 0.05 (8%
+            nothing changes, about 5% of the batches have a ``p_value`` below 0.05 (7%
             to 15% after a fit to some 50 rows of columns of few values), and at most
             5% a feature with one.
 
