@@ -301,7 +301,10 @@ class GANDefaults:
 
 
 def defaults_for_gan(n_samples: int, *, is_conv: bool) -> GANDefaults:
-    """For rows of any width, or images; steps grow with the rows."""
+    """For rows of any width, or images; steps grow with the rows.
+
+    With fewer steps, generators of few images draw them all near their mean.
+    """
     if is_conv:
-        return GANDefaults(64, min(6000, max(60, n_samples // 2)), 15, 2e-3)
+        return GANDefaults(64, min(6000, max(1000, n_samples // 2)), 15, 2e-3)
     return GANDefaults(256, min(8000, max(100, n_samples)), 20, 3e-3)

@@ -71,7 +71,7 @@ def training_of(architecture: str, n_samples: int) -> GANDefaults:
         return defaults_for_gan(n_samples, is_conv=False)
     if architecture == "conv":
         return defaults_for_gan(n_samples, is_conv=True)
-    n_steps = min(6000, max(60, n_samples // 2))
+    n_steps = min(6000, max(500, n_samples // 2))
     return GANDefaults(64, n_steps, 15, recipe_of(architecture).lr)
 
 
