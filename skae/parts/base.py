@@ -69,7 +69,7 @@ class Likelihood(Rowwise, BaseEstimator):
     has_gradient : bool
         Whether ``gradient`` is written out, for the hand-written gradient.
     name : str or None
-        What users call it, as in ``likelihood="gaussian"``; None for parts of theirs.
+        As in ``likelihood="gaussian"``; None for likelihoods of users.
     """
 
     name: str | None = None

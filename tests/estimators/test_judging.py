@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 
 import skae
 from skae import (
@@ -34,6 +35,8 @@ def test_auto_says_what_it_chose():
     for X, name in ((GREY, "gaussian"), (BLACK_AND_WHITE, "bernoulli")):
         ae = ConvAE(4, **BRIEF)
         assert not hasattr(ae, "likelihood_")
+        with pytest.raises(NotFittedError, match="ConvAE"):
+            ae.likelihood_  # noqa: B018
         assert ae.fit(X).likelihood_ == name
         assert ae.likelihood == "auto"
 
