@@ -69,7 +69,8 @@ class Likelihood(Rowwise, BaseEstimator):
     has_gradient : bool
         Whether ``gradient`` is written out, for the hand-written gradient.
     name : str or None
-        As in ``likelihood="gaussian"``; None for likelihoods of users.
+        As in ``likelihood="gaussian"``; None for likelihoods of users. A class says it
+        for itself, not for its subclasses.
     """
 
     name: str | None = None
@@ -77,6 +78,10 @@ class Likelihood(Rowwise, BaseEstimator):
     is_least_squares = False
     starts_as_pca = True
     has_gradient = False
+
+    def __init_subclass__(cls, **options) -> None:
+        super().__init_subclass__(**options)
+        cls.name = cls.__dict__.get("name")
 
     def n_outputs(self, n_features: int) -> int:
         """Raw outputs for rows of n_features."""
@@ -157,7 +162,7 @@ class Likelihood(Rowwise, BaseEstimator):
         return self.nll(raw, x), self.gradient(raw, x)
 
     def learned_parameters(self) -> list[Tensor]:
-        """Its parameters, of which ``parameter_gradients`` gives the gradients."""
+        """Its parameters, in the order of ``parameter_gradients``."""
         return []
 
     def parameter_gradients(
@@ -191,7 +196,9 @@ class Prior(Rowwise, BaseEstimator):
     is_drawn : bool
         Whether the code is mu + sigma epsilon of a Gaussian posterior.
     has_gradient : bool
-        Whether the hand-written gradient covers ``draw`` and ``divergence``.
+        Whether the hand-written gradient covers ``draw`` and ``divergence``: of codes
+        of a Gaussian posterior, with ``divergence_gradient``, or of codes that are
+        neither drawn nor have a divergence.
     """
 
     keeps_units = False
@@ -212,6 +219,10 @@ class Prior(Rowwise, BaseEstimator):
 
     def divergence(self, h: Tensor) -> Tensor:
         """What each code costs, shape ``(..., batch)``, in nats."""
+        raise NotImplementedError
+
+    def divergence_gradient(self, h: Tensor) -> Tensor:
+        """d divergence / d h, of h's shape."""
         raise NotImplementedError
 
     def start(self, shrinkage: Tensor) -> Tensor | None:

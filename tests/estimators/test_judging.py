@@ -31,6 +31,11 @@ class Laplace(Likelihood):
         return raw
 
 
+class HalfGaussian(Gaussian):
+    def nll(self, raw, x):
+        return super().nll(raw, x) / 2
+
+
 def test_auto_says_what_it_chose():
     for X, name in ((GREY, "gaussian"), (BLACK_AND_WHITE, "bernoulli")):
         ae = ConvAE(4, **BRIEF)
@@ -71,6 +76,7 @@ def test_parts_are_named_where_they_have_a_name():
     for part, name in ((Gaussian(), "gaussian"), (Bernoulli(), "bernoulli")):
         ae = AutoencoderTransformer(2, init="random", likelihood=part, **BRIEF)
         assert ae.fit(X).likelihood_ == name
-    ae = AutoencoderTransformer(2, init="random", likelihood=Laplace(), **BRIEF).fit(X)
-    assert isinstance(ae.likelihood_, Laplace)
-    assert ae.likelihood_ is ae.net_.likelihood
+    for part in (Laplace(), HalfGaussian()):
+        ae = AutoencoderTransformer(2, init="random", likelihood=part, **BRIEF).fit(X)
+        assert isinstance(ae.likelihood_, type(part))
+        assert ae.likelihood_ is ae.net_.likelihood
