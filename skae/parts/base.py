@@ -62,15 +62,16 @@ class Likelihood(Rowwise, BaseEstimator):
         Whether rows are centred and divided by their units for it; False takes X as it
         is.
     is_least_squares : bool
-        Whether ``nll`` is half the squared error and nothing else, as PCA minimises.
+        Whether ``nll`` is half the squared error and nothing else, as PCA minimises. A
+        class says this, ``has_gradient`` and ``name`` for itself; its subclasses have
+        to say them anew.
     starts_as_pca : bool
         Whether ``link`` and ``link_derivative`` carry a linear reconstruction to raw
         outputs.
     has_gradient : bool
         Whether ``gradient`` is written out, for the hand-written gradient.
     name : str or None
-        As in ``likelihood="gaussian"``; None for likelihoods of users. A class says it
-        for itself, not for its subclasses.
+        As in ``likelihood="gaussian"``; None for likelihoods of users.
     """
 
     name: str | None = None
@@ -81,7 +82,9 @@ class Likelihood(Rowwise, BaseEstimator):
 
     def __init_subclass__(cls, **options) -> None:
         super().__init_subclass__(**options)
-        cls.name = cls.__dict__.get("name")
+        # A subclass that changes ``nll`` must not be taken for its base class.
+        for name in ("name", "has_gradient", "is_least_squares"):
+            setattr(cls, name, cls.__dict__.get(name, getattr(Likelihood, name)))
 
     def n_outputs(self, n_features: int) -> int:
         """Raw outputs for rows of n_features."""
@@ -198,12 +201,17 @@ class Prior(Rowwise, BaseEstimator):
     has_gradient : bool
         Whether the hand-written gradient covers ``draw`` and ``divergence``: of codes
         of a Gaussian posterior, with ``divergence_gradient``, or of codes that are
-        neither drawn nor have a divergence.
+        neither drawn nor have a divergence. A class says it for itself; its subclasses
+        have to say it anew.
     """
 
     keeps_units = False
     is_drawn = False
     has_gradient = False
+
+    def __init_subclass__(cls, **options) -> None:
+        super().__init_subclass__(**options)
+        cls.has_gradient = cls.__dict__.get("has_gradient", False)
 
     def n_outputs(self, n_components: int) -> int:
         """Encoder outputs for a code. Those of the location come first."""

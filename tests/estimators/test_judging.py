@@ -31,7 +31,7 @@ class Laplace(Likelihood):
         return raw
 
 
-class HalfGaussian(Gaussian):
+class Halved(Gaussian):
     def nll(self, raw, x):
         return super().nll(raw, x) / 2
 
@@ -76,7 +76,18 @@ def test_parts_are_named_where_they_have_a_name():
     for part, name in ((Gaussian(), "gaussian"), (Bernoulli(), "bernoulli")):
         ae = AutoencoderTransformer(2, init="random", likelihood=part, **BRIEF)
         assert ae.fit(X).likelihood_ == name
-    for part in (Laplace(), HalfGaussian()):
+    for part in (Laplace(), Halved()):
         ae = AutoencoderTransformer(2, init="random", likelihood=part, **BRIEF).fit(X)
         assert isinstance(ae.likelihood_, type(part))
         assert ae.likelihood_ is ae.net_.likelihood
+
+
+def test_a_subclass_is_trained_by_its_own_likelihood():
+    X = GREY.reshape(40, -1)
+    losses = [
+        AutoencoderTransformer(2, init="random", likelihood=likelihood, **BRIEF)
+        .fit(X)
+        .loss_curve_[0]
+        for likelihood in (Halved(), "gaussian")
+    ]
+    assert losses[0] < 0.75 * losses[1]
