@@ -211,7 +211,7 @@ default="hinge"
             )
             context = self._context_for(y, n_samples, sample_weight, fitted)
             self._begin(rows, fitted)
-            options = {"recording": own, **self._of_samples()}
+            options = {"recording": own, **self._sample_options()}
             fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             if self.features is not None:
                 self._features_of(rows[:2])
@@ -261,7 +261,7 @@ default="hinge"
             )
             context = self._context_for(y, n_samples, sample_weight, fitted, classes)
             self._begin(rows, fitted)
-            options = self._of_samples()
+            options = self._sample_options()
             fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             with fitting.computing():
                 attributes = fitting.continue_epoch(fitted)
