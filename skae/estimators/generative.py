@@ -137,7 +137,7 @@ class Generative:
                 is_bytes = getattr(sample, "dtype", None) == np.uint8
                 check_range(row, self._value_range, is_bytes=is_bytes)
         except ValueError as error:
-            error.add_note(f"X is {name} of interpolate.")
+            error.add_note(f"X stands for {name}, an argument of interpolate.")
             raise
         return row
 
