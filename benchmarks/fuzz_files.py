@@ -69,8 +69,8 @@ class Outcome(NamedTuple):
 class Watch:
     """What Python does inside `looking`; there is one for each process.
 
-    Seen are the thread that looks and those that it starts. Others, as the threads of a
-    cluster in the same process, are left out, whenever they begin.
+    Only the thread that looks and those that it starts count, not others of the
+    process, such as those of a cluster.
     """
 
     def __init__(self):
@@ -95,15 +95,15 @@ class Watch:
     def _is_seen(self):
         here = threading.get_ident()
         return here == self._thread or any(
-            # Numbers of threads that have ended are given to others.
+            # New threads get the numbers of those that have ended.
             each.ident == here and each.is_alive()
             for each in self._started
         )
 
     def find_spec(self, name, path=None, target=None):
-        """Python asks, before each finder of modules, for what is not imported yet.
+        """As the first of `sys.meta_path`, called for each module not yet imported.
 
-        By `importlib.import_module`, too, which has no event.
+        `importlib.import_module` raises no event of its own.
         """
         seen = self.seen
         if seen is not None and self._is_seen():
@@ -207,13 +207,13 @@ def _loaded(path):
     except skae.ModelFileError:
         pass
     except Exception as error:
-        fault = _told(error)
+        fault = _summary(error)
     try:
         estimator = skae.load(path)
     except skae.ModelFileError:
         what = "refused"
     except Exception as error:
-        what, fault = "failed", _told(error)
+        what, fault = "failed", _summary(error)
     return what, estimator, fault
 
 
@@ -230,9 +230,9 @@ def _misuse(estimator, rows) -> str | None:
                 return None
             except ValueError as error:
                 if not _is_of_rows(estimator, error):
-                    return f"{name}: {_told(error)}"
+                    return f"{name}: {_summary(error)}"
             except Exception as error:
-                return f"{name}: {_told(error)}"
+                return f"{name}: {_summary(error)}"
     return None
 
 
@@ -244,7 +244,7 @@ def _is_of_rows(estimator, error) -> bool:
     )
 
 
-def _told(error) -> str:
+def _summary(error) -> str:
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(last.filename).name}:{last.lineno}"
     return f"{type(error).__name__} at {place}: {str(error)[:200]}"

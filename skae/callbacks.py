@@ -24,7 +24,7 @@ _PLACEHOLDER = "{epoch}"
 class SampleGrid(Showing, BaseEstimator):
     """A picture of samples of a `GAN` in training, for the same noise each time.
 
-    Of a model with classes in y, each sample has its class above it.
+    Where the model is fitted with classes, each sample has its class above it.
 
     Parameters
     ----------

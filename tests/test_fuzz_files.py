@@ -80,7 +80,7 @@ def test_the_watch_sees_what_runs(watch, tmp_path):
 
 
 def test_the_watch_sees_threads_that_are_started_and_leaves_out_others(watch, tmp_path):
-    """Others may begin at any time, as those of a pool of another thread do."""
+    """Other threads may begin at any time, as in a pool."""
     begin, end = threading.Event(), threading.Event()
 
     def run(function, *arguments):

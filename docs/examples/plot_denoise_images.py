@@ -5,7 +5,7 @@ Denoise images
 
 :class:`~skae.ConvAE` learns to remove noise from clean images that it corrupts itself;
 a :class:`~skae.inspection.ReconstructionDisplay` shows what is left.
-A longer ``max_iter`` leaves less; so does the default.
+With the default ``max_iter``, less is left.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
-"""Where the first entry is that a check refuses, as users index what they passed.
+"""The place of the first invalid entry, as users index the samples that they pass.
 
-Estimators check flat rows, which may be images or sequences of users: an entry is named
-as in ``X[3, 1, 2, 5]``. Checks of rows and the detector around an autoencoder ask here.
+Estimators check flat rows, which users may have passed as images or sequences: errors
+name an entry as in ``X[3, 1, 2, 5]``. Checks of rows and detectors around an
+autoencoder call this; estimators themselves are unknown here.
 """
 
 import math
@@ -12,6 +13,7 @@ import numpy as np
 
 from skae.checks.samples import is_list_of_arrays
 from skae.rows.chunks import chunks
+from skae.rows.sources import RowSource
 
 __all__ = ["entries_named", "first_refused", "place_of"]
 
@@ -20,39 +22,42 @@ _FIRST = "\nThe first one: "
 
 @contextmanager
 def entries_named(X, name="X", like=None) -> Iterator[None]:
-    """Say where the first entry is that a check in the block refuses.
+    """Add the place of the first invalid entry to errors on NaN or infinity.
 
     Parameters
     ----------
     X : array-like or list of arrays
-        What the block checks, or more samples in another order.
+        What the block checks, or all samples where it checks a part of them.
     name : str, default="X"
+        Of the samples.
     like : object, optional
-        As of `training_rows`; X itself when left out.
+        As of `place_of`; X itself when left out.
     """
     try:
         yield
     except ValueError as error:
+        # A check of a part of the samples may have added a place in that part.
         text = str(error).partition(_FIRST)[0]
         if "contains NaN" in text or "contains infinity" in text:
-            place = _first_refused(X, name, "contains NaN" not in text, like)
+            allow_nan = "contains NaN" not in text
+            place = _place_in(X, name, allow_nan, X if like is None else like)
             if place:
                 error.args = (f"{text}{_FIRST}{place}",)
         raise
 
 
-def _first_refused(X, name, allow_nan, like) -> str:
+def _place_in(X, name, allow_nan, like) -> str:
+    """Place and value of the first invalid entry; empty where X cannot be searched."""
     try:
         if not is_list_of_arrays(X):
-            X = X if isinstance(X, np.ndarray) else np.asarray(X)
+            X = X if isinstance(X, np.ndarray | RowSource) else np.asarray(X)
             parts = chunks(len(X), math.prod(X.shape[1:]))
             blocks = ((rows.start, X[rows]) for rows in parts)
         else:
             blocks = ((row, np.asarray(x)[None]) for row, x in enumerate(X))
         for first, block in blocks:
             block = np.asarray(block.reshape(len(block), -1), dtype=np.float64)
-            of = X if like is None else like
-            place = first_refused(block, first, name, allow_nan, of)
+            place = first_refused(block, first, name, allow_nan, like)
             if place is not None:
                 return place.partition(": ")[2]
     except (TypeError, ValueError):
@@ -63,9 +68,9 @@ def _first_refused(X, name, allow_nan, like) -> str:
 def first_refused(
     block: np.ndarray, first: int, name: str, allow_nan: bool, like=None
 ) -> str | None:
-    """What the first entry is that is not finite, and where; None without any.
+    """Kind and place of the first entry that is not finite; None without any.
 
-    ``like`` is as of `place_of`.
+    ``first`` is the number of the block's first row; ``like`` is as of `place_of`.
     """
     is_refused = np.isinf(block) if allow_nan else ~np.isfinite(block)
     if not is_refused.any():
@@ -78,16 +83,17 @@ def first_refused(
 
 
 def place_of(row: int, column: int, name: str, like=None) -> str:
-    """An entry of flat rows, as it is indexed in the samples that they are made of.
+    """The index of an entry of flat rows in the samples that were flattened.
 
     Parameters
     ----------
     row, column : int
+        Of the entry in the flat rows.
     name : str
         Of the samples.
     like : object, optional
-        The samples: an array of any number of axes, a list of arrays, or rows as they
-        are when left out.
+        The samples: an array of any number of axes or a list of arrays. When left out,
+        the flat rows themselves.
     """
     try:
         if is_list_of_arrays(like):

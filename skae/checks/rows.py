@@ -68,7 +68,8 @@ def training_rows(
     balanced : bool, default=True
         Whether a row that has practically all the weight is refused.
     like : object, optional
-        The samples that X are the flat rows of, in which errors name entries.
+        The samples as the user passed them, by whose indices errors name entries of
+        X, their flat rows.
 
     Returns
     -------

@@ -102,7 +102,7 @@ def check_entries(
     largest : dict of dtype to float, optional
         The largest magnitudes.
     like : object, optional
-        What the rows were made of, as of `place_of`.
+        As of `place_of`.
     """
     if not block.size:
         return

@@ -212,8 +212,8 @@ class _Job:
     def _end_others(self, futures: list) -> None:
         """Wait until all tasks have noticed that one has failed.
 
-        Not for those of workers that are gone: their rows may take long to be computed
-        again, or wait for these very workers.
+        Tasks of lost workers are left out: Dask may need long to compute their rows
+        again, or cannot without these workers.
         """
         ends = time.monotonic() + self.deadline
         while time.monotonic() < ends:

@@ -141,10 +141,10 @@ def in_memory(values: Any, client: distributed.Client, deadline: float) -> Any:
 
 
 def workers_of(client: distributed.Client) -> dict[str, Any]:
-    """What the scheduler knows of each worker, by address.
+    """The scheduler's record of each worker, by address; empty if it is unreachable.
 
-    `Client.scheduler_info` says at times that there are none: a periodic call of the
-    client, which asks for none, may overwrite the answer.
+    `Client.scheduler_info` at times has no workers: the client's own periodic request,
+    for a summary without workers, may overwrite the answer.
     """
     try:
         return client.sync(client.scheduler.identity, n_workers=-1)["workers"]

@@ -33,7 +33,8 @@ _HEARTBEATS = 10
 _LONGEST_PAUSE = 1.0
 # Seconds between two looks at the store while others are waited for.
 _SHORTEST_LOOK, _LONGEST_LOOK = 0.001, 0.1
-# How many heartbeats the reason of a broken connection is waited for at most.
+# At most so many heartbeats pass until another process gives the reason of a broken
+# connection.
 _GRACE = 3
 _TAG = 0
 # Seconds of an attempt to reach the store. torch asks for the name of an address, which

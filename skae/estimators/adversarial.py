@@ -96,8 +96,8 @@ class AdversarialAE(Generative, DenseParameters, BaseAutoencoder):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
-            In the shape and units of the training samples; float32 where those were,
-            else float64.
+            In the shape and units of the training samples; float32 if those were, else
+            float64.
 
         Raises
         ------

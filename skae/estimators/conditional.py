@@ -109,11 +109,11 @@ default="relu"
         Parameters
         ----------
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            The first call has to have all classes, which later ones weigh as often as
-            all calls had them, and sets the units of numbers and those that ``sample``
-            draws. The density of the codes of a class is that of the last call with
-            enough rows of it, some ten for each entry of the code, and the prior before
-            that.
+            The first call has to have all classes; their shares are those among the
+            rows of all calls. Numbers have the units of the first call, and ``sample``
+            draws from its numbers. The density of the codes of a class is that of the
+            last call with enough rows of it, some ten for each entry of the code, and
+            the prior before that.
         """
         return super().partial_fit(X, y, sample_weight)
 

@@ -71,14 +71,14 @@ class GAN(Augmenting, SampleQuality, Styled, GANNetworks, ExportedGAN):
     loss : {"non_saturating", "hinge", "relativistic", "wasserstein_gp"}, \
 default="hinge"
         The critic learns the log odds of a row being real; values beyond a margin of
-        one on either side; values whose means differ most, at a slope of one (Gulrajani
-        et al. 2017, arXiv 1704.00028), which takes more steps; or the log odds of which
-        row of a pair is real, with penalties at both (Huang et al. 2024, arXiv
-        2501.05441).
+        one on either side; values whose means differ most, with gradients of norm one
+        (Gulrajani et al. 2017, arXiv 1704.00028), which takes more steps; or the log
+        odds of which row of a pair is real, with penalties at both (Huang et al. 2024,
+        arXiv 2501.05441).
     gradient_penalty : "auto" or float, default="auto"
-        Twice the weight of the critic's squared slope at the rows (Mescheder et al.
-        2018, arXiv 1801.04406); for ``loss="wasserstein_gp"`` the weight of the slope's
-        squared distance from one. Slopes are per root mean square over the scaled
+        Twice the weight of the critic's squared gradient norm at the rows (Mescheder et
+        al. 2018, arXiv 1801.04406); for ``loss="wasserstein_gp"`` the weight of the
+        norm's squared distance from one. Norms are per root mean square over the scaled
         features. "auto" is 0.1 for that loss, else 0.03; of images that grow 0.01,
         "relativistic" 0.003. Raise it for more variety, lower it for sharper samples.
     minibatch_discrimination : bool, default=False
@@ -211,7 +211,7 @@ default="hinge"
             )
             context = self._context_for(y, n_samples, sample_weight, fitted)
             self._begin(rows, fitted)
-            options = {"recording": own, **self._of_samples()}
+            options = {"recording": own, **self._sample_options()}
             fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             if self.features is not None:
                 self._features_of(rows[:2])
@@ -261,7 +261,7 @@ default="hinge"
             )
             context = self._context_for(y, n_samples, sample_weight, fitted, classes)
             self._begin(rows, fitted)
-            options = self._of_samples()
+            options = self._sample_options()
             fitting = GANFit(self, rows, weight, context, self._parts(), **options)
             with fitting.computing():
                 attributes = fitting.continue_epoch(fitted)

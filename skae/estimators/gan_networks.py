@@ -102,8 +102,8 @@ class GANNetworks(Images):
         if fills(X, SHARES):
             self._value_range = SHARES
 
-    def _of_samples(self) -> dict:
-        """What a fit needs to know of samples."""
+    def _sample_options(self) -> dict:
+        """Options of `GANFit` that describe samples."""
         classes = getattr(self, "classes_", None)
         return {"value_range": self._value_range, "classes": classes}
 

@@ -93,8 +93,8 @@ class Generative:
         Raises
         ------
         ValueError
-            When a or b is no single sample, has values that the likelihood does not
-            have, or another range than the training images; when n_steps is below 2.
+            When a or b is not a single sample, or has values outside the range of the
+            likelihood or of the training images; when n_steps is below 2.
         """
         return self._interpolate(a, b, n_steps, method)
 
@@ -137,7 +137,7 @@ class Generative:
                 is_bytes = getattr(sample, "dtype", None) == np.uint8
                 check_range(row, self._value_range, is_bytes=is_bytes)
         except ValueError as error:
-            error.add_note(f"X is {name} of interpolate.")
+            error.add_note(f"X stands for {name}, an argument of interpolate.")
             raise
         return row
 

@@ -1,6 +1,6 @@
-"""How autoencoders judge reconstructions: the parameter ``likelihood`` and its part.
+"""The likelihood of an autoencoder: its parameter, and the part that was fitted.
 
-`Judging` is a base of `BaseAutoencoder` alone and needs the methods of
+`Judging` is a base of `BaseAutoencoder` alone and uses the validation of
 `TrainedEstimator`.
 """
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.utils._param_validation import HasMethods
 
-from skae.checks.rows import feature_ranges
+from skae.checks.rows import check_fitted, feature_ranges
 from skae.estimators.parameters import choice, estimator, parameter
 from skae.fitting.resolve import part_of
 from skae.parts.base import Likelihood
@@ -19,7 +19,7 @@ __all__ = ["Judging"]
 
 @estimator
 class Judging:
-    """The likelihood.
+    """Reconstructions judged by a likelihood.
 
     Parameters
     ----------
@@ -31,8 +31,8 @@ default="gaussian"
     Attributes
     ----------
     likelihood_ : str or likelihood part
-        The likelihood of the model: its name, as where "auto" chose it, or the fitted
-        part of a likelihood of your own.
+        Name of the fitted likelihood, also where "auto" chose it; the fitted part for a
+        likelihood of your own.
     """
 
     likelihood: Any = parameter(
@@ -41,6 +41,7 @@ default="gaussian"
 
     @property
     def likelihood_(self):
+        check_fitted(self)
         part = self.net_.likelihood
         return part if part.name is None else part.name
 

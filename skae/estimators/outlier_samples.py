@@ -81,7 +81,7 @@ class Samples:
             names = None
             vars(self).pop("feature_names_in_", None)
         try:
-            # The autoencoder sees some of the samples at a time.
+            # The autoencoder checks some of the samples, in another order.
             with entries_named(X):
                 self._scorer, self._calibration = fit_estimator(
                     self.estimator, X, weight, self.random_state, names, adjust

@@ -1,8 +1,8 @@
 """`Styles`: arrays of styles that carry the model they come from.
 
 `GAN.styles` and `GAN.project` make them, and methods that take styles read their marks.
-Whatever is computed from them has their marks too, and so do lists of them, which
-`as_styles` makes arrays of. Nothing here knows of networks.
+Whatever is computed from them has their marks too, and so have lists of them, once
+`as_styles` has made arrays of these. Nothing here knows of networks.
 """
 
 from numbers import Integral
@@ -53,9 +53,9 @@ class Styles(np.ndarray):
     def __array_function__(self, func, types, args, kwargs):
         result = super().__array_function__(func, types, args, kwargs)
         styles = _styles_in((args, tuple(kwargs.values())))
-        if result is None and args:
-            # It has written into its first argument, as np.copyto does.
-            _marked(args[0], styles)
+        if result is None:
+            # Functions such as np.copyto write into their first argument.
+            _marked(args[0] if args else kwargs.get("dst"), styles)
             return None
         return _marked(result, styles)
 
@@ -78,7 +78,7 @@ class Styles(np.ndarray):
 
 
 def as_styles(W):
-    """W as an array, with the marks of the styles that it is a list or tuple of."""
+    """W as an array; a list or tuple of styles has their marks."""
     styles = _styles_in(W)
     return _marked(np.asanyarray(W), styles) if styles else np.asarray(W)
 

@@ -100,9 +100,9 @@ default=None
         W : array-like of shape (n_samples, n_components_) or \
 (n_samples, n_layers, n_components_)
             Of this model; with one style for each layer, from the smallest images on.
-            Of what `project` returns, ``W[0]`` are the styles of one image. What is
+            Of what `project` returns, ``W[0]`` are the styles of one image. Arrays
             computed from styles, and lists and pickles of them, belong to their model.
-            ``np.array``, ``tolist`` and ``np.save`` keep the numbers only, which no
+            ``np.array``, ``tolist`` and ``np.save`` keep the numbers alone, which no
             check can tell from those of another model.
 
         Returns

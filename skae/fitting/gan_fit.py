@@ -327,7 +327,7 @@ class GANFit(BaseFit):
         return trainer
 
     def _shown_context(self, n_samples: int):
-        """The condition of the first of the checked rows, again and again."""
+        """The condition of the checked rows, repeated for as many samples."""
         return self._part(self.context, np.resize(self.checked, n_samples))
 
     def _part(self, values, index):

@@ -25,7 +25,7 @@ class Pictures(NamedTuple):
     context : callable
         Maps a number of samples to their condition, or to None.
     classes : ndarray of shape (n_classes,) or None
-        What the columns of the condition stand for; None where it is no class.
+        One for each column of the condition; None where it is not a class.
     units : Units
         Of the module's rows.
     value_range : (float, float) or None
@@ -53,7 +53,7 @@ class Pictures(NamedTuple):
         return rows.reshape(n_samples, *self.shape)
 
     def y(self, n_samples: int) -> np.ndarray | None:
-        """The class of each of them; None where they have none."""
+        """The class of each sample; None for a model without classes."""
         context = self.context(n_samples)
         if self.classes is None or context is None:
             return None

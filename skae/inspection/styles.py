@@ -190,7 +190,7 @@ class TruncationDisplay(GridDisplay):
             In [0, 1], one for each column.
         y : scalar or array-like of shape (n_samples,), optional
             Condition of the samples, for a model fitted with y. None takes the classes
-            in turn, of a model fitted with classes.
+            in turn where the model is fitted with classes.
         random_state : int, RandomState or None, default=None
             Decides the samples; None is the estimator's own.
 
@@ -327,7 +327,7 @@ class GrowthDisplay(GridDisplay):
 
 
 def _of_each(y, n_samples) -> list:
-    """The condition of each sample, where a single value may stand for all."""
+    """The condition of each sample; y may be a single one for all."""
     y = np.asarray(y)
     if y.ndim and len(y) == n_samples:
         return list(y)

@@ -32,8 +32,8 @@ class AdversarialAutoencoder(Autoencoder):
 
     With D the critic and p the prior, the critic minimises the cross-entropy
     mean softplus(-D(z ~ p)) + mean softplus(D(encode(x))), with a penalty on its
-    squared slope at the prior's samples (Mescheder et al. 2018, arXiv 1801.04406, R1);
-    the autoencoder minimises
+    squared gradient norm at the prior's samples (Mescheder et al. 2018, arXiv
+    1801.04406, R1); the autoencoder minimises
     nll(x) + matching_weight softplus(-D(encode(x))), the non-saturating loss.
 
     Parameters

@@ -40,18 +40,18 @@ class _Combined(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, slope):
+    def backward(ctx, gradient):
         centred, u, curves, sigmoid, v = ctx.saved_tensors
-        slope_z = slope * v
-        # Of each parameter, entries that its slope is the sum of.
-        parts = slope.new_empty(2, 5, *slope.shape)
+        gradient_z = gradient * v
+        # Of each parameter, the entries that its gradient sums up.
+        parts = gradient.new_empty(2, 5, *gradient.shape)
         product, inner_u, inner, line_u, line = parts.unbind(1)
-        torch.sub(slope, slope_z, out=line[0])
-        torch.mul(slope, centred, out=line[1])
+        torch.sub(gradient, gradient_z, out=line[0])
+        torch.mul(gradient, centred, out=line[1])
         torch.mul(line, sigmoid, out=product)
         torch.mul(line, u, out=line_u)
         torch.addcmul(product, product, sigmoid, value=-1, out=inner).mul_(curves[:, 0])
         torch.mul(inner, u, out=inner_u)
-        slope_a = parts.sum(2).view(10, -1)
+        gradient_a = parts.sum(2).view(10, -1)
         of_mu, of_v = inner.mul_(curves[:, 1]).addcmul_(line, curves[:, 3])
-        return slope_z, of_mu.add_(of_v), slope_a
+        return gradient_z, of_mu.add_(of_v), gradient_a

@@ -17,8 +17,8 @@ __all__ = ["CollapseCheck", "HeldOutSamples", "fixed_samples"]
 _MIN_SAMPLES = 200
 _SAMPLES_PER_MODE = 50
 _MAX_ROWS = 1000
-# Samples are near the mean at first, at 0.2 of the distances of rows, and vary again
-# after some hundred steps: only less than that is a collapse.
+# Of the distance between rows. At first, before some hundred steps, samples are near
+# the mean, at 0.2 of it, which is no collapse.
 _MIN_SPREAD = 0.1
 _MIN_DEVIATION = 1e-6
 _SEED = 0

@@ -41,15 +41,15 @@ def projected(net, x: Tensor, starts: Tensor, n_steps: int) -> Tensor:
         with torch.enable_grad():
             w.requires_grad_(True)
             error = (net.images(w) - x).square().mean(1)
-            (slope,) = torch.autograd.grad(error.sum(), w)
+            (gradient,) = torch.autograd.grad(error.sum(), w)
         w, error = w.detach(), error.detach()
         better = error < least
         least = torch.where(better, error, least)
         best = torch.where(better[:, None, None], w, best)
         if step == n_steps:
             break
-        first.lerp_(slope, 1 - _BETAS[0])
-        second.lerp_(slope.square(), 1 - _BETAS[1])
+        first.lerp_(gradient, 1 - _BETAS[0])
+        second.lerp_(gradient.square(), 1 - _BETAS[1])
         count = step + 1
         direction = first / (1 - _BETAS[0] ** count)
         size = (second / (1 - _BETAS[1] ** count)).sqrt() + _TINY

@@ -32,8 +32,8 @@ class _Scaled(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, slope):
+    def backward(ctx, gradient):
         z, gain, shift = ctx.saved_tensors
-        total = slope.sum(0)
-        slope_gain = (slope * z).sum(0).addcmul_(total, shift)
-        return slope * gain, slope_gain, total * gain
+        total = gradient.sum(0)
+        gradient_gain = (gradient * z).sum(0).addcmul_(total, shift)
+        return gradient * gain, gradient_gain, total * gain

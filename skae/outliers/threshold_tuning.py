@@ -15,17 +15,17 @@ __all__ = ["best_threshold"]
 
 _CANDIDATES = 500
 
-# scikit-learn's scorers that follow from the numbers of flagged outliers, of flagged
-# inliers, of all outliers and of all inliers: for all thresholds at once.
+# scikit-learn's scorers of true and false positives and of the numbers of outliers,
+# which are the positive class, and inliers; for all thresholds at once.
 _FROM_COUNTS = {
-    "f1": lambda hits, false, outliers, inliers: 2 * hits / (hits + false + outliers),
-    "precision": lambda hits, false, *_: hits / np.maximum(hits + false, 1),
-    "recall": lambda hits, false, outliers, _: hits / outliers,
-    "accuracy": lambda hits, false, outliers, inliers: (
-        (hits + inliers - false) / (outliers + inliers)
+    "f1": lambda tp, fp, outliers, inliers: 2 * tp / (tp + fp + outliers),
+    "precision": lambda tp, fp, outliers, inliers: tp / np.maximum(tp + fp, 1),
+    "recall": lambda tp, fp, outliers, inliers: tp / outliers,
+    "accuracy": lambda tp, fp, outliers, inliers: (
+        (tp + inliers - fp) / (outliers + inliers)
     ),
-    "balanced_accuracy": lambda hits, false, outliers, inliers: (
-        (hits * inliers + (inliers - false) * outliers) / (2 * outliers * inliers)
+    "balanced_accuracy": lambda tp, fp, outliers, inliers: (
+        (tp * inliers + (inliers - fp) * outliers) / (2 * outliers * inliers)
     ),
 }
 
@@ -40,9 +40,9 @@ def best_threshold(scores, X, y, scoring) -> float:
     outlier = _outlier_labels(y)
     candidates = _candidates(scores, outlier)
     if isinstance(scoring, str) and scoring in _FROM_COUNTS:
-        hits, n_outliers = _counts(scores[outlier == 1], candidates)
-        false, n_inliers = _counts(scores[outlier == 0], candidates)
-        values = _FROM_COUNTS[scoring](hits, false, n_outliers, n_inliers)
+        tp, n_outliers = _counts(scores[outlier == 1], candidates)
+        fp, n_inliers = _counts(scores[outlier == 0], candidates)
+        values = _FROM_COUNTS[scoring](tp, fp, n_outliers, n_inliers)
     else:
         labeller = _Labeller(scores)
         scorer = check_scoring(labeller, scoring=scoring)

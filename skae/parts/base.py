@@ -62,14 +62,16 @@ class Likelihood(Rowwise, BaseEstimator):
         Whether rows are centred and divided by their units for it; False takes X as it
         is.
     is_least_squares : bool
-        Whether ``nll`` is half the squared error and nothing else, as PCA minimises.
+        Whether ``nll`` is half the squared error and nothing else, as PCA minimises. A
+        class says this, ``has_gradient`` and ``name`` for itself; its subclasses have
+        to say them anew.
     starts_as_pca : bool
         Whether ``link`` and ``link_derivative`` carry a linear reconstruction to raw
         outputs.
     has_gradient : bool
         Whether ``gradient`` is written out, for the hand-written gradient.
     name : str or None
-        What users call it, as in ``likelihood="gaussian"``; None for parts of theirs.
+        As in ``likelihood="gaussian"``; None for likelihoods of users.
     """
 
     name: str | None = None
@@ -77,6 +79,12 @@ class Likelihood(Rowwise, BaseEstimator):
     is_least_squares = False
     starts_as_pca = True
     has_gradient = False
+
+    def __init_subclass__(cls, **options) -> None:
+        super().__init_subclass__(**options)
+        # A subclass that changes ``nll`` must not be taken for its base class.
+        for name in ("name", "has_gradient", "is_least_squares"):
+            setattr(cls, name, cls.__dict__.get(name, getattr(Likelihood, name)))
 
     def n_outputs(self, n_features: int) -> int:
         """Raw outputs for rows of n_features."""
@@ -157,7 +165,7 @@ class Likelihood(Rowwise, BaseEstimator):
         return self.nll(raw, x), self.gradient(raw, x)
 
     def learned_parameters(self) -> list[Tensor]:
-        """Its parameters, of which ``parameter_gradients`` gives the gradients."""
+        """Its parameters, in the order of ``parameter_gradients``."""
         return []
 
     def parameter_gradients(
@@ -191,12 +199,19 @@ class Prior(Rowwise, BaseEstimator):
     is_drawn : bool
         Whether the code is mu + sigma epsilon of a Gaussian posterior.
     has_gradient : bool
-        Whether the hand-written gradient covers ``draw`` and ``divergence``.
+        Whether the hand-written gradient covers ``draw`` and ``divergence``: of codes
+        of a Gaussian posterior, with ``divergence_gradient``, or of codes that are
+        neither drawn nor have a divergence. A class says it for itself; its subclasses
+        have to say it anew.
     """
 
     keeps_units = False
     is_drawn = False
     has_gradient = False
+
+    def __init_subclass__(cls, **options) -> None:
+        super().__init_subclass__(**options)
+        cls.has_gradient = cls.__dict__.get("has_gradient", False)
 
     def n_outputs(self, n_components: int) -> int:
         """Encoder outputs for a code. Those of the location come first."""
@@ -212,6 +227,10 @@ class Prior(Rowwise, BaseEstimator):
 
     def divergence(self, h: Tensor) -> Tensor:
         """What each code costs, shape ``(..., batch)``, in nats."""
+        raise NotImplementedError
+
+    def divergence_gradient(self, h: Tensor) -> Tensor:
+        """d divergence / d h, of h's shape."""
         raise NotImplementedError
 
     def start(self, shrinkage: Tensor) -> Tensor | None:

@@ -180,13 +180,14 @@ class ModulatedConv(nn.Module):
 
 
 class MinibatchDeviation(nn.Module):
-    """One more channel: how much the rows of a batch differ. With a condition, two.
+    """One more channel, or two with a condition: how much the rows of a batch differ.
 
-    The standard deviation of each value over the rows, averaged over values (Karras et
-    al. 2018, section 3), in groups of at most 32 rows. The second channel has that
-    around the mean of rows of like conditions: within classes, whose differences hide
-    in the first whether images of one class vary. Outside training both are those of
-    the rows of `set_reference`, so that no row depends on its batch.
+    The first is the standard deviation of each value over the rows, averaged over
+    values (Karras et al. 2018, section 3), in groups of at most 32 rows. The second is
+    the deviation from the mean of rows of similar conditions, thus within classes:
+    differences between classes keep the first large even where images of one class do
+    not vary. Outside training both are those of the rows of `set_reference`, so that no
+    row depends on its batch.
 
     Shape
     -----
@@ -218,16 +219,16 @@ class MinibatchDeviation(nn.Module):
             context = h.new_zeros(len(h), 1)
         pairs = zip(in_groups(h), in_groups(context), strict=True)
         parts = [
-            self._values(group, alike).repeat_interleave(group.shape[1], dim=0)
-            for group, alike in pairs
+            self._values(rows, contexts).repeat_interleave(rows.shape[1], dim=0)
+            for rows, contexts in pairs
         ]
         return torch.cat(parts)
 
     def _values(self, groups: Tensor, contexts: Tensor) -> Tensor:
-        """Of each group, ``(n_groups, n_rows, ...)``, its one or two values."""
+        """One or two of each group; groups are ``(n_groups, n_rows, ...)``."""
         means = [groups.mean(1, keepdim=True)]
         if self.is_conditional:
-            means.append(_means_of_like(groups, contexts))
+            means.append(_conditional_means(groups, contexts))
         return torch.stack([_deviation(groups - mean) for mean in means], dim=-1)
 
     @torch.no_grad()
@@ -236,10 +237,10 @@ class MinibatchDeviation(nn.Module):
         self.reference.copy_(self._in_groups(h, context).mean(0))
 
 
-def _means_of_like(groups: Tensor, contexts: Tensor) -> Tensor:
-    """For each row the mean of rows of like context: of its class, or of near numbers.
+def _conditional_means(groups: Tensor, contexts: Tensor) -> Tensor:
+    """For each row the mean of the rows of its class, or of those with near numbers.
 
-    Rows at distance d weigh exp(-16 d^2), which is zero for those of other classes.
+    Rows at distance d weigh exp(-16 d^2); of another class, where d^2 = 2, 1e-14.
     """
     squares = contexts.square().sum(-1)
     apart = squares[:, :, None] + squares[:, None] - 2 * contexts @ contexts.mT

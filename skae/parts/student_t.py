@@ -74,6 +74,7 @@ class StudentT(EntryLikelihood):
 class BoundStudentT(nn.Module, StudentT):
     """`StudentT` with its scale as a parameter."""
 
+    name = "student_t"
     is_rowwise = True
 
     def __init__(self, df: float):

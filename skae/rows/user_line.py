@@ -1,24 +1,26 @@
-"""Warnings that point at the line of the user's that led to them.
+"""Warnings that point at the line of the user's code that caused them.
 
-All floors call `warn_user`, whatever decorators and estimators of scikit-learn lie
-between.
+Every subpackage that warns calls `warn_user`; how many calls of skae, scikit-learn and
+joblib lie between does not matter.
 """
 
 import inspect
 import os
 import warnings
+from pathlib import Path
 
+import joblib
 import sklearn
 
 __all__ = ["warn_user"]
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_SKLEARN = os.path.dirname(os.path.abspath(sklearn.__file__))
-_INSIDE = _PACKAGE + os.sep, _SKLEARN + os.sep
+_SKAE = Path(os.path.abspath(__file__)).parents[1]
+_PACKAGES = _SKAE, Path(sklearn.__file__).parent, Path(joblib.__file__).parent
+_INSIDE = tuple(f"{folder}{os.sep}" for folder in _PACKAGES)
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Warn, as from the innermost call that is neither skae's nor scikit-learn's."""
+    """Warn with the line of the innermost call outside these packages."""
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_code.co_filename.startswith(_INSIDE):
         frame, level = frame.f_back, level + 1

@@ -139,7 +139,7 @@ class AlternatingTrainer(Trainer):
         self.history.record("train_loss", self.history[-1, f"{order[-1]}_loss"])
 
     def _pass(self, batch, generator):
-        # With gradients, which a penalty on slopes needs.
+        # With gradients, which a gradient penalty needs.
         for name in self._groups:
             self.module_.group_loss(name, *batch, generator=generator)
 

@@ -50,7 +50,7 @@ def in_group(size: int, work: Callable[[ProcessGroup], Any]) -> list[Any]:
 @pytest.fixture
 def client(_client_of_three):
     """Of a Dask cluster of three worker processes; current for the test alone."""
-    # One may have died in an earlier test, and another takes its place.
+    # One may have died in an earlier test; the cluster starts another in its place.
     _client_of_three.wait_for_workers(3, timeout=_LONGEST)
     with _client_of_three.as_current():
         yield _client_of_three
@@ -88,7 +88,7 @@ def in_time():
     """No test may wait for ever."""
 
     def over(*_):
-        # No TimeoutError, which what waits in steps would take for one of its own.
+        # Not a TimeoutError, which loops that wait in steps suppress.
         pytest.fail("the test did not end")
 
     before = signal.signal(signal.SIGALRM, over)
@@ -99,7 +99,7 @@ def in_time():
 
 
 class Clock:
-    """The clock of a module: each reading is later by a step of seconds."""
+    """In place of `time` in a module: each reading adds ``step`` seconds."""
 
     step = 0.0
     _ahead = 0.0
@@ -112,9 +112,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Of the client's side of fits on a cluster, so that deadlines pass at once.
+    """The clock of the client in fits on a cluster, whose deadlines can pass at once.
 
-    They can be long then: a busy machine has the time that real work takes.
+    Deadlines in tests can then be long, as real work takes long on a busy machine.
     """
     pytest.importorskip("distributed")
     from skae.distributed import cluster, placing
@@ -126,7 +126,7 @@ def clock(monkeypatch):
 
     @contextmanager
     def steps_from(module, name, step):
-        """From the call of this function on, and until the block ends."""
+        """Steps from the first call of this function to the end of the block."""
         function = getattr(module, name)
 
         def hurried(*args, **kwargs):

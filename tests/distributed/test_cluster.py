@@ -51,7 +51,7 @@ def on_workers(client, blocks, workers):
     """A Dask array of these blocks, on these workers in turn."""
     addresses = sorted(workers_of(client))
     placed = [
-        # Dask never moves the task to another worker, however busy this one is.
+        # Unlike scattered data, tasks stay on their worker, however busy it is.
         client.submit(
             np.array,
             block,
@@ -68,7 +68,7 @@ def on_workers(client, blocks, workers):
 
 
 def wait_until(is_true):
-    """Of what another process does, which tells of it by a file."""
+    """Wait for a condition, such as a file that another process writes."""
     while not is_true():
         time.sleep(0.02)
 
@@ -370,8 +370,10 @@ def test_blocks_narrower_than_the_collection_says_are_refused(client):
         AutoencoderTransformer(2, **BRIEF).fit(narrow)
 
 
-def test_what_the_client_last_heard_of_workers_does_not_count(client, monkeypatch):
-    # As its periodic call leaves it, at times just before it is asked.
+def test_an_empty_record_of_the_client_is_no_cluster_without_workers(
+    client, monkeypatch
+):
+    # As the client's periodic request may leave it at any moment.
     none = {"workers": {}}
     monkeypatch.setattr(client, "scheduler_info", lambda **options: none)
     rows = da.from_array(X, chunks=(900, WIDTH))

@@ -26,8 +26,8 @@ def test_a_bernoulli_likelihood_needs_shares(kind):
     assert model.interpolate(ROWS[0], ROWS[1], 3).shape == (3, 64)
     with pytest.raises(ValueError, match=r"within \[0, 1\]") as caught:
         model.interpolate(16 * ROWS[0], ROWS[1])
-    assert caught.value.__notes__ == ["X is a of interpolate."]
-    with pytest.raises(ValueError, match="X is b of interpolate"):
+    assert caught.value.__notes__ == ["X stands for a, an argument of interpolate."]
+    with pytest.raises(ValueError, match="X stands for b"):
         model.interpolate(ROWS[0], ROWS[1] - 1)
 
 

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import NotFittedError
 
 import skae
 from skae import (
@@ -30,10 +31,17 @@ class Laplace(Likelihood):
         return raw
 
 
+class Halved(Gaussian):
+    def nll(self, raw, x):
+        return super().nll(raw, x) / 2
+
+
 def test_auto_says_what_it_chose():
     for X, name in ((GREY, "gaussian"), (BLACK_AND_WHITE, "bernoulli")):
         ae = ConvAE(4, **BRIEF)
         assert not hasattr(ae, "likelihood_")
+        with pytest.raises(NotFittedError, match="ConvAE"):
+            ae.likelihood_  # noqa: B018
         assert ae.fit(X).likelihood_ == name
         assert ae.likelihood == "auto"
 
@@ -68,6 +76,18 @@ def test_parts_are_named_where_they_have_a_name():
     for part, name in ((Gaussian(), "gaussian"), (Bernoulli(), "bernoulli")):
         ae = AutoencoderTransformer(2, init="random", likelihood=part, **BRIEF)
         assert ae.fit(X).likelihood_ == name
-    ae = AutoencoderTransformer(2, init="random", likelihood=Laplace(), **BRIEF).fit(X)
-    assert isinstance(ae.likelihood_, Laplace)
-    assert ae.likelihood_ is ae.net_.likelihood
+    for part in (Laplace(), Halved()):
+        ae = AutoencoderTransformer(2, init="random", likelihood=part, **BRIEF).fit(X)
+        assert isinstance(ae.likelihood_, type(part))
+        assert ae.likelihood_ is ae.net_.likelihood
+
+
+def test_a_subclass_is_trained_by_its_own_likelihood():
+    X = GREY.reshape(40, -1)
+    losses = [
+        AutoencoderTransformer(2, init="random", likelihood=likelihood, **BRIEF)
+        .fit(X)
+        .loss_curve_[0]
+        for likelihood in (Halved(), "gaussian")
+    ]
+    assert losses[0] < 0.75 * losses[1]

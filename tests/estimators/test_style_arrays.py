@@ -153,7 +153,11 @@ def test_styles_of_another_model_that_are_written_into_an_array_are_found(gan, f
     with pytest.raises(ValueError, match="W mixes styles of several models"):
         gan.from_styles(W)
     W = gan.styles(2)
-    np.copyto(W, foreign[:2])
+    np.copyto(dst=W, src=foreign[:2])
+    with pytest.raises(ValueError, match="W mixes styles of several models"):
+        gan.from_styles(W)
+    W = gan.styles(2)
+    np.put(W, [0], foreign)
     with pytest.raises(ValueError, match="W mixes styles of several models"):
         gan.from_styles(W)
 
