@@ -172,9 +172,9 @@ SECTIONS = [
         "that are real or drawn by a GAN by styles after 9 epochs. Then such a GAN "
         "with style_mixing=0.5 on MNIST: the class of mixed images, correlations of "
         "their contrast with that of both parents, truncation, and the error of "
-        "projected test images. Other work loaded the machine while GANs of "
-        "seed 0 were trained: their seconds cannot be compared; an idle one takes about "
-        "70 for an epoch by styles.",
+        "projected test images. GANs of seed 1 had equal seconds on an idle "
+        "machine. Other work loaded it while those of seed 0 were trained: their "
+        "seconds cannot be compared; an idle one takes about 70 for an epoch by styles.",
         lambda r: [r[name] for name in ("images", "labels", "styles") if name in r],
     ),
     (
