@@ -174,7 +174,8 @@ SECTIONS = [
         "their contrast with that of both parents, truncation, and the error of "
         "projected test images. GANs of seed 1 had equal seconds on an idle "
         "machine. Other work loaded it while those of seed 0 were trained: their "
-        "seconds cannot be compared; an idle one takes about 70 for an epoch by styles.",
+        "seconds cannot be compared; an idle one takes about 70 for an epoch by "
+        "styles.",
         lambda r: [r[name] for name in ("images", "labels", "styles") if name in r],
     ),
     (
